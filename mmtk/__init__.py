@@ -1,0 +1,50 @@
+"""mmtk rebuilds the MedMNIST Classification Decathlon from raw images, bit for bit.
+
+The public names below are resolved when first used, so importing mmtk costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mmtk import imaging, loader
+    from mmtk.builder import BuildResult, build
+    from mmtk.datasets import get_dataset, list_datasets
+    from mmtk.errors import MmtkError
+    from mmtk.scoring import Metrics, evaluate
+    from mmtk.store import Split, Store, open
+
+_HOME = {
+    "MmtkError": "mmtk.errors",
+    "BuildResult": "mmtk.builder",
+    "build": "mmtk.builder",
+    "get_dataset": "mmtk.datasets",
+    "list_datasets": "mmtk.datasets",
+    "Metrics": "mmtk.scoring",
+    "evaluate": "mmtk.scoring",
+    "Split": "mmtk.store",
+    "Store": "mmtk.store",
+    "open": "mmtk.store",
+}
+_ROOMS = ("imaging", "loader")
+
+__all__ = [
+    "BuildResult", "Metrics", "MmtkError", "Split", "Store", "build", "evaluate",
+    "get_dataset", "imaging", "list_datasets", "loader", "open",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _ROOMS:
+        return import_module(f"mmtk.{name}")
+    raise AttributeError(f"module 'mmtk' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,57 @@
+"""What several commands share: folder options, JSON output and progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+Progress = Callable[[int, int], None]
+
+sources_option = click.option(
+    "--sources", type=click.Path(path_type=Path), envvar="MMTK_SOURCES", show_envvar=True, required=True,
+    help="Folder with the raw data: a provider's folder, or one that holds several.",
+)
+stores_option = click.option(
+    "--stores", type=click.Path(path_type=Path), envvar="MMTK_STORES", show_envvar=True, required=True,
+    help="Folder with the stores.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
+
+
+def out_option(what: str) -> Callable[[Any], Any]:
+    """The ``--out`` folder of a command that writes stores; ``MMTK_STORES`` stands in for it."""
+    return click.option("--out", type=click.Path(path_type=Path), envvar="MMTK_STORES", show_envvar=True, required=True, help=what)
+
+
+def echo_json(value: Any) -> None:
+    """Print a value as JSON on standard output."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress]:
+    """Give a callable ``(done, total)``: a bar on a terminal, a plain line at each tenth else, both on stderr."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bar(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(title, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    last = [-1]
+
+    def line(done: int, total: int) -> None:
+        tenth = 10 * done // total if total else 10
+        if tenth > last[0]:
+            last[0] = tenth
+            click.echo(f"{title}: {done} of {total}", err=True)
+
+    yield line

@@ -1,0 +1,22 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("mmtk", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+settings.load_profile("mmtk")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real sample files: ``MMTK_TEST_DATA``, by default ``../shared/data`` beside the checkout."""
+    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    folder = Path(os.environ.get("MMTK_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"the real sample files are not here ({folder.name} is no folder); set MMTK_TEST_DATA")
+    return folder
