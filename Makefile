@@ -16,7 +16,7 @@ demo: $(VENV)/ready
 	$(BIN)/mmtk demo
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 -p no:benchmark $(ARGS)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

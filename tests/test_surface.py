@@ -1,0 +1,87 @@
+"""What a user meets first: the import, the help and the errors of the command line."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mmtk
+from mmtk.errors import ImageError, MmtkError
+
+HEAVY = ("torch", "cv2", "numba", "SimpleITK", "sklearn", "h5py", "matplotlib")
+
+
+def run(*args: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, timeout=120, **kwargs)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("statement", ["import mmtk", "import mmtk.cli; mmtk.cli.group.list_commands(None)"])
+def test_import_pulls_in_nothing_heavy(statement: str) -> None:
+    code = f"{statement}\nimport sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    assert run("-c", code).stdout.strip() == "[]"
+
+
+def test_public_names_resolve_to_what_the_design_names() -> None:
+    assert set(mmtk.__all__) <= set(dir(mmtk))
+    for name in mmtk.__all__:
+        assert getattr(mmtk, name) is not None
+    with pytest.raises(AttributeError, match="nothing"):
+        mmtk.nothing  # noqa: B018
+
+
+def test_no_module_hides_a_public_function() -> None:
+    root = Path(mmtk.__file__).parent
+    modules = {p.stem for p in root.rglob("*.py")} | {p.parent.name for p in root.rglob("__init__.py")}
+    functions = {n for n in mmtk.__all__ if n not in ("imaging", "loader")}
+    functions |= {n for n in dir(mmtk.imaging) if callable(getattr(mmtk.imaging, n))}
+    cli = {p.stem for p in (root / "cli").glob("*.py")}
+    assert not {n for n in functions & modules if n not in cli}
+
+
+def test_help_lists_every_command_and_each_has_help() -> None:
+    from mmtk.cli import _COMMANDS
+
+    shown = run("-m", "mmtk", "--help")
+    assert shown.returncode == 0
+    for name in _COMMANDS:
+        assert f"\n  {name} " in shown.stdout
+        one = run("-m", "mmtk", name, "--help")
+        assert one.returncode == 0, one.stderr
+        assert one.stdout.startswith("Usage: mmtk " + name)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["nonsense"], ["build", "nosuchmnist", "--sources", ".", "--out", "x"], ["verify", "missing.h5"], ["info", "nothing"],
+     ["export", "missing.h5", "--to", "npz", "--out", "x"], ["import", "missing.npz", "--out", "x"],
+     ["train", "missing.h5", "--protocol", "isbi21", "--out", "x"], ["evaluate", "missing.csv", "--stores", "."]],
+)
+def test_bad_usage_is_said_without_a_traceback(args: list[str], tmp_path: Path) -> None:
+    done = run("-m", "mmtk", *args, cwd=tmp_path)
+    assert done.returncode == 2, done
+    assert "Traceback" not in done.stderr + done.stdout
+    assert done.stderr.strip()
+    assert not list(tmp_path.iterdir())
+
+
+def test_doctor_says_which_kernels_are_in_use() -> None:
+    import json
+
+    facts = json.loads(run("-m", "mmtk", "doctor", "--json").stdout)
+    assert facts["kernels"] in ("native", "numba")
+    assert facts["mmtk"] == mmtk.__version__
+    assert "numpy" in facts["packages"]
+
+
+def test_an_error_is_one_line_and_survives_a_process_boundary() -> None:
+    error = ImageError("a\nb.png", expected="a PNG", found="text", remedy="fetch it again")
+    assert str(error) == "a b.png: expected a PNG, found text; fetch it again"
+    again = pickle.loads(pickle.dumps(error))
+    assert isinstance(again, ImageError)
+    assert str(again) == str(error)
+    assert (again.expected, again.found, again.remedy) == ("a PNG", "text", "fetch it again")
+    assert str(MmtkError("just this")) == "just this"
