@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("mmtk", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+_SHARED_MACHINE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+settings.register_profile("mmtk", deadline=None, suppress_health_check=_SHARED_MACHINE)
 settings.load_profile("mmtk")
 
 

@@ -53,7 +53,8 @@ def group() -> None:
 def main() -> None:
     """Run the command line; exit 0 done, 1 a finding, 2 bad usage or input."""
     try:
-        group.main(prog_name="mmtk", standalone_mode=False)
+        code = group.main(prog_name="mmtk", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -67,6 +68,6 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(2)
     except OSError as error:
-        where = error.filename or "mmtk"
-        click.echo(f"mmtk: error: {where}: {error.strerror or error}; check the path, its permissions and the free space", err=True)
+        reason = f"{error.filename or 'mmtk'}: {error.strerror or error}"
+        click.echo(f"mmtk: error: {reason}; check the path, its permissions and the free space", err=True)
         sys.exit(2)

@@ -26,7 +26,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 def out_option(what: str) -> Callable[[Any], Any]:
     """The ``--out`` folder of a command that writes stores; ``MMTK_STORES`` stands in for it."""
-    return click.option("--out", type=click.Path(path_type=Path), envvar="MMTK_STORES", show_envvar=True, required=True, help=what)
+    folder = click.Path(path_type=Path)
+    return click.option("--out", type=folder, envvar="MMTK_STORES", show_envvar=True, required=True, help=what)
 
 
 def echo_json(value: Any) -> None:
@@ -39,7 +40,8 @@ def progress_bar(title: str) -> Iterator[Progress]:
     """Give a callable ``(done, total)``: a bar on a terminal, a plain line at each tenth else, both on stderr."""
     if sys.stderr.isatty():
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Bar(*columns, console=Console(stderr=True)) as bar:

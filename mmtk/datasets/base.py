@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from mmtk.errors import ArgumentError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 
 
-class Task(str, Enum):
+class Task(StrEnum):
     """What a label means, by the names MedMNIST uses."""
 
     BINARY = "binary-class"
