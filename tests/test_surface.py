@@ -57,7 +57,8 @@ def test_help_lists_every_command_and_each_has_help() -> None:
 @pytest.mark.parametrize(
     "args",
     [["nonsense"], ["build", "nosuchmnist", "--sources", ".", "--out", "x"], ["verify", "missing.h5"],
-     ["info", "nothing"], ["export", "missing.h5", "--to", "npz", "--out", "x"], ["import", "missing.npz", "--out", "x"],
+     ["info", "nothing"], ["import", "missing.npz", "--out", "x"],
+     ["export", "missing.h5", "--to", "npz", "--out", "x"],
      ["train", "missing.h5", "--protocol", "isbi21", "--out", "x"], ["evaluate", "missing.csv", "--stores", "."]],
 )
 def test_bad_usage_is_said_without_a_traceback(args: list[str], tmp_path: Path) -> None:
