@@ -1,0 +1,14 @@
+"""The C kernels; absent where no compiler was found. See ``src_ext/native.c``."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+def resize(
+    src: NDArray[np.uint8],
+    dst: NDArray[np.uint8],
+    x_bounds: NDArray[np.int32] | None,
+    x_weights: NDArray[np.int32] | None,
+    y_bounds: NDArray[np.int32] | None,
+    y_weights: NDArray[np.int32] | None,
+    /,
+) -> None: ...

@@ -1,0 +1,180 @@
+"""What an image file says of itself, read from its first bytes: format, size, channels, orientation."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from mmtk.errors import ImageError
+
+MIN_SIDE = 16  # px, short side: anything smaller is a broken download or an icon
+MAX_SIDE = 10_000  # px, either side: what one image may cost in memory is thereby 300 MB
+MAX_BYTES = 1 << 30  # of a file, which is read whole: more than the largest image takes uncompressed
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_COLOURS = {0: ("grey", 1), 2: ("RGB", 3), 3: ("palette", 1), 4: ("grey with alpha", 2), 6: ("RGB with alpha", 4)}
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+_JPEG_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, all Huffman
+_JPEG_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+_JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a segment
+_MOST_SEGMENTS = 10_000  # of a JPEG header, fill bytes counted: ends the walk through a file made of them
+
+_CONVERT = "convert it to an 8-bit grey or RGB image"
+_AGAIN = "fetch the file again"
+
+
+class Header(NamedTuple):
+    """What a file's header says.
+
+    ``format`` is "png" or "jpeg"; ``height`` and ``width`` are in pixels, as decoded, that is after the EXIF orientation;
+    ``channels`` as stored: 1 grey, 2 grey with alpha, 3 colour, 4 colour with alpha.
+    """
+
+    format: str
+    height: int
+    width: int
+    channels: int
+
+
+def probe(path: str | os.PathLike[str]) -> Header:
+    """Read the header of a PNG or JPEG file, and nothing more of it.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    Header
+        Format, size and channels.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, is empty, no PNG or JPEG by its first bytes, cut off inside its header, of a kind the
+        recipes do not cover (PNG: palette, 1, 2, 4 or 16 bits; JPEG: CMYK, 12 bits, lossless, arithmetic), if its short
+        side is below 16 pixels or a side above 10,000, or if it is larger than 1 GiB.
+    """
+    path = Path(path)
+    with open_image(path) as stream:
+        return read_header(stream, path)[0]
+
+
+def open_image(path: Path) -> BinaryIO:
+    """Open a file of at most `MAX_BYTES` for reading; ImageError where that fails."""
+    try:
+        stream = path.open("rb")
+        size = os.fstat(stream.fileno()).st_size
+    except OSError as error:
+        raise ImageError(path, expected="a readable image file", found=error.strerror or str(error)) from None
+    if size > MAX_BYTES:
+        stream.close()
+        raise ImageError(path, expected=f"at most {MAX_BYTES} bytes", found=f"{size} bytes")
+    return stream
+
+
+def read_header(stream: BinaryIO, path: Path) -> tuple[Header, int]:
+    """Header and EXIF orientation (1 to 8) of an open file that stands at its start."""
+    start = stream.read(8)
+    if start == PNG_SIGNATURE:
+        header, orientation = _png(stream, path)
+    elif start.startswith(_JPEG_SIGNATURE):
+        stream.seek(2)
+        header, orientation = _jpeg(stream, path)
+    else:
+        cut = PNG_SIGNATURE.startswith(start) or _JPEG_SIGNATURE.startswith(start)
+        found = ("a file cut off" if start else "an empty file") if cut else f"bytes that start with {start!r}"
+        raise ImageError(path, expected="a PNG or JPEG image", found=found, remedy=_AGAIN)
+    height, width = header.height, header.width
+    if min(height, width) < MIN_SIDE or max(height, width) > MAX_SIDE:
+        raise ImageError(path, expected=f"{MIN_SIDE} to {MAX_SIDE} pixels a side", found=f"{width} x {height} pixels")
+    if orientation >= 5:
+        header = header._replace(height=width, width=height)
+    return header, orientation
+
+
+def _take(stream: BinaryIO, count: int, path: Path) -> bytes:
+    data = stream.read(count)
+    if len(data) < count:
+        raise ImageError(path, expected="a whole image header", found="a file cut off inside it", remedy=_AGAIN)
+    return data
+
+
+def _png(stream: BinaryIO, path: Path) -> tuple[Header, int]:
+    length, kind, body, crc = struct.unpack(">I4s13sI", _take(stream, 25, path))
+    if length != 13 or kind != b"IHDR" or zlib.crc32(kind + body) != crc:
+        raise ImageError(path, expected="a PNG that starts with its header", found="a damaged header", remedy=_AGAIN)
+    width, height, depth, colour, compression, filters, interlace = struct.unpack(">IIBBBBB", body)
+    name, channels = _PNG_COLOURS.get(colour, ("unknown colour type", 0))
+    if depth != 8 or channels == 0 or colour == 3 or compression or filters or interlace > 1:
+        raise ImageError(path, expected="an 8-bit grey or RGB PNG", found=f"{depth}-bit {name}", remedy=_CONVERT)
+    orientation = 1
+    while True:  # the chunks before the pixels, a handful, in search of an orientation
+        chunk = stream.read(8)
+        if len(chunk) < 8 or chunk[4:] in (b"IDAT", b"IEND"):
+            return Header("png", height, width, channels), orientation
+        length = int.from_bytes(chunk[:4])
+        if chunk[4:] == b"eXIf":
+            orientation = exif_orientation(stream.read(min(length, 1 << 16)))
+            return Header("png", height, width, channels), orientation
+        stream.seek(length + 4, os.SEEK_CUR)
+
+
+def _jpeg(stream: BinaryIO, path: Path) -> tuple[Header, int]:
+    header = None
+    orientation = 1
+    for _ in range(_MOST_SEGMENTS):
+        lead, marker = _take(stream, 2, path)
+        if lead != 0xFF or marker in (0x00, 0xD8, 0xD9):
+            break
+        if marker == 0xFF:
+            stream.seek(-1, os.SEEK_CUR)
+            continue
+        if marker in _JPEG_BARE:
+            continue
+        length = int.from_bytes(_take(stream, 2, path)) - 2
+        if length < 0:
+            break
+        if marker == 0xDA:  # start of scan: the header is over
+            if header is None:
+                break
+            return header, orientation
+        if marker in _JPEG_OTHER_FRAMES:
+            found = "a lossless, hierarchical or arithmetic one"
+            raise ImageError(path, expected="a baseline or progressive JPEG", found=found, remedy=_CONVERT)
+        if marker in _JPEG_FRAMES:
+            if length < 6:
+                break
+            frame = _take(stream, length, path)
+            precision, height, width, channels = struct.unpack(">BHHB", frame[:6])
+            if precision != 8 or channels not in (1, 3):
+                found = f"{precision} bits and {channels} channels" + (" (CMYK)" if channels == 4 else "")
+                raise ImageError(path, expected="an 8-bit grey or colour JPEG", found=found, remedy=_CONVERT)
+            header = Header("jpeg", height, width, channels)
+        elif marker == 0xE1 and orientation == 1:
+            segment = _take(stream, length, path)
+            if segment.startswith(b"Exif\0\0"):
+                orientation = exif_orientation(segment[6:])
+        else:
+            stream.seek(length, os.SEEK_CUR)
+    raise ImageError(path, expected="a whole JPEG header", found="a damaged one", remedy=_AGAIN)
+
+
+def exif_orientation(tiff: bytes) -> int:
+    """Orientation (tag 0x0112) of an EXIF block, 1 where it names none or is damaged."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None or len(tiff) < 8:
+        return 1
+    (at,) = struct.unpack_from(order + "I", tiff, 4)
+    if at + 2 > len(tiff):
+        return 1
+    (entries,) = struct.unpack_from(order + "H", tiff, at)
+    for entry in range(at + 2, min(at + 2 + 12 * entries, len(tiff) - 11), 12):
+        tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
+        if tag == 0x0112:
+            return int(value) if 1 <= value <= 8 else 1
+    return 1

@@ -1,0 +1,70 @@
+"""JPEG: strict decoding, and the round trip that JPEG sources went through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtk.errors import ArgumentError, ImageError, MmtkError
+from mmtk.imaging._png import decode_cv2
+
+
+def decode_jpeg(data: bytes, path: Path, colour: bool, orientation: int) -> NDArray[np.uint8]:
+    """Pixels of a JPEG whose header was accepted; a warning of libjpeg is an error. See `mmtk.imaging.read_image`."""
+    try:
+        import simplejpeg
+    except ImportError:
+        raise MmtkError(
+            "simplejpeg", expected="the package that decodes JPEG strictly", found="not installed",
+            remedy="pip install simplejpeg",
+        ) from None
+    try:
+        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB" if colour else "GRAY", strict=True)
+    except ValueError as error:
+        remedy = "fetch the file again"
+        raise ImageError(path, expected="a JPEG that decodes without a warning", found=str(error), remedy=remedy) from None
+    if orientation != 1:  # the same pixels, turned by the decoder that made the official ones
+        return decode_cv2(data, path, colour)
+    return image if colour else image[:, :, 0]
+
+
+def round_trip(image: NDArray[np.uint8], format: str = "jpeg", quality: int = 75) -> NDArray[np.uint8]:
+    """Encode an image and decode it again, as the official files of JPEG sources were.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (h, w) or (h, w, 3)
+        Grey, or RGB, which is stored as 4:2:0.
+    format : {"jpeg"}
+        PNG and TIFF give back what they were given, so there is no other.
+    quality : int
+        JPEG quality, 1 to 100.
+
+    Returns
+    -------
+    ndarray of uint8
+        The shape of `image`.
+
+    Raises
+    ------
+    ArgumentError
+        If `image` is not uint8 or of another shape, or for another format or quality.
+    """
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0 or image.shape[2:] not in ((), (3,)):
+        raise ArgumentError(
+            "image", expected="uint8 of shape (h, w) or (h, w, 3)", found=f"{image.dtype} of shape {image.shape}"
+        )
+    if format != "jpeg" or not 1 <= quality <= 100:
+        raise ArgumentError("round_trip", expected="jpeg, quality 1 to 100", found=f"{format}, quality {quality}")
+    import cv2
+
+    colour = image.ndim == 3
+    bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR) if colour else image
+    how = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
+    done, data = cv2.imencode(".jpg", bgr, how)
+    if not done:
+        raise ArgumentError("image", expected="an image that JPEG can hold", found=f"shape {image.shape}")
+    return decode_cv2(data.tobytes(), Path("round trip"), colour)

@@ -1,0 +1,86 @@
+"""The Numba twins of the C kernels, loaded only on use: scalar, without the GIL, compiled once and kept on disk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+_HALF = 1 << 21
+# One signature each, so that one compilation serves crops, flips and read-only arrays alike.
+_image = types.Array(types.uint8, 3, "A", readonly=True)
+_target = types.Array(types.uint8, 3, "C")
+_table = types.Array(types.int32, 2, "C", readonly=True)
+
+
+@numba.njit(types.uint8(types.int64), inline="always")
+def _clip8(total):  # type: ignore[no-untyped-def]
+    return np.uint8(min(max(total >> 22, 0), 255))
+
+
+@numba.njit(types.void(_image, _table, _table, types.int64, _target), nogil=True, cache=True)
+def _horizontal(src, bounds, weights, first_row, out):  # type: ignore[no-untyped-def]
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            start, count = bounds[x, 0], bounds[x, 1]
+            for channel in range(out.shape[2]):
+                total = np.int64(_HALF)
+                for k in range(count):
+                    total += weights[x, k] * np.int64(src[first_row + y, start + k, channel])
+                out[y, x, channel] = _clip8(total)
+
+
+@numba.njit(types.void(_image, _table, _table, types.int64, _target), nogil=True, cache=True)
+def _vertical(src, bounds, weights, first_row, out):  # type: ignore[no-untyped-def]
+    totals = np.empty((out.shape[1], out.shape[2]), np.int64)
+    for y in range(out.shape[0]):
+        totals[:] = _HALF
+        start = bounds[y, 0] - first_row
+        for k in range(bounds[y, 1]):
+            weight = np.int64(weights[y, k])
+            for x in range(out.shape[1]):
+                for channel in range(out.shape[2]):
+                    totals[x, channel] += weight * src[start + k, x, channel]
+        for x in range(out.shape[1]):
+            for channel in range(out.shape[2]):
+                out[y, x, channel] = _clip8(totals[x, channel])
+
+
+def resize(
+    src: NDArray[np.uint8], dst: NDArray[np.uint8],
+    x_bounds: NDArray[np.int32] | None, x_weights: NDArray[np.int32] | None,
+    y_bounds: NDArray[np.int32] | None, y_weights: NDArray[np.int32] | None,
+) -> None:
+    """Resize `src` into `dst`, as ``mmtk._native.resize`` does, but trusting the tables of ``coefficients``."""
+    image: NDArray[Any] = src.reshape(*src.shape[:2], -1) if src.ndim == 3 else src[:, :, None]
+    out = dst.reshape(*dst.shape[:2], -1)
+    first, end = (y_bounds[0, 0], y_bounds[-1].sum()) if y_bounds is not None else (0, len(image))
+    if x_bounds is not None:
+        between = out if y_bounds is None else np.empty((end - first, *out.shape[1:]), np.uint8)
+        _horizontal(image, x_bounds, x_weights, first, between)
+        image = between
+    else:
+        first = 0
+    if y_bounds is not None:
+        _vertical(image, y_bounds, y_weights, first, out)
+    elif x_bounds is None:
+        out[:] = image
+
+
+def _window_signature(unit: types.Type) -> types.Type:
+    units = types.Array(unit, 1, "C", readonly=True)
+    return types.boolean(units, types.float64, types.float64, types.Array(types.uint8, 1, "C"))
+
+
+@numba.njit([_window_signature(types.int16), _window_signature(types.float32)], nogil=True, cache=True)
+def window(units, low, width, out):  # type: ignore[no-untyped-def]
+    """Window `units` into `out`; False where a NaN was met."""
+    clean = True
+    for i in range(units.size):
+        part = (np.float64(units[i]) - low) / width
+        clean &= part == part
+        out[i] = np.uint8(min(max(part, 0.0), 1.0) * 255.0 + 0.5)
+    return clean

@@ -1,0 +1,196 @@
+"""The exact antialiased resize: weights in double here, pixels in 32-bit integers in a C or a Numba kernel.
+
+The definition, from the official pixels: support = filter's support * max(scale, 1); centre = (x + 0.5) * scale; taps from
+int(centre - support + 0.5) up to int(centre + support + 0.5), cut at the image; weights normalised in double, then rounded to
+22 fractional bits; sums in int32 from one half, shifted down and clipped. Horizontal pass first, uint8 between the passes,
+and a pass whose size stays is skipped. Pillow follows it but for some tall images, where Pillow 13 turns the passes round.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from functools import cache, lru_cache
+from operator import index
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtk.errors import ArgumentError
+
+PRECISION = 22
+LARGEST = 1 << 15  # pixels a side, in or out: beyond any image here, and small enough for every intermediate array
+
+Pass = tuple[NDArray[np.int32], NDArray[np.int32]] | tuple[None, None]
+Kernel = Callable[..., None]
+
+
+# The filters take distances |x| in units of the (stretched) pixel grid, each term in the order Pillow computes it.
+
+
+def _box(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where((x > -0.5) & (x <= 0.5), 1.0, 0.0)
+
+
+def _bilinear(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    x = np.abs(x)
+    return np.where(x < 1, 1 - x, 0.0)
+
+
+def _bicubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    a = -0.5
+    x = np.abs(x)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * a
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+def _lanczos(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def sinc(v: float) -> float:  # math.sin: NumPy's vectorised sine differs from machine to machine
+        return 1.0 if v == 0 else math.sin(v * math.pi) / (v * math.pi)
+
+    values = [sinc(v) * sinc(v / 3) if -3 <= v < 3 else 0.0 for v in x.ravel().tolist()]
+    return np.array(values).reshape(x.shape)
+
+
+FILTERS = ("box", "bilinear", "bicubic", "lanczos")
+_SHAPES = {"box": (_box, 0.5), "bilinear": (_bilinear, 1.0), "bicubic": (_bicubic, 2.0), "lanczos": (_lanczos, 3.0)}
+
+
+@lru_cache(maxsize=128)
+def coefficients(in_size: int, out_size: int, filter: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Taps and weights of one pass.
+
+    Parameters
+    ----------
+    in_size, out_size : int
+        Pixels along the axis before and after.
+    filter : str
+        One of `FILTERS`.
+
+    Returns
+    -------
+    bounds : ndarray of int32, shape (out_size, 2)
+        First tap and number of taps of each output.
+    weights : ndarray of int32, shape (out_size, taps)
+        Weights with 22 fractional bits, zero beyond the number of taps. Both arrays are shared: read-only.
+    """
+    shape, support = _SHAPES[filter]
+    scale = in_size / out_size
+    stretch = max(scale, 1.0)
+    support *= stretch
+    centre = (np.arange(out_size) + 0.5) * scale
+    first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
+    end = np.minimum((centre + support + 0.5).astype(np.int64), in_size)
+    count = end - first
+    tap = np.arange(count.max())
+    weights = shape((tap + first[:, None] - centre[:, None] + 0.5) * (1.0 / stretch))
+    weights[tap >= count[:, None]] = 0.0
+    weights /= np.cumsum(weights, axis=1)[:, -1:]  # cumsum adds from left to right, sum does not
+    fixed = (weights * (1 << PRECISION) + np.where(weights < 0, -0.5, 0.5)).astype(np.int32)
+    bounds = np.stack([first, count], axis=1).astype(np.int32)
+    for table in (bounds, fixed):
+        table.flags.writeable = False
+    return bounds, fixed
+
+
+@cache
+def _kernel(wish: str) -> tuple[str, Kernel]:
+    """Name and function of the kernel to use; `wish` is the value of ``MMTK_KERNELS``."""
+    if wish not in ("", "native", "numba"):
+        raise ArgumentError("MMTK_KERNELS", expected="native or numba", found=wish)
+    if wish != "numba":
+        try:
+            from mmtk import _native
+        except ImportError as error:
+            if wish == "native":
+                raise ArgumentError(
+                    "MMTK_KERNELS=native", expected="the C extension mmtk._native", found=str(error),
+                    remedy="install a C compiler and reinstall mmtk, or unset MMTK_KERNELS",
+                ) from None
+        else:
+            return "native", _native.resize
+    from mmtk.imaging import _numba_kernels
+
+    return "numba", _numba_kernels.resize
+
+
+def kernels_in_use() -> str:
+    """Say which kernels resize images: ``native`` (C) where the extension was built, else ``numba``; the bits are the same.
+
+    The environment variable ``MMTK_KERNELS`` forces one of the two.
+
+    Raises
+    ------
+    ArgumentError
+        If ``MMTK_KERNELS`` holds another word, or asks for a C extension that is not there.
+    """
+    return _kernel(os.environ.get("MMTK_KERNELS", ""))[0]
+
+
+def _region(box: Any, height: int, width: int) -> tuple[int, int, int, int]:
+    try:
+        top, left, h, w = (index(v) for v in box)
+    except (TypeError, ValueError):
+        raise ArgumentError("box", expected="four integers (top, left, height, width)", found=repr(box)) from None
+    if top < 0 or left < 0 or h < 1 or w < 1 or top + h > height or left + w > width:
+        inside = f"(top, left, height, width) inside an image {height} high and {width} wide"
+        raise ArgumentError("box", expected=inside, found=repr((top, left, h, w)))
+    return top, left, h, w
+
+
+def resize(
+    image: NDArray[np.uint8], size: tuple[int, int], filter: str = "bilinear",
+    box: tuple[int, int, int, int] | None = None,
+) -> NDArray[np.uint8]:
+    """Resize an image with antialiasing, bit for bit as MedMNIST was made.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (h, w) or (h, w, 3)
+        A crop is taken as it lies, without a copy.
+    size : tuple of int
+        Height and width of the result in pixels.
+    filter : {"bilinear", "box", "bicubic", "lanczos"}
+        Supports 1, 0.5, 2 (a = -0.5) and 3 pixels of the smaller of the two grids.
+    box : tuple of int, optional
+        Region (top, left, height, width) to cut out first; no pixel outside it counts.
+
+    Returns
+    -------
+    ndarray of uint8, shape `size` or (*size, 3)
+        New and C-contiguous.
+
+    Raises
+    ------
+    ArgumentError
+        If `image` is not uint8 or of another shape, if a side is below 1 or above 32768 pixels, if `filter` is unknown,
+        or if `box` leaves the image.
+    """
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise ArgumentError(
+            "image", expected="uint8 of shape (h, w) or (h, w, 3)", found=f"{image.dtype} of shape {image.shape}"
+        )
+    if filter not in FILTERS:
+        raise ArgumentError("filter", expected=", ".join(FILTERS), found=repr(filter))
+    try:
+        out_height, out_width = (index(v) for v in size)
+    except (TypeError, ValueError):
+        raise ArgumentError("size", expected="two integers (height, width)", found=repr(size)) from None
+    for what, sides in (("size", (out_height, out_width)), ("image", image.shape[:2])):
+        if min(sides) < 1 or max(sides) > LARGEST:
+            raise ArgumentError(what, expected=f"1 to {LARGEST} pixels a side", found=f"(height, width) = {sides}")
+    if box is not None:
+        top, left, h, w = _region(box, *image.shape[:2])
+        image = image[top : top + h, left : left + w]
+    height, width = image.shape[:2]
+    if image.strides[1:] != ((3, 1) if image.ndim == 3 else (1,)):
+        image = np.ascontiguousarray(image)
+    out = np.empty((out_height, out_width, *image.shape[2:]), np.uint8)
+    x = coefficients(width, out_width, filter) if width != out_width else (None, None)
+    y = coefficients(height, out_height, filter) if height != out_height else (None, None)
+    _kernel(os.environ.get("MMTK_KERNELS", ""))[1](image, out, *x, *y)
+    return out
