@@ -1,4 +1,4 @@
-"""Pixels in, pixels out: decode, grey, crop, resize, window, round trip. No policy, and nothing heavy until it is used."""
+"""Pixels in, pixels out: decode, crop, resize, window, round trip. No policy, and nothing heavy until it is used."""
 
 from mmtk.imaging._crop import Box, center_box, center_crop
 from mmtk.imaging._headers import MAX_SIDE, MIN_SIDE, Header, probe

@@ -29,8 +29,8 @@ _AGAIN = "fetch the file again"
 class Header(NamedTuple):
     """What a file's header says.
 
-    ``format`` is "png" or "jpeg"; ``height`` and ``width`` are in pixels, as decoded, that is after the EXIF orientation;
-    ``channels`` as stored: 1 grey, 2 grey with alpha, 3 colour, 4 colour with alpha.
+    ``format`` is "png" or "jpeg"; ``height`` and ``width`` are in pixels, as decoded, that is after the EXIF
+    orientation; ``channels`` as stored: 1 grey, 2 grey with alpha, 3 colour, 4 colour with alpha.
     """
 
     format: str
@@ -55,9 +55,9 @@ def probe(path: str | os.PathLike[str]) -> Header:
     Raises
     ------
     ImageError
-        If the file cannot be read, is empty, no PNG or JPEG by its first bytes, cut off inside its header, of a kind the
-        recipes do not cover (PNG: palette, 1, 2, 4 or 16 bits; JPEG: CMYK, 12 bits, lossless, arithmetic), if its short
-        side is below 16 pixels or a side above 10,000, or if it is larger than 1 GiB.
+        If the file cannot be read, is empty, no PNG or JPEG by its first bytes, cut off inside its header, of a kind
+        the recipes do not cover (PNG: palette, 1, 2, 4 or 16 bits; JPEG: CMYK, 12 bits, lossless, arithmetic), if its
+        short side is below 16 pixels or a side above 10,000, or if it is larger than 1 GiB.
     """
     path = Path(path)
     with open_image(path) as stream:

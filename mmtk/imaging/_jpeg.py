@@ -23,8 +23,9 @@ def decode_jpeg(data: bytes, path: Path, colour: bool, orientation: int) -> NDAr
     try:
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB" if colour else "GRAY", strict=True)
     except ValueError as error:
-        remedy = "fetch the file again"
-        raise ImageError(path, expected="a JPEG that decodes without a warning", found=str(error), remedy=remedy) from None
+        raise ImageError(
+            path, expected="a JPEG that decodes without a warning", found=str(error), remedy="fetch the file again"
+        ) from None
     if orientation != 1:  # the same pixels, turned by the decoder that made the official ones
         return decode_cv2(data, path, colour)
     return image if colour else image[:, :, 0]

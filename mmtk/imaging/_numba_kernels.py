@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -16,12 +17,22 @@ _target = types.Array(types.uint8, 3, "C")
 _table = types.Array(types.int32, 2, "C", readonly=True)
 
 
+def _compile(*signatures: Any) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:
+        try:
+            return numba.njit(list(signatures), nogil=True, cache=True)(function)
+        except RuntimeError:  # no folder to keep machine code in
+            return numba.njit(list(signatures), nogil=True)(function)
+
+    return decorate
+
+
 @numba.njit(types.uint8(types.int64), inline="always")
 def _clip8(total):  # type: ignore[no-untyped-def]
     return np.uint8(min(max(total >> 22, 0), 255))
 
 
-@numba.njit(types.void(_image, _table, _table, types.int64, _target), nogil=True, cache=True)
+@_compile(types.void(_image, _table, _table, types.int64, _target))
 def _horizontal(src, bounds, weights, first_row, out):  # type: ignore[no-untyped-def]
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
@@ -33,7 +44,7 @@ def _horizontal(src, bounds, weights, first_row, out):  # type: ignore[no-untype
                 out[y, x, channel] = _clip8(total)
 
 
-@numba.njit(types.void(_image, _table, _table, types.int64, _target), nogil=True, cache=True)
+@_compile(types.void(_image, _table, _table, types.int64, _target))
 def _vertical(src, bounds, weights, first_row, out):  # type: ignore[no-untyped-def]
     totals = np.empty((out.shape[1], out.shape[2]), np.int64)
     for y in range(out.shape[0]):
@@ -55,7 +66,7 @@ def resize(
     y_bounds: NDArray[np.int32] | None, y_weights: NDArray[np.int32] | None,
 ) -> None:
     """Resize `src` into `dst`, as ``mmtk._native.resize`` does, but trusting the tables of ``coefficients``."""
-    image: NDArray[Any] = src.reshape(*src.shape[:2], -1) if src.ndim == 3 else src[:, :, None]
+    image: NDArray[Any] = src if src.ndim == 3 else src[:, :, None]
     out = dst.reshape(*dst.shape[:2], -1)
     first, end = (y_bounds[0, 0], y_bounds[-1].sum()) if y_bounds is not None else (0, len(image))
     if x_bounds is not None:
@@ -75,7 +86,7 @@ def _window_signature(unit: types.Type) -> types.Type:
     return types.boolean(units, types.float64, types.float64, types.Array(types.uint8, 1, "C"))
 
 
-@numba.njit([_window_signature(types.int16), _window_signature(types.float32)], nogil=True, cache=True)
+@_compile(_window_signature(types.int16), _window_signature(types.float32))
 def window(units, low, width, out):  # type: ignore[no-untyped-def]
     """Window `units` into `out`; False where a NaN was met."""
     clean = True

@@ -17,10 +17,10 @@ from mmtk.imaging._png import decode_png
 def read_image(path: str | os.PathLike[str], colour: bool) -> NDArray[np.uint8]:
     """Decode a PNG or JPEG file as MedMNIST's makers did, and refuse a damaged one.
 
-    Grey is what OpenCV's ``IMREAD_GRAYSCALE`` gives: of a colour PNG libpng's ``(9797 R + 19234 G + 3737 B) >> 15`` (in linear
-    light where the file states a gamma), of a JPEG its luma plane. Alpha is dropped, an EXIF orientation is applied, both as
-    OpenCV does. Of a PNG every checksum is verified, of a JPEG every warning of libjpeg is an error; a flipped byte inside the
-    compressed data of a JPEG may still pass, for the format has no checksum.
+    Grey is what OpenCV's ``IMREAD_GRAYSCALE`` gives: of a colour PNG libpng's ``(9797 R + 19234 G + 3737 B) >> 15`` (in
+    linear light where the file states a gamma), of a JPEG its luma plane. Alpha is dropped, an EXIF orientation is
+    applied, both as OpenCV does. Of a PNG every checksum is verified, of a JPEG every warning of libjpeg is an error;
+    a flipped byte inside the compressed data of a JPEG may still pass, for the format has no checksum.
 
     Parameters
     ----------

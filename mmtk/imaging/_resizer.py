@@ -1,9 +1,10 @@
 """The exact antialiased resize: weights in double here, pixels in 32-bit integers in a C or a Numba kernel.
 
-The definition, from the official pixels: support = filter's support * max(scale, 1); centre = (x + 0.5) * scale; taps from
-int(centre - support + 0.5) up to int(centre + support + 0.5), cut at the image; weights normalised in double, then rounded to
-22 fractional bits; sums in int32 from one half, shifted down and clipped. Horizontal pass first, uint8 between the passes,
-and a pass whose size stays is skipped. Pillow follows it but for some tall images, where Pillow 13 turns the passes round.
+The definition, from the official pixels: support = filter's support * max(scale, 1); centre = (x + 0.5) * scale; taps
+from int(centre - support + 0.5) up to int(centre + support + 0.5), cut at the image; weights normalised in double, then
+rounded to 22 fractional bits; sums in int32 from one half, shifted down and clipped. Horizontal pass first, uint8
+between the passes, and a pass whose size stays is skipped. Pillow follows it but for some tall images, where Pillow 13
+turns the passes round.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def _kernel(wish: str) -> tuple[str, Kernel]:
 
 
 def kernels_in_use() -> str:
-    """Say which kernels resize images: ``native`` (C) where the extension was built, else ``numba``; the bits are the same.
+    """Say which kernels resize images: ``native`` (C) where the extension was built, else ``numba``, the same bits.
 
     The environment variable ``MMTK_KERNELS`` forces one of the two.
 
