@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -64,17 +66,17 @@ def probe(path: str | os.PathLike[str]) -> Header:
         return read_header(stream, path)[0]
 
 
-def open_image(path: Path) -> BinaryIO:
-    """Open a file of at most `MAX_BYTES` for reading; ImageError where that fails."""
+@contextmanager
+def open_image(path: Path) -> Iterator[BinaryIO]:
+    """Open a file of at most `MAX_BYTES`; whatever fails while it is read becomes an ImageError."""
     try:
-        stream = path.open("rb")
-        size = os.fstat(stream.fileno()).st_size
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > MAX_BYTES:
+                raise ImageError(path, expected=f"at most {MAX_BYTES} bytes", found=f"{size} bytes")
+            yield stream
     except OSError as error:
         raise ImageError(path, expected="a readable image file", found=error.strerror or str(error)) from None
-    if size > MAX_BYTES:
-        stream.close()
-        raise ImageError(path, expected=f"at most {MAX_BYTES} bytes", found=f"{size} bytes")
-    return stream
 
 
 def read_header(stream: BinaryIO, path: Path) -> tuple[Header, int]:

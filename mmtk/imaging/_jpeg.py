@@ -58,7 +58,7 @@ def round_trip(image: NDArray[np.uint8], format: str = "jpeg", quality: int = 75
         raise ArgumentError(
             "image", expected="uint8 of shape (h, w) or (h, w, 3)", found=f"{image.dtype} of shape {image.shape}"
         )
-    if format != "jpeg" or not 1 <= quality <= 100:
+    if format != "jpeg" or not isinstance(quality, int) or not 1 <= quality <= 100:
         raise ArgumentError("round_trip", expected="jpeg, quality 1 to 100", found=f"{format}, quality {quality}")
     import cv2
 

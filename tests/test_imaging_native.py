@@ -1,0 +1,143 @@
+"""The C extension refuses every argument that could make it leave its buffers or overflow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmtk.imaging._resizer import coefficients
+
+native = pytest.importorskip("mmtk._native")
+
+SRC = np.arange(200, dtype=np.uint8).reshape(10, 20)
+X, Y = coefficients(20, 5, "bilinear"), coefficients(10, 4, "bilinear")
+
+
+def arguments(**changes):
+    named = {"src": SRC, "dst": np.zeros((4, 5), np.uint8), "xb": X[0], "xw": X[1], "yb": Y[0], "yw": Y[1]}
+    return list((named | changes).values())
+
+
+def changed(table, at, value):
+    copy = table.copy()
+    copy[at] = value
+    return copy
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+RGB = np.zeros((10, 20, 3), np.uint8)
+HUGE = np.broadcast_to(np.uint8(0), (1 << 30, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"src": SRC.astype(np.int8)}, "uint8"),
+        ({"src": SRC.astype(np.uint16)}, "uint8"),
+        ({"dst": np.zeros((4, 5), np.float32)}, "uint8"),
+        ({"src": SRC[0]}, "uint8 arrays of shape"),
+        ({"src": RGB}, "uint8 arrays of shape"),
+        ({"src": RGB, "dst": np.zeros((4, 5, 4), np.uint8)}, "three channels"),
+        ({"src": RGB[..., ::-1], "dst": np.zeros((4, 5, 3), np.uint8)}, "three channels"),
+        ({"src": RGB[..., :2], "dst": np.zeros((4, 5, 2), np.uint8)}, "three channels"),
+        ({"src": SRC[None, None], "dst": np.zeros((1, 1, 4, 5), np.uint8)}, "uint8 arrays of shape"),
+        ({"src": SRC[:, ::2]}, "side by side"),
+        ({"src": SRC.T}, "side by side"),
+        ({"src": SRC[:0]}, "empty"),
+        ({"src": SRC[:, :0]}, "empty"),
+        ({"dst": np.zeros((0, 5), np.uint8)}, "empty"),
+        ({"src": HUGE, "dst": np.zeros((4, 1), np.uint8), "xb": None, "xw": None}, "too large"),
+        ({"xb": None, "xw": None}, "skipped"),
+        ({"yb": None, "yw": None}, "skipped"),
+        ({"xb": X[0].astype(np.int64)}, "bounds: expected int32"),
+        ({"xb": X[0].astype(">i4")}, "bounds: expected int32"),
+        ({"xw": X[1].astype(np.float32)}, "weights: expected int32"),
+        ({"xb": X[0][:-1]}, "a row for each output"),
+        ({"xb": np.zeros((5, 3), np.int32)}, "a row for each output"),
+        ({"yw": Y[1][:-1]}, "a row for each output"),
+        ({"xb": X[0].ravel()}, "bounds: expected int32"),
+        ({"xb": changed(X[0], (0, 0), -1)}, "rising ranges"),
+        ({"xb": changed(X[0], (0, 0), 19)}, "rising ranges"),
+        ({"xb": changed(X[0], (4, 0), 2**31 - 1)}, "rising ranges"),
+        ({"xb": changed(X[0], (4, 0), 0)}, "rising ranges"),
+        ({"xb": changed(X[0], (4, 1), 1)}, "rising ranges"),
+        ({"xb": changed(X[0], (2, 1), 0)}, "rising ranges"),
+        ({"xb": changed(X[0], (2, 1), -3)}, "rising ranges"),
+        ({"xb": changed(X[0], (2, 1), X[1].shape[1] + 1)}, "rising ranges"),
+        ({"yb": changed(Y[0], (3, 1), 9)}, "rising ranges"),
+        ({"xw": changed(X[1], (1, 1), 2**31 - 1)}, "32 bits"),
+        ({"xw": changed(X[1], (1, 1), -(2**31))}, "32 bits"),
+        ({"yw": changed(Y[1], (1, 1), 9 << 22)}, "32 bits"),
+    ],
+)
+def test_wrong_arguments_are_refused(changes, match):
+    before = np.zeros((4, 5), np.uint8)
+    with pytest.raises(ValueError, match=match):
+        native.resize(*arguments(**({"dst": before} | changes)))
+    assert not before.any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"src": None}, TypeError),
+        ({"src": [[1, 2]]}, TypeError),
+        ({"dst": read_only(np.zeros((4, 5), np.uint8))}, (BufferError, ValueError)),
+        ({"dst": np.zeros((4, 10), np.uint8)[:, ::2]}, (BufferError, ValueError)),
+        ({"dst": np.zeros((5, 4), np.uint8).T}, (BufferError, ValueError)),
+        ({"xb": "text"}, TypeError),
+        ({"xb": None}, TypeError),
+        ({"xw": None}, TypeError),
+        ({"xw": np.asfortranarray(X[1])}, (BufferError, ValueError)),
+    ],
+)
+def test_what_gives_no_fitting_buffer_is_refused(changes, kind):
+    with pytest.raises(kind):
+        native.resize(*arguments(**changes))
+
+
+def test_the_number_of_arguments_is_checked():
+    with pytest.raises(TypeError, match="6 arguments, not 5"):
+        native.resize(*arguments()[:5])
+    native.resize(*arguments())
+
+
+def naive(line, bounds, weights):
+    sums = [(w[:n].astype(np.int64) * line[a : a + n]).sum() for (a, n), w in zip(bounds, weights, strict=True)]
+    return np.clip((np.array(sums) + (1 << 21)) >> 22, 0, 255).astype(np.uint8)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_random_tables_are_refused_or_computed_exactly(data):
+    """Whatever the tables hold, the answer is an error or the exact sums."""
+    width, size, wide = (data.draw(st.integers(1, n)) for n in (30, 12, 20))
+    entry = st.one_of(st.integers(0, width), st.integers(-3, width + 3), st.integers(-(2**31), 2**31 - 1))
+    if data.draw(st.booleans()):  # likely to be accepted
+        starts = sorted(data.draw(st.lists(st.integers(0, width - 1), min_size=size, max_size=size)))
+        bounds = [[a, min(width - a, wide)] for a in starts]
+    else:
+        bounds = data.draw(st.lists(st.tuples(entry, entry), min_size=size, max_size=size))
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    scale = data.draw(st.sampled_from([1 << 16, 1 << 20, 1 << 23, 1 << 30]))
+    weights = rng.integers(-scale, scale, (size, wide)).astype(np.int32)
+    bounds = np.array(bounds, np.int32)
+    src = rng.integers(0, 256, (2, width), dtype=np.uint8)
+    across, down = np.zeros((2, size), np.uint8), np.zeros((size, 2), np.uint8)
+    try:
+        native.resize(src, across, bounds, weights, None, None)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"bounds|weights"):
+            native.resize(src.T.copy(), down, None, None, bounds, weights)
+        return
+    native.resize(src.T.copy(), down, None, None, bounds, weights)
+    for row in range(2):
+        expected = naive(src[row], bounds, weights)
+        np.testing.assert_array_equal(across[row], expected)
+        np.testing.assert_array_equal(down[:, row], expected)

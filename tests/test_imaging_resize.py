@@ -1,0 +1,272 @@
+"""Resizing and cropping, against the slow reference, in both kernels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mmtk.errors import ArgumentError
+from mmtk.imaging import FILTERS, center_box, center_crop, kernels_in_use, resize
+from tests import reference
+
+SIDES = st.one_of(st.integers(1, 8), st.integers(1, 80), st.integers(1, 400), st.integers(1, 3000))
+MOST = 1 << 20  # pixels of a drawn image: larger ones are named below
+
+
+@pytest.fixture(params=["native", "numba"])
+def kernel(request, monkeypatch):
+    """Force one kernel; the native one may be missing where no compiler was found."""
+    if request.param == "native":
+        pytest.importorskip("mmtk._native")
+    monkeypatch.setenv("MMTK_KERNELS", request.param)
+    assert kernels_in_use() == request.param
+    return request.param
+
+
+@st.composite
+def cases(draw):
+    height, width = draw(st.tuples(SIDES, SIDES).filter(lambda s: s[0] * s[1] <= MOST))
+    # the image between the passes is as high as the source and as wide as the target
+    size = draw(st.tuples(SIDES, SIDES).filter(lambda s: max(s[0], height) * s[1] <= MOST))
+    box = None
+    if draw(st.booleans()):
+        top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+        box = (top, left, draw(st.integers(1, height - top)), draw(st.integers(1, width - left)))
+    channels = draw(st.sampled_from([None, 3]))
+    return (height, width), channels, size, draw(st.sampled_from(FILTERS)), box, draw(contents)
+
+
+contents = st.tuples(st.sampled_from(["noise", "extremes", "white"]), st.integers(0, 1000))
+
+
+def picture(shape, channels, content):
+    kind, seed = content
+    full = shape if channels is None else (*shape, channels)
+    if kind == "white":
+        return np.full(full, 255, np.uint8)
+    rng = np.random.default_rng(seed)
+    if kind == "extremes":
+        return rng.integers(0, 2, full, dtype=np.uint8) * np.uint8(255)
+    return rng.integers(0, 256, full, dtype=np.uint8)
+
+
+NOISE, EXTREMES = ("noise", 0), ("extremes", 1)
+
+
+@settings(max_examples=120)
+@given(cases())
+@example(((1, 1), None, (1, 1), "bilinear", None, NOISE))
+@example(((1, 1), 3, (3000, 7), "lanczos", None, NOISE))
+@example(((3000, 3000), None, (28, 28), "bilinear", None, NOISE))
+@example(((3000, 2000), 3, (28, 224), "bilinear", (1, 2, 2997, 1993), NOISE))
+@example(((2999, 3000), None, (3000, 2999), "bicubic", None, EXTREMES))
+@example(((1, 3000), 3, (3000, 1), "lanczos", None, EXTREMES))
+@example(((3000, 1), None, (1, 300), "box", None, EXTREMES))
+@example(((3, 2), 3, (1200, 800), "lanczos", None, EXTREMES))
+@example(((450, 600), 3, (450, 224), "bilinear", None, NOISE))
+@example(((450, 600), 3, (64, 600), "bilinear", None, NOISE))
+@example(((20, 30), 3, (20, 30), "lanczos", (0, 0, 20, 30), NOISE))
+@example(((20, 30), 3, (5, 6), "lanczos", (3, 4, 5, 6), NOISE))
+def test_both_kernels_equal_the_reference(kernel, case):
+    shape, channels, size, filter, box, content = case
+    image = picture(shape, channels, content)
+    got = resize(image, size, filter, box)
+    assert got.dtype == np.uint8
+    assert got.flags.c_contiguous
+    assert not np.shares_memory(got, image)
+    np.testing.assert_array_equal(got, reference.resize(image, size, filter, box))
+
+
+@pytest.mark.parametrize("channels", [None, 3])
+def test_any_memory_layout_gives_the_same_pixels(kernel, channels):
+    image = picture((60, 83), channels, NOISE)
+    expected = reference.resize(image, (28, 28))
+    frame = picture((90, 120), channels, EXTREMES)
+    frame[11:71, 13:96] = image
+    read_only = image.copy()
+    read_only.flags.writeable = False
+    upside_down, mirrored = image[::-1].copy()[::-1], image[:, ::-1].copy()[:, ::-1]
+    for same in (frame[11:71, 13:96], np.asfortranarray(image), upside_down, mirrored, read_only):
+        np.testing.assert_array_equal(resize(same, (28, 28)), expected)
+    np.testing.assert_array_equal(resize(frame, (28, 28), box=(11, 13, 60, 83)), expected)
+
+
+def test_pixels_outside_the_box_do_not_count(kernel):
+    image = picture((50, 50), None, NOISE)
+    other = np.full_like(image, 255)
+    other[10:30, 5:45] = image[10:30, 5:45]
+    for filter in FILTERS:
+        np.testing.assert_array_equal(
+            resize(image, (7, 90), filter, (10, 5, 20, 40)), resize(other, (7, 90), filter, (10, 5, 20, 40))
+        )
+
+
+def test_threads_do_not_disturb_each_other(kernel):
+    images = [picture((97, 64 + i), 3, ("noise", i)) for i in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda image: resize(image, (28, 28)), images))
+    for image, small in zip(images, got, strict=True):
+        np.testing.assert_array_equal(small, reference.resize(image, (28, 28)))
+
+
+@pytest.mark.parametrize("filter", FILTERS)
+def test_weights_fit_32_bits_and_add_up_at_every_small_geometry(filter):
+    from mmtk.imaging._resizer import coefficients
+
+    for n in [*range(1, 24), 101, 1024, 32768]:
+        for m in [*range(1, 24), 224]:
+            bounds, weights = coefficients(n, m, filter)
+            assert bounds.dtype == weights.dtype == np.int32
+            assert np.abs(weights.astype(np.int64)).sum(1).max() * 255 + (1 << 21) < 1 << 31
+            assert abs(weights.sum(1) - (1 << 22)).max() <= bounds[:, 1].max()
+
+
+def golden_picture(height, width, channels):
+    y, x, c = np.ogrid[:height, :width, : channels or 1]
+    image = ((y * 7 + x * 13 + c * 29) ^ (y * x >> 3) ^ (x * x >> 5)).astype(np.uint8)
+    return image if channels else image[:, :, 0]
+
+
+GOLDEN = {
+    "1024x1024x1 bilinear 28x28":
+        "7bd13a791498786f494f95f14fa6ed9ef050edbb9db9d510259022d8dd85727d",
+    "450x600x3 bilinear 28x28":
+        "2fd10780c5db12c114205c3bc26d757c7247dbcb2b84e552e815f85a4477d26e",
+    "471x562x1 bilinear 28x28":
+        "5fa77dc1db4684d869a01d764e32205f2266651c56336529e4bc24a79d21c230",
+    "224x224x3 bilinear 28x28":
+        "1141990d0f46d8621196569de8460a669e0cbc71d730b9a29bbfc2772bb090e9",
+    "1024x1024x1 bilinear 224x224":
+        "3f1c5922b4d56ef0974d012fa307806399ada2abb42fefdc89def21bdf7ee0da",
+    "450x600x3 box 64x64":
+        "5a782281a6a8b26f4380272db042ca54c3f48c695bb4765fc2f7ded32c7baf1e",
+    "28x28x1 bilinear 224x224":
+        "c31353a46ebfde63036eab2a46efad3f28a7e0f6808cfa3405653c01198419fa",
+    "300x200x3 bicubic 128x128":
+        "a1882b6dfb79e3cca4ac350872fce9d0aaa2f95660c2976019bfb543234c8725",
+    "300x200x1 lanczos 64x512":
+        "08ce6831ae75d7e0946986c450c69294812672b15262042a164427d432f40ced",
+    "17x19x3 lanczos 40x33":
+        "2a70967b3e8fe1c18ad93d88a829a7ba6e6e1c527fb16b6d3a7de5dbc4fd39a2",
+}
+
+
+def digests():
+    """SHA-256 of small results, by a name that says how they came about; run in subprocesses too."""
+    result = {}
+    for (height, width), channels, size, filter in [
+        ((1024, 1024), None, (28, 28), "bilinear"), ((450, 600), 3, (28, 28), "bilinear"),
+        ((471, 562), None, (28, 28), "bilinear"), ((224, 224), 3, (28, 28), "bilinear"),
+        ((1024, 1024), None, (224, 224), "bilinear"), ((450, 600), 3, (64, 64), "box"),
+        ((28, 28), None, (224, 224), "bilinear"), ((300, 200), 3, (128, 128), "bicubic"),
+        ((300, 200), None, (64, 512), "lanczos"), ((17, 19), 3, (40, 33), "lanczos"),
+    ]:
+        image = golden_picture(height, width, channels)
+        pixels = resize(center_crop(image) if size == (28, 28) else image, size, filter)
+        name = f"{height}x{width}x{channels or 1} {filter} {size[0]}x{size[1]}"
+        result[name] = hashlib.sha256(pixels.tobytes()).hexdigest()
+    return result
+
+
+def test_golden_digests(kernel):
+    assert digests() == GOLDEN
+
+
+def run(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_process_told_to_use_numba_gives_the_same_bits():
+    code = "import json; from tests.test_imaging_resize import digests; from mmtk.imaging import kernels_in_use as k\n"
+    code += "import sys; before = 'numba' in sys.modules; d = digests(); print(json.dumps([k(), before, d]))"
+    assert json.loads(run(code, MMTK_KERNELS="numba")) == ["numba", False, GOLDEN]
+
+
+def test_without_the_extension_numba_takes_over_and_native_is_refused():
+    missing = "import sys; sys.modules['mmtk._native'] = None\nfrom mmtk.imaging import kernels_in_use\n"
+    assert run(missing + "print(kernels_in_use())", MMTK_KERNELS="") == "numba"
+    refusal = missing + "try: kernels_in_use()\nexcept Exception as e: print(type(e).__name__, e)"
+    said = run(refusal, MMTK_KERNELS="native")
+    assert said.startswith("ArgumentError MMTK_KERNELS=native: expected the C extension mmtk._native")
+    assert "reinstall" in said
+
+
+def test_an_unknown_kernel_is_refused(monkeypatch):
+    monkeypatch.setenv("MMTK_KERNELS", "fortran")
+    with pytest.raises(ArgumentError, match="expected native or numba, found fortran"):
+        kernels_in_use()
+
+
+def test_importing_the_room_pulls_in_nothing_heavy():
+    heavy = ("cv2", "numba", "torch", "SimpleITK", "simplejpeg", "sklearn", "h5py")
+    assert run(f"import mmtk.imaging, sys; print([m for m in {heavy!r} if m in sys.modules])") == "[]"
+
+
+IMAGE = np.zeros((20, 30), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ((IMAGE.astype(np.float32), (28, 28)), "image: expected uint8 .* found float32"),
+        ((IMAGE.astype(np.int8), (28, 28)), "found int8"),
+        ((IMAGE[0], (28, 28)), r"shape \(30,\)"),
+        ((IMAGE[None, :, :, None], (28, 28)), r"shape \(1, 20, 30, 1\)"),
+        ((np.zeros((9, 9, 4), np.uint8), (28, 28)), r"shape \(9, 9, 4\)"),
+        ((IMAGE[:0], (28, 28)), "image: expected 1 to 32768"),
+        ((np.broadcast_to(IMAGE[:1, :1], (5, 40_000)), (28, 28)), "image: expected 1 to 32768"),
+        ((IMAGE, (0, 28)), "size: expected 1 to 32768"),
+        ((IMAGE, (28, -1)), "size: expected 1 to 32768"),
+        ((IMAGE, (28, 1 << 40)), "size: expected 1 to 32768"),
+        ((IMAGE, 28), "size: expected two integers"),
+        ((IMAGE, (28, 28.5)), "size: expected two integers"),
+        ((IMAGE, (28, 28, 3)), "size: expected two integers"),
+        ((IMAGE, (28, 28), "nearest"), "filter: expected box, bilinear, bicubic, lanczos, found 'nearest'"),
+        ((IMAGE, (28, 28), "box", (0, 0, 21, 30)), "box: expected .* inside an image 20 high and 30 wide"),
+        ((IMAGE, (28, 28), "box", (-1, 0, 5, 5)), "box: expected"),
+        ((IMAGE, (28, 28), "box", (3, 3, 0, 5)), "box: expected"),
+        ((IMAGE, (28, 28), "box", (3, 3, 5)), "box: expected four integers"),
+    ],
+)
+def test_bad_arguments_are_refused(kernel, arguments, match):
+    with pytest.raises(ArgumentError, match=match):
+        resize(*arguments)
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000))
+@example(5, 2)
+@example(7, 4)
+def test_the_crop_is_the_references(height, width):
+    image = np.broadcast_to(np.arange(height)[:, None] * 10_000 + np.arange(width), (height, width))
+    cut = center_crop(image)
+    np.testing.assert_array_equal(cut, reference.crop(image))
+    top, left, side = center_box(height, width)
+    assert cut[0, 0] == top * 10_000 + left
+    assert cut.shape == (side, side)
+    assert np.shares_memory(cut, image)
+
+
+def test_halves_go_to_the_even_offset_and_colour_is_cropped_alike():
+    assert center_box(5, 2) == (2, 0, 2)  # 1.5 -> 2
+    assert center_box(4, 9) == (0, 2, 4)  # 2.5 -> 2
+    colour = picture((9, 4), 3, NOISE)
+    np.testing.assert_array_equal(center_crop(colour), colour[2:6])
+
+
+@pytest.mark.parametrize("image", [np.zeros((0, 4), np.uint8), np.zeros(4, np.uint8), np.zeros((1, 2, 3, 4), np.uint8)])
+def test_what_is_no_image_is_not_cropped(image):
+    with pytest.raises(ArgumentError, match="center_"):
+        center_crop(image)
