@@ -1,0 +1,96 @@
+"""What a store holds: its facts, its record fields and its chunking. FORMAT.md beside this file is the specification."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from mmtk.errors import StoreError
+
+FORMAT = "mmtk-store"
+VERSION = 1
+SPLITS = ("train", "val", "test")
+CHUNK_BYTES = 512 * 1024
+LIBVER = ("v110", "v110")
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """The facts of a store, kept as one JSON attribute; equal builds have equal facts."""
+
+    flag: str
+    title: str
+    modality: str
+    task: str
+    classes: tuple[str, ...]
+    channels: int
+    size: int
+    edition: str
+    pixels: str
+    split: str
+    membership: str
+    recipe: str
+    recipe_hash: str
+    licence: str
+    citation: str
+    source: str
+    plan_hash: str
+    synthetic: bool
+    partial: bool
+    mmtk_version: str
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> StoreInfo:
+        values: dict[str, Any] = json.loads(text)
+        if not isinstance(values, dict) or set(values) != {f.name for f in fields(cls)}:
+            raise ValueError("the store's facts are not those of this format version")
+        return cls(**{**values, "classes": tuple(values["classes"])})
+
+    @property
+    def labels(self) -> int:
+        """Values in a label row."""
+        return len(self.classes) if self.task.startswith("multi-label") else 1
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one image: ``(size, size)``, or ``(size, size, 3)`` for colour."""
+        return (self.size, self.size) if self.channels == 1 else (self.size, self.size, 3)
+
+    @property
+    def marks(self) -> str:
+        """``SYNTHETIC`` and ``PARTIAL`` where they hold, to be shown wherever the store is."""
+        return " ".join(mark for mark, on in (("SYNTHETIC", self.synthetic), ("PARTIAL", self.partial)) if on)
+
+
+def record_dtype(source: int, subject: int) -> np.dtype[Any]:
+    """Fields of a record; ``source`` and ``subject`` are the widths in bytes of their longest UTF-8 text."""
+    numbers = [(name, "<i4") for name in ("height", "width", "top", "left", "side")]
+    return np.dtype([("source", f"S{max(source, 1)}"), ("subject", f"S{max(subject, 1)}"), *numbers])
+
+
+def chunk_rows(rows: int, row_bytes: int) -> int:
+    """Images in a chunk: about half a MiB, never more than there are."""
+    return max(1, min(rows, CHUNK_BYTES // row_bytes))
+
+
+def check_arrays(what: str, info: StoreInfo, images: tuple[int, ...], labels: np.ndarray[Any, Any]) -> None:
+    """Refuse images and labels that do not fit a store's facts.
+
+    Raises
+    ------
+    StoreError
+        Naming `what` and the first thing that does not fit.
+    """
+    if images[1:] != info.row_shape:
+        raise StoreError(what, expected=f"images of shape (n, {', '.join(map(str, info.row_shape))})", found=str(images))
+    if labels.shape != (images[0], info.labels):
+        raise StoreError(what, expected=f"labels of shape {(images[0], info.labels)}", found=str(labels.shape))
+    top = 1 if info.task.startswith("multi-label") else len(info.classes) - 1
+    if labels.size and int(labels.max()) > top:
+        raise StoreError(what, expected=f"labels from 0 to {top}", found=str(int(labels.max())))
