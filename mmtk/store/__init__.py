@@ -1,12 +1,28 @@
 """One HDF5 file a dataset and size, read as memory-mapped arrays. FORMAT.md is the specification."""
 
 from mmtk.store._format import StoreInfo, record_dtype
+from mmtk.store._montage import draw_montage
 from mmtk.store._npz import export_npz, import_npz
 from mmtk.store._png import export_png
 from mmtk.store._reader import Split, Store, open, verify
 from mmtk.store._writer import Layout, create_skeleton, finalize, publish, read_layout, write_at, write_store
 
 __all__ = [
-    "Layout", "Split", "Store", "StoreInfo", "create_skeleton", "export_npz", "export_png", "finalize", "import_npz",
-    "open", "publish", "read_layout", "record_dtype", "verify", "write_at", "write_store",
+    "Layout",
+    "Split",
+    "Store",
+    "StoreInfo",
+    "create_skeleton",
+    "draw_montage",
+    "export_npz",
+    "export_png",
+    "finalize",
+    "import_npz",
+    "open",
+    "publish",
+    "read_layout",
+    "record_dtype",
+    "verify",
+    "write_at",
+    "write_store",
 ]

@@ -1,4 +1,4 @@
-"""What a store holds: its facts, its record fields and its chunking. FORMAT.md beside this file is the specification."""
+"""What a store holds: its facts, its record fields and its chunking. FORMAT.md is the specification."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ def check_arrays(what: str, info: StoreInfo, images: tuple[int, ...], labels: np
         Naming `what` and the first thing that does not fit.
     """
     if images[1:] != info.row_shape:
-        raise StoreError(what, expected=f"images of shape (n, {', '.join(map(str, info.row_shape))})", found=str(images))
+        raise StoreError(
+            what, expected=f"images of shape (n, {', '.join(map(str, info.row_shape))})", found=str(images)
+        )
     if labels.shape != (images[0], info.labels):
         raise StoreError(what, expected=f"labels of shape {(images[0], info.labels)}", found=str(labels.shape))
     top = 1 if info.task.startswith("multi-label") else len(info.classes) - 1

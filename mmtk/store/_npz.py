@@ -35,7 +35,8 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None) -> Pa
     Parameters
     ----------
     path : path
-        A file with the six arrays ``{train,val,test}_{images,labels}`` in any order; labels ``(n,)``, ``(n, 1)`` or ``(n, l)``.
+        A file with the six arrays ``{train,val,test}_{images,labels}`` in any order;
+        labels ``(n,)``, ``(n, 1)`` or ``(n, l)``.
     out : path
         Folder of the store, made if need be.
     flag : str, optional
@@ -55,7 +56,9 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None) -> Pa
     if flag is None:
         named = _NAME.match(path.stem)
         if named is None:
-            raise StoreError(path, expected="a name like breastmnist.npz", found=path.name, remedy="give the dataset with --flag")
+            raise StoreError(
+                path, expected="a name like breastmnist.npz", found=path.name, remedy="give the dataset with --flag"
+            )
         flag = named["flag"]
     dataset = get_dataset(flag)
     arrays = _load(path)
@@ -63,13 +66,27 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None) -> Pa
     md5 = _md5(path)
     editions = [key for key, value in dataset.md5.items() if value == md5]
     info = StoreInfo(
-        flag=dataset.flag, title=dataset.title, modality=dataset.modality, task=dataset.task.value, classes=dataset.classes,
-        channels=dataset.channels, size=size, edition=_edition(dataset, arrays, editions), pixels="official" if editions else "imported",
-        split="official" if editions else "imported", membership=f"the file with MD5 {md5}" + (", as published" if editions else ""),
-        recipe=recipe_to_json(dataset.recipe), recipe_hash=recipe_hash(dataset.recipe), licence=dataset.source.licence,
-        citation=dataset.source.citation, source=dataset.source.name, plan_hash=hashlib.sha256(f"npz {md5}".encode()).hexdigest(),
-        synthetic=False, partial=False, mmtk_version=__version__,
-    )  # fmt: skip
+        flag=dataset.flag,
+        title=dataset.title,
+        modality=dataset.modality,
+        task=dataset.task.value,
+        classes=dataset.classes,
+        channels=dataset.channels,
+        size=size,
+        edition=_edition(dataset, arrays, editions),
+        pixels="official" if editions else "imported",
+        split="official" if editions else "imported",
+        membership=f"the file with MD5 {md5}" + (", as published" if editions else ""),
+        recipe=recipe_to_json(dataset.recipe),
+        recipe_hash=recipe_hash(dataset.recipe),
+        licence=dataset.source.licence,
+        citation=dataset.source.citation,
+        source=dataset.source.name,
+        plan_hash=hashlib.sha256(f"npz {md5}".encode()).hexdigest(),
+        synthetic=False,
+        partial=False,
+        mmtk_version=__version__,
+    )
     final = out / f"{dataset.flag}_{size}.h5"
     out.mkdir(parents=True, exist_ok=True)
     splits = {}
@@ -93,9 +110,21 @@ def _load(path: Path) -> dict[str, Array]:
                 arrays[name] = archive[name]
     except StoreError:
         raise
-    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        AttributeError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+    ) as error:
         raise StoreError(
-            path, expected="a MedMNIST .npz file of plain arrays", found=" ".join(str(error).split()), remedy="fetch it again"
+            path,
+            expected="a MedMNIST .npz file of plain arrays",
+            found=" ".join(str(error).split()),
+            remedy="fetch it again",
         ) from None
     return arrays
 
@@ -147,33 +176,48 @@ _MIDNIGHT_1980 = 0x21  # the date NumPy gives its members
 _UNIX, _PK20, _DEFLATED, _LEVEL = 3, 20, 8, 6
 
 
-def export_npz(store: Store, out: str | Path) -> Path:
+def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
     """Write a store as MedMNIST's ``.npz``; an imported official file comes back with its published MD5.
 
-    Its headers are those that NumPy's ``savez_compressed`` wrote in 2020: version 2.0 throughout, and a zip64 field with
-    the true sizes in each local header. The deflate stream equals theirs where Python is built on classic zlib.
+    Its headers are those that NumPy's ``savez_compressed`` wrote in 2020: version 2.0 throughout, and a zip64 field
+    with the true sizes in each local header. The deflate stream equals theirs where Python is built on classic zlib.
 
     Parameters
     ----------
     store : Store
     out : path
         Folder of the file, made if need be.
+    force : bool
+        Replace a file that is there.
 
     Returns
     -------
     Path
         ``out/{flag}.npz``, or ``out/{flag}_{size}.npz`` for sizes other than 28.
+
+    Raises
+    ------
+    StoreError
+        If the file is there already, or would pass the 4 GiB of a plain zip.
     """
     out = Path(out)
+    final = out / f"{medmnist_name(store)}.npz"
+    if final.exists() and not force:
+        raise StoreError(final, expected="no such file yet", found="one", remedy="add --force to replace it")
     out.mkdir(parents=True, exist_ok=True)
-    suffix = "" if store.info.size == 28 else f"_{store.info.size}"
-    final = out / f"{store.info.flag}{suffix}.npz"
-    members = [(f"{s.name}_images", s.images) for s in store.splits] + [(f"{s.name}_labels", s.labels) for s in store.splits]
+    members = [(f"{s.name}_images", s.images) for s in store.splits] + [
+        (f"{s.name}_labels", s.labels) for s in store.splits
+    ]
     write_atomically(final, lambda file: _write_zip(file, members))
     return final
 
 
-def write_atomically(final: Path, write: Callable[[BinaryIO], None]) -> None:
+def medmnist_name(store: Store) -> str:
+    """MedMNIST's name for a dataset and size: ``breastmnist``, ``breastmnist_64``."""
+    return store.info.flag if store.info.size == 28 else f"{store.info.flag}_{store.info.size}"
+
+
+def write_atomically(final: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `final`, which takes its name only when whole."""
     temporary = final.with_name(f".{final.name}.{os.getpid()}")
     try:
@@ -210,17 +254,38 @@ def _write_zip(file: BinaryIO, members: list[tuple[str, Array]]) -> None:
         end = file.tell()
         packed = end - start - _LOCAL.size - len(coded) - 20
         if max(size, end) >= 0xFFFFFFFF:
-            raise StoreError(name, expected="an .npz below 4 GiB", found=f"{max(size, end)} bytes", remedy="export as png")
+            raise StoreError(
+                name, expected="an .npz below 4 GiB", found=f"{max(size, end)} bytes", remedy="export as png"
+            )
         file.seek(start)
         zip64 = struct.pack("<2H2Q", 1, 16, size, packed)
-        file.write(_LOCAL.pack(b"PK\3\4", _PK20, 0, _DEFLATED, 0, _MIDNIGHT_1980, crc, packed, size, len(coded), len(zip64)))
+        file.write(
+            _LOCAL.pack(b"PK\3\4", _PK20, 0, _DEFLATED, 0, _MIDNIGHT_1980, crc, packed, size, len(coded), len(zip64))
+        )
         file.write(coded + zip64)
         file.seek(end)
         central.append(
             _CENTRAL.pack(
-                b"PK\1\2", _PK20, _UNIX, _PK20, 0, 0, _DEFLATED, 0, _MIDNIGHT_1980, crc, packed, size, len(coded), 0, 0, 0, 0,
-                0o600 << 16, start,
-            )  # fmt: skip
+                b"PK\1\2",
+                _PK20,
+                _UNIX,
+                _PK20,
+                0,
+                0,
+                _DEFLATED,
+                0,
+                _MIDNIGHT_1980,
+                crc,
+                packed,
+                size,
+                len(coded),
+                0,
+                0,
+                0,
+                0,
+                0o600 << 16,
+                start,
+            )
             + coded
         )
     start = file.tell()

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from mmtk.errors import StoreError
+from mmtk.store._npz import medmnist_name, write_atomically
 from mmtk.store._reader import Split, Store
 
 _CSV_SPLIT = {"train": "TRAIN", "val": "VALIDATION", "test": "TEST"}
 
 
-def export_png(store: Store, out: str | Path) -> Path:
+def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
     """Write each image as ``{flag}/{split}{row}_{labels}.png`` and one line an image into ``{flag}.csv``.
 
     Parameters
@@ -22,6 +23,8 @@ def export_png(store: Store, out: str | Path) -> Path:
     store : Store
     out : path
         Folder of both, made if need be; sizes other than 28 carry the size in both names.
+    force : bool
+        Replace a folder and CSV that are there.
 
     Returns
     -------
@@ -31,23 +34,23 @@ def export_png(store: Store, out: str | Path) -> Path:
     Raises
     ------
     StoreError
-        If the folder of images is there already.
+        If the folder of images or the CSV is there already.
     """
     out = Path(out)
-    suffix = "" if store.info.size == 28 else f"_{store.info.size}"
-    folder = out / f"{store.info.flag}{suffix}"
+    folder = out / medmnist_name(store)
     listing = folder.with_suffix(".csv")
-    if folder.exists() or listing.exists():
-        raise StoreError(folder, expected="no such folder yet", found="one", remedy="remove it or choose another --out")
+    there = next((path for path in (folder, listing) if path.exists()), None)
+    if there is not None and not force:
+        raise StoreError(there, expected="no such path yet", found="one", remedy="add --force to replace it")
     temporary = out / f".{folder.name}.{os.getpid()}"
     temporary.mkdir(parents=True)
     try:
-        lines = [line for split in store.splits for line in _write_split(split, temporary)]
-        rows = temporary / "rows"
-        rows.write_text("".join(lines))
-        rows.rename(out / f".{listing.name}.{os.getpid()}")
+        lines = "".join(line for split in store.splits for line in _write_split(split, temporary))
+        listing.unlink(missing_ok=True)
+        if folder.exists():
+            shutil.rmtree(folder)
         temporary.rename(folder)
-        os.replace(out / f".{listing.name}.{os.getpid()}", listing)
+        write_atomically(listing, lambda file: file.write(lines.encode()))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return listing

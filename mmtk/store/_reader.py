@@ -129,7 +129,9 @@ def verify(path: str | Path) -> list[str]:
                 table = layout.tables[key]
                 expected = np.frombuffer(os.pread(file.fileno(), table.length, table.offset), "<u4")
                 bad = [i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b]
-                problems += [f"{path}: {key} chunk {i}: expected checksum {expected[i]:08x}, found {found[i]:08x}" for i in bad]
+                problems += [
+                    f"{path}: {key} chunk {i}: expected checksum {expected[i]:08x}, found {found[i]:08x}" for i in bad
+                ]
         return problems
 
     return _guarded(path, compare)
@@ -171,7 +173,9 @@ def _open(path: Path) -> Store:
 
 def _check_head(path: Path, file: Any) -> StoreInfo:
     if file.attrs.get("format") != FORMAT:
-        raise StoreError(path, expected="a store", found="an HDF5 file of another kind", remedy="mmtk import reads .npz files")
+        raise StoreError(
+            path, expected="a store", found="an HDF5 file of another kind", remedy="mmtk import reads .npz files"
+        )
     version = int(file.attrs["version"])
     if version > VERSION:
         raise StoreError(
@@ -189,14 +193,20 @@ def _refuse_foreign(path: Path, group: Any) -> None:
 
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise StoreError(path, expected="no links", found=f"a link at {group.name}/{name}", remedy="do not trust this file")
+            raise StoreError(
+                path, expected="no links", found=f"a link at {group.name}/{name}", remedy="do not trust this file"
+            )
         item = group[name]
         if isinstance(item, h5py.Group):
             _refuse_foreign(path, item)
         elif not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
-            raise StoreError(path, expected="data inside the file", found=f"{name} elsewhere", remedy="do not trust this file")
+            raise StoreError(
+                path, expected="data inside the file", found=f"{name} elsewhere", remedy="do not trust this file"
+            )
         elif item.dtype.hasobject or h5py.check_dtype(ref=item.dtype) is not None:
-            raise StoreError(path, expected="plain numbers", found=f"objects in {name}", remedy="do not trust this file")
+            raise StoreError(
+                path, expected="plain numbers", found=f"objects in {name}", remedy="do not trust this file"
+            )
 
 
 def _is_flat(file: Any) -> bool:

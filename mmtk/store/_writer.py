@@ -1,4 +1,4 @@
-"""Write a store: its whole HDF5 skeleton first, then rows at known offsets, then checksums and the mark that it is complete."""
+"""Write a store: the HDF5 skeleton first, then rows at known offsets, checksums, and the mark that it is complete."""
 
 from __future__ import annotations
 
@@ -233,9 +233,7 @@ def write_store(path: str | Path, info: StoreInfo, arrays: Mapping[str, tuple[Ar
         check_arrays(f"{final} {split}", info, images.shape, labels)
     temporary = final.with_name(f".{final.name}.{os.getpid()}")
     try:
-        layout = create_skeleton(
-            temporary, info, {s: arrays[s][1] for s in SPLITS}, {s: arrays[s][2] for s in SPLITS}
-        )
+        layout = create_skeleton(temporary, info, {s: arrays[s][1] for s in SPLITS}, {s: arrays[s][2] for s in SPLITS})
         handle = os.open(temporary, os.O_RDWR)
         try:
             for split in SPLITS:
