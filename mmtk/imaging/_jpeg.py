@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from mmtk.errors import ArgumentError, ImageError, MmtkError
 from mmtk.imaging._png import decode_cv2
 
+_LARGEST = 65_500  # pixels a side in libjpeg
+
 
 def decode_jpeg(data: bytes, path: Path, colour: bool, orientation: int) -> NDArray[np.uint8]:
     """Pixels of a JPEG whose header was accepted; a warning of libjpeg is an error. See `mmtk.imaging.read_image`."""
@@ -51,13 +53,13 @@ def round_trip(image: NDArray[np.uint8], format: str = "jpeg", quality: int = 75
     Raises
     ------
     ArgumentError
-        If `image` is not uint8 or of another shape, or for another format or quality.
+        If `image` is not uint8, of another shape or more than 65,500 pixels a side, or for another format or quality.
     """
     image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0 or image.shape[2:] not in ((), (3,)):
-        raise ArgumentError(
-            "image", expected="uint8 of shape (h, w) or (h, w, 3)", found=f"{image.dtype} of shape {image.shape}"
-        )
+    fits = image.ndim in (2, 3) and image.shape[2:] in ((), (3,)) and image.size and max(image.shape) <= _LARGEST
+    if image.dtype != np.uint8 or not fits:
+        what = f"uint8 of shape (h, w) or (h, w, 3), 1 to {_LARGEST} pixels a side"
+        raise ArgumentError("image", expected=what, found=f"{image.dtype} of shape {image.shape}")
     if format != "jpeg" or not isinstance(quality, int) or not 1 <= quality <= 100:
         raise ArgumentError("round_trip", expected="jpeg, quality 1 to 100", found=f"{format}, quality {quality}")
     import cv2
@@ -65,7 +67,5 @@ def round_trip(image: NDArray[np.uint8], format: str = "jpeg", quality: int = 75
     colour = image.ndim == 3
     bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR) if colour else image
     how = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
-    done, data = cv2.imencode(".jpg", bgr, how)
-    if not done:
-        raise ArgumentError("image", expected="an image that JPEG can hold", found=f"shape {image.shape}")
+    _, data = cv2.imencode(".jpg", bgr, how)
     return decode_cv2(data.tobytes(), Path("round trip"), colour)

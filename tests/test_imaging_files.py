@@ -1,0 +1,434 @@
+"""Reading PNG and JPEG: the pixels that MedMNIST's makers saw, and a clear refusal of everything else."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import tracemalloc
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mmtk.errors import ArgumentError, ImageError, MmtkError
+from mmtk.imaging import Header, probe, read_image, round_trip
+from tests import reference
+
+RNG = np.random.default_rng(0)
+
+
+def smooth(height, width, channels=None):
+    """A picture that JPEG keeps recognisable: big soft blots."""
+    shape = (height // 8 + 2, width // 8 + 2) if channels is None else (height // 8 + 2, width // 8 + 2, channels)
+    return cv2.resize(RNG.integers(0, 256, shape, dtype=np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+GREY, RGB = smooth(24, 37), smooth(24, 37, 3)
+RGBA = np.dstack([RGB, RNG.integers(0, 256, GREY.shape, dtype=np.uint8)])
+
+
+def chunk(kind, body=b""):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(image, colour, *, size=None, depth=8, before=b"", pixels=None, after=b"", end=b"\0", interlace=0):
+    """A PNG made by hand, so that every part of it can be wrong."""
+    height, width = size or image.shape[:2]
+    if pixels is None:
+        pixels = zlib.compress(b"".join(b"\0" + np.ascontiguousarray(row).tobytes() for row in image))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace))
+    end = chunk(b"IEND") if end == b"\0" else end
+    return b"\x89PNG\r\n\x1a\n" + head + before + chunk(b"IDAT", pixels) + after + end
+
+
+def jpeg(image, *options):
+    image = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90, *options])[1].tobytes()
+
+
+def exif(orientation, order="<"):
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    entry = struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
+    return head + struct.pack(order + "H", 1) + entry + struct.pack(order + "I", 0)
+
+
+def with_exif(data, block):
+    body = b"Exif\0\0" + block
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
+
+
+def pillow(image, format, **options):
+    stream = io.BytesIO()
+    image.save(stream, format, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Write bytes to a file and give its path."""
+
+    def write(data, name="image.bin"):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+def refused(path, *, header_too=True):
+    """The one line that both probe and read_image say; header_too: whether the header alone tells."""
+    with pytest.raises(ImageError) as caught:
+        read_image(path, colour=False)
+    with pytest.raises(ImageError):
+        read_image(path, colour=True)
+    line = str(caught.value)
+    if header_too:
+        with pytest.raises(ImageError) as early:
+            probe(path)
+        assert str(early.value) == line
+    assert line.startswith(str(path))
+    assert "expected" in line
+    assert "found" in line
+    assert "\n" not in line
+    return line
+
+
+# --------------------------------------------------------------------------------------------------- PNG
+
+
+def test_png_pixels(file):
+    for data, channels in [(png(GREY, 0), 1), (png(np.dstack([GREY, GREY // 2]), 4), 2)]:
+        path = file(data)
+        assert probe(path) == Header("png", 24, 37, channels)
+        np.testing.assert_array_equal(read_image(path, colour=False), GREY)
+        np.testing.assert_array_equal(read_image(path, colour=True), np.dstack([GREY] * 3))
+    for data, channels in [(png(RGB, 2), 3), (png(RGBA, 6), 4)]:
+        path = file(data)
+        assert probe(path) == Header("png", 24, 37, channels)
+        np.testing.assert_array_equal(read_image(path, colour=True), RGB)
+        np.testing.assert_array_equal(read_image(path, colour=False), reference.grey(RGB))
+
+
+def test_an_interlaced_png_is_read(file):
+    adam7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    rows = [b"\0" + row.tobytes() for top, left, down, right in adam7 for row in RGB[top::down, left::right]]
+    path = file(png(RGB, 2, interlace=1, pixels=zlib.compress(b"".join(rows))))
+    np.testing.assert_array_equal(read_image(path, colour=True), RGB)
+
+
+@settings(max_examples=20)
+@given(st.integers(16, 60), st.integers(16, 60), st.integers(0, 99))
+def test_grey_of_a_colour_png_is_the_references(tmp_path, height, width, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    path = tmp_path / "colour.png"
+    Image.fromarray(image).save(path)
+    grey = read_image(path, colour=False)
+    assert grey.flags.c_contiguous
+    np.testing.assert_array_equal(grey, reference.grey(image))
+
+
+def test_what_does_not_touch_pixels_is_accepted(file):
+    transparent = chunk(b"tRNS", b"\0\x05")
+    for data in (png(GREY, 0) + b"junk after the end", png(GREY, 0, before=chunk(b"tEXt", b"a\0b")),
+                 png(GREY, 0, before=transparent), png(GREY, 0, after=chunk(b"tIME", bytes(7)))):
+        np.testing.assert_array_equal(read_image(file(data), colour=False), GREY)
+
+
+def test_a_png_is_read_whatever_its_name_says(file):
+    np.testing.assert_array_equal(read_image(file(png(GREY, 0), "wrong.jpg"), colour=False), GREY)
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (png(np.dstack([GREY, GREY]), 0, depth=16), "16-bit grey"),
+        (png(np.dstack([RGB, RGB]), 2, depth=16), "16-bit RGB"),
+        (png(GREY, 3, before=chunk(b"PLTE", bytes(768))), "8-bit palette"),
+        (png(GREY[:, :5], 0, size=(24, 37), depth=1), "1-bit grey"),
+        (png(GREY, 0, depth=4), "4-bit grey"),
+        (png(GREY, 1), "8-bit unknown colour type"),
+        (png(GREY[:1, :1], 0), "1 x 1 pixels"),
+        (png(GREY[:15, :], 0), "37 x 15 pixels"),
+        (png(GREY, 0, size=(30_000, 30_000)), "30000 x 30000 pixels"),
+        (png(GREY, 0, size=(24, 10_001)), "10001 x 24 pixels"),
+        (png(GREY, 0, size=(0, 37)), "37 x 0 pixels"),
+        (png(GREY, 0)[:20] + b"\x01" + png(GREY, 0)[21:], "a damaged header"),
+        (png(GREY, 0).replace(b"IHDR", b"IHDX"), "a damaged header"),
+        (png(GREY, 0)[:32], "a file cut off inside it"),
+        (b"", "an empty file"),
+        (b"\x89PN", "a file cut off"),
+        (b"This is no picture.\n", "bytes that start with b'This is "),
+        (b"BM\x00\x00\x00\x00\x00\x00\x00\x00", "bytes that start with b'BM"),
+    ],
+)
+def test_the_header_of_a_png_tells_what_is_wrong(file, data, found, capfd):
+    assert found in refused(file(data, "image.png"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_truncation_of_a_png_is_refused(file, capfd):
+    data = png(RGB, 2, before=chunk(b"tEXt", b"key\0value"))
+    for length in range(len(data)):
+        refused(file(data[:length]), header_too=length < 33)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_flipped_byte_of_a_png_is_noticed(file):
+    data = png(GREY, 0, before=chunk(b"tEXt", b"key\0value"))
+    for at in range(len(data)):
+        path = file(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        with pytest.raises(ImageError):
+            read_image(path, colour=False)
+
+
+RAW = b"".join(b"\0" + row.tobytes() for row in GREY)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(GREY, 0, pixels=zlib.compress(RAW[:-38])),
+        png(GREY, 0, pixels=zlib.compress(RAW)[:-30]),
+        png(GREY, 0, pixels=b""),
+        png(GREY, 0, pixels=b"not zlib"),
+        png(GREY, 0, pixels=zlib.compress(b"\x09" + RAW[1:])),
+        png(GREY, 0, before=chunk(b"ABCD", b"unknown and critical")),
+        png(GREY, 0, end=b""),
+        png(GREY, 0).replace(chunk(b"IDAT", zlib.compress(RAW)), b""),
+        png(GREY, 0)[:33] + chunk(b"IEND"),
+    ],
+    ids=["rows", "cut", "empty", "no stream", "filter", "critical", "no end", "no IDAT", "nothing"],
+)
+def test_wrong_pixels_behind_right_checksums_are_refused(file, data):
+    refused(file(data), header_too=False)
+
+
+# -------------------------------------------------------------------------------------------------- JPEG
+
+PROGRESSIVE = (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+RESTARTS = (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)
+S444 = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+
+
+@pytest.mark.parametrize("options", [(), PROGRESSIVE, RESTARTS, S444], ids=["plain", "progressive", "restarts", "444"])
+@pytest.mark.parametrize("image", [GREY, RGB], ids=["grey", "rgb"])
+def test_jpeg_pixels_are_opencvs(file, image, options):
+    data = jpeg(image, *options)
+    path = file(data)
+    assert probe(path) == Header("jpeg", 24, 37, 1 if image.ndim == 2 else 3)
+    raw = np.frombuffer(data, np.uint8)
+    grey, colour = read_image(path, colour=False), read_image(path, colour=True)
+    np.testing.assert_array_equal(grey, cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE))
+    np.testing.assert_array_equal(colour, cv2.imdecode(raw, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def test_grey_of_a_colour_jpeg_is_its_luma_plane(file):
+    data = jpeg(RGB, *S444)
+    image = Image.open(io.BytesIO(data))
+    image.draft("L", image.size)  # Pillow's way to ask the decoder for luma only
+    np.testing.assert_array_equal(read_image(file(data), colour=False), np.asarray(image))
+
+
+def test_a_jpeg_stored_as_rgb_is_read(file):
+    data = pillow(Image.fromarray(RGB), "JPEG", quality=90, keep_rgb=True)
+    path = file(data)
+    raw = np.frombuffer(data, np.uint8)
+    np.testing.assert_array_equal(read_image(path, colour=False), cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE))
+    np.testing.assert_array_equal(read_image(path, colour=True), np.asarray(Image.open(path)))
+
+
+def frame(data, *, marker=None, height=None, width=None, precision=None):
+    """A JPEG with another frame header."""
+    at = data.index(b"\xff\xc0")
+    old = struct.unpack(">BHH", data[at + 4 : at + 9])
+    new = [a if b is None else b for a, b in zip(old, (precision, height, width), strict=True)]
+    return data[: at + 1] + bytes([marker or 0xC0]) + data[at + 2 : at + 4] + struct.pack(">BHH", *new) + data[at + 9 :]
+
+
+CMYK = pillow(Image.merge("CMYK", [Image.fromarray(GREY)] * 4), "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (CMYK, "8 bits and 4 channels (CMYK)"),
+        (frame(jpeg(GREY), precision=12), "12 bits and 1 channels"),
+        (frame(jpeg(GREY), marker=0xC3), "lossless"),
+        (frame(jpeg(GREY), marker=0xC9), "arithmetic"),
+        (frame(jpeg(RGB), height=30_000, width=30_000), "30000 x 30000 pixels"),
+        (frame(jpeg(RGB), height=1, width=1), "1 x 1 pixels"),
+        (frame(jpeg(RGB), height=0), "37 x 0 pixels"),
+        (jpeg(GREY)[:2] + jpeg(GREY)[jpeg(GREY).index(b"\xff\xda") :], "a damaged one"),
+        (jpeg(GREY)[:2] + b"\xff\xe0\0\1" + jpeg(GREY)[2:], "a damaged one"),
+        (jpeg(GREY)[:2] + b"\xff\xd9" + jpeg(GREY)[2:], "a damaged one"),
+        (jpeg(GREY)[:20] + b"junk" + jpeg(GREY)[20:], "a damaged one"),
+        (b"\xff\xd8" + b"\xff" * 100_000, "a damaged one"),
+        (b"\xff\xd8\xff", "a file cut off inside it"),
+        (b"\xff", "a file cut off"),
+    ],
+)
+def test_the_header_of_a_jpeg_tells_what_is_wrong(file, data, found, capfd):
+    assert found in refused(file(data, "image.jpg"))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("data", [jpeg(GREY), jpeg(RGB), jpeg(RGB, *PROGRESSIVE), jpeg(RGB, *RESTARTS)],
+                         ids=["grey", "rgb", "progressive", "restarts"])
+def test_every_truncation_of_a_jpeg_is_refused(file, data, capfd):
+    start = data.index(b"\xff\xda")
+    for length in range(len(data)):
+        refused(file(data[:length]), header_too=length < start + 2)
+    read_image(file(data + b"junk after the end"), colour=False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_jpeg_that_its_decoder_warns_about_is_refused(file):
+    data = bytearray(jpeg(GREY))
+    data[data.index(b"\xff\xda") + 40] = 0xFF
+    data[data.index(b"\xff\xda") + 41] = 0xC4
+    assert cv2.imdecode(np.frombuffer(bytes(data), np.uint8), cv2.IMREAD_GRAYSCALE) is not None  # OpenCV says nothing
+    assert "a JPEG that decodes without a warning" in refused(file(bytes(data)), header_too=False)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_damage_gives_pixels_or_one_line(tmp_path, data):
+    """Any bytes overwritten anywhere: an image of the header's size or an ImageError, nothing else."""
+    whole = bytearray(data.draw(st.sampled_from([jpeg(GREY), jpeg(RGB, *PROGRESSIVE), with_exif(jpeg(RGB), exif(6))])))
+    for _ in range(data.draw(st.integers(1, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "damaged.jpg"
+    path.write_bytes(whole)
+    try:
+        image = read_image(path, colour=True)
+    except ImageError as error:
+        line = str(error)
+    else:
+        line = ""
+        assert image.shape[:2] == probe(path)[1:3]
+    assert "\n" not in line
+
+
+def test_without_simplejpeg_a_jpeg_is_refused_clearly(file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    with pytest.raises(MmtkError, match=r"simplejpeg: expected .* found not installed; pip install simplejpeg"):
+        read_image(file(jpeg(GREY)), colour=False)
+
+
+# --------------------------------------------------------------------------------------- EXIF orientation
+
+TURNED = {  # the picture as it is meant to be seen
+    1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+
+
+@pytest.mark.parametrize("orientation", [*TURNED, 0, 9])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_orientation_is_applied(file, orientation, order):
+    turn = TURNED.get(orientation, TURNED[1])
+    for plain in (jpeg(GREY), jpeg(RGB)):
+        for colour in (False, True):
+            upright = read_image(file(plain), colour)
+            path = file(with_exif(plain, exif(orientation, order)))
+            assert probe(path)[1:3] == turn(upright).shape[:2]
+            np.testing.assert_array_equal(read_image(path, colour), turn(upright))
+    path = file(png(RGB, 2, before=chunk(b"eXIf", exif(orientation, order))))
+    assert probe(path)[1:3] == turn(RGB).shape[:2]
+    np.testing.assert_array_equal(read_image(path, colour=True), turn(RGB))
+
+
+DAMAGED = [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"XX*\0\x08\0\0\0", exif(6)[:12], exif(6)[:8]]
+
+
+@pytest.mark.parametrize("block", DAMAGED)
+def test_a_damaged_exif_block_says_nothing(file, block):
+    path = file(with_exif(jpeg(GREY), block))
+    assert probe(path)[1:3] == GREY.shape
+    np.testing.assert_array_equal(read_image(path, colour=False), read_image(file(jpeg(GREY)), colour=False))
+
+
+def test_a_png_turned_by_a_late_chunk_is_refused(file):
+    path = file(png(GREY, 0, after=chunk(b"eXIf", exif(6))))
+    assert "expected 37 x 24 pixels, as its header says, found 24 x 37" in refused(path, header_too=False)
+
+
+# ------------------------------------------------------------------------------------- files, cost, real
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    assert "No such file" in refused(tmp_path / "missing.png")
+    assert "Is a directory" in refused(tmp_path)
+
+
+def test_a_file_of_absurd_size_is_refused(file):
+    path = file(png(GREY, 0))
+    with path.open("r+b") as stream:
+        stream.truncate((1 << 30) + 1)
+    assert "found 1073741825 bytes" in refused(path)
+
+
+@pytest.mark.parametrize("data", [png(GREY, 0), jpeg(RGB)], ids=["png", "jpeg"])
+def test_probe_reads_no_more_than_the_header(file, data):
+    path = file(data)
+    expected = probe(path)
+    with path.open("r+b") as stream:
+        stream.truncate(300_000_000)
+    tracemalloc.start()
+    assert probe(path) == expected
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_real_jpegs_decode_as_opencv_does(real_data):
+    paths = sorted((real_data / "sources").rglob("*.jp*g"))
+    assert len(paths) >= 100
+    for path in paths[::4]:
+        raw = np.fromfile(path, np.uint8)
+        np.testing.assert_array_equal(read_image(path, False), cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE), str(path))
+        np.testing.assert_array_equal(read_image(path, True), cv2.imdecode(raw, cv2.IMREAD_COLOR)[..., ::-1], str(path))
+
+
+# -------------------------------------------------------------------------------------------- round trip
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 70), st.integers(1, 70), st.booleans(), st.integers(1, 100), st.integers(0, 99))
+def test_round_trip_is_pillows(height, width, colour, quality, seed):
+    shape = (height, width, 3) if colour else (height, width)
+    image = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    again = np.asarray(Image.open(io.BytesIO(pillow(Image.fromarray(image), "JPEG", quality=quality))))
+    np.testing.assert_array_equal(round_trip(image, quality=quality), again)
+
+
+def test_round_trip_takes_any_layout_and_defaults_to_75():
+    image = smooth(28, 56, 3)
+    np.testing.assert_array_equal(round_trip(image[:, ::2]), round_trip(image[:, ::2].copy(), "jpeg", 75))
+    grey = image[::2, :, 0]
+    np.testing.assert_array_equal(round_trip(grey), round_trip(grey.copy()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ((GREY, "png"), "expected jpeg, quality 1 to 100, found png, quality 75"),
+        ((GREY, "jpeg", 0), "quality 0"),
+        ((GREY, "jpeg", 101), "quality 101"),
+        ((GREY, "jpeg", 75.5), "quality 75.5"),
+        ((GREY.astype(float),), "image: expected uint8"),
+        ((RGBA,), r"shape \(24, 37, 4\)"),
+        ((GREY[:0],), "image: expected uint8"),
+        ((GREY[0],), "image: expected uint8"),
+        ((np.zeros((1, 70_000), np.uint8),), "image: expected"),
+    ],
+)
+def test_round_trip_refuses(arguments, match):
+    with pytest.raises(ArgumentError, match=match):
+        round_trip(*arguments)

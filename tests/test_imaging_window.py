@@ -1,0 +1,66 @@
+"""CT windowing, against the reference to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mmtk.errors import ArgumentError
+from mmtk.imaging import hu_window
+from tests import reference
+
+ALL_INT16 = np.arange(-(2**15), 2**15, dtype=np.int16)
+WINDOWS = st.tuples(st.floats(-3000, 3000), st.floats(1e-3, 8000))
+
+
+@pytest.mark.parametrize(("level", "width"), [(50, 400), (40, 400), (-600, 1500), (0, 1), (0.25, 2.5), (40, 65536)])
+def test_every_int16_value(level, width):
+    got = hu_window(ALL_INT16, level, width)
+    np.testing.assert_array_equal(got, reference.hu_window(ALL_INT16, level, width))
+    np.testing.assert_array_equal(hu_window(ALL_INT16.astype(np.float32), level, width), got)
+
+
+@given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
+                  elements=st.floats(width=32, allow_nan=False)), WINDOWS)
+def test_any_float32_volume_and_window(volume, window):
+    got = hu_window(volume, *window)
+    assert got.dtype == np.uint8
+    assert got.shape == volume.shape
+    np.testing.assert_array_equal(got, reference.hu_window(volume, *window))
+
+
+def test_the_default_is_the_soft_tissue_window():
+    hu = np.array([-3000, -150, -149, 50, 249, 250, 3000], np.int16)
+    assert hu_window(hu).tolist() == [0, 0, 1, 128, 254, 255, 255]
+    assert hu_window(np.array([-np.inf, np.inf], np.float32)).tolist() == [0, 255]
+
+
+def test_any_layout_and_byte_order():
+    volume = np.random.default_rng(0).integers(-1000, 1000, (6, 7, 8)).astype(np.int16)
+    expected = hu_window(volume)
+    frozen = volume.copy()
+    frozen.flags.writeable = False
+    for same in (np.asfortranarray(volume), volume.astype(">i2"), frozen, volume[::-1].copy()[::-1]):
+        np.testing.assert_array_equal(hu_window(same), expected)
+    np.testing.assert_array_equal(hu_window(volume[::2, 1:, ::-1]), expected[::2, 1:, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ((ALL_INT16.astype(np.int32),), "volume: expected .* found int32"),
+        ((ALL_INT16.astype(np.float64),), "found float64"),
+        ((ALL_INT16.astype(np.uint16),), "found uint16"),
+        ((np.array([1, np.nan], np.float32),), "volume: expected numbers, found NaN; replace NaN"),
+        ((ALL_INT16, 50, 0), "a width above 0"),
+        ((ALL_INT16, 50, -1), "a width above 0"),
+        ((ALL_INT16, np.nan, 400), "a finite level"),
+        ((ALL_INT16, 50, np.inf), "a finite level"),
+    ],
+)
+def test_bad_volumes_and_windows_are_refused(arguments, match):
+    with pytest.raises(ArgumentError, match=match):
+        hu_window(*arguments)
