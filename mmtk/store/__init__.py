@@ -1,6 +1,6 @@
 """One HDF5 file a dataset and size, read as memory-mapped arrays. FORMAT.md is the specification."""
 
-from mmtk.store._format import StoreInfo, record_dtype
+from mmtk.store._format import SPLITS, StoreInfo, record_dtype
 from mmtk.store._montage import draw_montage
 from mmtk.store._npz import export_npz, import_npz
 from mmtk.store._png import export_png
@@ -8,6 +8,7 @@ from mmtk.store._reader import Split, Store, open, verify
 from mmtk.store._writer import Layout, create_skeleton, finalize, publish, read_layout, write_at, write_store
 
 __all__ = [
+    "SPLITS",
     "Layout",
     "Split",
     "Store",
