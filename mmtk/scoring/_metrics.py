@@ -1,4 +1,4 @@
-"""AUC and ACC to the last bit as ``medmnist.Evaluator`` computes them, refusing what it swallows."""
+"""AUC and ACC, equal to the last bit to ``medmnist.Evaluator`` (3.0.2) wherever that gives a meaningful number."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mmtk.datasets.base import Task
 from mmtk.errors import ArgumentError, ScoreError
 
 THRESHOLD = 0.5
+_SHOWN = 3  # bad rows named in an error
 
 
 class Metrics(NamedTuple):
@@ -20,92 +21,149 @@ class Metrics(NamedTuple):
     acc: float
 
 
-def evaluate(labels: ArrayLike, scores: ArrayLike, task: str) -> Metrics:
-    """Score predictions.
-
-    AUC is the unweighted mean over classes, one against the rest, or over labels; in a binary task the last column
-    counts. ACC takes the class with the highest score; in binary and multi-label tasks a score above 0.5 is positive,
-    and multi-label ACC is the mean over labels. Definitions of ``medmnist.Evaluator``, v2 and later.
+def evaluate(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> Metrics:
+    """Score predictions by MedMNIST's definitions.
 
     Parameters
     ----------
-    labels : (n,), (n, 1) or, for multi-label tasks, (n, l) integers
-    scores : (n, k) floats
-        One column a class or label; for binary tasks also ``(n,)`` or ``(n, 1)``.
-    task : {"binary-class", "multi-class", "multi-label, binary-class", "ordinal-regression"}
+    labels : array_like, shape (n,) or (n, 1); (n, l) for the multi-label task
+        Whole numbers: the class, or 0 and 1.
+    scores : array_like, shape (n, k)
+        A score for each class (k classes), each label (k = l), or for the binary task (n,), (n, 1) or (n, 2), where the
+        last column is the score of class 1. Any finite scale, but binary and multi-label scores are positive above 0.5.
+    task : str or Task
+        As MedMNIST names it: ``binary-class``, ``multi-class``, ``multi-label, binary-class``, ``ordinal-regression``.
 
     Returns
     -------
     Metrics
+        Multi-class and ordinal AUC is the unweighted mean of one-versus-rest AUCs, multi-label AUC and ACC are means
+        over labels.
 
     Raises
     ------
     ScoreError
-        If shapes do not fit, a score is not finite, a label lies outside the columns, or a class that is to be told
-        from the rest has no image or nothing but images, so that its AUC is not defined.
+        On scores that are not finite, on shapes that do not fit, on labels no column stands for, and when a class (or
+        one value of a binary label) never occurs, where the AUC is undefined; the original gives NaN there with
+        scikit-learn from 1.6 on and fails before.
     ArgumentError
-        If the task is unknown.
+        On an unknown task.
     """
-    try:
-        kind = Task(task)
-    except ValueError:
-        raise ArgumentError("task", expected=", ".join(Task), found=repr(task)) from None
-    truth, values = _fit(np.asarray(labels), np.asarray(scores), kind)
-    return Metrics(_auc(truth, values, kind), _acc(truth, values, kind))
-
-
-def _fit(labels: NDArray[Any], scores: NDArray[Any], kind: Task) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Check both and bring them to one column a label and one a score."""
-    labels = labels[:, None] if labels.ndim == 1 else labels
-    scores = scores[:, None] if scores.ndim == 1 else scores
-    if labels.ndim != 2 or scores.ndim != 2 or len(labels) != len(scores) or not len(labels):
-        found = f"labels {labels.shape} and scores {scores.shape}"
-        raise ScoreError("scores", expected="one row of scores for each row of labels", found=found)
-    if scores.dtype.kind not in "fiu" or labels.dtype.kind not in "biu":
-        raise ScoreError("scores", expected="integer labels and float scores", found=f"{labels.dtype}, {scores.dtype}")
-    columns = scores.shape[1]
+    kind = _task(task)
+    y, s = _labels(labels, kind), _scores(scores, kind)
+    if len(y) != len(s):
+        raise ScoreError("scores", expected=f"{len(y)} rows, one for each label", found=f"{len(s)}")
+    if len(y) == 0:
+        raise ScoreError("labels", expected="at least one row", found="none")
     if kind is Task.MULTILABEL:
-        fits, top = labels.shape[1] == columns, 1
-    elif kind is Task.BINARY:
-        fits, top = labels.shape[1] == 1 and columns in (1, 2), 1
-    else:
-        fits, top = labels.shape[1] == 1 and columns >= 2, columns - 1
-    if not fits:
-        found = f"labels {labels.shape} and scores {scores.shape}"
-        raise ScoreError("scores", expected=f"a column for each class or label of a {kind.value} task", found=found)
-    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-    if len(bad):
-        raise ScoreError("scores", expected="numbers", found=f"{scores[bad[0]].tolist()} in row {bad[0]}")
-    bad = np.flatnonzero(((labels < 0) | (labels > top)).any(axis=1))
-    if len(bad):
-        found = f"{labels[bad[0]].tolist()} in row {bad[0]}"
-        raise ScoreError("labels", expected=f"values from 0 to {top}", found=found)
-    return labels, scores
+        return _multilabel(y, s)
+    return _binary(y[:, 0], s[:, -1]) if kind is Task.BINARY else _multiclass(y[:, 0], s)
 
 
-def _auc(labels: NDArray[Any], scores: NDArray[Any], kind: Task) -> float:
-    if kind is Task.BINARY:
-        return _ranked(labels[:, 0], scores[:, -1], "the positive class")
-    total = 0.0
-    for column in range(scores.shape[1]):
-        truth = labels[:, column] if kind is Task.MULTILABEL else (labels[:, 0] == column).astype(float)
-        total += _ranked(truth, scores[:, column], f"{'label' if kind is Task.MULTILABEL else 'class'} {column}")
-    return total / scores.shape[1]
+def _binary(y: NDArray[Any], s: NDArray[Any]) -> Metrics:
+    _check_values(y, 2)
+    _check_present(y, 2)
+    return Metrics(_roc_auc(y, s), _share(y == (s > THRESHOLD)))
 
 
-def _ranked(truth: NDArray[Any], scores: NDArray[Any], what: str) -> float:
+def _multiclass(y: NDArray[Any], s: NDArray[Any]) -> Metrics:
+    classes = s.shape[1]
+    _check_values(y, classes)
+    _check_present(y, classes)
+    auc = 0.0
+    for c in range(classes):
+        auc += _roc_auc((y == c).astype(float), s[:, c])
+    return Metrics(auc / classes, _share(y == np.argmax(s, axis=-1)))
+
+
+def _multilabel(y: NDArray[Any], s: NDArray[Any]) -> Metrics:
+    if y.shape != s.shape:
+        raise ScoreError("scores", expected=f"{y.shape[1]} columns, one for each label", found=f"{s.shape[1]}")
+    auc = acc = 0.0
+    for column in range(y.shape[1]):
+        _check_values(y[:, column], 2, f"label column {column}")
+        _check_present(y[:, column], 2, f"label column {column}")
+        auc += _roc_auc(y[:, column], s[:, column])
+        acc += _share(y[:, column] == (s[:, column] > THRESHOLD))
+    return Metrics(auc / y.shape[1], acc / y.shape[1])
+
+
+def _roc_auc(y: NDArray[Any], s: NDArray[Any]) -> float:
     from sklearn.metrics import roc_auc_score
 
-    if truth.min() == truth.max():
-        found = "nothing but images of it" if truth.min() else "no image of it"
-        raise ScoreError("labels", expected=f"images of {what} and others, or its AUC is not defined", found=found)
-    return float(roc_auc_score(truth, scores))
+    return float(roc_auc_score(y, s))
 
 
-def _acc(labels: NDArray[Any], scores: NDArray[Any], kind: Task) -> float:
-    if kind is Task.MULTILABEL:
-        hits = (scores > THRESHOLD) == labels
-        return float(sum(float(np.mean(hits[:, column])) for column in range(hits.shape[1])) / hits.shape[1])
-    if kind is Task.BINARY:
-        return float(np.mean((scores[:, -1] > THRESHOLD) == labels[:, 0]))
-    return float(np.mean(np.argmax(scores, axis=-1) == labels[:, 0]))
+def _share(right: NDArray[np.bool_]) -> float:
+    return float(np.mean(right))
+
+
+def _task(task: str | Task) -> Task:
+    try:
+        return Task(task)
+    except ValueError:
+        known = ", ".join(f'"{t.value}"' for t in Task)
+        raise ArgumentError("task", expected=f"one of {known}", found=repr(task)) from None
+
+
+def _numbers(what: str, values: ArrayLike) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ScoreError(what, expected="an array of numbers", found=str(error)) from None
+    if array.dtype.kind not in "fiub":
+        raise ScoreError(what, expected="an array of numbers", found=f"dtype {array.dtype}")
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = np.unique(np.nonzero(bad)[0])
+        raise ScoreError(what, expected="finite numbers", found=f"NaN or infinity in {_rows(where)}")
+    return array
+
+
+def _labels(labels: ArrayLike, task: Task) -> NDArray[np.int64]:
+    y = _numbers("labels", labels)
+    if y.ndim == 1 and task is not Task.MULTILABEL:
+        y = y[:, None]
+    if y.ndim != 2 or (y.shape[1] != 1 and task is not Task.MULTILABEL) or y.shape[1] == 0:
+        wanted = "shape (n, labels)" if task is Task.MULTILABEL else "shape (n,) or (n, 1)"
+        raise ScoreError("labels", expected=f"{wanted} for the task {task.value}", found=f"{y.shape}")
+    whole = y.astype(np.int64)
+    odd = np.nonzero((whole != y).any(axis=1))[0]
+    if len(odd):
+        raise ScoreError("labels", expected="whole numbers", found=f"others in {_rows(odd)}")
+    return whole
+
+
+def _scores(scores: ArrayLike, task: Task) -> NDArray[Any]:
+    s = _numbers("scores", scores)
+    if s.ndim == 1 and task is Task.BINARY:
+        s = s[:, None]
+    wanted = {Task.BINARY: "shape (n,), (n, 1) or (n, 2)", Task.MULTILABEL: "shape (n, labels)"}
+    columns = s.shape[1] if s.ndim == 2 else 0
+    fits = {Task.BINARY: columns in (1, 2), Task.MULTILABEL: columns >= 1}.get(task, columns >= 2)
+    if not fits:
+        expected = f"{wanted.get(task, 'shape (n, classes)')} for the task {task.value}"
+        raise ScoreError("scores", expected=expected, found=f"{s.shape}")
+    return s
+
+
+def _check_values(y: NDArray[np.int64], classes: int, what: str = "labels") -> None:
+    outside = np.nonzero((y < 0) | (y >= classes))[0]
+    if len(outside):
+        found = f"{y[outside[0]]} in {_rows(outside)}"
+        raise ScoreError(what, expected=f"values 0 to {classes - 1}, one for each score column", found=found)
+
+
+def _check_present(y: NDArray[np.int64], classes: int, what: str = "labels") -> None:
+    absent = np.nonzero(np.bincount(y, minlength=classes) == 0)[0]
+    if len(absent):
+        values = ", ".join(map(str, absent))
+        raise ScoreError(
+            what, expected=f"each of 0 to {classes - 1} at least once", found=f"no {values} in {len(y)} rows",
+            remedy="the AUC is undefined when a class does not occur",
+        )
+
+
+def _rows(where: NDArray[np.int64]) -> str:
+    more = f" and {len(where) - _SHOWN} more" if len(where) > _SHOWN else ""
+    return f"row{'s' if len(where) > 1 else ''} {', '.join(map(str, where[:_SHOWN]))}{more}"

@@ -1,4 +1,7 @@
-"""MedMNIST's result files: ``{flag}{_size}_{split}_[AUC]0.913_[ACC]0.846@{run}.csv``, and the layout of 2020."""
+"""MedMNIST's result files: ``{flag}{_size}_{split}_[AUC]0.913_[ACC]0.846@{run}.csv``, and the layout of 2020.
+
+Today's layout has no header and a row ``index,score,...`` an image; that of 2020 has ``id,true_0,...,score_0,...``.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,19 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from mmtk import store
 from mmtk.datasets import list_datasets
 from mmtk.datasets.base import SPLITS
-from mmtk.errors import ScoreError
-from mmtk.scoring._metrics import Metrics
+from mmtk.errors import ArgumentError, ScoreError
+from mmtk.scoring._metrics import Metrics, evaluate
 
-_FIGURES = re.compile(r"\[AUC\](?P<auc>[\d.]+)_\[ACC\](?P<acc>[\d.]+)(?:@(?P<run>.*))?$")
+_NAME = "a name like breastmnist_test_[AUC]0.913_[ACC]0.846@run.csv"
+_FIGURES = re.compile(r"\[AUC\]([01]\.\d{3})_\[ACC\]([01]\.\d{3})(?![\d.])")
+_SPLIT = rf"({'|'.join(SPLITS)})(?![a-z])"
 
 
 @dataclass(frozen=True)
@@ -46,45 +51,76 @@ class Predictions:
     labels: NDArray[np.float64] | None = None
 
 
-def read_predictions(path: str | Path) -> Predictions:
-    """Read a result file, of today's layout or that of 2020 (``id,true_0,...,score_0,...``).
+@dataclass(frozen=True)
+class ScoredFile:
+    """A result file scored against its store: its metrics, those in its name, and the store's marks."""
+
+    path: Path
+    predictions: Predictions
+    metrics: Metrics
+    synthetic: bool
+    partial: bool
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the figures in the name, if there are any, are those found, at three decimals."""
+        named = self.predictions.metrics
+        return named is None or all(f"{a:.3f}" == f"{b:.3f}" for a, b in zip(named, self.metrics, strict=True))
+
+
+def evaluate_file(path: str | Path, stores: str | Path) -> ScoredFile:
+    """Score a result file against ``{flag}_{size}.h5`` in the folder `stores`.
 
     Raises
     ------
     ScoreError
-        If the file is missing or empty, its name tells no dataset and split, a row is missing, repeated or of another
-        length, or a value is no finite number.
+        If the file cannot be read, or its rows or labels are not those of the store's split.
+    StoreError
+        If the store is not there or cannot be opened.
+    """
+    path = Path(path)
+    found = read_predictions(path)
+    opened = store.open(Path(stores) / f"{found.flag}_{found.size}.h5")
+    labels = getattr(opened, found.split).labels
+    if len(found.scores) != len(labels):
+        expected = f"{len(labels)} rows, one for each {found.split} image of {opened.path}"
+        raise ScoreError(path, expected=expected, found=f"{len(found.scores)}")
+    if found.labels is not None:
+        if found.labels.shape != labels.shape:
+            raise ScoreError(path, expected=f"{labels.shape[1]} true columns", found=str(found.labels.shape[1]))
+        other = np.flatnonzero((found.labels != labels).any(axis=1))
+        if len(other):
+            row, count = other[0], f" (and {len(other) - 1} rows more)" if len(other) > 1 else ""
+            expected = f"the labels of {opened.path}, there {labels[row].tolist()}"
+            raise ScoreError(f"{path} row {row}", expected=expected, found=f"{found.labels[row].tolist()}{count}")
+    try:
+        metrics = evaluate(labels, found.scores, opened.info.task)
+    except ScoreError as error:
+        raise ScoreError(
+            f"{path}: {error.what}", expected=error.expected, found=error.found, remedy=error.remedy
+        ) from None
+    return ScoredFile(path, found, metrics, opened.info.synthetic, opened.info.partial)
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """Read a result file, of today's layout or that of 2020.
+
+    The name must tell a known dataset and the split; figures may lack, since MedMNIST too scores files without.
+
+    Raises
+    ------
+    ScoreError
+        If the file is missing or empty, its name tells no dataset or split or has garbled figures, a row is missing,
+        repeated or of another length, or a value is no finite number.
     """
     path = Path(path)
     flag, size, split = _told_by(path)
-    rows, header = _rows(path)
-    width = len(header or rows[0])
-    table = np.empty((len(rows), width - 1))
-    seen: dict[int, int] = {}
-    for line, row in enumerate(rows, start=2 if header else 1):
-        try:
-            index, values = float(row[0]), [float(cell) for cell in row[1:]]
-        except ValueError:
-            raise ScoreError(f"{path} line {line}", expected="numbers", found=",".join(row)) from None
-        if len(values) != width - 1 or width < 2:
-            raise ScoreError(f"{path} line {line}", expected=f"{max(width, 2)} columns", found=str(len(row)))
-        if not np.isfinite(values).all():
-            raise ScoreError(f"{path} line {line}", expected="finite scores", found=",".join(row[1:]))
-        if index != int(index) or not 0 <= index < len(rows):
-            found = f"row {row[0]} among {len(rows)} rows"
-            raise ScoreError(f"{path} line {line}", expected=f"each row from 0 to {len(rows) - 1} once", found=found)
-        if int(index) in seen:
-            found = f"row {row[0]} again (first on line {seen[int(index)]})"
-            raise ScoreError(f"{path} line {line}", expected="each row once", found=found)
-        seen[int(index)] = line
-        table[int(index)] = values
-    truths = sum(name.startswith("true_") for name in header or ())
-    named = _FIGURES.search(path.stem if path.suffix == ".csv" else path.name)
-    try:
-        metrics = Metrics(float(named["auc"]), float(named["acc"])) if named else None
-    except ValueError:
-        raise ScoreError(path, expected="figures like [AUC]0.913_[ACC]0.846", found=path.name) from None
-    run = (named["run"] or "") if named else ""
+    head, _, run = path.name.removesuffix(".csv").partition("@")
+    figures = _FIGURES.search(head)
+    if figures is None and ("[AUC]" in head or "[ACC]" in head):
+        raise ScoreError(path, expected=_NAME, found="figures that are no numbers of three decimals")
+    metrics = Metrics(float(figures[1]), float(figures[2])) if figures else None
+    table, truths = _read_table(path)
     labels = table[:, :truths] if truths else None
     return Predictions(flag, size, split, metrics, run, table[:, truths:], labels)
 
@@ -92,44 +128,89 @@ def read_predictions(path: str | Path) -> Predictions:
 def _told_by(path: Path) -> tuple[str, int, str]:
     """Dataset, size and split in a file's name; the flags of 2020 and today's are both known."""
     flags = {name: dataset.flag for dataset in list_datasets() for name in (dataset.flag, *dataset.aliases)}
+    head = re.split(r"\[AUC\]|@", path.name)[0]
     longest_first = "|".join(sorted(map(re.escape, flags), key=len, reverse=True))
-    named = re.search(rf"({longest_first})(?:_(\d+))?_({'|'.join(SPLITS)})(?![a-z])", path.name)
-    if named is None:
-        expected = "a name like breastmnist_test_[AUC]0.913_[ACC]0.846@run.csv"
-        raise ScoreError(path, expected=expected, found=path.name, remedy="rename it")
-    return flags[named[1]], int(named[2] or 28), named[3]
+    dataset = re.search(rf"(?<![a-z0-9])({longest_first})(?:_(\d+))?(?:_{_SPLIT}|(?![a-z0-9]))", head)
+    if dataset is None:
+        raise ScoreError(path, expected=_NAME, found="no known dataset in it", remedy="mmtk list tells the datasets")
+    splits = {dataset[3]} if dataset[3] else set(re.findall(rf"(?<![a-z]){_SPLIT}", head))
+    if len(splits) != 1:
+        raise ScoreError(path, expected=_NAME, found=" and ".join(sorted(splits)) or "no split in it")
+    return flags[dataset[1]], int(dataset[2] or 28), splits.pop()
 
 
-def _rows(path: Path) -> tuple[list[list[str]], list[str] | None]:
+def _read_table(path: Path) -> tuple[NDArray[np.float64], int]:
+    """Rows in the order of their index, without it, and how many columns are true labels."""
+    seen: dict[int, int] = {}
+    rows: list[list[float]] = []
+    width = truths = 0
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
+            reader = csv.reader(file)
+            for cells in reader:
+                if not cells:
+                    continue
+                if cells[0] == "id" and not width:
+                    width, truths = len(cells), _check_header(path, cells)
+                    continue
+                width = width or len(cells)
+                index, values = _read_row(f"{path} line {reader.line_num}", cells, width)
+                if index in seen:
+                    found = f"row {index} again, first on line {seen[index]}"
+                    raise ScoreError(f"{path} line {reader.line_num}", expected="each row once", found=found)
+                seen[index] = reader.line_num
+                rows.append(values)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         found = getattr(error, "strerror", None) or str(error)
         raise ScoreError(path, expected="a result file", found=found) from None
-    header = rows.pop(0) if rows and rows[0][0] == "id" else None
     if not rows:
         raise ScoreError(path, expected="rows of scores", found="none")
-    return rows, header
+    for index in range(len(rows)):
+        if index not in seen:
+            found = f"no row {index}, but row {max(seen)} on line {seen[max(seen)]}"
+            raise ScoreError(path, expected=f"rows 0 to {len(rows) - 1}, as many as there are lines", found=found)
+    return np.array(rows)[np.argsort(list(seen))], truths
+
+
+def _check_header(path: Path, cells: list[str]) -> int:
+    truths = sum(cell.startswith("true_") for cell in cells)
+    scores = len(cells) - 1 - truths
+    if cells != ["id", *(f"true_{i}" for i in range(truths)), *(f"score_{i}" for i in range(scores))] or scores < 1:
+        raise ScoreError(f"{path} line 1", expected="id,true_0,...,score_0,...", found=",".join(cells))
+    return truths
+
+
+def _read_row(where: str, cells: list[str], width: int) -> tuple[int, list[float]]:
+    if len(cells) != width or width < 2:
+        raise ScoreError(where, expected=f"{max(width, 2)} columns", found=str(len(cells)))
+    try:
+        index, *values = map(float, cells)
+    except ValueError:
+        raise ScoreError(where, expected="numbers", found=",".join(cells)) from None
+    if not index.is_integer() or index < 0:
+        raise ScoreError(where, expected="a row number from 0 first", found=cells[0])
+    if not np.isfinite(values).all():
+        raise ScoreError(where, expected="finite numbers", found=",".join(cells))
+    return int(index), values
 
 
 def result_name(flag: str, size: int, split: str, metrics: Metrics, run: str) -> str:
-    """The name MedMNIST gives a result file."""
+    """The name MedMNIST gives a result file; the size is told only where it is not 28."""
     suffix = "" if size == 28 else f"_{size}"
     return f"{flag}{suffix}_{split}_[AUC]{metrics.auc:.3f}_[ACC]{metrics.acc:.3f}@{run}.csv"
 
 
 def write_predictions(
-    folder: str | Path, flag: str, size: int, split: str, scores: NDArray[Any], metrics: Metrics, run: str
+    folder: str | Path, flag: str, size: int, split: str, scores: ArrayLike, metrics: Metrics, run: str
 ) -> Path:
-    """Write a result file that MedMNIST's own evaluator reads.
+    """Write a result file that MedMNIST's own evaluator reads; it appears under its name only when whole.
 
     Parameters
     ----------
     folder : path, made if need be
     flag, size, split : dataset, edge length in pixels, and split
-    scores : (n, k) float32 or float64
-        Written so that they read back exactly.
+    scores : (n,), (n, k) float32 or float64
+        Written with the fewest digits from which their dtype reads back the same number.
     metrics : Metrics, for the name
     run : str, for the name
 
@@ -140,16 +221,27 @@ def write_predictions(
     Raises
     ------
     ScoreError
-        If a score is not finite.
+        If the scores are no table of finite numbers.
+    ArgumentError
+        If `run` cannot stand in a file's name.
     """
-    if not np.isfinite(scores).all():
-        raise ScoreError("scores", expected="finite numbers", found="NaN or infinity")
+    if not re.fullmatch(r"[^/@\x00-\x1f]+", run):
+        raise ArgumentError("run", expected="a name without / and @", found=repr(run))
+    table = np.asarray(scores)
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2 or not table.size or table.dtype.kind not in "fiu":
+        raise ScoreError("scores", expected="a table of numbers", found=f"{table.dtype} {table.shape}")
+    bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
+    if len(bad):
+        raise ScoreError("scores", expected="finite numbers", found=f"{table[bad[0]].tolist()} in row {bad[0]}")
     final = Path(folder) / result_name(flag, size, split, metrics, run)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{split}.{os.getpid()}")
+    temporary = final.with_name(f".{flag}_{size}_{split}.{os.getpid()}")
     try:
         with temporary.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([row, *map(str, line)] for row, line in enumerate(scores))
+            csv.writer(file, lineterminator="\n").writerows([row, *map(str, line)] for row, line in enumerate(table))
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, final)
     finally:
         with suppress(FileNotFoundError):
