@@ -41,13 +41,17 @@ class Counts:
 
 @dataclass(frozen=True)
 class Source:
-    """A provider: who, under what licence, where to get it, how it lies on disk, how to cite it."""
+    """A provider: who, under what licence, where to get it, how it lies on disk, how to cite it.
+
+    ``marks`` are files or folders by any one of which the provider's folder is recognised.
+    """
 
     name: str
     licence: str
     page: str
     layout: str
     citation: str
+    marks: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- recipe steps
@@ -208,7 +212,7 @@ class Dataset:
             "flag": self.flag, "title": self.title, "modality": self.modality, "task": self.task.value,
             "classes": list(self.classes), "channels": self.channels,
             "counts": {edition: asdict(c) for edition, c in self.counts.items()},
-            "source": asdict(self.source), "recipe": json.loads(recipe_to_json(self.recipe)),
+            "source": {name: v for name, v in asdict(self.source).items() if name != "marks"}, "recipe": json.loads(recipe_to_json(self.recipe)),
             "aliases": list(self.aliases), "md5": dict(self.md5), "notes": list(self.notes),
             "buildable": self.scan is not None,
         }

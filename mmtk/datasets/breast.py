@@ -1,0 +1,48 @@
+"""BreastMNIST: breast ultrasound from BUSI (Al-Dhabyani et al. 2020). PNGs in class folders, masks beside them."""
+
+from __future__ import annotations
+
+import re
+
+from mmtk.datasets import register
+from mmtk.datasets.base import CenterCrop, Counts, Dataset, Grey, Record, Resize, Scan, Source, Task
+from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.listing import Listing
+from mmtk.datasets.splits import FloorCut
+
+_IMAGE = re.compile(r"(?:.*/)?(?P<source>(?P<kind>benign|malignant|normal)/(?P=kind) \([0-9]+\)\.png)")
+_MASK = re.compile(r"(?:.*/)?(benign|malignant|normal) \([0-9]+\)_mask(_[0-9]+)?\.png")
+
+
+def scan(listing: Listing) -> Scan:
+    """The ultrasound images, without their masks; benign and normal are one class. BUSI names no patients."""
+    matches = (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name))
+    records = (Record(m["source"], m[0], (int(m["kind"] != "malignant"),)) for m in matches if m)
+    return collect(BREAST, listing, records, belongs=lambda name: _MASK.fullmatch(name) is not None)
+
+
+BREAST = register(Dataset(
+    flag="breastmnist", title="BreastMNIST", modality="breast ultrasound",
+    task=Task.BINARY, classes=("malignant", "normal, benign"), channels=1,
+    counts={"2020": Counts(546, 78, 156), "2024": Counts(546, 78, 156)},
+    source=Source(
+        "BUSI", licence="CC BY 4.0", page="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
+        layout="Dataset_BUSI_with_GT/<class>/<class> (<n>).png",
+        citation="Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief 28, 104863, 2020",
+        marks=("Dataset_BUSI_with_GT", "malignant"),
+    ),
+    recipe=(Grey(), CenterCrop(), Resize("bilinear")),
+    split=FloorCut(0.7, 0.8), scan=scan,
+    md5={
+        "2020:28": "750601b1f35ba3300ea97c75c52ff8f6",
+        "2024:28": "750601b1f35ba3300ea97c75c52ff8f6",
+        "2024:64": "742edef2a1fd1524b2efff4bd7ba9364",
+        "2024:128": "363e4b3f8d712e9b5de15470a2aaadf1",
+        "2024:224": "b56378a6eefa9fed602bb16d192d4c8b",
+    },
+    notes=(
+        "The official recipe is checked at 28 px: the rebuilt file has the published MD5. Other sizes are unverified.",
+        "Benign (433) and malignant (145) are the same picture with opposite labels (official train 115 and test 76).",
+        "235 near-duplicates are reported; no patient is named, so patients may cross splits.",
+    ),
+))

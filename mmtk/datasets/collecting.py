@@ -1,0 +1,117 @@
+"""What every scan shares: natural order, junk, copies, and what a source lacks or has too much."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from mmtk.datasets.base import Dataset, Finding, Record, Scan
+from mmtk.datasets.maps import official_map
+from mmtk.errors import SourceError
+
+if TYPE_CHECKING:
+    from mmtk.datasets.listing import Listing
+
+_JUNK_NAMES = {".ds_store", "thumbs.db", "desktop.ini"}
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+def natural_key(text: str) -> tuple[tuple[int, str], ...]:
+    """Sort key under which ``benign (9)`` comes before ``benign (10)``."""
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in re.split("([0-9]+)", text))
+
+
+def is_junk(name: str) -> bool:
+    """Whether a file is left over from a desktop or an archive: ``__MACOSX``, ``.DS_Store``, ``._*``, ``Thumbs.db``."""
+    path = PurePosixPath(name)
+    return "__MACOSX" in path.parts or path.name.lower() in _JUNK_NAMES or path.name.startswith("._")
+
+
+def collect(
+    dataset: Dataset,
+    listing: Listing,
+    records: Iterable[Record],
+    *,
+    absent: Iterable[str] = (),
+    belongs: Callable[[str], bool] = lambda name: False,
+) -> Scan:
+    """Make a scan of the records found: in order, without copies, held against what the source should have.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    listing : Listing
+    records : iterable of Record
+        One for each file that looks like an image of the dataset, in any order.
+    absent : iterable of str
+        Images that the source itself names but does not have.
+    belongs : callable
+        Whether an image file that is no record is known to lie among them, as masks do.
+
+    Returns
+    -------
+    Scan
+        Records in natural order of part (train before test) and source name. A second file of the same image is junk
+        where their folders differ only in case or in a folder nested in one of its name (Kaggle's
+        ``chest_xray/chest_xray``). What the provider's source does not have is surplus and no record.
+
+    Raises
+    ------
+    SourceError
+        If nothing of the dataset is there, an image is listed twice, or its label is not the official one.
+    """
+    found: dict[str, Record] = {}
+    junk = {name for name in listing.names if is_junk(name)}
+    for record in sorted(records, key=lambda r: (r.file.count("/"), r.file)):
+        first = found.setdefault(record.source, record)
+        if first is not record:
+            if _plain(listing, first.file) != _plain(listing, record.file):
+                raise SourceError(
+                    listing.root, expected=f"{record.source} once", found=f"{first.file} and {record.file}",
+                    remedy="remove one of them",
+                )
+            junk.add(record.file)
+    folders = {PurePosixPath(record.file).parent for record in found.values()}
+    files = {record.file for record in found.values()}
+    surplus = {
+        name for name in listing.names
+        if name.lower().endswith(_IMAGES) and name not in files and name not in junk
+        and PurePosixPath(name).parent in folders and not belongs(name)
+    }
+    missing = list(absent)
+    if listing.phantom is not None:
+        lost = int(listing.phantom["images"]) - len(found) - len(missing)
+        missing += [f"{lost} of the phantom's {listing.phantom['images']} images"] if lost > 0 else []
+    elif (official := official_map(dataset.flag)) is not None:
+        labels = official.labels
+        surplus.update(found.pop(source).file for source in found.keys() - labels.keys())
+        missing = sorted(labels.keys() - found.keys(), key=natural_key)
+        for record in found.values():
+            if record.labels != (labels[record.source],):
+                raise SourceError(
+                    listing.path(record.file), expected=f"class {dataset.classes[labels[record.source]]}, as official",
+                    found=dataset.classes[record.labels[0]], remedy="get the provider's files again",
+                )
+    if not found:
+        provider = dataset.source
+        raise SourceError(
+            listing.root, expected=f"images of {provider.name} as {provider.layout}",
+            found=f"{len(surplus)} under other names" if surplus else "none",
+            remedy=f"get them from {provider.page} (licence: {provider.licence})",
+        )
+    ordered = sorted(found.values(), key=lambda r: (r.part != "train", natural_key(r.source)))
+    kinds = (("missing", missing), ("surplus", sorted(surplus)), ("junk", sorted(junk)))
+    return Scan(tuple(ordered), tuple(Finding(kind, _shown(name)) for kind, names in kinds for name in names))
+
+
+def _plain(listing: Listing, name: str) -> tuple[str, ...]:
+    """A name's folders in lower case, nested ones of the same name as one."""
+    parts = [part.lower() for part in (listing.root.name, *PurePosixPath(name).parts)]
+    return tuple(part for i, part in enumerate(parts) if i == 0 or part != parts[i - 1])
+
+
+def _shown(name: str) -> str:
+    """A file name as text that any terminal and file takes, also where it is no UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()

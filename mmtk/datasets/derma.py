@@ -1,0 +1,89 @@
+"""DermaMNIST: dermatoscopic images from HAM10000 (Tschandl et al. 2018). A metadata CSV and two image folders."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import PurePosixPath
+
+from mmtk.datasets import register
+from mmtk.datasets.base import CenterCrop, Colour, Counts, Dataset, Record, Resize, RoundTrip, Scan, Source, Task
+from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.listing import Listing
+from mmtk.datasets.splits import FloorCut
+from mmtk.errors import SourceError
+
+_DX = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")  # the metadata's words, in the order of the classes
+_COLUMNS = ("lesion_id", "image_id", "dx")
+_IMAGE = re.compile(r"(?:.*/)?(?P<id>ISIC_[0-9]{7})\.jpg")
+
+
+def scan(listing: Listing) -> Scan:
+    """The images that the metadata names; the subject is the lesion."""
+    rows = _read_metadata(listing)
+    matches = (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name))
+    files = [(match["id"], match[0]) for match in matches if match]
+    records = [Record(i, file, rows[i][0], rows[i][1]) for i, file in files if i in rows]
+    return collect(DERMA, listing, records, absent=sorted(rows.keys() - {i for i, _ in files}))
+
+
+def _read_metadata(listing: Listing) -> dict[str, tuple[tuple[int], str]]:
+    """Label and lesion of each image id."""
+    named = [n for n in listing.names if PurePosixPath(n).name.lower() == "ham10000_metadata.csv" and not is_junk(n)]
+    if not named:
+        remedy = f"get it from {DERMA.source.page} (licence: {DERMA.source.licence})"
+        raise SourceError(listing.root, expected="HAM10000_metadata.csv", found="none", remedy=remedy)
+    name = min(named, key=lambda n: (n.count("/"), n))
+    path = listing.path(name)
+    rows: dict[str, tuple[tuple[int], str]] = {}
+    try:
+        reader = csv.DictReader(listing.read_text(name).splitlines(), strict=True)
+        lacking = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+        if lacking:
+            found = ", ".join(reader.fieldnames or ()) or "none"
+            raise SourceError(path, expected=f"a column {' and '.join(lacking)}", found=found)
+        for row in reader:
+            lesion, image, dx = (row[column] or "" for column in _COLUMNS)
+            where = f"{path} line {reader.line_num}"
+            if dx not in _DX:
+                raise SourceError(where, expected=f"dx one of {', '.join(_DX)}", found=repr(dx))
+            if not re.fullmatch("ISIC_[0-9]{7}", image):
+                raise SourceError(where, expected="image_id such as ISIC_0027419", found=repr(image))
+            if image in rows:
+                raise SourceError(where, expected="each image once", found=f"{image} a second time")
+            rows[image] = ((_DX.index(dx),), lesion)
+    except csv.Error as error:
+        raise SourceError(path, expected="a CSV file", found=str(error)) from None
+    return rows
+
+
+DERMA = register(Dataset(
+    flag="dermamnist", title="DermaMNIST", modality="dermatoscope",
+    task=Task.MULTICLASS,
+    classes=(
+        "actinic keratoses and intraepithelial carcinoma", "basal cell carcinoma", "benign keratosis-like lesions",
+        "dermatofibroma", "melanoma", "melanocytic nevi", "vascular lesions",
+    ),
+    channels=3,
+    counts={"2020": Counts(7007, 1003, 2005), "2024": Counts(7007, 1003, 2005)},
+    source=Source(
+        "HAM10000", licence="CC BY-NC 4.0", page="https://doi.org/10.7910/DVN/DBW86T",
+        layout="HAM10000_metadata.csv and HAM10000_images_part_{1,2}/<image_id>.jpg",
+        citation="Tschandl, Rosendahl and Kittler, The HAM10000 dataset, Scientific Data 5, 180161, 2018",
+        marks=("HAM10000_metadata.csv",),
+    ),
+    recipe=(Colour(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
+    split=FloorCut(0.7, 0.8), scan=scan,
+    md5={
+        "2020:28": "0744692d530f8e62ec473284d019b0c7",
+        "2024:28": "0744692d530f8e62ec473284d019b0c7",
+        "2024:64": "b70a2f5635c6199aeaa28c31d7202e1f",
+        "2024:128": "2defd784463fa5243564e855ed717de1",
+        "2024:224": "8974907d8e169bef5f5b96bc506ae45d",
+    },
+    notes=(
+        "Lesions cross the official split: 693 of 2,005 test images show a lesion of train, so test figures flatter.",
+        "Crop and JPEG round trip are inferred from the other sets: no official pixels were compared, at any size.",
+        "10,015 images of 7,470 lesions; the licence excludes commercial use.",
+    ),
+))

@@ -1,0 +1,88 @@
+"""The official memberships that are known: which file of the provider is which official row.
+
+A CSV a dataset, ``split,label,source,evidence``, its rows of a split in the official order. ``source`` is empty where the
+row's file is unknown; ``split`` is empty for files of the provider whose row, if they have one, is unknown.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from mmtk.datasets.base import SPLITS
+from mmtk.errors import MmtkError
+
+# the evidence column's letters
+EVIDENCE = {
+    "e": "exact: the pixels are equal",
+    "n": "nearest: the only file that comes near, found through resized copies",
+    "t": "tie: one of several files with equal pictures",
+    "l": "listed: as a recovered list says; class counts agree, pixels unchecked",
+    "": "unknown",
+}
+
+
+@dataclass(frozen=True)
+class MapRow:
+    """One official row: its file (None if unknown), its label and how that is known."""
+
+    source: str | None
+    label: int
+    evidence: str
+
+
+@dataclass(frozen=True)
+class OfficialMap:
+    """The official rows of each split, in their order, and the provider's files that are none of the known rows."""
+
+    rows: dict[str, tuple[MapRow, ...]]
+    unplaced: tuple[MapRow, ...] = ()
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Every file the provider's source has, with its label."""
+        named = [row for split in SPLITS for row in self.rows[split]] + list(self.unplaced)
+        return {row.source: row.label for row in named if row.source is not None}
+
+
+@cache
+def official_map(flag: str) -> OfficialMap | None:
+    """The official membership of a dataset.
+
+    Parameters
+    ----------
+    flag : str
+        The dataset's flag.
+
+    Returns
+    -------
+    OfficialMap or None
+        None where it is not known.
+
+    Raises
+    ------
+    MmtkError
+        If the installed map does not have the published counts.
+    """
+    from mmtk.datasets import get_dataset
+
+    dataset = get_dataset(flag)
+    file = files(__name__) / f"{dataset.flag}.csv"
+    if not file.is_file():
+        return None
+    rows: dict[str, list[MapRow]] = {name: [] for name in ("", *SPLITS)}
+    with file.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            rows[row["split"]].append(MapRow(row["source"] or None, int(row["label"]), row["evidence"]))
+    unplaced = tuple(rows.pop(""))
+    found = OfficialMap({name: tuple(kept) for name, kept in rows.items()}, unplaced)
+    counts = {name: len(kept) for name, kept in found.rows.items()}
+    named = sum(row.source is not None for kept in found.rows.values() for row in kept) + len(unplaced)
+    published = dataset.counts["2020"]
+    if any(n != getattr(published, name) for name, n in counts.items()) or len(found.labels) != named:
+        raise MmtkError(
+            str(file), expected=f"the rows of {published}, each file once", found=str(counts), remedy="install mmtk again"
+        )
+    return found
