@@ -2,52 +2,53 @@
 
 from __future__ import annotations
 
-import sys
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtk.errors import ArgumentError
-from mmtk.loader._order import permutation
+from mmtk.errors import ArgumentError, MmtkError
+from mmtk.loader._cuda import copied_ahead
+from mmtk.loader._order import KEY_LIMIT, permutation
+from mmtk.loader._ring import Ring
 from mmtk.loader._torch import import_torch, target_labels
 from mmtk.store import Split
 
 _DTYPES = ("uint8", "float32", "bfloat16")
-_RING = 4  # buffers kept for reuse; more are made as long as the caller keeps batches
-_UNUSED = 2  # references to a buffer that only its finder holds: his name for it and the argument of getrefcount
-_AHEAD = 2  # batches copied to a CUDA device before they are asked for
 
 
 class Batches:
-    """Iterate over a split in batches; each iteration is one epoch.
+    """Iterate over a split in batches; each ``iter()`` is the next epoch.
 
     Parameters
     ----------
     split : mmtk.Split
     batch_size : int
+        If larger than the split, one short batch comes.
     shuffle : bool
         Take the rows in the order `permutation` gives for `seed` and the epoch, else as they are stored.
     seed : int
+        From 0, below 2**64.
     drop_last : bool
         Leave out a last batch that is not full.
-    device : str
+    device : str or torch.device
         "cpu", "cuda" or "cuda:N".
     dtype : {"uint8", "float32", "bfloat16"}
-        Pixels as they are, or normalised, ``(x / 255 - 0.5) / 0.5`` in float32.
+        Pixels as they are, or normalised: ``(x / 255 - 0.5) / 0.5``, computed in float32.
 
     Yields
     ------
     images : (b, c, h, w) tensor over NHWC memory
-        A batch that is kept is never written again by later ones.
+        A batch that is kept is never written again by later ones. On the CPU, in stored order and as uint8, it is a
+        view of the split: clone it before you write into it, or the next batch is refused.
     labels : (b,) int64 tensor, or (b, l) float32 for multi-label tasks
 
     Raises
     ------
     ArgumentError
-        If the batch size is below 1, the split is empty, `drop_last` leaves no batch, or a word is unknown.
+        If the batch size is below 1, the split is empty, `drop_last` leaves no batch, or another argument is unknown or
+        out of range.
     MmtkError
         If torch is not installed.
     """
@@ -60,139 +61,162 @@ class Batches:
         shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
-        device: str = "cpu",
+        device: Any = "cpu",
         dtype: str = "uint8",
     ) -> None:
-        self._torch = import_torch()
-        if batch_size < 1:
-            raise ArgumentError("batch_size", expected="at least 1", found=str(batch_size))
-        if not len(split):
+        torch = self._torch = import_torch()
+        n = len(split)
+        _check_whole("batch_size", batch_size, 1)
+        _check_whole("seed", seed, 0)
+        if not n:
             raise ArgumentError(f"{split.store_path} {split.name}", expected="images", found="an empty split")
-        if drop_last and batch_size > len(split):
+        if drop_last and batch_size > n:
             found = f"{batch_size} with drop_last, which leaves no batch"
-            raise ArgumentError("batch_size", expected=f"at most {len(split)}, the images of the split", found=found)
+            raise ArgumentError("batch_size", expected=f"at most {n}, the images of the split", found=found)
         if dtype not in _DTYPES:
             raise ArgumentError("dtype", expected=", ".join(_DTYPES), found=repr(dtype))
-        self._device = self._torch.device(device)
-        if self._device.type == "cuda" and not self._torch.cuda.is_available():
-            raise ArgumentError("device", expected="a CUDA device", found="none on this machine", remedy="use cpu")
-        self.split, self.batch_size, self.drop_last = split, batch_size, drop_last
-        self.shuffle, self.seed = shuffle, seed
-        self._dtype = getattr(self._torch, dtype)
+        self._device = _device(torch, device)
+        self._dtype = getattr(torch, dtype)
+        self.split, self.batch_size, self.drop_last = split, int(batch_size), bool(drop_last)
+        self.shuffle, self.seed = bool(shuffle), int(seed)
+        # epoch and batches of it: where the next iteration starts, and what has been given
+        self._next = self._given = (0, 0)
+
         images = split.images if split.images.ndim == 4 else split.images[..., None]
-        self._images: NDArray[np.uint8] = np.asarray(images)
-        self._labels = self._torch.from_numpy(target_labels(split))
-        self._epoch, self._position, self._resumed = -1, len(self), False
-        self._ring: deque[NDArray[np.uint8]] = deque()
+        self._images: NDArray[np.uint8] = images
+        with torch.inference_mode(False):  # these outlive the mode they are made in
+            self._whole = torch.from_numpy(images)
+            self._targets = torch.from_numpy(target_labels(split.info.task, split.labels))
+            self._half = torch.tensor(127.5, dtype=torch.float32, device=self._device)
+        self._untouched = self._whole._version
+        shape = (min(self.batch_size, n), *images.shape[1:])
+        self._gathered = Ring(lambda: self._pixels(shape))
+        self._normalised = Ring(lambda: np.empty(shape, np.float32 if self._dtype == torch.float32 else np.int16))
+        self._scratch = np.empty(shape if self._dtype == torch.bfloat16 else 0, np.float32)
 
     def __len__(self) -> int:
+        """Batches in an epoch."""
         full, rest = divmod(len(self.split), self.batch_size)
         return full + (1 if rest and not self.drop_last else 0)
 
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        epoch, start = self._given = self._next
+        self._next = (epoch + 1, 0)
+        return self._epoch(epoch, start)
+
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration the given epoch, from its start."""
-        self._epoch, self._position, self._resumed = epoch, 0, True
+        _check_whole("epoch", epoch, 0)
+        self._next = self._given = (int(epoch), 0)
 
     def state_dict(self) -> dict[str, int | bool]:
-        """Where the iteration stands: the epoch and the batches given in it, and what their order depends on."""
-        return {**self._identity(), "epoch": self._epoch, "position": self._position}
+        """Where the iteration stands: the epoch, the batches given in it, and what their order depends on."""
+        epoch, position = self._given
+        return {**self._identity(), "epoch": epoch, "position": position}
 
-    def load_state_dict(self, state: dict[str, int | bool]) -> None:
-        """Let the next iteration go on where `state` was taken.
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration go on after the last batch given when `state` was taken.
 
         Raises
         ------
         ArgumentError
-            If it was taken with other data, seed or batches.
+            If it is no such state, or one of other images, order or batch size.
         """
-        for name, value in self._identity().items():
-            if state.get(name) != value:
-                raise ArgumentError(f"state: {name}", expected=str(value), found=str(state.get(name)))
-        self._epoch, self._position, self._resumed = int(state["epoch"]), int(state["position"]), True
+        identity = self._identity()
+        if set(state) != {*identity, "epoch", "position"}:
+            found = f"fields {', '.join(map(str, state))}" if state else "nothing"
+            raise ArgumentError("state", expected="what state_dict gave", found=found)
+        for name, value in identity.items():
+            if state[name] != value:
+                raise ArgumentError(f"state: {name}", expected=str(value), found=str(state[name]))
+        epoch, position = state["epoch"], state["position"]
+        _check_whole("state: epoch", epoch, 0)
+        _check_whole("state: position", position, 0)
+        if position > len(self):
+            raise ArgumentError("state: position", expected=f"at most {len(self)} batches", found=str(position))
+        self._given = (epoch, position)
+        self._next = self._given if position < len(self) else (epoch + 1, 0)
 
     def _identity(self) -> dict[str, int | bool]:
-        return {
-            "images": len(self.split),
-            "batch_size": self.batch_size,
-            "shuffle": self.shuffle,
-            "seed": self.seed,
-            "drop_last": self.drop_last,
-        }
+        return {"n": len(self.split), "batch_size": self.batch_size, "shuffle": self.shuffle, "seed": self.seed}
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        if not self._resumed or self._position == len(self):
-            self._epoch, self._position = self._epoch + 1, 0
-        self._resumed = False
-        for batch in self._on_host() if self._device.type == "cpu" else self._on_cuda():
-            self._position += 1
+    def _epoch(self, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
+        order = permutation(len(self.split), self.seed, epoch) if self.shuffle else None
+        host = (self._host_batch(number, order) for number in range(start, len(self)))
+        batches = copied_ahead(host, self._device, self._finished) if self._device.type == "cuda" else host
+        for given, batch in enumerate(batches, start + 1):
+            self._given = (epoch, given)
             yield batch
 
-    def _on_host(self) -> Iterator[tuple[Any, Any]]:
-        for images, labels in self._gathered():
-            yield self._normalised(images), labels
-
-    def _on_cuda(self) -> Iterator[tuple[Any, Any]]:
-        """Copy ahead on a side stream; a host buffer stays referred to until its copy is done."""
+    def _host_batch(self, number: int, order: NDArray[np.int64] | None) -> tuple[Any, Any]:
         torch = self._torch
-        side = torch.cuda.Stream(self._device)
-        waiting: deque[tuple[Any, Any, Any, Any]] = deque()
+        first = number * self.batch_size
+        rows = slice(first, min(first + self.batch_size, len(self.split)))
+        if order is not None:
+            labels = self._targets[torch.from_numpy(order[rows])]
+            out = self._gathered.take()[: len(labels)]
+            np.take(self._images, order[rows], axis=0, out=out, mode="clip")  # the one mode that fills `out` directly
+            pixels = torch.from_numpy(out)
+        elif self._device.type == "cuda":
+            labels = self._targets[rows].clone()
+            out = self._gathered.take()[: len(labels)]
+            out[...] = self._images[rows]
+            pixels = torch.from_numpy(out)
+        else:
+            labels = self._targets[rows].clone()
+            self._check_untouched()
+            pixels = self._whole[rows]
+        if self._device.type == "cpu" and self._dtype != torch.uint8:
+            pixels = self._normalise(pixels)
+        return pixels.permute(0, 3, 1, 2), labels
 
-        def copied() -> Iterator[tuple[Any, Any, Any, Any]]:
-            for images, labels in self._gathered():
-                with torch.cuda.stream(side):
-                    moved = self._normalised(images.to(self._device, non_blocking=True))
-                    targets = labels.to(self._device, non_blocking=True)
-                    done = side.record_event()
-                yield images, moved, targets, done
-
-        def next_out() -> tuple[Any, Any]:
-            host, moved, targets, done = waiting.popleft()
-            current = torch.cuda.current_stream(self._device)
-            current.wait_event(done)
-            for tensor in (moved, targets):
-                tensor.record_stream(current)
-            done.synchronize()
-            del host
-            return moved, targets
-
-        for batch in copied():
-            waiting.append(batch)
-            if len(waiting) > _AHEAD:
-                yield next_out()
-        while waiting:
-            yield next_out()
-
-    def _gathered(self) -> Iterator[tuple[Any, Any]]:
+    def _normalise(self, pixels: Any) -> Any:
         torch = self._torch
-        order = permutation(len(self.split), self.seed, self._epoch) if self.shuffle else None
-        for number in range(self._position, len(self)):
-            rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
-            if order is None:
-                pixels, labels = self._images[rows], self._labels[rows]
-            else:
-                pixels, labels = self._gather(order[rows]), self._labels[torch.from_numpy(order[rows])]
-            yield torch.from_numpy(pixels).permute(0, 3, 1, 2), labels
+        out = torch.from_numpy(self._normalised.take()[: len(pixels)])
+        if self._dtype == torch.float32:
+            return self._scaled(pixels, out)
+        exact = torch.from_numpy(self._scratch[: len(pixels)])
+        return out.view(torch.bfloat16).copy_(self._scaled(pixels, exact))
 
-    def _normalised(self, images: Any) -> Any:
-        if self._dtype == self._torch.uint8:
-            return images
-        return images.to(self._torch.float32).div_(255).sub_(0.5).div_(0.5).to(self._dtype)
+    def _finished(self, pixels: Any) -> Any:
+        """What is left to do on a CUDA device."""
+        torch = self._torch
+        if self._dtype == torch.uint8:
+            return pixels
+        return self._scaled(pixels, torch.empty_like(pixels, dtype=torch.float32)).to(self._dtype)
 
-    def _gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Copy rows into a buffer that nothing else refers to, or into a new one."""
-        buffer = None
-        for _ in range(len(self._ring)):
-            candidate = self._ring.popleft()
-            if sys.getrefcount(candidate) == _UNUSED:
-                buffer = candidate
-                break
-            self._ring.append(candidate)
-        if buffer is None:
-            shape = (self.batch_size, *self._images.shape[1:])
-            pinned = self._device.type == "cuda"
-            buffer = self._torch.empty(shape, dtype=self._torch.uint8, pin_memory=pinned).numpy()
-        if len(self._ring) < _RING:
-            self._ring.append(buffer)
-        out = buffer[: len(rows)]
-        np.take(self._images, rows, axis=0, out=out, mode="clip")  # clip: the one mode that fills `out` directly
-        return out
+    def _scaled(self, pixels: Any, out: Any) -> Any:
+        # x / 127.5 - 1 has the bits of (x / 255 - 0.5) / 0.5, as scaling by two is exact; the divisor is a tensor on
+        # the device because CUDA multiplies by the reciprocal of a plain number, which rounds otherwise
+        return self._torch.div(pixels, self._half, out=out).sub_(1)
+
+    def _pixels(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        pinned = self._device.type == "cuda"
+        buffer: NDArray[np.uint8] = self._torch.empty(shape, dtype=self._torch.uint8, pin_memory=pinned).numpy()
+        return buffer
+
+    def _check_untouched(self) -> None:
+        if self._whole._version != self._untouched:
+            raise MmtkError(
+                f"{self.split.store_path} {self.split.name}", expected="batches as they were given",
+                found="one that was written in place, and with it this process's view of the split",
+                remedy="clone() a batch before writing into it, and open the store again",
+            )
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, (int, np.integer)) or not least <= value < KEY_LIMIT:
+        raise ArgumentError(name, expected=f"a whole number from {least}", found=repr(value))
+
+
+def _device(torch: Any, name: Any) -> Any:
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise ArgumentError("device", expected="cpu, cuda or cuda:N", found=repr(name)) from None
+    if device.type not in ("cpu", "cuda"):
+        raise ArgumentError("device", expected="cpu, cuda or cuda:N", found=str(device))
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = f"{device}, of {torch.cuda.device_count()} that torch can use"
+        raise ArgumentError("device", expected="a CUDA device that is there", found=found, remedy="use cpu")
+    return device

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from operator import index as to_int
+from operator import index as as_index
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mmtk import store
-from mmtk.errors import ArgumentError
+from mmtk.errors import ArgumentError, StoreError
 from mmtk.loader._torch import import_torch, target_labels
 
 
 class SplitDataset:
     """One split of a store as a map-style dataset.
 
-    It holds a path, opens the store when first asked in each process, and so pickles, forks and spawns.
+    It pickles as its path, and the process it is sent to opens the store when first asked for an item; forked workers
+    share the mapping. Items are copies: writing into one changes nothing else.
 
     Parameters
     ----------
@@ -33,7 +35,7 @@ class SplitDataset:
     ArgumentError
         If the split is unknown.
     StoreError
-        If the store cannot be opened.
+        If the store cannot be opened, or is another one when it is opened again.
     MmtkError
         If torch is not installed.
     """
@@ -47,37 +49,44 @@ class SplitDataset:
     ) -> None:
         if split not in store.SPLITS:
             raise ArgumentError("split", expected=", ".join(store.SPLITS), found=repr(split))
+        import_torch()
         self.path, self.split = Path(path).absolute(), split
         self.transform, self.target_transform = transform, target_transform
-        self._pid, self._images, self._labels = -1, None, None
-        self._length = len(self._open()[0])
+        self._opened: store.Split | None = getattr(store.open(self.path), split)
+        self._identity = (self._opened.info, len(self._opened))
 
-    def _open(self) -> tuple[Any, Any]:
-        if self._pid != os.getpid():
-            torch = import_torch()
-            split = getattr(store.open(self.path), self.split)
-            images = torch.from_numpy(split.images)
-            self._images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
-            self._labels = torch.from_numpy(target_labels(split))
-            self._pid = os.getpid()
-        return self._images, self._labels
+    def _open(self) -> store.Split:
+        if self._opened is None:
+            opened: store.Split = getattr(store.open(self.path), self.split)
+            if (opened.info, len(opened)) != self._identity:
+                raise StoreError(
+                    self.path, expected="the store this dataset was made from", found="another one",
+                    remedy="make the dataset again",
+                )
+            self._opened = opened
+        return self._opened
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pid": -1, "_images": None, "_labels": None}
+        return {**self.__dict__, "_opened": None}
 
     def __len__(self) -> int:
-        return self._length
+        return self._identity[1]
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        images, labels = self._open()
-        row = to_int(index)
-        if not -self._length <= row < self._length:
-            raise IndexError(f"row {row} of a split of {self._length} images")
-        image, label = images[row], labels[row]
-        return (
-            self.transform(image) if self.transform else image,
-            self.target_transform(label) if self.target_transform else label,
-        )
+        return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, Any]]:
-        return [self[index] for index in indices]
+        """The items of a batch, their pixels gathered in one go."""
+        torch = import_torch()
+        split = self._open()
+        rows = np.array([as_index(index) for index in indices], np.int64)
+        images = torch.from_numpy(np.take(split.images, rows, axis=0))
+        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+        labels = torch.from_numpy(target_labels(split.info.task, np.take(split.labels, rows, axis=0)))
+        return [
+            (
+                self.transform(image) if self.transform else image,
+                self.target_transform(label) if self.target_transform else label,
+            )
+            for image, label in zip(images, labels, strict=True)
+        ]

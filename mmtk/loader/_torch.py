@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mmtk.datasets.base import Task
 from mmtk.errors import MmtkError
-from mmtk.store import Split
 
 
 def import_torch() -> ModuleType:
@@ -29,8 +28,6 @@ def import_torch() -> ModuleType:
     return torch  # type: ignore[no-any-return]
 
 
-def target_labels(split: Split) -> NDArray[Any]:
-    """Labels as a loss wants them: ``(n,)`` int64, or ``(n, l)`` float32 for multi-label tasks."""
-    if split.info.task == Task.MULTILABEL:
-        return split.labels.astype(np.float32)
-    return split.labels[:, 0].astype(np.int64)
+def target_labels(task: str, labels: NDArray[np.uint8]) -> NDArray[Any]:
+    """Labels ``(n, l)`` as a loss wants them: ``(n,)`` int64, or ``(n, l)`` float32 for multi-label tasks."""
+    return labels.astype(np.float32) if task == Task.MULTILABEL else labels[:, 0].astype(np.int64)

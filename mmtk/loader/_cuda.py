@@ -1,0 +1,57 @@
+"""Batches on a CUDA device: copied from pinned memory on a side stream, some batches ahead of use."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from mmtk.loader._torch import import_torch
+
+_AHEAD = 2  # batches on their way while one is used
+
+
+def copied_ahead(
+    batches: Iterable[tuple[Any, Any]], device: Any, finish: Callable[[Any], Any]
+) -> Iterator[tuple[Any, Any]]:
+    """Move batches to a device.
+
+    Parameters
+    ----------
+    batches : iterable of (images, labels)
+        Tensors on the host, images pinned and not written again while something refers to them.
+    device : torch.device
+    finish : callable
+        What is left to do with images on the device.
+
+    Yields
+    ------
+    (images, labels) on the device, ready for the stream that is current when they are asked for.
+    """
+    torch = import_torch()
+    side = torch.cuda.Stream(device)
+    waiting: deque[tuple[Any, Any, Any, Any]] = deque()
+
+    def hand_out() -> tuple[Any, Any]:
+        host, images, labels, copied = waiting.popleft()
+        copied.synchronize()  # from here on the pinned buffer may be written again
+        del host
+        current = torch.cuda.current_stream(device)
+        current.wait_event(copied)
+        for tensor in (images, labels):
+            tensor.record_stream(current)
+        return images, labels
+
+    try:
+        for host, targets in batches:
+            with torch.cuda.stream(side):
+                images = finish(host.to(device, non_blocking=True))
+                labels = targets.to(device, non_blocking=True)
+                waiting.append((host, images, labels, side.record_event()))
+            del host, images
+            if len(waiting) > _AHEAD:
+                yield hand_out()
+        while waiting:
+            yield hand_out()
+    finally:
+        side.synchronize()
