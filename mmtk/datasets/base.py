@@ -212,7 +212,8 @@ class Dataset:
             "flag": self.flag, "title": self.title, "modality": self.modality, "task": self.task.value,
             "classes": list(self.classes), "channels": self.channels,
             "counts": {edition: asdict(c) for edition, c in self.counts.items()},
-            "source": {name: v for name, v in asdict(self.source).items() if name != "marks"}, "recipe": json.loads(recipe_to_json(self.recipe)),
+            "source": {name: value for name, value in asdict(self.source).items() if name != "marks"},
+            "recipe": json.loads(recipe_to_json(self.recipe)),
             "aliases": list(self.aliases), "md5": dict(self.md5), "notes": list(self.notes),
             "buildable": self.scan is not None,
         }

@@ -119,13 +119,14 @@ def find_source(sources: str | os.PathLike[str], dataset: Dataset) -> Listing:
         level = [child for folder in level for child in _folders(folder)]
     provider = dataset.source
     raise SourceError(
-        sources, expected=f"{provider.name} as {provider.layout}", found=f"no {' or '.join(provider.marks)} there or in its folders",
+        sources, expected=f"{provider.name} as {provider.layout}",
+        found=f"no {' or '.join(provider.marks)} there or in its folders",
         remedy=f"get it from {provider.page} (licence: {provider.licence})",
     )
 
 
 def _has_layout(folder: Path, dataset: Dataset) -> bool:
-    """Whether one of the provider's marks, a file or folder, lies in a folder; phantoms say themselves whose they are."""
+    """Whether one of the provider's marks, a file or folder, is there; phantoms say themselves whose they are."""
     phantom = folder / PHANTOM_FILE
     if phantom.is_file():
         return (_read_phantom(folder) or {}).get("flag") == dataset.flag

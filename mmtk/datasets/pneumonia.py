@@ -1,4 +1,4 @@
-"""PneumoniaMNIST: children's chest X-rays from Kermany et al. 2018. JPEGs in part and class folders, with Kaggle's quirks."""
+"""PneumoniaMNIST: children's chest X-rays from Kermany et al. 2018. JPEGs in part and class folders."""
 
 from __future__ import annotations
 

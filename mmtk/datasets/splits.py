@@ -12,9 +12,9 @@ from mmtk.datasets.base import Record
 class FloorCut:
     """Cut each class of n items: ``int(first * n)`` to train, up to ``int(second * n)`` to val, the rest to test.
 
-    Which images of a class come first is drawn by `seed`: the official splits are drawn too, by a seed nobody knows. Each
-    image's place in the draw depends on its own name and the seed alone, so it is the same on every machine and does
-    not change much when an image is taken away. Rows inside a split stay in scan order.
+    Which images of a class come first is drawn by `seed`: the official splits are drawn too, by a seed nobody knows.
+    An image's place in the draw depends on its own name and the seed alone, so it is the same on every machine and
+    changes little when an image is taken away. Rows inside a split stay in scan order.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The official memberships that are known: which file of the provider is which official row.
 
-A CSV a dataset, ``split,label,source,evidence``, its rows of a split in the official order. ``source`` is empty where the
-row's file is unknown; ``split`` is empty for files of the provider whose row, if they have one, is unknown.
+A CSV a dataset, ``split,label,source,evidence``, its rows of a split in the official order. ``source`` is empty where
+the row's file is unknown; ``split`` is empty for files of the provider whose row, if they have one, is unknown.
 """
 
 from __future__ import annotations
@@ -73,9 +73,8 @@ def official_map(flag: str) -> OfficialMap | None:
     if not file.is_file():
         return None
     rows: dict[str, list[MapRow]] = {name: [] for name in ("", *SPLITS)}
-    with file.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            rows[row["split"]].append(MapRow(row["source"] or None, int(row["label"]), row["evidence"]))
+    for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
+        rows[row["split"]].append(MapRow(row["source"] or None, int(row["label"]), row["evidence"]))
     unplaced = tuple(rows.pop(""))
     found = OfficialMap({name: tuple(kept) for name, kept in rows.items()}, unplaced)
     counts = {name: len(kept) for name, kept in found.rows.items()}
@@ -83,6 +82,6 @@ def official_map(flag: str) -> OfficialMap | None:
     published = dataset.counts["2020"]
     if any(n != getattr(published, name) for name, n in counts.items()) or len(found.labels) != named:
         raise MmtkError(
-            str(file), expected=f"the rows of {published}, each file once", found=str(counts), remedy="install mmtk again"
+            str(file), expected=f"{published}, each file once", found=str(counts), remedy="install mmtk again"
         )
     return found
