@@ -23,7 +23,8 @@ def evaluate_command(ctx: click.Context, files: tuple[Path, ...], stores: Path, 
     """Score each result FILE against its store.
 
     The store is the one of the dataset and size that the file's name tells. Exit 1 if a name carries other figures than
-    those found, 2 if a file cannot be scored; the others are scored all the same.
+    those found or a file has the store's labels in another order, 2 if a file cannot be scored; the others are scored
+    all the same.
     """
     from mmtk.scoring import evaluate_file
 
@@ -36,7 +37,7 @@ def evaluate_command(ctx: click.Context, files: tuple[Path, ...], stores: Path, 
             click.echo(f"mmtk: error: {error}", err=True)
             lines.append({"file": str(path), "error": str(error)})
             continue
-        code = max(code, 0 if scored.agrees else 1)
+        code = max(code, 0 if scored.agrees and not scored.own_order else 1)
         lines.append(_facts(scored))
         if not as_json:
             click.echo(_line(scored))
@@ -51,6 +52,7 @@ def _facts(scored: ScoredFile) -> dict[str, Any]:
         "file": str(scored.path), "flag": found.flag, "size": found.size, "split": found.split, "run": found.run,
         "images": len(found.scores), "auc": scored.metrics.auc, "acc": scored.metrics.acc,
         "named": found.metrics._asdict() if found.metrics else None, "agrees": scored.agrees,
+        "own_order": scored.own_order,
         "synthetic": scored.synthetic, "partial": scored.partial,
     }
 
@@ -62,6 +64,7 @@ def _line(scored: ScoredFile) -> str:
         _figures(scored.metrics),
         f"in the name {_figures(named)}" if named else "none in the name",
         *([] if scored.agrees else ["DIFFERS"]),
+        *(["by its own labels, which are the store's IN ANOTHER ORDER"] if scored.own_order else []),
         f"{len(scored.predictions.scores)} images", *marks, str(scored.path),
     ]
     return "  ".join(parts)

@@ -11,6 +11,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,11 +54,19 @@ class Predictions:
 
 @dataclass(frozen=True)
 class ScoredFile:
-    """A result file scored against its store: its metrics, those in its name, and the store's marks."""
+    """A result file scored against its store.
+
+    Attributes
+    ----------
+    own_order : its true labels are the store's in another order, so that only they tell which row is which image;
+        it has been scored against them
+    synthetic, partial : marks of the store
+    """
 
     path: Path
     predictions: Predictions
     metrics: Metrics
+    own_order: bool
     synthetic: bool
     partial: bool
 
@@ -85,21 +94,23 @@ def evaluate_file(path: str | Path, stores: str | Path) -> ScoredFile:
     if len(found.scores) != len(labels):
         expected = f"{len(labels)} rows, one for each {found.split} image of {opened.path}"
         raise ScoreError(path, expected=expected, found=f"{len(found.scores)}")
-    if found.labels is not None:
-        if found.labels.shape != labels.shape:
-            raise ScoreError(path, expected=f"{labels.shape[1]} true columns", found=str(found.labels.shape[1]))
-        other = np.flatnonzero((found.labels != labels).any(axis=1))
-        if len(other):
-            row, count = other[0], f" (and {len(other) - 1} rows more)" if len(other) > 1 else ""
-            expected = f"the labels of {opened.path}, there {labels[row].tolist()}"
-            raise ScoreError(f"{path} row {row}", expected=expected, found=f"{found.labels[row].tolist()}{count}")
+    own_order = found.labels is not None and not np.array_equal(found.labels, labels)
+    if found.labels is not None and own_order:
+        if not np.array_equal(_sorted(found.labels), _sorted(labels)):
+            expected = f"the labels of {opened.path} {found.split}, in whatever order"
+            raise ScoreError(path, expected=expected, found="other labels in its true columns")
+        labels = found.labels
     try:
         metrics = evaluate(labels, found.scores, opened.info.task)
     except ScoreError as error:
         raise ScoreError(
             f"{path}: {error.what}", expected=error.expected, found=error.found, remedy=error.remedy
         ) from None
-    return ScoredFile(path, found, metrics, opened.info.synthetic, opened.info.partial)
+    return ScoredFile(path, found, metrics, own_order, opened.info.synthetic, opened.info.partial)
+
+
+def _sorted(rows: NDArray[Any]) -> NDArray[Any]:
+    return rows[np.lexsort(rows.T)]
 
 
 def read_predictions(path: str | Path) -> Predictions:
