@@ -1,4 +1,4 @@
-"""The ten datasets: their facts, where their images lie, how they are split. A module a family, each found by itself."""
+"""The ten datasets: their facts, where their images lie, how they are split; a module a family, found by itself."""
 
 from __future__ import annotations
 

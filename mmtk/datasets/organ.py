@@ -15,7 +15,7 @@ _SOURCE = Source(
     "and https://doi.org/10.21227/df8g-pq27 (boxes)",
     layout="volume-<n>.nii and test-volume-<n>.nii; annotations_on_LiTS/annotations_of_{training,testing}_set.zip",
     citation="Bilic et al., The liver tumor segmentation benchmark (LiTS), arXiv:1901.04056, 2019; Xu et al., "
-    "Efficient multiple organ localization in CT image using 3D region proposal network, IEEE TMI 38(8), 1885-1898, 2019",
+    "Efficient multiple organ localization in CT image using 3D region proposal network, IEEE TMI 38(8), 2019",
     marks=("annotations_on_LiTS", "volume-0.nii"),
 )
 _NOTES = (

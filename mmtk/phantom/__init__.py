@@ -1,1 +1,5 @@
-"""To be written."""
+"""Synthetic raw files in the providers' layouts, formats, sizes and quirks, with classes that a network can learn."""
+
+from mmtk.phantom._writer import write_phantom
+
+__all__ = ["write_phantom"]

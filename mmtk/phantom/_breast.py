@@ -1,0 +1,77 @@
+"""Phantoms of BUSI: breast ultrasound as RGB-coded PNGs of many shapes, 1-bit masks beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mmtk.datasets.splits import FloorCut
+from mmtk.phantom._counting import enough
+from mmtk.phantom._drawing import Array, Draw, Grid, blend, render
+
+_PUBLISHED = {"benign": 437, "malignant": 210, "normal": 133}
+_FIRST = 5001  # no real BUSI image has such a number: a phantom never passes for one
+
+
+def counts(scale: float, split: FloorCut) -> dict[str, int]:
+    """Images of each of the provider's three classes; benign and normal share the minimum, as they are one class."""
+    found = {kind: max(1, round(scale * count)) for kind, count in _PUBLISHED.items()}
+    found["malignant"] = enough(found["malignant"], split)
+    found["benign"] = enough(found["benign"] + found["normal"], split) - found["normal"]
+    return found
+
+
+def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
+    """The files of each image; one in 16 has coloured marks, one lesion in eight a second mask."""
+    for kind, count in counts.items():
+        for number in range(_FIRST, _FIRST + count):
+            stem = f"Dataset_BUSI_with_GT/{kind}/{kind} ({number})"
+            draw = Draw(seed, stem)
+            picture, mask = _draw(draw, kind)
+            colour = np.repeat(picture[..., None], 3, axis=2)
+            if number % 16 == 3:
+                _mark(colour, draw)
+            made = {f"{stem}.png": _png(colour), f"{stem}_mask.png": _png(mask, bilevel=True)}
+            if kind != "normal" and number % 8 == 5:
+                made[f"{stem}_mask_1.png"] = _png(np.roll(mask, 40, axis=1), bilevel=True)
+            yield made
+
+
+def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
+    """BUSI has nothing beside its images and masks."""
+    return {}
+
+
+def _draw(draw: Draw, kind: str) -> tuple[Array, Array]:
+    """Layers of tissue; a benign lesion is smooth and wide, a malignant one frayed, tall, dark and casts a shadow."""
+    grid = Grid(draw.between(390, 620), draw.between(460, 780))
+    tissue = 125 + draw.field(grid, 5) * 30 // 128 + draw.field(grid, 12, across=4) * 28 // 128 - grid.y // 2
+    y, x, radius = draw.between(-7, 5), draw.between(-8, 8), draw.between(9, 13)
+    lesion = np.zeros(tissue.shape, np.int32)
+    if kind == "benign":
+        lesion = grid.ellipse(y, x, radius * 5 // 8, radius, draw.between(-4, 4))
+        tissue = blend(tissue, draw.between(55, 85), lesion)
+    elif kind == "malignant":
+        lesion = grid.ellipse(y, x, radius * 5 // 4, radius, draw.between(-4, 4), draw.field(grid, 10))
+        shadow = grid.ellipse(y + 24, x, 28, radius, 0, draw.field(grid, 6) // 2)
+        tissue = blend(blend(tissue, draw.between(45, 65), shadow * 3 // 4), draw.between(15, 40), lesion)
+    tissue = tissue * draw.between(200, 280) // 256 + draw.between(-12, 12)
+    picture = render(draw, grid, tissue, 120)
+    mask = np.where(render(draw, grid, lesion, 0) > 127, 255, 0).astype(np.uint8)
+    return picture, mask
+
+
+def _mark(picture: Array, draw: Draw) -> None:
+    """A probe marker and a caliper in colour, as some scanners burn them in."""
+    top, left = draw.between(5, 40), draw.between(5, 60)
+    picture[top : top + 24, left : left + 24] = (40, 200, 90)
+    row = picture.shape[0] - draw.between(60, 90)
+    picture[row : row + 3, left : left + 150] = (250, 220, 30)
+
+
+def _png(pixels: Array, bilevel: bool = False) -> bytes:
+    import cv2
+
+    flags = [cv2.IMWRITE_PNG_BILEVEL, 1] if bilevel else [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    return cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels, flags)[1].tobytes()

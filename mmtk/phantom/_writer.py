@@ -1,0 +1,101 @@
+"""Write a phantom: choose how many images, draw them, and put the folder under its name only when it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from mmtk.datasets import get_dataset
+from mmtk.datasets.listing import PHANTOM_FILE
+from mmtk.datasets.splits import FloorCut
+from mmtk.errors import ArgumentError, SourceError
+from mmtk.phantom import _breast, _derma, _pneumonia
+
+_FAMILIES = {"breastmnist": _breast, "pneumoniamnist": _pneumonia, "dermamnist": _derma}
+
+
+def write_phantom(
+    flag: str,
+    out: str | os.PathLike[str],
+    scale: float = 0.01,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write synthetic raw files of a dataset in its provider's layout.
+
+    Parameters
+    ----------
+    flag : str
+        ``breastmnist``, ``pneumoniamnist`` or ``dermamnist``.
+    out : path-like
+        Folder that will hold the source, made if need be.
+    scale : float
+        Part of the published counts, above 0 and at most 1; at least two images a class and split whatever the scale.
+    seed : int
+        Of all that is drawn: equal seeds give equal pixels on every machine.
+    progress : callable, optional
+        Called with the files written so far and in all.
+
+    Returns
+    -------
+    Path
+        ``out/<flag>``. The same phantom already there is left as it is.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no phantom of that dataset, or scale or seed are out of range.
+    SourceError
+        If something else lies at ``out/<flag>``.
+    """
+    dataset = get_dataset(flag)
+    family = _FAMILIES.get(dataset.flag)
+    if family is None:
+        raise ArgumentError(f"phantom of {dataset.flag}", expected=f"one of {', '.join(_FAMILIES)}")
+    if not 0 < scale <= 1:
+        raise ArgumentError("scale", expected="a number above 0 and at most 1", found=str(scale))
+    if seed < 0:
+        raise ArgumentError("seed", expected="0 or above", found=str(seed))
+    if not isinstance(dataset.split, FloorCut):
+        raise ArgumentError(f"phantom of {dataset.flag}", expected="a floor cut", found=str(dataset.split))
+    counts = family.counts(scale, dataset.split)
+    total = sum(counts.values())
+    facts = {"flag": dataset.flag, "scale": scale, "seed": seed, "images": total}
+    final = Path(out) / dataset.flag
+    if final.exists():
+        _expect_same(final, facts)
+        return final
+    drawn = Path(out) / f".{dataset.flag}.{os.getpid()}"
+    drawn.mkdir(parents=True)
+    try:
+        _write(drawn, family.extras(counts, seed))
+        for done, made in enumerate(family.images(counts, seed), 1):
+            _write(drawn, made)
+            if progress is not None:
+                progress(done, total)
+        _write(drawn, {PHANTOM_FILE: json.dumps(facts).encode() + b"\n"})
+        drawn.rename(final)
+    except BaseException:
+        shutil.rmtree(drawn, ignore_errors=True)
+        raise
+    return final
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def _expect_same(final: Path, facts: dict[str, object]) -> None:
+    try:
+        found = json.loads((final / PHANTOM_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = "something else"
+    if found != facts:
+        remedy = "remove it or choose another folder"
+        raise SourceError(final, expected=f"nothing yet, or the phantom {facts}", found=str(found), remedy=remedy)
