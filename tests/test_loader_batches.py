@@ -1,0 +1,382 @@
+"""Batches: right pixels in the right order, never written behind a keeper's back, resumable."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmtk import store
+from mmtk.errors import ArgumentError, MmtkError
+from mmtk.loader import Batches, permutation
+from tests.small_stores import MULTILABEL, write_small_store
+
+torch = pytest.importorskip("torch")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch can use no CUDA device here")
+DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["grey", "rgb"])
+def split(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("stores") / "store.h5"
+    return store.open(write_small_store(path, (53, 5, 5), channels=request.param, size=9)).train
+
+
+@pytest.fixture
+def grey(tmp_path):
+    """A split of its own, that a test may write into."""
+    return store.open(write_small_store(tmp_path / "grey.h5", (23, 5, 5))).train
+
+
+def pixels(images):
+    """A batch as the store has it: (b, h, w) or (b, h, w, 3)."""
+    array = images.permute(0, 2, 3, 1).cpu().numpy()
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def normalised(images):
+    """What torchvision's ToTensor and Normalize give, in float32."""
+    tensor = torch.from_numpy(np.array(images if images.ndim == 4 else images[..., None])).permute(0, 3, 1, 2)
+    return tensor.contiguous().float().div(255).sub(0.5).div(0.5)
+
+
+# ------------------------------------------------------------------------------ order
+
+
+@given(n=st.integers(0, 400), seed=st.integers(0, 2**64 - 1), epoch=st.integers(0, 2**64 - 1))
+def test_a_permutation_has_each_row_once(n, seed, epoch):
+    order = permutation(n, seed, epoch)
+    assert order.dtype == np.int64
+    assert np.array_equal(np.sort(order), np.arange(n))
+
+
+def test_the_permutation_is_fixed_for_all_machines_and_versions():
+    assert permutation(10, 0, 0).tolist() == [0, 2, 9, 1, 8, 5, 4, 3, 6, 7]
+    digest = hashlib.sha256(permutation(100_000, 7, 3).astype("<i8").tobytes()).hexdigest()
+    assert digest == "bed16978ae5ebca6f03bfa9e4a9258e89618fef68f605a64267cebabffd70156"
+
+
+def test_seeds_and_epochs_give_other_orders_in_which_every_row_takes_every_place():
+    orders = [permutation(20, seed, epoch) for seed in range(30) for epoch in range(30)]
+    assert len({order.tobytes() for order in orders}) == len(orders)
+    places = np.array([np.bincount([order[place] for order in orders], minlength=20) for place in range(20)])
+    assert places.min() > 15  # 45 expected in each of 400 cells
+    assert places.max() < 85
+
+
+@pytest.mark.parametrize("key", [(-1, 0, 0), (2**32, 0, 0), (5, -1, 0), (5, 2**64, 0), (5, 0, -1)])
+def test_keys_out_of_range_are_refused(key):
+    with pytest.raises(ArgumentError, match="expected 0 to"):
+        permutation(*key)
+
+
+# ---------------------------------------------------------------------------- content
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "bfloat16"])
+@settings(max_examples=25)
+@given(
+    batch_size=st.integers(1, 70), shuffle=st.booleans(), drop_last=st.booleans(), seed=st.integers(0, 5),
+    epochs=st.integers(1, 3), keep=st.lists(st.booleans(), min_size=1, max_size=7), write=st.booleans(),
+)
+def test_batches_are_right_however_they_are_kept_and_written_into(
+    split, device, dtype, batch_size, shuffle, drop_last, seed, epochs, keep, write
+):
+    if drop_last and batch_size > len(split):
+        drop_last = False
+    if dtype == "uint8" and device == "cpu" and not shuffle:
+        write = False  # a view, see below
+    batches = Batches(
+        split, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, device=device, dtype=dtype
+    )
+    kept = []
+    for epoch in range(epochs):
+        order = permutation(len(split), seed, epoch) if shuffle else np.arange(len(split))
+        starts = range(0, len(split) - (batch_size - 1 if drop_last else 0), batch_size)
+        assert len(batches) == len(starts)
+        for number, (start, (images, labels)) in enumerate(zip(starts, batches, strict=True)):
+            rows = order[start : start + batch_size]
+            if dtype == "uint8":
+                expected = torch.from_numpy(split.images[rows])
+                found = torch.from_numpy(pixels(images))
+            else:
+                expected, found = normalised(split.images[rows]).to(getattr(torch, dtype)), images.cpu()
+            assert found.dtype == expected.dtype
+            assert torch.equal(found, expected)
+            assert labels.tolist() == split.labels[rows, 0].tolist()
+            if keep[number % len(keep)]:
+                kept.append((images, images.clone(), labels, labels.clone()))
+            elif write:
+                images.fill_(3)
+                labels.fill_(3)
+    for images, copy, labels, same in kept:
+        assert torch.equal(images, copy)
+        assert torch.equal(labels, same)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "bfloat16"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_images_are_channels_last_and_labels_int64(split, dtype, shuffle, device):
+    channels = 1 if split.images.ndim == 3 else 3
+    images, labels = next(iter(Batches(split, 10, shuffle=shuffle, dtype=dtype, device=device)))
+    assert images.shape == (10, channels, 9, 9)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert (images.dtype, labels.dtype) == (getattr(torch, dtype), torch.int64)
+    assert images.device.type == labels.device.type == device
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_normalising_gives_the_bits_of_to_tensor_and_normalize_for_every_level(tmp_path, device):
+    path = write_small_store(tmp_path / "s.h5", (2, 2, 2), size=16)
+    levels = store.open(path).train
+    levels.images[:] = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    for dtype in ("float32", "bfloat16"):
+        images, _ = next(iter(Batches(levels, dtype=dtype, device=device)))
+        assert torch.equal(images.cpu(), normalised(levels.images).to(getattr(torch, dtype)))
+
+
+def test_multi_label_rows_are_float32(tmp_path):
+    split = store.open(write_small_store(tmp_path / "s.h5", task=MULTILABEL, classes=4)).train
+    for shuffle in (False, True):
+        _, labels = next(iter(Batches(split, 8, shuffle=shuffle)))
+        rows = permutation(len(split), 0, 0)[:8] if shuffle else slice(8)
+        assert labels.dtype == torch.float32
+        assert labels.tolist() == split.labels[rows].tolist()
+
+
+def test_a_batch_larger_than_the_split_is_one_short_batch(split):
+    (images, _), = Batches(split, 1000)
+    assert len(images) == len(split)
+    assert np.array_equal(pixels(images), split.images)
+
+
+# --------------------------------------------------------------------------- buffers
+
+
+def test_stored_order_gives_views_of_the_split(grey):
+    first = next(iter(Batches(grey, 4)))[0]
+    assert first.data_ptr() == grey.images.ctypes.data
+
+
+def test_writing_into_a_view_is_noticed_before_the_next_batch(grey):
+    batches = Batches(grey, 4)
+    for images, labels in batches:
+        images.clone().zero_()
+        labels.fill_(7)
+    assert [y for _, labels in batches for y in labels.tolist()] == grey.labels[:, 0].tolist()
+    given = iter(batches)
+    next(given)[0].zero_()
+    with pytest.raises(MmtkError, match=r"grey\.h5 train: .*written in place.*clone\(\) a batch"):
+        next(given)
+    assert store.open(grey.store_path).train.images.any(axis=(1, 2)).all()
+
+
+def test_a_loop_that_drops_its_batches_needs_few_buffers(split):
+    for dtype in ("uint8", "float32", "bfloat16"):
+        batches = Batches(split, 4, shuffle=True, dtype=dtype)
+        assert len({images.data_ptr() for _ in range(5) for images, _ in batches}) <= 3
+
+
+def test_a_view_a_numpy_array_or_a_graph_keeps_a_batch(split):
+    given = iter(Batches(split, 4, shuffle=True, dtype="float32"))
+    weight = torch.ones((), requires_grad=True)
+    keepers, copies = [], []
+    for make in (lambda x: x[1:2, :, 3:], lambda x: x.numpy(), lambda x: x.detach().flatten(1)):
+        images, _ = next(given)
+        keepers.append(make(images))
+        copies.append(torch.as_tensor(keepers[-1]).clone())
+    images, _ = next(given)
+    total, loss = float(images.sum()), (weight * images).sum()
+    del images
+    gc.collect()
+    for _ in given:
+        pass
+    for keeper, copy in zip(keepers, copies, strict=True):
+        assert torch.equal(torch.as_tensor(keeper), copy)
+    loss.backward()
+    assert float(weight.grad) == pytest.approx(total)
+
+
+def test_batches_that_were_kept_and_let_go_are_freed(tmp_path):
+    """The ring never holds more than a few buffers, however many batches a caller kept."""
+    split = store.open(write_small_store(tmp_path / "s.h5", (64, 2, 2))).train
+    batches = Batches(split, 1, shuffle=True)
+    kept = list(batches)
+    buffers = len(batches._gathered._buffers)
+    assert buffers <= 4 < len(kept)
+
+
+def test_inference_mode_around_any_part_changes_nothing(split):
+    for dtype in ("uint8", "float32", "bfloat16"):
+        plain = [(x.clone(), y) for x, y in Batches(split, 10, dtype=dtype)]
+        with torch.inference_mode():
+            inside = Batches(split, 10, dtype=dtype)
+            first = [x.clone() for x, _ in inside]
+        second = [(x.clone(), y) for x, y in inside]
+        for (a, labels), b, (c, same) in zip(plain, first, second, strict=True):
+            assert torch.equal(a, b)
+            assert torch.equal(a, c)
+            assert torch.equal(labels, same)
+            assert not same.is_inference()
+
+
+def test_a_store_replaced_on_disk_goes_on_being_read(tmp_path):
+    path = write_small_store(tmp_path / "s.h5", seed=0)
+    batches = Batches(store.open(path).train, 7, shuffle=True)
+    before = [pixels(images).copy() for images, _ in batches]
+    os.replace(write_small_store(tmp_path / "other.h5", seed=1), path)
+    batches.set_epoch(0)
+    for images, (found, _) in zip(before, batches, strict=True):
+        assert np.array_equal(images, pixels(found))
+    fresh = next(iter(Batches(store.open(path).train, 7, shuffle=True)))[0]
+    assert not np.array_equal(before[0], pixels(fresh))
+
+
+# ------------------------------------------------------------------ epochs and resume
+
+
+def labels_and_sums(batches):
+    return [(images.long().sum().item(), labels.tolist()) for images, labels in batches]
+
+
+def test_each_iteration_is_the_next_epoch_and_set_epoch_says_which(split):
+    batches = Batches(split, 8, shuffle=True, seed=4)
+    epochs = [labels_and_sums(batches) for _ in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    batches.set_epoch(1)
+    assert labels_and_sums(batches) == epochs[1]
+    assert labels_and_sums(batches) == epochs[2]
+    batches.set_epoch(0)
+    first, second = iter(batches), iter(batches)
+    assert (labels_and_sums(second), labels_and_sums(first)) == (epochs[1], epochs[0])
+    next(iter(batches))  # an epoch that is left behind counts
+    assert batches.state_dict()["epoch"] == 2
+
+
+@settings(max_examples=30)
+@given(done=st.integers(0, 20), shuffle=st.booleans(), batch_size=st.integers(3, 20))
+def test_a_state_resumes_where_it_was_taken(split, done, shuffle, batch_size):
+    batches = Batches(split, batch_size, shuffle=shuffle, seed=2)
+    given, rest, state = 0, [], batches.state_dict()
+    for _ in range(3):
+        for images, labels in batches:
+            if given < done:
+                given, state = given + 1, batches.state_dict()
+            else:
+                rest.append((images.long().sum().item(), labels.tolist()))
+    other = Batches(split, batch_size, shuffle=shuffle, seed=2)
+    other.load_state_dict(state)
+    assert other.state_dict() == state
+    resumed = [line for _ in range(4) for line in labels_and_sums(other)]
+    assert resumed[: len(rest)] == rest
+
+
+def test_a_state_is_json_of_what_the_order_depends_on(split):
+    batches = Batches(split, 8, shuffle=True, seed=3)
+    given = iter(batches)
+    next(given)
+    state = batches.state_dict()
+    assert state == {"n": 53, "batch_size": 8, "shuffle": True, "seed": 3, "epoch": 0, "position": 1}
+    assert len(list(given)) == 6
+    batches.load_state_dict(batches.state_dict())
+    next(iter(batches))
+    assert batches.state_dict() == {**state, "epoch": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"n": 54}, "state: n: expected 53, found 54"),
+        ({"batch_size": 9}, "state: batch_size: expected 8, found 9"),
+        ({"shuffle": False}, "state: shuffle: expected True, found False"),
+        ({"seed": 1}, "state: seed: expected 3, found 1"),
+        ({"epoch": -1}, "state: epoch: expected a whole number from 0, found -1"),
+        ({"epoch": "1"}, "state: epoch: expected a whole number from 0"),
+        ({"position": 8}, "state: position: expected at most 7 batches, found 8"),
+        ({"position": None}, "state: position: expected a whole number from 0"),
+        ({"more": 1}, "state: expected what state_dict gave"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(split, change, says):
+    batches = Batches(split, 8, shuffle=True, seed=3)
+    state = batches.state_dict()
+    with pytest.raises(ArgumentError) as error:
+        batches.load_state_dict({**state, **change})
+    assert says in str(error.value)
+    with pytest.raises(ArgumentError, match="found nothing"):
+        batches.load_state_dict({})
+    assert batches.state_dict() == state
+
+
+# -------------------------------------------------------------------------- arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"batch_size": 0}, "batch_size: expected a whole number from 1, found 0"),
+        ({"batch_size": -3}, "batch_size: expected a whole number from 1, found -3"),
+        ({"batch_size": 2.5}, "batch_size: expected a whole number from 1, found 2.5"),
+        ({"batch_size": 54, "drop_last": True}, "batch_size: expected at most 53, the images of the split"),
+        ({"seed": -1}, "seed: expected a whole number from 0, found -1"),
+        ({"seed": 2**64}, "seed: expected a whole number"),
+        ({"dtype": "float16"}, "dtype: expected uint8, float32, bfloat16, found 'float16'"),
+        ({"device": "tpu9"}, "device: expected cpu, cuda or cuda:N, found 'tpu9'"),
+        ({"device": "meta"}, "device: expected cpu, cuda or cuda:N, found meta"),
+        ({"device": None}, "device: expected cpu, cuda or cuda:N"),
+        ({"device": "cuda:99"}, "device: expected a CUDA device that is there, found cuda:99"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(split, arguments, says):
+    with pytest.raises(ArgumentError) as error:
+        Batches(split, **arguments)
+    assert says in str(error.value)
+
+
+def test_an_empty_split_is_refused_by_name(tmp_path):
+    split = store.open(write_small_store(tmp_path / "s.h5", (4, 0, 4))).val
+    with pytest.raises(ArgumentError, match=r"s\.h5 val: expected images, found an empty split"):
+        Batches(split)
+
+
+def test_without_torch_the_room_imports_and_its_use_says_what_to_install(tmp_path):
+    path = write_small_store(tmp_path / "s.h5")
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from mmtk import store\nfrom mmtk.errors import MmtkError\n"
+        "from mmtk.loader import Batches, SplitDataset, permutation\n"
+        f"path = {str(path)!r}; permutation(5, 0, 0)\n"
+        "for use in (lambda: Batches(store.open(path).train), lambda: SplitDataset(path, 'train')):\n"
+        "    try: use()\n"
+        "    except MmtkError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2, done.stderr
+    assert all("pip install 'mmtk[train]'" in line for line in lines)
+
+
+# ------------------------------------------------------------------------------- cuda
+
+
+@needs_cuda
+def test_on_cuda_batches_are_ready_when_given_and_an_iteration_may_be_left(split):
+    batches = Batches(split, 4, shuffle=True, dtype="float32", device="cuda")
+    for _ in range(20):
+        given = iter(batches)
+        images, _ = next(given)
+        kept = images.clone()
+        del given
+        assert torch.equal(images, kept)
+    order = permutation(len(split), 0, 20)
+    found = torch.cat([images for images, _ in batches]).cpu()
+    assert torch.equal(found, normalised(split.images[order]))

@@ -1,0 +1,132 @@
+"""SplitDataset: a plain map-style dataset that pickles, forks and spawns."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from mmtk import store
+from mmtk.errors import ArgumentError, StoreError
+from mmtk.loader import SplitDataset
+from tests.small_stores import MULTILABEL, write_small_store
+
+torch = pytest.importorskip("torch")
+loading = pytest.importorskip("torch.utils.data")
+
+
+@pytest.fixture(params=[1, 3], ids=["grey", "rgb"])
+def path(request, tmp_path):
+    return write_small_store(tmp_path / "s.h5", (23, 5, 5), channels=request.param)
+
+
+def halve(tensor):
+    return tensor // 2
+
+
+def test_items_are_the_stores_rows(path):
+    split, dataset = store.open(path).train, SplitDataset(path, "train")
+    channels = 1 if split.images.ndim == 3 else 3
+    assert len(dataset) == 23
+    for row in (0, 22, -1, np.int64(3), torch.tensor(4)):
+        image, label = dataset[row]
+        assert (image.shape, image.dtype) == ((channels, 8, 8), torch.uint8)
+        assert np.array_equal(image.permute(1, 2, 0).numpy().reshape(split.images.shape[1:]), split.images[int(row)])
+        assert (label.dtype, label.shape, int(label)) == (torch.int64, (), split.labels[int(row), 0])
+
+
+def test_a_batch_of_items_equals_the_items(path):
+    dataset = SplitDataset(path, "train", transform=halve, target_transform=int)
+    rows = [5, 1, -1, 5]
+    for (image, label), row in zip(dataset.__getitems__(rows), rows, strict=True):
+        alone, same = dataset[row]
+        assert torch.equal(image, alone)
+        assert type(label) is int
+        assert label == same
+    assert torch.equal(dataset[0][0], SplitDataset(path, "train")[0][0] // 2)
+    assert dataset.__getitems__([]) == []
+
+
+def test_multi_label_rows_are_float32(tmp_path):
+    path = write_small_store(tmp_path / "s.h5", task=MULTILABEL, classes=4)
+    label = SplitDataset(path, "val")[2][1]
+    assert label.dtype == torch.float32
+    assert label.tolist() == store.open(path).val.labels[2].tolist()
+
+
+def test_writing_into_an_item_changes_nothing_else(path):
+    dataset = SplitDataset(path, "train")
+    image, label = dataset[3]
+    before = image.clone()
+    image.zero_()
+    label.fill_(9)
+    again, same = dataset[3]
+    assert torch.equal(again, before)
+    assert same < 9
+
+
+@pytest.mark.parametrize("row", [23, -24])
+def test_rows_out_of_range_are_index_errors_and_fractions_type_errors(path, row):
+    dataset = SplitDataset(path, "train")
+    with pytest.raises(IndexError):
+        dataset[row]
+    with pytest.raises(TypeError):
+        dataset[1.5]
+    assert len(list(dataset)) == 23
+
+
+def test_it_pickles_as_its_path(path):
+    dataset = SplitDataset(path, "train", transform=halve)
+    data = pickle.dumps(dataset)
+    assert len(data) < 2000
+    copy = pickle.loads(data)
+    assert len(copy) == 23
+    assert torch.equal(copy[7][0], dataset[7][0])
+
+
+def test_a_relative_path_holds_wherever_the_process_goes(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    dataset = pickle.loads(pickle.dumps(SplitDataset("s.h5", "train")))
+    monkeypatch.chdir("/")
+    assert dataset[0][0].dtype == torch.uint8
+
+
+def test_another_store_under_the_same_name_is_refused(path):
+    dataset = SplitDataset(path, "train")
+    data = pickle.dumps(dataset)
+    channels = dataset[0][0].shape[0]
+    before = dataset[0][0]
+    write_small_store(path.with_name("other.h5"), (23, 5, 5), channels=channels, seed=1).replace(path)
+    assert torch.equal(dataset[0][0], before)  # the opened one goes on
+    with pytest.raises(StoreError, match="expected the store this dataset was made from, found another one"):
+        pickle.loads(data)[0]
+    path.unlink()
+    with pytest.raises(StoreError, match="No such file"):
+        pickle.loads(data)[0]
+
+
+@pytest.mark.parametrize("how", ["here", "fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+def test_a_dataloader_takes_it_with_and_without_workers(path, how):
+    workers = {} if how == "here" else {"num_workers": 2, "multiprocessing_context": how}
+    split = store.open(path).train
+    batches = list(loading.DataLoader(SplitDataset(path, "train"), batch_size=10, shuffle=False, **workers))
+    images = torch.cat([images for images, _ in batches]).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(images.reshape(split.images.shape), split.images)
+    assert torch.cat([labels for _, labels in batches]).tolist() == split.labels[:, 0].tolist()
+
+
+def test_a_store_gone_when_workers_start_is_one_clear_error(path):
+    dataset = pickle.loads(pickle.dumps(SplitDataset(path, "train")))
+    path.unlink()
+    loader = loading.DataLoader(dataset, batch_size=4, num_workers=1, multiprocessing_context="fork")
+    with pytest.raises(StoreError, match="No such file"):
+        next(iter(loader))
+
+
+def test_unknown_splits_and_missing_stores_are_refused(path):
+    with pytest.raises(ArgumentError, match="split: expected train, val, test, found 'dev'"):
+        SplitDataset(path, "dev")
+    with pytest.raises(StoreError, match="No such file"):
+        SplitDataset(path.with_name("none.h5"), "train")
