@@ -48,7 +48,7 @@ def _draw(draw: Draw, kind: str) -> tuple[Array, Array]:
     grid = Grid(draw.between(390, 620), draw.between(460, 780))
     tissue = 125 + draw.field(grid, 5) * 30 // 128 + draw.field(grid, 12, across=4) * 28 // 128 - grid.y // 2
     y, x, radius = draw.between(-7, 5), draw.between(-8, 8), draw.between(9, 13)
-    lesion = np.zeros(tissue.shape, np.int32)
+    lesion = np.zeros_like(tissue)
     if kind == "benign":
         lesion = grid.ellipse(y, x, radius * 5 // 8, radius, draw.between(-4, 4))
         tissue = blend(tissue, draw.between(55, 85), lesion)

@@ -37,7 +37,7 @@ class Draw:
         """Smooth noise over a grid, -128 to 127, with `cells` bumps along the short side, `across` times wider ones."""
         height = max(2, cells * grid.height // SHORT)
         width = max(2, cells * grid.width // SHORT // across)
-        return resize(self.grain(height, width), (grid.height, grid.width)).astype(np.int32) - 128
+        return resize(self.grain(height, width), (grid.height, grid.width)).astype(np.int64) - 128
 
 
 class Grid:
@@ -47,8 +47,8 @@ class Grid:
         short = min(height, width)
         self.size = (height, width)
         self.height, self.width = SHORT * height // short, SHORT * width // short
-        self.y = np.arange(self.height, dtype=np.int32)[:, None] - self.height // 2
-        self.x = np.arange(self.width, dtype=np.int32)[None, :] - self.width // 2
+        self.y = np.arange(self.height)[:, None] - self.height // 2
+        self.x = np.arange(self.width)[None, :] - self.width // 2
 
     def ellipse(self, y: int, x: int, ry: int, rx: int, slant: int = 0, rough: Array | int = 0) -> Array:
         """Weight 0 to 256 of a soft ellipse; `slant` shears it (in 1/16), `rough` (-128 to 127) frays its border."""
