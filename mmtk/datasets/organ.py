@@ -10,7 +10,7 @@ _CLASSES = (
     "pancreas", "spleen",
 )
 _SOURCE = Source(
-    "LiTS with organ boxes", licence="MedMNIST's files: CC BY 4.0; LiTS volumes and boxes: the terms on their pages",
+    "LiTS with organ boxes", licence="CC BY 4.0 as MedMNIST says; LiTS: see its page",
     page="https://competitions.codalab.org/competitions/17094 (volumes) "
     "and https://doi.org/10.21227/df8g-pq27 (boxes)",
     layout="volume-<n>.nii and test-volume-<n>.nii; annotations_on_LiTS/annotations_of_{training,testing}_set.zip",

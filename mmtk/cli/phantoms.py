@@ -1,0 +1,28 @@
+"""``mmtk phantom``: synthetic sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mmtk.cli._common import progress_bar
+from mmtk.cli.datasets import choose_datasets
+
+
+@click.command("phantom")
+@click.argument("flags", metavar="[FLAG]...", nargs=-1)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder that will hold the sources.")
+@click.option("--scale", type=float, default=0.01, show_default=True, help="Part of the published counts, at most 1.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal pixels.")
+def phantom_command(flags: tuple[str, ...], out: Path, scale: float, seed: int) -> None:
+    """Write synthetic raw files of each FLAG (by default all that can be built) into OUT/FLAG.
+
+    At least two images a class and split are written, whatever the scale.
+    """
+    from mmtk.phantom import write_phantom
+
+    for flag in choose_datasets(flags):
+        with progress_bar(f"phantom {flag}") as progress:
+            path = write_phantom(flag, out, scale, seed, progress)
+        click.echo(f"{path}: SYNTHETIC {flag}, scale {scale:g}, seed {seed}")
