@@ -1,1 +1,6 @@
-"""To be written."""
+"""From raw files to stores: plan every row first, work in any order, publish whole files."""
+
+from mmtk.builder._build import BuildResult, build
+from mmtk.builder.plan import Plan, make_plan
+
+__all__ = ["BuildResult", "Plan", "build", "make_plan"]

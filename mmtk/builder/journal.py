@@ -1,0 +1,107 @@
+"""The journal of a build: whose it is, which units are done and which images are bad, one JSON line each."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mmtk.errors import StoreError
+
+
+class Journal:
+    """The work folder of a build and its journal, held by one process at a time.
+
+    A line is written only after the pixels it speaks of are on disk, so whatever the journal says holds after a kill or
+    a power cut; a torn last line says nothing.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if need be.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.done: set[int] = set()
+        self.bad: dict[str, str] = {}
+
+    def __enter__(self) -> Journal:
+        self._file = self._lock()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._file)
+
+    def _lock(self) -> int:
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / "journal"
+            try:
+                file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            except FileNotFoundError:
+                continue  # the build that held it has just finished and removed the folder
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(file), os.stat(path)):
+                    return file
+            except FileNotFoundError:
+                pass
+            except BlockingIOError:
+                os.close(file)
+                remedy = "wait for it, or choose another --out"
+                raise StoreError(
+                    self.folder, expected="one build at a time", found="another running", remedy=remedy
+                ) from None
+            os.close(file)
+
+    def resume(self, identity: dict[str, Any]) -> bool:
+        """Read what an earlier build of this identity has done; False if there is none, and the folder is emptied."""
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            file.seek(0)
+            written = file.read()
+        whole = written[: written.rfind(b"\n") + 1]
+        os.ftruncate(self._file, len(whole))
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if not lines or lines[0] != identity:
+            self.restart()
+            return False
+        for line in lines[1:]:
+            self.done.update(line["done"])
+            self.bad.update(line["bad"])
+        return True
+
+    def restart(self) -> None:
+        """Forget all, and empty the folder."""
+        os.ftruncate(self._file, 0)
+        os.fsync(self._file)
+        self.done, self.bad = set(), {}
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "journal":
+                path.unlink()
+
+    def begin(self, identity: dict[str, Any]) -> None:
+        """Write whose build this is; the skeletons are on disk by then."""
+        self._append(identity)
+
+    def note(self, done: list[int], bad: dict[str, str]) -> None:
+        """Write that units are done and images bad; their pixels are on disk by then."""
+        self.done.update(done)
+        self.bad.update(bad)
+        self._append({"done": done, "bad": bad})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        os.write(self._file, json.dumps(line, sort_keys=True).encode() + b"\n")
+        os.fsync(self._file)
+
+    def remove(self) -> None:
+        """Remove the work folder; the build is over."""
+        shutil.rmtree(self.folder)
