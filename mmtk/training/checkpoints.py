@@ -12,19 +12,20 @@ import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mmtk.errors import MmtkError
 
 CONFIG, LAST, BEST, LOG, RESULT = "config.json", "last.pt", "best.pt", "metrics.jsonl", "result.json"
 
 
-def replace(path: Path, write: Callable[[Path], object]) -> None:
+def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a file beside `path`, which takes its name only when it is whole and on disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
@@ -34,14 +35,14 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a small text file atomically."""
-    replace(path, lambda temporary: temporary.write_text(text))
+    replace(path, lambda file: file.write(text.encode()))
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Replace a checkpoint atomically."""
     import torch
 
-    replace(path, lambda temporary: torch.save(state, temporary))
+    replace(path, lambda file: torch.save(state, file))
 
 
 def load(path: Path) -> dict[str, Any]:

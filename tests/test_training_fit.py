@@ -1,0 +1,233 @@
+"""Training is deterministic, goes on after a kill as if nothing had happened, and says clearly what is wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import mmtk
+from mmtk.errors import ArgumentError, MmtkError, ScoreError
+from mmtk.scoring import evaluate, read_predictions
+from mmtk.training import checkpoints, get_protocol
+from tests.small_stores import MULTILABEL, write_small_store
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from mmtk.training import build_model, fit  # noqa: E402
+
+SHORT = replace(get_protocol("isbi21"), batch_size=8, epochs=3)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return mmtk.open(write_small_store(tmp_path / "breastmnist_8.h5", (20, 6, 9)))
+
+
+def train(store, out, protocol=SHORT, **options):
+    return fit(store, protocol, "resnet18", out, device="cpu", **options)
+
+
+def outcome(out):
+    """Everything a run leaves that must not depend on clock or interruptions."""
+    log = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    timing = ("seconds", "images_per_second")
+    last = checkpoints.load(out / "last.pt")["model"]
+    return {
+        "best": (out / "best.pt").read_bytes(),
+        "last": {name: value.numpy().tobytes() for name, value in last.items()},
+        "result": (out / "result.json").read_text(),
+        "predictions": {p.name: p.read_bytes() for p in out.glob("*.csv")},
+        "log": [{k: v for k, v in line.items() if k not in timing} for line in log],
+    }
+
+
+def test_same_seed_same_bytes_and_the_callers_generator_is_left_alone(store, tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    train(store, tmp_path / "a")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    train(store, tmp_path / "b")
+    train(store, tmp_path / "c", seed=1)
+    assert outcome(tmp_path / "a") == outcome(tmp_path / "b")
+    assert outcome(tmp_path / "a")["best"] != outcome(tmp_path / "c")["best"]
+
+
+class Killed(BaseException):
+    pass
+
+
+def _kill_in_epoch(monkeypatch):
+    def progress(done, total):
+        if done == 5:
+            raise Killed
+    return {"progress": progress}
+
+
+def _kill_after_epoch(monkeypatch):
+    def report(line):
+        if line["epoch"] == 2:
+            raise Killed
+    return {"report": report}
+
+
+def _kill_between_checkpoints(monkeypatch):
+    save, calls = checkpoints.save, []
+
+    def dying(path, state):
+        calls.append(path.name)
+        if calls.count("last.pt") == 2:
+            raise Killed
+        save(path, state)
+    monkeypatch.setattr(checkpoints, "save", dying)
+    return {}
+
+
+def _kill_while_scoring(monkeypatch):
+    write = checkpoints.write_text
+
+    def dying(path, text):
+        if path.name == "result.json":
+            raise Killed
+        write(path, text)
+    monkeypatch.setattr(checkpoints, "write_text", dying)
+    return {}
+
+
+@pytest.mark.parametrize(
+    "kill", [_kill_in_epoch, _kill_after_epoch, _kill_between_checkpoints, _kill_while_scoring], ids=lambda f: f.__name__
+)
+def test_a_killed_run_goes_on_as_if_undisturbed(store, tmp_path, monkeypatch, kill):
+    train(store, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        train(store, tmp_path / "killed", **kill(patch))
+    assert not (tmp_path / "killed" / "result.json").exists()
+    with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "train_l')  # a line cut short by the kill
+    train(store, tmp_path / "killed")
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+    assert [line["epoch"] for line in outcome(tmp_path / "killed")["log"]] == [1, 2, 3]
+
+
+def test_what_a_run_leaves(store, tmp_path):
+    out = tmp_path / "run"
+    result = train(store, out)
+    log = outcome(out)["log"]
+    aucs = [line["val_auc"] for line in log]
+    assert result.best_epoch == 1 + int(np.argmax(aucs))
+    assert result.metrics["val"].auc == max(aucs)
+    assert result.images == {"train": 20, "val": 6, "test": 9}
+    config = json.loads((out / "config.json").read_text())
+    assert config["protocol"]["name"] == "isbi21"
+    assert config["store"]["content"] == store.content_digest()
+    assert config["store"]["synthetic"] is False
+    assert config["made_with"]["torch"] == torch.__version__
+    weights = torch.load(out / "best.pt", weights_only=True)
+    build_model("resnet18", 1, 2).load_state_dict(weights)
+    files = sorted(out.glob("breastmnist_8_*.csv"))
+    assert len(files) == 3
+    for file in files:
+        found = read_predictions(file)
+        assert found.run == "resnet18_8_isbi21_seed0"
+        labels = getattr(store, found.split).labels
+        assert found.scores.shape == (len(labels), 2)
+        np.testing.assert_allclose(found.scores.sum(axis=1), 1, atol=1e-5)
+        assert evaluate(labels, found.scores, store.info.task) == result.metrics[found.split]
+
+
+def test_a_finished_run_is_left_alone(store, tmp_path):
+    first = train(store, tmp_path / "run")
+    times = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()}
+    again = train(store, tmp_path / "run")
+    assert (first.reused, again.reused) == (False, True)
+    assert replace(again, reused=False) == first
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()} == times
+
+
+def test_a_run_of_another_configuration_is_refused_by_the_field_that_differs(store, tmp_path):
+    out = tmp_path / "run"
+    train(store, out, epochs=1)
+    with pytest.raises(MmtkError, match=r"expected seed 1, found 0 in the run that lies there; choose another --out"):
+        train(store, out, epochs=1, seed=1)
+    with pytest.raises(MmtkError, match="expected epochs 2, found 1"):
+        train(store, out, epochs=2)
+    with pytest.raises(MmtkError, match=r"expected protocol learning_rate 0\.1, found 0\.001"):
+        train(store, out, replace(SHORT, learning_rate=0.1), epochs=1)
+    other = mmtk.open(write_small_store(tmp_path / "other.h5", (20, 6, 9), seed=1))
+    with pytest.raises(MmtkError, match="expected store content"):
+        train(other, out, epochs=1)
+
+
+@pytest.mark.parametrize("name", ["last.pt", "config.json"])
+def test_a_damaged_run_is_one_line(store, tmp_path, name):
+    with pytest.raises(Killed):
+        train(store, tmp_path, **_kill_after_epoch(None))
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MmtkError, match=f"{name}: expected .* remove the run's folder") as error:
+        train(store, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "channels"), [("multi-class", 4, 3), (MULTILABEL, 3, 1), ("ordinal-regression", 3, 3)]
+)
+def test_other_tasks(tmp_path, task, classes, channels):
+    path = write_small_store(tmp_path / "s.h5", (20, 8, 8), task=task, classes=classes, channels=channels)
+    result = train(mmtk.open(path), tmp_path / "run", epochs=1)
+    file = next((tmp_path / "run").glob("*_test_*.csv"))
+    scores = read_predictions(file).scores
+    assert scores.shape == (8, classes)
+    assert np.allclose(scores.sum(axis=1), 1, atol=1e-5) == (task != MULTILABEL)
+    assert 0 <= result.metrics["test"].auc <= 1
+
+
+@pytest.mark.parametrize("counts", [(20, 0, 9), (20, 1, 9), (1, 6, 9), (20, 6, 1)])
+def test_a_split_without_both_classes_is_refused_before_training(tmp_path, counts):
+    small = mmtk.open(write_small_store(tmp_path / "s.h5", counts))
+    with pytest.raises(ScoreError, match=rf"s\.h5 {('train', 'val', 'test')[[n > 1 for n in counts].index(False)]}"):
+        train(small, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_is_said(store, tmp_path):
+    with pytest.raises(MmtkError, match="expected a finite loss, found .*nan"):
+        train(store, tmp_path / "run", replace(SHORT, learning_rate=1e30))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"epochs": 0}, "epochs: expected at least 1"), ({"seed": -1}, "seed"), ({"protocol": "isbi22"}, "isbi22")],
+)
+def test_bad_arguments(store, tmp_path, options, message):
+    with pytest.raises(ArgumentError, match=message):
+        train(store, tmp_path / "run", **options)
+
+
+def test_a_network_learns_under_quick(tmp_path):
+    """Bright against dark quarters: AUC near 1 after a few epochs."""
+    path = write_small_store(tmp_path / "plain.h5", (96, 32, 32))
+    plain = mmtk.open(path)
+    for split in plain.splits:
+        bright = split.labels[:, 0] == 1
+        split.images[bright, :4, :4] //= 4  # the arrays are copy-on-write
+    result = fit(plain, "quick", "resnet18", tmp_path / "run", device="cpu", epochs=6)
+    losses = [line["train_loss"] for line in outcome(tmp_path / "run")["log"]]
+    assert losses[-1] < losses[0]
+    assert result.metrics["test"].auc > 0.9
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda_is_deterministic_too(store, tmp_path):
+    for name in "ab":
+        fit(store, SHORT, "resnet18", tmp_path / name, device="cuda")
+    assert outcome(tmp_path / "a") == outcome(tmp_path / "b")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_cuda_that_is_not_there_is_said(store, tmp_path):
+    with pytest.raises(ArgumentError, match="expected a CUDA device, found none"):
+        fit(store, SHORT, "resnet18", tmp_path / "run", device="cuda")
