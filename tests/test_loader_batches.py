@@ -183,7 +183,7 @@ def test_writing_into_a_view_is_noticed_before_the_next_batch(grey):
 def test_a_loop_that_drops_its_batches_needs_few_buffers(split):
     for dtype in ("uint8", "float32", "bfloat16"):
         batches = Batches(split, 4, shuffle=True, dtype=dtype)
-        assert len({images.data_ptr() for _ in range(5) for images, _ in batches}) <= 3
+        assert len({images.data_ptr() for _ in range(5) for images, _ in batches}) == 2
 
 
 def test_a_view_a_numpy_array_or_a_graph_keeps_a_batch(split):

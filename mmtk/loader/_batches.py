@@ -16,6 +16,7 @@ from mmtk.loader._torch import import_torch, target_labels
 from mmtk.store import Split
 
 _DTYPES = ("uint8", "float32", "bfloat16")
+_BLOCK = 1 << 17  # values normalised at a time: half a MiB, which stays in the cache
 
 
 class Batches:
@@ -87,12 +88,15 @@ class Batches:
         with torch.inference_mode(False):  # these outlive the mode they are made in
             self._whole = torch.from_numpy(images)
             self._targets = torch.from_numpy(target_labels(split.info.task, split.labels))
+            # x / 127.5 - 1 has the bits of (x / 255 - 0.5) / 0.5, as scaling by two is exact; a tensor on the device,
+            # because CUDA multiplies by the reciprocal of a plain number, which rounds otherwise
             self._half = torch.tensor(127.5, dtype=torch.float32, device=self._device)
         self._untouched = self._whole._version
         shape = (min(self.batch_size, n), *images.shape[1:])
         self._gathered = Ring(lambda: self._pixels(shape))
         self._normalised = Ring(lambda: np.empty(shape, np.float32 if self._dtype == torch.float32 else np.int16))
-        self._scratch = np.empty(shape if self._dtype == torch.bfloat16 else 0, np.float32)
+        block = (max(1, _BLOCK // int(np.prod(shape[1:]))), *shape[1:])
+        self._scratch = np.empty(block if self._dtype == torch.bfloat16 else 0, np.float32)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -173,22 +177,21 @@ class Batches:
     def _normalise(self, pixels: Any) -> Any:
         torch = self._torch
         out = torch.from_numpy(self._normalised.take()[: len(pixels)])
-        if self._dtype == torch.float32:
-            return self._scaled(pixels, out)
-        exact = torch.from_numpy(self._scratch[: len(pixels)])
-        return out.view(torch.bfloat16).copy_(self._scaled(pixels, exact))
+        out = out if self._dtype == torch.float32 else out.view(self._dtype)
+        rows = max(1, _BLOCK // pixels[0].numel())
+        for block, done in zip(pixels.split(rows), out.split(rows), strict=True):
+            exact = done if self._dtype == torch.float32 else torch.from_numpy(self._scratch[: len(block)])
+            exact.copy_(block).div_(self._half).sub_(1)
+            if exact is not done:
+                done.copy_(exact)
+        return out
 
     def _finished(self, pixels: Any) -> Any:
         """What is left to do on a CUDA device."""
         torch = self._torch
         if self._dtype == torch.uint8:
             return pixels
-        return self._scaled(pixels, torch.empty_like(pixels, dtype=torch.float32)).to(self._dtype)
-
-    def _scaled(self, pixels: Any, out: Any) -> Any:
-        # x / 127.5 - 1 has the bits of (x / 255 - 0.5) / 0.5, as scaling by two is exact; the divisor is a tensor on
-        # the device because CUDA multiplies by the reciprocal of a plain number, which rounds otherwise
-        return self._torch.div(pixels, self._half, out=out).sub_(1)
+        return pixels.to(torch.float32).div_(self._half).sub_(1).to(self._dtype)
 
     def _pixels(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         pinned = self._device.type == "cuda"
