@@ -64,7 +64,9 @@ def collect(
     """
     found: dict[str, Record] = {}
     junk = {name for name in listing.names if is_junk(name)}
+    folders = set()
     for record in sorted(records, key=lambda r: (r.file.count("/"), r.file)):
+        folders.add(PurePosixPath(record.file).parent)
         first = found.setdefault(record.source, record)
         if first is not record:
             if _plain(listing, first.file) != _plain(listing, record.file):
@@ -73,7 +75,6 @@ def collect(
                     remedy="remove one of them",
                 )
             junk.add(record.file)
-    folders = {PurePosixPath(record.file).parent for record in found.values()}
     files = {record.file for record in found.values()}
     surplus = {
         name for name in listing.names
@@ -96,9 +97,10 @@ def collect(
                 )
     if not found:
         provider = dataset.source
+        images = sum(name.lower().endswith(_IMAGES) for name in listing.names if name not in junk)
         raise SourceError(
             listing.root, expected=f"images of {provider.name} as {provider.layout}",
-            found=f"{len(surplus)} under other names" if surplus else "none",
+            found=f"{images} image files under other names" if images else "none",
             remedy=f"get them from {provider.page} (licence: {provider.licence})",
         )
     ordered = sorted(found.values(), key=lambda r: (r.part != "train", natural_key(r.source)))

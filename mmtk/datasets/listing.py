@@ -77,7 +77,7 @@ def open_listing(path: str | os.PathLike[str]) -> Listing:
     """
     path = Path(path).absolute()
     if path.is_dir():
-        return Listing(path, tuple(sorted(_walk(path, "", set()))), phantom=_read_phantom(path))
+        return Listing(path, tuple(sorted(_walk(path))), phantom=_read_phantom(path))
     if not path.is_file():
         found = "nothing" if not path.exists() else "neither"
         raise SourceError(path, expected="a folder or a text file of names", found=found)
@@ -127,9 +127,12 @@ def find_source(sources: str | os.PathLike[str], dataset: Dataset) -> Listing:
 
 def _has_layout(folder: Path, dataset: Dataset) -> bool:
     """Whether one of the provider's marks, a file or folder, is there; phantoms say themselves whose they are."""
-    phantom = folder / PHANTOM_FILE
-    if phantom.is_file():
-        return (_read_phantom(folder) or {}).get("flag") == dataset.flag
+    try:
+        phantom = _read_phantom(folder)
+    except SourceError:
+        phantom = None  # its marks tell whose it may be; opening it says what is wrong
+    if phantom is not None and phantom["flag"] != dataset.flag:
+        return False
     try:
         there = {entry.name.lower() for entry in os.scandir(folder)}
     except OSError:
@@ -144,26 +147,36 @@ def _has_layout(folder: Path, dataset: Dataset) -> bool:
 def _folders(folder: Path) -> list[Path]:
     """Folders below; hidden ones, such as phantoms being written, are passed by."""
     try:
-        return sorted(Path(e.path) for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
+        return sorted(Path(e.path) for e in os.scandir(folder) if _is_dir(e) and not e.name.startswith("."))
     except OSError:
         return []
 
 
-def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+def _walk(root: Path) -> Iterator[str]:
     """Names of all files below a folder; links are followed, each folder is entered once, so that loops end."""
-    try:
-        status = folder.stat()
+    seen: set[tuple[int, int]] = set()
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        folder = root / prefix
+        try:
+            status = folder.stat()
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise SourceError(folder, expected="a readable folder", found=error.strerror or str(error)) from None
         if (status.st_dev, status.st_ino) in seen:
-            return
+            continue
         seen.add((status.st_dev, status.st_ino))
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise SourceError(folder, expected="a readable folder", found=error.strerror or str(error)) from None
-    for entry in entries:
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", seen)
-        else:
-            yield prefix + entry.name
+        folders = {entry.name for entry in entries if _is_dir(entry)}
+        waiting += (f"{prefix}{name}/" for name in sorted(folders, reverse=True))
+        yield from (prefix + entry.name for entry in entries if entry.name not in folders)
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _read_phantom(folder: Path) -> dict[str, Any] | None:

@@ -19,8 +19,8 @@ _IMAGE = re.compile(
 def scan(listing: Listing) -> Scan:
     """The X-rays; Kaggle's 16 ``val`` files belong to the provider's train part, Mendeley's layout has no ``val``.
 
-    The subject is the number in the name, kept apart by series (``person``, ``IM``, ``NORMAL2-IM``): whether two series
-    share patients is not told.
+    The subject is the number in the name, kept apart by series (``person``, ``IM``, ``NORMAL2-IM``); whether two series
+    share patients, or train and test one numbering, is not told.
     """
     records = []
     for name in listing.names:

@@ -1,0 +1,125 @@
+"""The floor cut and the official maps, held against the published counts and each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmtk.datasets import get_dataset
+from mmtk.datasets.base import SPLITS, Record
+from mmtk.datasets.maps import EVIDENCE, official_map
+from mmtk.datasets.pneumonia import scan as scan_pneumonia
+from mmtk.datasets.splits import FloorCut
+
+MAPPED = ("breastmnist", "pneumoniamnist", "dermamnist")
+
+
+def all_records(flag: str) -> tuple[Record, ...]:
+    labels = official_map(flag).labels
+    return tuple(Record(source, source, (label,), part=source.split("/")[0]) for source, label in labels.items())
+
+
+@pytest.mark.parametrize("flag", MAPPED)
+def test_the_rule_gives_the_published_counts_on_the_whole_source(flag: str) -> None:
+    dataset = get_dataset(flag)
+    records = all_records(flag)
+    assigned = dataset.split.assign(records)
+    assert tuple(Counter(assigned)[name] for name in SPLITS) == astuple(dataset.counts["2020"])
+    rows = official_map(flag).rows
+    for name in SPLITS:  # class by class too
+        ours = Counter(record.labels[0] for record, split in zip(records, assigned, strict=True) if split == name)
+        assert ours == Counter(row.label for row in rows[name])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["train", "test"])), max_size=60),
+    st.floats(0.05, 0.9), st.floats(0, 1), st.sampled_from(["", "train"]), st.integers(0, 5),
+)
+def test_each_class_is_cut_by_the_floors_whatever_the_seed(images, first, further, within, seed) -> None:
+    second = first + further * (1 - first)
+    records = tuple(Record(f"{i}", f"{i}", (label,), part=part) for i, (label, part) in enumerate(images))
+    assigned = FloorCut(first, second, within, seed).assign(records)
+    for label in range(4):
+        inside = [s for r, s in zip(records, assigned, strict=True) if r.labels == (label,) and r.part.startswith(within)]
+        n = len(inside)
+        expected = {"train": int(first * n), "val": int(second * n) - int(first * n), "test": n - int(second * n)}
+        assert Counter(inside) == {name: count for name, count in expected.items() if count}
+    outside = {s for r, s in zip(records, assigned, strict=True) if not r.part.startswith(within)}
+    assert outside <= {"test"}
+
+
+def test_the_draw_mixes_follows_the_seed_and_not_the_order() -> None:
+    records = all_records("breastmnist")
+    assigned = dict(zip(records, FloorCut(0.7, 0.8).assign(records), strict=True))
+    again = dict(zip(records[::-1], FloorCut(0.7, 0.8).assign(records[::-1]), strict=True))
+    assert assigned == again
+    assert FloorCut(0.7, 0.8, seed=1).assign(records) != FloorCut(0.7, 0.8).assign(records)
+    normal = Counter(split for record, split in assigned.items() if record.source.startswith("normal"))
+    assert all(normal[name] > 5 for name in SPLITS)  # the second of two merged classes is in every split
+
+
+@pytest.mark.parametrize("flag", MAPPED)
+def test_maps_have_every_file_once_and_known_evidence(flag: str) -> None:
+    found = official_map(flag)
+    rows = [row for name in SPLITS for row in found.rows[name]]
+    assert {row.evidence for row in rows} <= set(EVIDENCE)
+    assert len(found.labels) == {"breastmnist": 780, "pneumoniamnist": 5856, "dermamnist": 10015}[flag]
+    unknown = [row for row in rows if row.source is None]
+    assert len(unknown) == len(found.unplaced) == (67 if flag == "pneumoniamnist" else 0)
+    assert all(row.evidence == "" and row.label == 0 for row in unknown)
+
+
+def test_what_has_no_map_has_none() -> None:
+    assert official_map("pathmnist") is None
+
+
+@pytest.mark.parametrize("flag", ["breastmnist", "pneumoniamnist"])
+def test_map_labels_are_those_of_the_official_rows(flag: str, real_data) -> None:
+    with np.load(real_data / "npz" / f"{flag}.npz") as official:
+        for name in SPLITS:
+            assert [row.label for row in official_map(flag).rows[name]] == official[f"{name}_labels"].ravel().tolist()
+
+
+def test_maps_are_the_recovered_ones(real_data) -> None:
+    import csv
+
+    for flag, name, column in (
+        ("breastmnist", "breastmnist_to_BUSI_map", "source_file"),
+        ("pneumoniamnist", "pneumoniamnist_to_kermany_map", "source_file"),
+        ("dermamnist", "dermamnist_to_HAM10000_map", "image_id"),
+    ):
+        with (real_data / "csv" / f"{name}.csv").open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        ours = official_map(flag).rows
+        for row in rows:
+            assert ours[row["split"]][int(row["index"])].source == row[column]
+        assert sum(row.source is not None for name in SPLITS for row in ours[name]) == len(rows)
+
+
+def test_pneumonia_subjects_cross_train_and_val_as_reported() -> None:
+    """289 of the 468 subjects of val stand in train too."""
+    from mmtk.datasets.listing import Listing
+
+    found = official_map("pneumoniamnist")
+    names = tuple(sorted(f"chest_xray/{source}" for source in found.labels))
+    scan = scan_pneumonia(Listing(None, names))  # type: ignore[arg-type]
+    subject = {record.source: record.subject for record in scan.records}
+    train, val = ({subject[row.source] for row in found.rows[name]} for name in ("train", "val"))
+    assert (len(val), len(val & train)) == (468, 289)
+
+
+def test_derma_lesions_cross_the_official_split_as_the_notes_say(real_data) -> None:
+    from mmtk.datasets.listing import find_source
+
+    derma = get_dataset("dermamnist")
+    from mmtk.datasets.derma import _read_metadata
+
+    lesion = {name: row[1] for name, row in _read_metadata(find_source(real_data / "sources", derma)).items()}
+    rows = official_map("dermamnist").rows
+    train = {lesion[row.source] for row in rows["train"]}
+    assert sum(lesion[row.source] in train for row in rows["test"]) == 693
