@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from mmtk.datasets import get_dataset, list_datasets, register
 from mmtk.datasets.base import (
-    CenterCrop, Colour, Counts, Grey, Resize, RoundTrip, Task, recipe_from_json, recipe_hash, recipe_to_json,
+    CenterCrop,
+    Colour,
+    Counts,
+    Grey,
+    Resize,
+    RoundTrip,
+    Task,
+    recipe_from_json,
+    recipe_hash,
+    recipe_to_json,
 )
 from mmtk.errors import ArgumentError
 
@@ -84,7 +93,8 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ArgumentError, match="did you mean breastmnist") as caught:
         get_dataset("brestmnist")
     assert "organsmnist" in str(caught.value)
-    assert "did you mean" not in str(pytest.raises(ArgumentError, get_dataset, "zzz").value)
+    with pytest.raises(ArgumentError, match=r"^dataset zzz: expected one of [a-z, ]*$"):
+        get_dataset("zzz")
 
 
 @pytest.mark.parametrize(

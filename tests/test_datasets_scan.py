@@ -83,7 +83,8 @@ def test_kaggles_nested_copy_and_desktop_files_are_junk() -> None:
     name = "chest_xray/train/PNEUMONIA/person1_bacteria_1.jpeg"
     for root, inner in ((Path("/d"), "chest_xray/"), (Path("/d/chest_xray"), "")):
         outer = inner + name.removeprefix("chest_xray/")
-        junk = ["__MACOSX/chest_xray/train/PNEUMONIA/._person1_bacteria_1.jpeg", inner + ".DS_Store", "chest_xray/" + outer]
+        apple = "__MACOSX/chest_xray/train/PNEUMONIA/._person1_bacteria_1.jpeg"
+        junk = [apple, inner + ".DS_Store", "chest_xray/" + outer]
         result = scan("pneumoniamnist", outer, *junk, root=root)
         assert [r.file for r in result.records] == [outer]
         assert found(result, "junk") == sorted(junk)
@@ -110,7 +111,7 @@ def test_subjects_come_from_the_names(name: str, subject: str) -> None:
     ("flag", "images", "labels"),
     [("breastmnist", 46, {1: 32, 0: 14}), ("pneumoniamnist", 14, {0: 7, 1: 7}), ("dermamnist", 75, None)],
 )
-def test_real_samples_are_found_and_the_rest_is_named(flag: str, images: int, labels: dict[int, int], real_data) -> None:
+def test_real_samples_are_found_and_the_rest_is_named(flag: str, images: int, labels, real_data) -> None:
     dataset = get_dataset(flag)
     listing = find_source(real_data / "sources", dataset)
     result = dataset.scan(listing)
@@ -139,7 +140,8 @@ GOOD = HEAD + "HAM_0000118,ISIC_0027419,bkl,histo,80.0,male,scalp\nHAM_0000118,I
 def test_whole_ham_is_read_from_its_metadata(real_data, tmp_path: Path) -> None:
     text = (real_data / "sources/ham10000/HAM10000_metadata.csv").read_text()
     (tmp_path / "HAM10000_metadata.csv").write_text(text)
-    names = [f"HAM10000_images_part_{1 + (name > 'ISIC_0029305')}/{name}.jpg" for name in official_map("dermamnist").labels]
+    ids = official_map("dermamnist").labels
+    names = [f"HAM10000_images_part_{1 + (name > 'ISIC_0029305')}/{name}.jpg" for name in ids]
     listing = Listing(tmp_path, tuple(sorted(["HAM10000_metadata.csv", *names])))
     derma = get_dataset("dermamnist")
     result = derma.scan(listing)

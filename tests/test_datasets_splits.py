@@ -45,7 +45,8 @@ def test_each_class_is_cut_by_the_floors_whatever_the_seed(images, first, furthe
     records = tuple(Record(f"{i}", f"{i}", (label,), part=part) for i, (label, part) in enumerate(images))
     assigned = FloorCut(first, second, within, seed).assign(records)
     for label in range(4):
-        inside = [s for r, s in zip(records, assigned, strict=True) if r.labels == (label,) and r.part.startswith(within)]
+        pairs = [pair for pair in zip(records, assigned, strict=True) if pair[0].labels == (label,)]
+        inside = [split for record, split in pairs if record.part.startswith(within)]
         n = len(inside)
         expected = {"train": int(first * n), "val": int(second * n) - int(first * n), "test": n - int(second * n)}
         assert Counter(inside) == {name: count for name, count in expected.items() if count}
