@@ -62,11 +62,38 @@ def collect(
     SourceError
         If nothing of the dataset is there, an image is listed twice, or its label is not the official one.
     """
+    found, junk = _without_copies(listing, records)
+    folders = {PurePosixPath(file).parent for file in (*junk, *(record.file for record in found.values()))}
+    junk |= {name for name in listing.names if is_junk(name)}
+    files = {record.file for record in found.values()} | junk
+    images = {name for name in listing.names if name.lower().endswith(_IMAGES) and name not in files}
+    surplus = {name for name in images if PurePosixPath(name).parent in folders and not belongs(name)}
+    missing = list(absent)
+    if listing.phantom is not None:
+        lost = int(listing.phantom["images"]) - len(found) - len(missing)
+        missing += [f"{lost} of the phantom's {listing.phantom['images']} images"] if lost > 0 else []
+    elif (official := official_map(dataset.flag)) is not None:
+        labels = official.labels
+        surplus |= {found.pop(source).file for source in found.keys() - labels.keys()}
+        missing = sorted(labels.keys() - found.keys(), key=natural_key)
+        _expect_labels(dataset, listing, found, labels)
+    if not found:
+        provider = dataset.source
+        raise SourceError(
+            listing.root, expected=f"images of {provider.name} as {provider.layout}",
+            found=f"{len(images | surplus)} image files under other names" if images | surplus else "none",
+            remedy=f"get them from {provider.page} (licence: {provider.licence})",
+        )
+    ordered = sorted(found.values(), key=lambda r: (r.part != "train", natural_key(r.source)))
+    kinds = (("missing", missing), ("surplus", sorted(surplus)), ("junk", sorted(junk)))
+    return Scan(tuple(ordered), tuple(Finding(kind, _shown(name)) for kind, names in kinds for name in names))
+
+
+def _without_copies(listing: Listing, records: Iterable[Record]) -> tuple[dict[str, Record], set[str]]:
+    """The outermost record of each source name, and the files that are copies of it."""
     found: dict[str, Record] = {}
-    junk = {name for name in listing.names if is_junk(name)}
-    folders = set()
+    copies = set()
     for record in sorted(records, key=lambda r: (r.file.count("/"), r.file)):
-        folders.add(PurePosixPath(record.file).parent)
         first = found.setdefault(record.source, record)
         if first is not record:
             if _plain(listing, first.file) != _plain(listing, record.file):
@@ -74,38 +101,17 @@ def collect(
                     listing.root, expected=f"{record.source} once", found=f"{first.file} and {record.file}",
                     remedy="remove one of them",
                 )
-            junk.add(record.file)
-    files = {record.file for record in found.values()}
-    surplus = {
-        name for name in listing.names
-        if name.lower().endswith(_IMAGES) and name not in files and name not in junk
-        and PurePosixPath(name).parent in folders and not belongs(name)
-    }
-    missing = list(absent)
-    if listing.phantom is not None:
-        lost = int(listing.phantom["images"]) - len(found) - len(missing)
-        missing += [f"{lost} of the phantom's {listing.phantom['images']} images"] if lost > 0 else []
-    elif (official := official_map(dataset.flag)) is not None:
-        labels = official.labels
-        surplus.update(found.pop(source).file for source in found.keys() - labels.keys())
-        missing = sorted(labels.keys() - found.keys(), key=natural_key)
-        for record in found.values():
-            if record.labels != (labels[record.source],):
-                raise SourceError(
-                    listing.path(record.file), expected=f"class {dataset.classes[labels[record.source]]}, as official",
-                    found=dataset.classes[record.labels[0]], remedy="get the provider's files again",
-                )
-    if not found:
-        provider = dataset.source
-        images = sum(name.lower().endswith(_IMAGES) for name in listing.names if name not in junk)
-        raise SourceError(
-            listing.root, expected=f"images of {provider.name} as {provider.layout}",
-            found=f"{images} image files under other names" if images else "none",
-            remedy=f"get them from {provider.page} (licence: {provider.licence})",
-        )
-    ordered = sorted(found.values(), key=lambda r: (r.part != "train", natural_key(r.source)))
-    kinds = (("missing", missing), ("surplus", sorted(surplus)), ("junk", sorted(junk)))
-    return Scan(tuple(ordered), tuple(Finding(kind, _shown(name)) for kind, names in kinds for name in names))
+            copies.add(record.file)
+    return found, copies
+
+
+def _expect_labels(dataset: Dataset, listing: Listing, found: dict[str, Record], labels: dict[str, int]) -> None:
+    for source, record in found.items():
+        if record.labels != (labels[source],):
+            raise SourceError(
+                listing.path(record.file), expected=f"class {dataset.classes[labels[source]]}, as official",
+                found=dataset.classes[record.labels[0]], remedy="get the provider's files again",
+            )
 
 
 def _plain(listing: Listing, name: str) -> tuple[str, ...]:
