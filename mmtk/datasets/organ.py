@@ -11,8 +11,7 @@ _CLASSES = (
 )
 _SOURCE = Source(
     "LiTS with organ boxes", licence="CC BY 4.0 as MedMNIST says; LiTS: see its page",
-    page="https://competitions.codalab.org/competitions/17094 (volumes) "
-    "and https://doi.org/10.21227/df8g-pq27 (boxes)",
+    page="https://competitions.codalab.org/competitions/17094 (volumes); the boxes come with Xu et al. 2019",
     layout="volume-<n>.nii and test-volume-<n>.nii; annotations_on_LiTS/annotations_of_{training,testing}_set.zip",
     citation="Bilic et al., The liver tumor segmentation benchmark (LiTS), arXiv:1901.04056, 2019; Xu et al., "
     "Efficient multiple organ localization in CT image using 3D region proposal network, IEEE TMI 38(8), 2019",
