@@ -97,9 +97,10 @@ def _kill_while_scoring(monkeypatch):
     return {}
 
 
-@pytest.mark.parametrize(
-    "kill", [_kill_in_epoch, _kill_after_epoch, _kill_between_checkpoints, _kill_while_scoring], ids=lambda f: f.__name__
-)
+_KILLS = [_kill_in_epoch, _kill_after_epoch, _kill_between_checkpoints, _kill_while_scoring]
+
+
+@pytest.mark.parametrize("kill", _KILLS, ids=lambda kill: kill.__name__)
 def test_a_killed_run_goes_on_as_if_undisturbed(store, tmp_path, monkeypatch, kill):
     train(store, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -194,7 +195,7 @@ def test_a_split_without_both_classes_is_refused_before_training(tmp_path, count
 
 
 def test_a_loss_that_is_not_finite_is_said(store, tmp_path):
-    with pytest.raises(MmtkError, match="expected a finite loss, found .*nan"):
+    with pytest.raises(MmtkError, match=r"expected a finite loss, found .*nan"):
         train(store, tmp_path / "run", replace(SHORT, learning_rate=1e30))
 
 

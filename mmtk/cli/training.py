@@ -51,7 +51,7 @@ def train_command(
             opened, protocol, model, out, seed=seed, epochs=epochs, device=None if device == "auto" else device,
             progress=progress, report=report,
         )
-    published = _published(opened.info, protocol, model, result)
+    published = published_figures(opened.info, protocol, model, result)
     if as_json:
         echo_json({
             "path": str(out), "protocol": protocol, "model": model, "seed": seed, "best_epoch": result.best_epoch,
@@ -71,7 +71,7 @@ def train_command(
         click.echo(f"{name:6}{result.images[name]:>8}{metrics.auc:>8.3f}{metrics.acc:>8.3f}{beside}")
 
 
-def _published(info: StoreInfo, protocol: str, model: str, result: RunResult) -> tuple[float, float] | None:
+def published_figures(info: StoreInfo, protocol: str, model: str, result: RunResult) -> tuple[float, float] | None:
     """The paper's test AUC and ACC, where the run is one that may be held against them."""
     from mmtk.training.published import TABLE_2_28
 

@@ -13,7 +13,7 @@ from mmtk.errors import MmtkError
 from mmtk.training.protocols import PROTOCOLS, Protocol, get_protocol
 
 if TYPE_CHECKING:
-    from mmtk.training._fit import RunResult, fit
+    from mmtk.training._fit import RunResult, fit, read_result
     from mmtk.training.models import MODELS, build_model
 
 _HOME = {
@@ -21,9 +21,12 @@ _HOME = {
     "build_model": "mmtk.training.models",
     "RunResult": "mmtk.training._fit",
     "fit": "mmtk.training._fit",
+    "read_result": "mmtk.training._fit",
 }
 
-__all__ = ["MODELS", "PROTOCOLS", "Protocol", "RunResult", "build_model", "fit", "get_protocol"]
+__all__ = [
+    "MODELS", "PROTOCOLS", "Protocol", "RunResult", "build_model", "fit", "get_protocol", "read_result",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -112,10 +112,24 @@ def fit(
     run = _Run(store, protocol, model, out, seed, epochs, device)
     checkpoints.claim(out, run.config())
     if (out / checkpoints.RESULT).exists():
-        return _read_result(out)
+        return read_result(out)
     with torch.backends.cudnn.flags(enabled=True, deterministic=True):
         best_epoch = run.train(progress, report)
         return run.conclude(best_epoch)
+
+
+def read_result(out: str | Path) -> RunResult:
+    """The result of a finished run.
+
+    Raises
+    ------
+    MmtkError
+        If the run is not finished, or its result is damaged.
+    """
+    path = Path(out) / checkpoints.RESULT
+    if not path.is_file():
+        raise MmtkError(path, expected="a finished run", found="no result", remedy="give the same mmtk train again")
+    return _result(Path(out), checkpoints.read_json(path), reused=True)
 
 
 class _Run:
@@ -275,10 +289,6 @@ def _revision() -> str | None:
     except (OSError, subprocess.CalledProcessError, ValueError):
         return None
     return revision if Path(top) == package.parent else None
-
-
-def _read_result(out: Path) -> RunResult:
-    return _result(out, checkpoints.read_json(out / checkpoints.RESULT), reused=True)
 
 
 def _result(out: Path, result: dict[str, Any], *, reused: bool) -> RunResult:

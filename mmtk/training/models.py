@@ -1,8 +1,8 @@
 """ResNet-18 and ResNet-50 (He et al. 2016) for 28 px images, in plain torch.
 
-The stem is a 3x3 convolution of stride 1 without max-pooling, the form used for CIFAR. Parameter names are torchvision's,
-whose state dicts load here but for the stem and the last layer. Weights start from PyTorch's defaults for ``Conv2d`` and
-``Linear``, as in the script behind Table 2; torchvision starts convolutions from another distribution.
+The stem is a 3x3 convolution of stride 1 without max-pooling, the form used for CIFAR. Parameter names are
+torchvision's, whose state dicts load here but for the stem and the last layer. Weights start from PyTorch's defaults
+for ``Conv2d`` and ``Linear``, as in the script behind Table 2; torchvision draws convolutions otherwise.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from mmtk.errors import ArgumentError
 class Protocol:
     """A training set-up without a schedule or augmentation.
 
-    The input is ``x / 255`` with mean 0.5 and standard deviation 0.5, the loss is cross entropy (binary cross entropy of
-    each label for multi-label tasks), the last, smaller batch is kept, and the epoch with the best validation AUC is the
-    one that is tested.
+    The input is ``x / 255`` with mean 0.5 and standard deviation 0.5, the loss is cross entropy (binary cross entropy
+    of each label for multi-label tasks), the last, smaller batch is kept, and the epoch with the best validation AUC is
+    the one that is tested.
     """
 
     name: str
@@ -32,7 +32,7 @@ _ALL = (
     ),
     Protocol(
         name="quick", title="mmtk's own short set-up for first tries; not a published one",
-        optimiser="adam", learning_rate=1e-3, momentum=0.9, batch_size=32, epochs=5,
+        optimiser="adam", learning_rate=1e-3, momentum=0.9, batch_size=16, epochs=6,
     ),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}

@@ -1,0 +1,114 @@
+"""``mmtk train`` and ``mmtk demo``: their tables, when the paper's figures stand beside, one line for bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from mmtk.cli import group
+from mmtk.cli.training import published_figures
+from mmtk.errors import ArgumentError, MmtkError
+from mmtk.scoring import Metrics
+from mmtk.store import open as open_store
+from tests.small_stores import write_small_store
+
+pytest.importorskip("torch", reason="torch is not installed")
+
+from mmtk.training import RunResult
+
+
+def invoke(*arguments):
+    found = CliRunner().invoke(group, [str(a) for a in arguments])
+    if found.exception and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    assert found.exit_code == 0, found.output
+    return found
+
+
+@pytest.fixture
+def store(tmp_path):
+    return write_small_store(tmp_path / "breastmnist_28.h5", (8, 6, 6), size=28)
+
+
+def command(store, out, *more):
+    return ("train", store, "--protocol", "isbi21", "--model", "resnet18", "--out", out, "--device", "cpu", *more)
+
+
+def test_train_prints_epochs_and_a_table_and_leaves_a_finished_run_alone(store, tmp_path):
+    found = invoke(*command(store, tmp_path / "run", "--epochs", 1))
+    assert "epoch 1: loss 0." in found.stderr
+    assert "validation loss" in found.stderr
+    lines = found.stdout.splitlines()
+    assert lines[0] == "breastmnist: resnet18, isbi21, seed 0, epoch 1 of 1"
+    assert [line.split()[:2] for line in lines[2:]] == [["train", "8"], ["val", "6"], ["test", "6"]]
+    again = invoke(*command(store, tmp_path / "run", "--epochs", 1))
+    assert "finished before" in again.stdout
+    assert again.stdout.splitlines()[1:] == lines[1:]
+    result = json.loads(invoke(*command(store, tmp_path / "run", "--epochs", 1, "--json")).stdout)
+    assert result["splits"]["test"]["images"] == 6
+    assert result["paper"] is None  # one epoch is not the paper's protocol
+
+
+def test_a_synthetic_store_is_said(tmp_path):
+    path = write_small_store(tmp_path / "breastmnist_28.h5", (8, 6, 6), size=28, synthetic=True)
+    found = invoke(*command(path, tmp_path / "run", "--epochs", 1))
+    assert found.stdout.startswith("breastmnist SYNTHETIC:")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["store"]["synthetic"] is True
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["synthetic"] is True
+
+
+@pytest.mark.parametrize(
+    ("marks", "protocol", "epochs", "expected"),
+    [
+        ({}, "isbi21", 100, (0.897, 0.859)),
+        ({}, "isbi21", 99, None),
+        ({}, "quick", 100, None),
+        ({"synthetic": True}, "isbi21", 100, None),
+        ({"partial": True}, "isbi21", 100, None),
+    ],
+)
+def test_the_papers_figures_stand_only_beside_a_run_like_the_papers(tmp_path, marks, protocol, epochs, expected):
+    info = open_store(write_small_store(tmp_path / "s.h5", size=28, **marks)).info
+    result = RunResult(tmp_path, {"test": Metrics(0.5, 0.5)}, {"test": 9}, 1, epochs, reused=False)
+    assert published_figures(info, protocol, "resnet18", result) == expected
+
+
+def test_a_store_of_another_size_is_refused(tmp_path):
+    path = write_small_store(tmp_path / "s.h5", size=8)
+    with pytest.raises(ArgumentError, match="expected images of 28 px, found 8 px"):
+        invoke(*command(path, tmp_path / "run"))
+
+
+def test_another_run_in_the_folder_exits_2_in_one_line(store, tmp_path):
+    invoke(*command(store, tmp_path / "run", "--epochs", 1))
+    with pytest.raises(MmtkError, match="expected seed 3, found 0"):
+        invoke(*command(store, tmp_path / "run", "--epochs", 1, "--seed", 3))
+    arguments = [str(a) for a in command(tmp_path / "none.h5", tmp_path / "other")]
+    done = subprocess.run([sys.executable, "-m", "mmtk", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("mmtk: error: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_demo_prints_its_commands_and_can_be_given_again(tmp_path, monkeypatch):
+    from mmtk.cli import demo
+    from mmtk.training import protocols
+
+    monkeypatch.setattr(demo, "_SCALES", {"breastmnist": 0.001})
+    short = replace(protocols.get_protocol("quick"), epochs=1)
+    monkeypatch.setitem(protocols.PROTOCOLS, "quick", short)
+    first = invoke("demo", "--out", tmp_path / "demo")
+    commands = [line.split()[2] for line in first.stdout.splitlines() if line.startswith("$ mmtk ")]
+    assert commands == ["phantom", "sources", "build", "verify", "show", "train", "evaluate"]
+    assert (tmp_path / "demo" / "breastmnist.png").read_bytes()[:4] == b"\x89PNG"
+    table = first.stdout[first.stdout.index("test images") :].splitlines()
+    assert table[1].startswith("BreastMNIST SYNTHETIC")
+    assert "SYNTHETIC" in table[2]
+    again = invoke("demo", "--out", tmp_path / "demo")
+    assert "finished before" in again.stdout
+    assert again.stdout[again.stdout.index("test images") :].splitlines() == table
