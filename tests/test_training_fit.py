@@ -26,6 +26,14 @@ def store(tmp_path):
     return mmtk.open(write_small_store(tmp_path / "breastmnist_8.h5", (20, 6, 9)))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A whole run of the same store, which no test may change."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(mmtk.open(write_small_store(folder / "breastmnist_8.h5", (20, 6, 9))), folder / "run")
+    return folder / "run"
+
+
 def train(store, out, protocol=SHORT, **options):
     return fit(store, protocol, "resnet18", out, device="cpu", **options)
 
@@ -44,16 +52,14 @@ def outcome(out):
     }
 
 
-def test_same_seed_same_bytes_and_the_callers_generator_is_left_alone(store, tmp_path):
+def test_same_seed_same_bytes_and_the_callers_generator_is_left_alone(store, tmp_path, undisturbed):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    train(store, tmp_path / "a")
+    train(store, tmp_path / "same")
     assert torch.equal(torch.get_rng_state(), before)
-    torch.manual_seed(6)
-    train(store, tmp_path / "b")
-    train(store, tmp_path / "c", seed=1)
-    assert outcome(tmp_path / "a") == outcome(tmp_path / "b")
-    assert outcome(tmp_path / "a")["best"] != outcome(tmp_path / "c")["best"]
+    assert outcome(tmp_path / "same") == outcome(undisturbed)
+    train(store, tmp_path / "other", seed=1)
+    assert outcome(tmp_path / "other")["last"] != outcome(undisturbed)["last"]
 
 
 class Killed(BaseException):
@@ -101,16 +107,19 @@ _KILLS = [_kill_in_epoch, _kill_after_epoch, _kill_between_checkpoints, _kill_wh
 
 
 @pytest.mark.parametrize("kill", _KILLS, ids=lambda kill: kill.__name__)
-def test_a_killed_run_goes_on_as_if_undisturbed(store, tmp_path, monkeypatch, kill):
-    train(store, tmp_path / "whole")
+def test_a_killed_run_goes_on_as_if_undisturbed(store, tmp_path, monkeypatch, undisturbed, kill):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         train(store, tmp_path / "killed", **kill(patch))
     assert not (tmp_path / "killed" / "result.json").exists()
     with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "train_l')  # a line cut short by the kill
+    (tmp_path / "killed" / ".last.pt.4711").write_bytes(b"half a checkpoint")
     train(store, tmp_path / "killed")
-    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "killed") == outcome(undisturbed)
     assert [line["epoch"] for line in outcome(tmp_path / "killed")["log"]] == [1, 2, 3]
+    assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == sorted(
+        p.name for p in undisturbed.iterdir()
+    )
 
 
 def test_what_a_run_leaves(store, tmp_path):
@@ -146,6 +155,15 @@ def test_a_finished_run_is_left_alone(store, tmp_path):
     assert (first.reused, again.reused) == (False, True)
     assert replace(again, reused=False) == first
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()} == times
+
+
+def test_two_trainings_in_one_folder_are_refused(store, tmp_path):
+    def second(line):
+        with pytest.raises(MmtkError, match="found another process training in it"):
+            train(store, tmp_path / "run", epochs=1)
+
+    train(store, tmp_path / "run", epochs=1, report=second)
+    assert train(store, tmp_path / "run", epochs=1).reused
 
 
 def test_a_run_of_another_configuration_is_refused_by_the_field_that_differs(store, tmp_path):
@@ -210,12 +228,12 @@ def test_bad_arguments(store, tmp_path, options, message):
 
 def test_a_network_learns_under_quick(tmp_path):
     """Bright against dark quarters: AUC near 1 after a few epochs."""
-    path = write_small_store(tmp_path / "plain.h5", (96, 32, 32))
+    path = write_small_store(tmp_path / "plain.h5", (64, 32, 32))
     plain = mmtk.open(path)
     for split in plain.splits:
         bright = split.labels[:, 0] == 1
         split.images[bright, :4, :4] //= 4  # the arrays are copy-on-write
-    result = fit(plain, "quick", "resnet18", tmp_path / "run", device="cpu", epochs=6)
+    result = fit(plain, "quick", "resnet18", tmp_path / "run", device="cpu", epochs=5)
     losses = [line["train_loss"] for line in outcome(tmp_path / "run")["log"]]
     assert losses[-1] < losses[0]
     assert result.metrics["test"].auc > 0.9

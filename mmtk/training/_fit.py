@@ -99,7 +99,7 @@ def fit(
     ScoreError
         If the AUC of a split is not defined because a class is missing in it; said before training starts.
     MmtkError
-        If `out` holds another run, or the loss is no longer finite.
+        If `out` holds another run or is in use, or the loss is no longer finite.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     epochs = protocol.epochs if epochs is None else epochs
@@ -110,10 +110,10 @@ def fit(
     device = _device(device)
     out = Path(out)
     run = _Run(store, protocol, model, out, seed, epochs, device)
-    checkpoints.claim(out, run.config())
-    if (out / checkpoints.RESULT).exists():
-        return read_result(out)
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True):
+    with checkpoints.alone(out), torch.backends.cudnn.flags(enabled=True, deterministic=True):
+        checkpoints.claim(out, run.config())
+        if (out / checkpoints.RESULT).exists():
+            return read_result(out)
         best_epoch = run.train(progress, report)
         return run.conclude(best_epoch)
 

@@ -6,11 +6,12 @@ weights of the best epoch so far, ``metrics.jsonl`` a line an epoch, ``result.js
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pickle
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -77,8 +78,32 @@ def read_json(path: Path) -> Any:
         raise MmtkError(path, expected="JSON", found=str(error), remedy="remove the run's folder") from None
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, made if need be, against other trainings; remove what a killed one left half written.
+
+    Raises
+    ------
+    MmtkError
+        If another process trains in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name in (CONFIG, LAST, BEST, LOG, RESULT):
+            for half in folder.glob(f".{name}.*"):
+                half.unlink()
+        yield
+    except BlockingIOError:
+        found, remedy = "another process training in it", "wait for it or choose another --out"
+        raise MmtkError(folder, expected="a folder for one run", found=found, remedy=remedy) from None
+    finally:
+        os.close(handle)
+
+
 def claim(folder: Path, config: dict[str, Any]) -> None:
-    """Write `config` into a fresh run folder, or check that the run there is the same one.
+    """Write `config` into an empty run folder, or check that the run there is the same one.
 
     The entry ``made_with`` (versions) is kept from the first start and not compared.
 
@@ -89,7 +114,6 @@ def claim(folder: Path, config: dict[str, Any]) -> None:
     """
     path = folder / CONFIG
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(config, indent=2) + "\n")
         return
     known = read_json(path)
