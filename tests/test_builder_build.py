@@ -391,12 +391,16 @@ def test_an_output_that_is_no_folder(phantoms, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_output(phantoms, tmp_path):
-    (tmp_path / "out").mkdir(mode=0o555)
-    done = mmtk_build("breastmnist", "--sources", phantoms, "--out", tmp_path / "out")
+    out = tmp_path / "out"
+    out.mkdir(mode=0o555)
+    if os.access(out, os.W_OK):  # root may write everywhere but where the kernel itself lists its objects
+        out = Path("/sys/kernel/mmtk")
+    done = mmtk_build("breastmnist", "--sources", phantoms, "--out", out)
     assert done.returncode == 2
-    assert "Permission denied" in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("mmtk: error:")]) == 1
+    assert str(out) in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
