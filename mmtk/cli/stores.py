@@ -15,17 +15,22 @@ _store = click.Path(path_type=Path)
 @click.argument("npz", type=_store)
 @out_option("Folder of the store.")
 @click.option("--flag", help="The dataset; by default told by the file's name.")
+@click.option("--force", is_flag=True, help="Replace a store of other content.")
 @json_option
-def import_command(npz: Path, out: Path, flag: str | None, as_json: bool) -> None:
-    """Turn NPZ, a MedMNIST file, into a store."""
+def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json: bool) -> None:
+    """Turn NPZ, a MedMNIST file, into a store; one that is there from the same file is left alone."""
     from mmtk import store
 
-    path = store.import_npz(npz, out, flag)
+    path = store.import_npz(npz, out, flag, force)
     opened = store.open(path)
     if as_json:
-        echo_json({"path": str(path), "counts": opened.counts, "membership": opened.info.membership})
+        info = opened.info
+        echo_json({
+            "path": str(path), "counts": opened.counts, "membership": info.membership,
+            "synthetic": info.synthetic, "partial": info.partial,
+        })
     else:
-        click.echo(f"{path}: {_counts(opened.counts)}; {opened.info.membership}")
+        click.echo(f"{path}: {_counts(opened.counts)}; {opened.info.membership}{_marks(opened.info.marks)}")
 
 
 @click.command("export")
@@ -34,7 +39,7 @@ def import_command(npz: Path, out: Path, flag: str | None, as_json: bool) -> Non
     "--to", "kind", type=click.Choice(["npz", "png"]), required=True, help="One .npz, or a folder of PNG and a CSV."
 )
 @click.option("--out", type=_store, required=True, help="Folder to write into.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--force", is_flag=True, help="Replace what is there; equal files are left alone in any case.")
 def export_command(path: Path, kind: str, out: Path, force: bool) -> None:
     """Write STORE as MedMNIST's .npz, or as PNG files with a CSV."""
     from mmtk import store
@@ -49,19 +54,27 @@ def export_command(path: Path, kind: str, out: Path, force: bool) -> None:
 @json_option
 @click.pass_context
 def verify_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
-    """Recompute the checksums of each STORE; exit 1 if one differs."""
+    """Recompute the checksums of each STORE; exit 1 if one differs, 2 if one cannot be opened."""
     from mmtk import store
+    from mmtk.errors import StoreError
 
-    found = {str(path): store.verify(path) for path in paths}
-    if as_json:
-        echo_json(found)
-    else:
-        for path, problems in found.items():
+    found: dict[str, list[str]] = {}
+    code = 0
+    for path in paths:
+        try:
+            found[str(path)] = problems = store.verify(path)
             opened = store.open(path)
+        except StoreError as error:
+            found[str(path)], code = [str(error)], 2
+            click.echo(f"mmtk: error: {error}", err=True)
+            continue
+        code = max(code, 1 if problems else 0)
+        if not as_json:
             for line in problems or [f"{path}: whole, {_counts(opened.counts)}{_marks(opened.info.marks)}"]:
                 click.echo(line)
-    if any(found.values()):
-        ctx.exit(1)
+    if as_json:
+        echo_json(found)
+    ctx.exit(code)
 
 
 @click.command("show")

@@ -4,7 +4,7 @@ from mmtk.store._format import SPLITS, StoreInfo, record_dtype
 from mmtk.store._montage import draw_montage
 from mmtk.store._npz import export_npz, import_npz
 from mmtk.store._png import export_png
-from mmtk.store._reader import Split, Store, open, verify
+from mmtk.store._reader import Split, Store, already_there, open, verify
 from mmtk.store._writer import Layout, create_skeleton, finalize, publish, read_layout, write_at, write_store
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Split",
     "Store",
     "StoreInfo",
+    "already_there",
     "create_skeleton",
     "draw_montage",
     "export_npz",

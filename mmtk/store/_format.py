@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -15,6 +16,8 @@ VERSION = 1
 SPLITS = ("train", "val", "test")
 CHUNK_BYTES = 512 * 1024
 LIBVER = ("v110", "v110")
+_FLAG = re.compile(r"[a-z0-9_]+")  # a flag becomes a file name, also one from a stranger's store
+_KINDS = {"str": str, "int": int, "bool": bool, "tuple[str, ...]": list}
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,12 @@ class StoreInfo:
     def from_json(cls, text: str) -> StoreInfo:
         values: dict[str, Any] = json.loads(text)
         if not isinstance(values, dict) or set(values) != {f.name for f in fields(cls)}:
-            raise ValueError("the store's facts are not those of this format version")
+            raise ValueError("its facts are not those of this format version")
+        for f in fields(cls):
+            if type(values[f.name]) is not _KINDS[str(f.type)]:
+                raise ValueError(f"its {f.name} is not of type {f.type}")
+        if not _FLAG.fullmatch(values["flag"]) or not all(isinstance(name, str) for name in values["classes"]):
+            raise ValueError("its flag or classes are not names")
         return cls(**{**values, "classes": tuple(values["classes"])})
 
     @property
@@ -79,14 +87,18 @@ def chunk_rows(rows: int, row_bytes: int) -> int:
     return max(1, min(rows, CHUNK_BYTES // row_bytes))
 
 
-def check_arrays(what: str, info: StoreInfo, images: tuple[int, ...], labels: np.ndarray[Any, Any]) -> None:
-    """Refuse images and labels that do not fit a store's facts.
+def check_arrays(
+    what: str, info: StoreInfo, images: tuple[int, ...], labels: np.ndarray[Any, Any], records: np.ndarray[Any, Any]
+) -> None:
+    """Refuse labels, records and a shape of images that do not fit a store's facts or each other.
 
     Raises
     ------
     StoreError
         Naming `what` and the first thing that does not fit.
     """
+    if labels.dtype != np.uint8:
+        raise StoreError(what, expected="uint8 labels", found=str(labels.dtype))
     if images[1:] != info.row_shape:
         raise StoreError(
             what, expected=f"images of shape (n, {', '.join(map(str, info.row_shape))})", found=str(images)
@@ -96,3 +108,8 @@ def check_arrays(what: str, info: StoreInfo, images: tuple[int, ...], labels: np
     top = 1 if info.task.startswith("multi-label") else len(info.classes) - 1
     if labels.size and int(labels.max()) > top:
         raise StoreError(what, expected=f"labels from 0 to {top}", found=str(int(labels.max())))
+    kind = records.dtype
+    named = kind.names == record_dtype(1, 1).names and kind == record_dtype(kind[0].itemsize, kind[1].itemsize)
+    if not named or records.shape != (images[0],):
+        found = f"{kind} {records.shape}"
+        raise StoreError(what, expected=f"{images[0]} records of the fields FORMAT.md gives", found=found)

@@ -21,16 +21,19 @@ def draw_montage(store: Store, out: str | Path, split: str = "train") -> Path:
     ----------
     store : Store
     out : path
-        The PNG file; its title says what is synthetic or partial.
+        The PNG file, replaced if there; its title says what is synthetic or partial.
     split : {"train", "val", "test"}
 
     Raises
     ------
     StoreError
-        If the split is empty.
+        If the split is empty, or `out` is not named as a PNG file.
     """
     import cv2
 
+    final = Path(out)
+    if final.suffix.lower() != ".png":
+        raise StoreError(final, expected="a name that ends in .png", found=final.name)
     chosen = next(s for s in store.splits if s.name == split)
     if not len(chosen):
         raise StoreError(store.path, expected=f"images in {split}", found="none")
@@ -54,8 +57,7 @@ def draw_montage(store: Store, out: str | Path, split: str = "train") -> Path:
     ok, data = cv2.imencode(".png", page)
     if not ok:
         raise StoreError(out, expected="a picture that PNG can hold", found=str(page.shape))
-    final = Path(out)
-    write_atomically(final, lambda file: file.write(data.tobytes()))
+    write_atomically(final, lambda file: file.write(data.tobytes()), force=True)
     return final
 
 

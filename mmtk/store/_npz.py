@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import io
+import math
 import os
 import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -21,16 +23,16 @@ from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Task, recipe_hash, recipe_to_json
 from mmtk.errors import StoreError
 from mmtk.store._format import StoreInfo
-from mmtk.store._reader import Store
-from mmtk.store._writer import empty_records, write_store
+from mmtk.store._reader import Store, already_there
+from mmtk.store._writer import block_rows, blocks, empty_records, publish, write_blocks, writing
 
 Array = np.ndarray[Any, Any]
 _NAME = re.compile(r"(?P<flag>[a-z]+mnist(?:_(?:axial|coronal|sagittal))?)(?:_(?P<size>\d+))?$")
 _ARRAYS = tuple(f"{split}_{kind}" for kind in ("images", "labels") for split in SPLITS)
 
 
-def import_npz(path: str | Path, out: str | Path, flag: str | None = None) -> Path:
-    """Turn a MedMNIST ``.npz`` into a store.
+def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force: bool = False) -> Path:
+    """Turn a MedMNIST ``.npz`` into a store, block by block.
 
     Parameters
     ----------
@@ -41,6 +43,8 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None) -> Pa
         Folder of the store, made if need be.
     flag : str, optional
         The dataset; by default told by the file's name.
+    force : bool
+        Replace a store of other content; one of the same file is left alone.
 
     Returns
     -------
@@ -50,7 +54,8 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None) -> Pa
     Raises
     ------
     StoreError
-        If the file is damaged, holds pickles, lacks an array, or its arrays do not fit each other or the dataset.
+        If the file is damaged, holds pickles, lacks an array, its arrays do not fit each other or the dataset, or
+        another store is in the way.
     """
     path, out = Path(path), Path(out)
     if flag is None:
@@ -61,11 +66,24 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None) -> Pa
             )
         flag = named["flag"]
     dataset = get_dataset(flag)
-    arrays = _load(path)
-    size = _check(path, dataset, arrays)
+    with _opened(path) as archive:
+        labels = {split: _read_labels(archive, split, path, dataset) for split in SPLITS}
+        size = _check_images(archive, path, dataset, labels)
+        info = _info(path, dataset, size, labels, archive.comment.decode("ascii", "replace").split())
+        final = out / f"{dataset.flag}_{size}.h5"
+        if already_there(final, info.plan_hash, force):
+            return final
+        names = {split: [f"{split}/{row}" for row in range(len(labels[split]))] for split in SPLITS}
+        records = {split: empty_records(names[split], size) for split in SPLITS}
+        return write_blocks(final, info, labels, records, lambda split: _blocks(archive, f"{split}_images"))
+
+
+def _info(path: Path, dataset: Dataset, size: int, labels: dict[str, Array], marks: list[str]) -> StoreInfo:
     md5 = _md5(path)
-    editions = [key for key, value in dataset.md5.items() if value == md5]
-    info = StoreInfo(
+    published = [key for key, value in dataset.md5.items() if value == md5]
+    # how other files and sizes were made is not known
+    recipe = dataset.recipe if published and size == 28 else ()
+    return StoreInfo(
         flag=dataset.flag,
         title=dataset.title,
         modality=dataset.modality,
@@ -73,89 +91,107 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None) -> Pa
         classes=dataset.classes,
         channels=dataset.channels,
         size=size,
-        edition=_edition(dataset, arrays, editions),
-        pixels="official" if editions else "imported",
-        split="official" if editions else "imported",
-        membership=f"the file with MD5 {md5}" + (", as published" if editions else ""),
-        recipe=recipe_to_json(dataset.recipe),
-        recipe_hash=recipe_hash(dataset.recipe),
+        edition=_edition(dataset, labels, published),
+        pixels="official" if published else "imported",
+        split="official" if published else "imported",
+        membership=f"the file with MD5 {md5}" + (", as published" if published else ""),
+        recipe=recipe_to_json(recipe),
+        recipe_hash=recipe_hash(recipe),
         licence=dataset.source.licence,
         citation=dataset.source.citation,
         source=dataset.source.name,
         plan_hash=hashlib.sha256(f"npz {md5}".encode()).hexdigest(),
-        synthetic=False,
-        partial=False,
+        synthetic="SYNTHETIC" in marks,
+        partial="PARTIAL" in marks,
         mmtk_version=__version__,
     )
-    final = out / f"{dataset.flag}_{size}.h5"
-    out.mkdir(parents=True, exist_ok=True)
-    splits = {}
-    for split in SPLITS:
-        images = arrays[f"{split}_images"]
-        names = [f"{split}/{row}" for row in range(len(images))]
-        splits[split] = (images, arrays[f"{split}_labels"], empty_records(names, size))
-    return write_store(final, info, splits)
 
 
-def _load(path: Path) -> dict[str, Array]:
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an ``.npz``; say in one line what zip, zlib and NumPy say of a damaged one in many ways."""
     if not path.is_file():
         raise StoreError(path, expected="a MedMNIST .npz file", found="no such file")
-    arrays: dict[str, Array] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in _ARRAYS if name not in archive]
+        with zipfile.ZipFile(path) as archive:
+            missing = [name for name in _ARRAYS if f"{name}.npy" not in archive.namelist()]
             if missing:
                 raise StoreError(path, expected=f"the arrays {', '.join(_ARRAYS)}", found=f"no {', '.join(missing)}")
-            for name in _ARRAYS:
-                arrays[name] = archive[name]
-    except StoreError:
-        raise
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-    ) as error:
-        raise StoreError(
-            path,
-            expected="a MedMNIST .npz file of plain arrays",
-            found=" ".join(str(error).split()),
-            remedy="fetch it again",
-        ) from None
-    return arrays
+            yield archive
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        found = f"a damaged one ({error})"
+        raise StoreError(path, expected="a MedMNIST .npz file", found=found, remedy="fetch it again") from None
 
 
-def _check(path: Path, dataset: Dataset, arrays: dict[str, Array]) -> int:
-    """Bring labels to ``(n, l)`` in place; return the images' edge length."""
-    size = arrays["train_images"].shape[1] if arrays["train_images"].ndim > 1 else 0
+def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read an array's header: its shape, whether it lies in Fortran order, its type."""
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(member)
+
+
+def _shape(archive: zipfile.ZipFile, name: str, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an array of plain numbers; its bytes are there in full."""
+    with archive.open(f"{name}.npy") as member:
+        try:
+            shape, _, dtype = _header(member)
+        except ValueError as error:
+            raise StoreError(f"{path}: {name}", expected="a NumPy array", found=str(error)) from None
+        start = member.tell()
+    if dtype.hasobject:
+        raise StoreError(f"{path}: {name}", expected="plain numbers", found="a pickle", remedy="do not trust this file")
+    wanted, found = math.prod(shape) * dtype.itemsize, archive.getinfo(f"{name}.npy").file_size - start
+    if wanted != found:
+        raise StoreError(f"{path}: {name}", expected=f"{wanted} bytes for the shape {shape}", found=f"{found}")
+    return shape, dtype
+
+
+def _blocks(archive: zipfile.ZipFile, name: str) -> Iterator[Array]:
+    """Read an array of numbers in blocks of rows, without holding more than one."""
+    with archive.open(f"{name}.npy") as member:
+        shape, fortran, dtype = _header(member)
+        if fortran:  # its rows are scattered
+            yield np.frombuffer(member.read(), dtype).reshape(shape, order="F")
+            return
+        step = block_rows(shape, dtype)
+        for row in range(0, shape[0], step):
+            rows = min(step, shape[0] - row)
+            data = member.read(rows * math.prod(shape[1:]) * dtype.itemsize)
+            yield np.frombuffer(data, dtype).reshape(rows, *shape[1:])
+
+
+def _read_labels(archive: zipfile.ZipFile, split: str, path: Path, dataset: Dataset) -> Array:
+    """Labels of a split as ``(n, l)`` uint8."""
+    name = f"{split}_labels"
+    shape, dtype = _shape(archive, name, path)
+    if dtype.kind not in "iub" or len(shape) not in (1, 2) or (*shape, 1)[1] != dataset.labels:
+        expected = f"integers of shape (n, {dataset.labels})"
+        raise StoreError(f"{path}: {name}", expected=expected, found=f"{dtype} {shape}")
+    labels = np.concatenate([*_blocks(archive, name), np.zeros((0, *shape[1:]), dtype)]).reshape(-1, dataset.labels)
+    top = 1 if dataset.task is Task.MULTILABEL else len(dataset.classes) - 1
+    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) <= top:
+        found = f"{labels.min()} to {labels.max()}"
+        raise StoreError(f"{path}: {name}", expected=f"values from 0 to {top}", found=found)
+    return labels.astype(np.uint8)
+
+
+def _check_images(archive: zipfile.ZipFile, path: Path, dataset: Dataset, labels: dict[str, Array]) -> int:
+    """Refuse images that do not fit the dataset, each other or their labels; return their edge length."""
+    shapes = {split: _shape(archive, f"{split}_images", path) for split in SPLITS}
+    size = (*shapes["train"][0], 0, 0)[1]
     row = (size, size) if dataset.channels == 1 else (size, size, 3)
-    for split in SPLITS:
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        if images.dtype != np.uint8 or images.shape[1:] != row or size < 1:
-            found = f"{images.dtype} {images.shape}"
-            raise StoreError(f"{path}: {split}_images", expected=f"uint8 (n, {', '.join(map(str, row))})", found=found)
-        if labels.ndim == 1:
-            labels = labels[:, None]
-        wanted = (len(images), dataset.labels)
-        if labels.dtype.kind not in "iub" or labels.shape != wanted:
-            found = f"{labels.dtype} {labels.shape}"
-            raise StoreError(f"{path}: {split}_labels", expected=f"integers of shape {wanted}", found=found)
-        top = 1 if dataset.task is Task.MULTILABEL else len(dataset.classes) - 1
-        if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) <= top:
-            found = f"{labels.min()} to {labels.max()}"
-            raise StoreError(f"{path}: {split}_labels", expected=f"values from 0 to {top}", found=found)
-        arrays[f"{split}_labels"] = labels.astype(np.uint8)
-    return int(size)
+    for split, (shape, dtype) in shapes.items():
+        rows = len(labels[split])
+        if dtype != np.uint8 or shape != (rows, *row) or size < 1:
+            expected = f"uint8 {(rows, *row)} as its labels and the dataset have it"
+            raise StoreError(f"{path}: {split}_images", expected=expected, found=f"{dtype} {shape}")
+    return size
 
 
-def _edition(dataset: Dataset, arrays: dict[str, Array], published: list[str]) -> str:
+def _edition(dataset: Dataset, labels: dict[str, Array], published: list[str]) -> str:
     if published:
         return published[0].split(":")[0]
-    counts = tuple(len(arrays[f"{split}_labels"]) for split in SPLITS)
+    counts = tuple(len(labels[split]) for split in SPLITS)
     for edition, known in dataset.counts.items():
         if counts == (known.train, known.val, known.test):
             return edition
@@ -181,6 +217,7 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
 
     Its headers are those that NumPy's ``savez_compressed`` wrote in 2020: version 2.0 throughout, and a zip64 field
     with the true sizes in each local header. The deflate stream equals theirs where Python is built on classic zlib.
+    That a store is synthetic or partial goes into the archive's comment, from where `import_npz` takes it back.
 
     Parameters
     ----------
@@ -188,7 +225,7 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
     out : path
         Folder of the file, made if need be.
     force : bool
-        Replace a file that is there.
+        Replace another file of that name; an equal one is left alone.
 
     Returns
     -------
@@ -198,17 +235,13 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
     Raises
     ------
     StoreError
-        If the file is there already, or would pass the 4 GiB of a plain zip.
+        If another file is in the way, the disk is full, or the file would pass the 4 GiB of a plain zip.
     """
-    out = Path(out)
-    final = out / f"{medmnist_name(store)}.npz"
-    if final.exists() and not force:
-        raise StoreError(final, expected="no such file yet", found="one", remedy="add --force to replace it")
-    out.mkdir(parents=True, exist_ok=True)
+    final = Path(out) / f"{medmnist_name(store)}.npz"
     members = [(f"{s.name}_images", s.images) for s in store.splits] + [
         (f"{s.name}_labels", s.labels) for s in store.splits
     ]
-    write_atomically(final, lambda file: _write_zip(file, members))
+    write_atomically(final, lambda file: _write_zip(file, members, store.info.marks.encode()), force)
     return final
 
 
@@ -217,29 +250,33 @@ def medmnist_name(store: Store) -> str:
     return store.info.flag if store.info.size == 28 else f"{store.info.flag}_{store.info.size}"
 
 
-def write_atomically(final: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `final`, which takes its name only when whole."""
-    temporary = final.with_name(f".{final.name}.{os.getpid()}")
-    try:
+def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: bool) -> None:
+    """Let `write` fill a temporary file beside `final`, which takes its name only when whole.
+
+    Raises
+    ------
+    StoreError
+        If another file is there, unless `force` allows it to be replaced, or if the disk is full or cannot be written.
+    """
+    with writing(final) as temporary:
         with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, final)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        if force or not final.exists():
+            publish(temporary, final)
+        elif not filecmp.cmp(temporary, final, shallow=False):
+            raise StoreError(final, expected="an equal file or none", found="another", remedy="add --force")
 
 
 def _npy(array: Array) -> Iterator[bytes]:
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
     yield head.getvalue()
-    for row in range(0, len(array), 4096):
-        yield np.ascontiguousarray(array[row : row + 4096]).tobytes()
+    yield from (block.tobytes() for block in blocks(array))
 
 
-def _write_zip(file: BinaryIO, members: list[tuple[str, Array]]) -> None:
+def _write_zip(file: IO[bytes], members: list[tuple[str, Array]], comment: bytes) -> None:
     central: list[bytes] = []
     for name, array in members:
         coded = f"{name}.npy".encode()
@@ -259,35 +296,13 @@ def _write_zip(file: BinaryIO, members: list[tuple[str, Array]]) -> None:
             )
         file.seek(start)
         zip64 = struct.pack("<2H2Q", 1, 16, size, packed)
-        file.write(
-            _LOCAL.pack(b"PK\3\4", _PK20, 0, _DEFLATED, 0, _MIDNIGHT_1980, crc, packed, size, len(coded), len(zip64))
-        )
-        file.write(coded + zip64)
+        local = (_PK20, 0, _DEFLATED, 0, _MIDNIGHT_1980, crc, packed, size, len(coded), len(zip64))
+        file.write(_LOCAL.pack(b"PK\3\4", *local) + coded + zip64)
         file.seek(end)
-        central.append(
-            _CENTRAL.pack(
-                b"PK\1\2",
-                _PK20,
-                _UNIX,
-                _PK20,
-                0,
-                0,
-                _DEFLATED,
-                0,
-                _MIDNIGHT_1980,
-                crc,
-                packed,
-                size,
-                len(coded),
-                0,
-                0,
-                0,
-                0,
-                0o600 << 16,
-                start,
-            )
-            + coded
-        )
+        place = (0, 0, 0, 0, 0o600 << 16, start)
+        entry = (_PK20, _UNIX, _PK20, 0, 0, _DEFLATED, 0, _MIDNIGHT_1980, crc, packed, size, len(coded), *place)
+        central.append(_CENTRAL.pack(b"PK\1\2", *entry) + coded)
     start = file.tell()
     file.write(b"".join(central))
-    file.write(_END.pack(b"PK\5\6", 0, 0, len(central), len(central), file.tell() - start, start, 0))
+    ending = (0, 0, len(central), len(central), file.tell() - start, start, len(comment))
+    file.write(_END.pack(b"PK\5\6", *ending) + comment)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import filecmp
+import re
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import numpy as np
 from mmtk.errors import StoreError
 from mmtk.store._npz import medmnist_name, write_atomically
 from mmtk.store._reader import Split, Store
+from mmtk.store._writer import writing
 
 _CSV_SPLIT = {"train": "TRAIN", "val": "VALIDATION", "test": "TEST"}
+_IMAGE = re.compile(r"(train|val|test)\d+(_\d+)+\.png")
 
 
 def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
@@ -24,7 +27,7 @@ def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
     out : path
         Folder of both, made if need be; sizes other than 28 carry the size in both names.
     force : bool
-        Replace a folder and CSV that are there.
+        Replace another folder and CSV of these names; equal ones are left alone.
 
     Returns
     -------
@@ -34,26 +37,43 @@ def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
     Raises
     ------
     StoreError
-        If the folder of images or the CSV is there already.
+        If other files are in the way, or the disk is full or cannot be written. A folder that holds anything but such
+        images is never replaced.
     """
-    out = Path(out)
-    folder = out / medmnist_name(store)
+    folder = Path(out) / medmnist_name(store)
     listing = folder.with_suffix(".csv")
-    there = next((path for path in (folder, listing) if path.exists()), None)
-    if there is not None and not force:
-        raise StoreError(there, expected="no such path yet", found="one", remedy="add --force to replace it")
-    temporary = out / f".{folder.name}.{os.getpid()}"
-    temporary.mkdir(parents=True)
-    try:
-        lines = "".join(line for split in store.splits for line in _write_split(split, temporary))
-        listing.unlink(missing_ok=True)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-        write_atomically(listing, lambda file: file.write(lines.encode()))
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(folder) as temporary:
+        try:
+            temporary.mkdir()
+            text = "".join(line for split in store.splits for line in _write_split(split, temporary)).encode()
+            equal = _is_equal(folder, temporary)
+            if folder.exists() and not equal:
+                _refuse_to_replace(folder, force)
+            if listing.exists() and not force and listing.read_bytes() != text:
+                raise StoreError(listing, expected="an equal file or none", found="another", remedy="add --force")
+            if not equal:
+                shutil.rmtree(folder, ignore_errors=True)
+                temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    write_atomically(listing, lambda file: file.write(text), force=True)
     return listing
+
+
+def _is_equal(folder: Path, other: Path) -> bool:
+    names = sorted(path.name for path in other.iterdir())
+    if not folder.is_dir() or sorted(path.name for path in folder.iterdir()) != names:
+        return False
+    return filecmp.cmpfiles(folder, other, names, shallow=False)[1:] == ([], [])
+
+
+def _refuse_to_replace(folder: Path, force: bool) -> None:
+    if not force:
+        raise StoreError(folder, expected="an equal folder or none", found="another", remedy="add --force")
+    strangers = [path.name for path in folder.iterdir() if not _IMAGE.fullmatch(path.name)]
+    if strangers:
+        remedy = "choose another --out or move the folder away"
+        raise StoreError(folder, expected="a folder of exported images alone", found=strangers[0], remedy=remedy)
 
 
 def _write_split(split: Split, folder: Path) -> list[str]:

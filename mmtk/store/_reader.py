@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import mmap
 import stat
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from mmtk.errors import MmtkError, StoreError
-from mmtk.store._format import FORMAT, SPLITS, VERSION, StoreInfo, check_arrays, record_dtype
-from mmtk.store._writer import Layout, read_layout
+from mmtk.store._format import FORMAT, SPLITS, VERSION, StoreInfo, check_arrays, chunk_rows
+from mmtk.store._writer import Region, find_region
 
 Array = np.ndarray[Any, Any]
 _Result = TypeVar("_Result")
 _REBUILD = "build or import it again"
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """One split of a store.
 
@@ -48,9 +50,13 @@ class Split:
         return f"Split({self.info.flag} {self.name}, {len(self)} images of {self.info.size} px)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Store:
-    """An opened store; the file stays readable through its arrays even when it is replaced on disk."""
+    """An opened store; its arrays stay readable even when the file is replaced on disk.
+
+    There is nothing to close: no HDF5 file stays open, and a mapping ends with its last array. ``with`` works all the
+    same.
+    """
 
     path: Path
     info: StoreInfo
@@ -73,9 +79,14 @@ class Store:
         for split in self.splits:
             for array in (split.images, split.labels, split.records):
                 digest.update(f"{split.name}{array.shape}{array.dtype.descr}".encode())
-                for row in range(0, len(array), 4096):
-                    digest.update(np.ascontiguousarray(array[row : row + 4096]).tobytes())
+                digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def __repr__(self) -> str:
         marks = f" {self.info.marks}" if self.info.marks else ""
@@ -119,22 +130,30 @@ def verify(path: str | Path) -> list[str]:
     """
     path = Path(path)
     open(path)
+    return _guarded(path, lambda: _compare(path))
 
-    def compare() -> list[str]:
-        layout = read_layout(path)
-        problems: list[str] = []
-        with path.open("rb") as file:
-            for key, region in layout.regions.items():
-                found = region.checksums(file.fileno())
-                table = layout.tables[key]
-                expected = np.frombuffer(os.pread(file.fileno(), table.length, table.offset), "<u4")
-                bad = [i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b]
-                problems += [
-                    f"{path}: {key} chunk {i}: expected checksum {expected[i]:08x}, found {found[i]:08x}" for i in bad
-                ]
-        return problems
 
-    return _guarded(path, compare)
+def _compare(path: Path) -> list[str]:
+    """Compare checksums through HDF5, which reads also filtered copies, and reports a disk that cannot be read."""
+    import h5py
+
+    problems: list[str] = []
+    with h5py.File(path, "r", locking=False) as file:
+        for key in (f"{split}/{name}" for split in SPLITS for name in ("images", "labels", "records")):
+            dataset, expected = file[key], file[f"checksums/{key}"][()].tolist()
+            row_bytes = int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize
+            step = chunk_rows(len(dataset), row_bytes) if key.endswith("images") else max(1, len(dataset))
+            starts = range(0, len(dataset), step)
+            if len(expected) != len(starts):
+                problems.append(f"{path}: {key}: expected {len(starts)} checksums, found {len(expected)}")
+                continue
+            for chunk, (start, wanted) in enumerate(zip(starts, expected, strict=True)):
+                found = zlib.crc32(dataset[start : start + step].tobytes())
+                if found != wanted:
+                    rows = f"rows {start} to {min(start + step, len(dataset)) - 1}"
+                    sums = f"expected checksum {wanted:08x}, found {found:08x}"
+                    problems.append(f"{path}: {key} chunk {chunk} ({rows}): {sums}")
+    return problems
 
 
 def _guarded(path: Path, read: Callable[[], _Result]) -> _Result:
@@ -151,40 +170,75 @@ def _guarded(path: Path, read: Callable[[], _Result]) -> _Result:
         raise
     except PermissionError as error:
         raise StoreError(path, expected="a readable store", found=error.strerror or str(error)) from None
-    except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+    except _DAMAGE as error:
         reason = str(error).strip("'\"") or type(error).__name__
-        raise StoreError(path, expected="a whole store", found=f"a damaged one ({reason})", remedy=_REBUILD) from None
+        found = "a file cut short" if "truncated file" in reason else f"a damaged one ({reason})"
+        raise StoreError(path, expected="a whole store", found=found, remedy=_REBUILD) from None
+
+
+# what HDF5, h5py, JSON and NumPy raise on damaged or hostile bytes
+_DAMAGE = (
+    OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError,
+)
+
+
+def already_there(path: Path, plan_hash: str, force: bool) -> bool:
+    """Whether a store of this plan is at `path`.
+
+    Raises
+    ------
+    StoreError
+        If something else is there, unless `force` allows it to be replaced.
+    """
+    if not path.exists():
+        return False
+    try:
+        there = open(path).info.plan_hash == plan_hash
+        found = "one of another plan"
+    except StoreError as error:
+        there, found = False, str(error)
+    if not there and not force:
+        remedy = "add --force to replace it, or choose another --out"
+        raise StoreError(path, expected="a store of this plan or none", found=found, remedy=remedy)
+    return there
 
 
 def _open(path: Path) -> Store:
     import h5py
 
-    if not h5py.is_hdf5(path):
-        raise StoreError(path, expected="a store (an HDF5 file)", found="another kind of file")
-    with h5py.File(path, "r") as file:
+    with path.open("rb") as raw:
+        start = raw.read(len(_SIGNATURE))
+    if start != _SIGNATURE:
+        zipped = start.startswith(b"PK")
+        found = "a zip archive" if zipped else "another kind of file" if start else "an empty file"
+        remedy = "mmtk import reads .npz files" if zipped else ""
+        raise StoreError(path, expected="a store (an HDF5 file)", found=found, remedy=remedy)
+    with h5py.File(path, "r", locking=False) as file:
         info = _check_head(path, file)
         _refuse_foreign(path, file)
-        layout = read_layout(path) if _is_flat(file) else None
         if file["complete"].shape != (1,) or int(file["complete"][0]) != 1:
             raise StoreError(path, expected="a complete store", found="an unfinished one", remedy=_REBUILD)
-        splits = {name: _read_split(path, file, info, name, layout) for name in SPLITS}
+        splits = {name: _read_split(path, file, info, name) for name in SPLITS}
     return Store(path, info, **splits)
 
 
 def _check_head(path: Path, file: Any) -> StoreInfo:
-    if file.attrs.get("format") != FORMAT:
-        raise StoreError(
-            path, expected="a store", found="an HDF5 file of another kind", remedy="mmtk import reads .npz files"
-        )
+    if _text(file.attrs.get("format")) != FORMAT:
+        raise StoreError(path, expected="a store", found="an HDF5 file of another kind")
     version = int(file.attrs["version"])
     if version > VERSION:
         raise StoreError(
             path, expected=f"format version {VERSION} or older", found=f"version {version}", remedy="upgrade mmtk"
         )
-    info = StoreInfo.from_json(str(file.attrs["info"]))
-    if file.attrs["ndim"] != 2 or file.attrs["dtype"] != "uint8" or info.channels not in (1, 3) or info.size < 1:
+    info = StoreInfo.from_json(_text(file.attrs["info"]))
+    plain = file.attrs["ndim"] == 2 and _text(file.attrs["dtype"]) == "uint8"
+    if not plain or info.channels not in (1, 3) or info.size < 1:
         raise StoreError(path, expected="2D images of 1 or 3 channels of uint8", found="others", remedy="upgrade mmtk")
     return info
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _refuse_foreign(path: Path, group: Any) -> None:
@@ -203,31 +257,37 @@ def _refuse_foreign(path: Path, group: Any) -> None:
             raise StoreError(
                 path, expected="data inside the file", found=f"{name} elsewhere", remedy="do not trust this file"
             )
-        elif item.dtype.hasobject or h5py.check_dtype(ref=item.dtype) is not None:
+        elif item.dtype.hasobject:
             raise StoreError(
                 path, expected="plain numbers", found=f"objects in {name}", remedy="do not trust this file"
             )
+        elif not _is_allocated(item):
+            raise StoreError(path, expected="a whole store", found=f"{item.name} in part", remedy=_REBUILD)
 
 
-def _is_flat(file: Any) -> bool:
-    """Whether every dataset of the store is unfiltered, so that its bytes can be mapped."""
-    datasets = (file[f"{split}/{name}"] for split in SPLITS for name in ("images", "labels", "records"))
-    return all(dataset.id.get_create_plist().get_nfilters() == 0 for dataset in datasets)
+def _is_allocated(dataset: Any) -> bool:
+    """Whether all of a dataset is in the file: HDF5 makes up what is not, and a few bytes could claim terabytes."""
+    if dataset.chunks is None:
+        return bool(dataset.id.get_storage_size() >= dataset.nbytes)
+    return bool(dataset.id.get_num_chunks() * int(np.prod(dataset.chunks)) >= dataset.size)
 
 
-def _read_split(path: Path, file: Any, info: StoreInfo, name: str, layout: Layout | None) -> Split:
+def _read_split(path: Path, file: Any, info: StoreInfo, name: str) -> Split:
     group = file[name]
     images, labels, records = group["images"], group["labels"][()], group["records"][()]
-    if images.dtype != np.uint8 or labels.dtype != np.uint8:
-        raise StoreError(path, expected="uint8 images and labels", found=f"{images.dtype} and {labels.dtype} in {name}")
-    check_arrays(f"{path} {name}", info, images.shape, labels)
-    widths = [records.dtype[field].itemsize for field in ("source", "subject")]
-    if records.dtype != record_dtype(*widths) or records.shape != (len(labels),):
-        raise StoreError(path, expected="one record an image", found=f"{records.dtype} {records.shape} in {name}")
-    if layout is None or not len(labels):
+    if images.dtype != np.uint8:
+        raise StoreError(path, expected="uint8 images", found=f"{images.dtype} in {name}")
+    check_arrays(f"{path} {name}", info, images.shape, labels, records)
+    region = find_region(images)
+    if region is None or not len(labels):
         return Split(name, path, info, images[()], labels, records)
-    region = layout.regions[f"{name}/images"]
-    if region.offset + region.length > path.stat().st_size:
-        raise StoreError(path, expected="a whole store", found="a file cut short", remedy=_REBUILD)
-    mapped = np.memmap(path, np.uint8, "c", region.offset, images.shape)
-    return Split(name, path, info, np.asarray(mapped), labels, records)
+    # of the very file that was checked, whatever may have taken its name since
+    mapped = _map(file.id.get_vfd_handle(), region).reshape(images.shape)
+    return Split(name, path, info, mapped, labels, records)
+
+
+def _map(handle: int, region: Region) -> Array:
+    """Map bytes of an open file copy-on-write; it is a ValueError if the file ends before them."""
+    start = region.offset - region.offset % mmap.ALLOCATIONGRANULARITY
+    view = mmap.mmap(handle, region.offset + region.length - start, access=mmap.ACCESS_COPY, offset=start)
+    return np.frombuffer(view, np.uint8, region.length, region.offset - start)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,28 @@ def _read_exactly(file: int, offset: int, length: int) -> bytes:
     return data
 
 
+@contextmanager
+def writing(final: Path) -> Iterator[Path]:
+    """Give a temporary path beside `final` and leave nothing there in the end.
+
+    Raises
+    ------
+    StoreError
+        Instead of what the system and HDF5 say of a folder that is full or cannot be written; it names `final`.
+    """
+    temporary = final.with_name(f".{final.name}.{os.getpid()}")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        remedy = "free some space there or choose another folder"
+        raise StoreError(final, expected="room to write it", found=reason, remedy=remedy) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
 def write_at(file: int, data: bytes | memoryview, offset: int) -> None:
     """Write all of `data` at `offset`, however many calls the system takes for it."""
     view = memoryview(data).cast("B")
@@ -101,21 +123,23 @@ def create_skeleton(
     Raises
     ------
     StoreError
-        If labels do not fit the facts.
+        If labels or records do not fit the facts.
     OSError
         If the disk is full or the folder cannot be written.
     """
     import h5py
 
     for split in SPLITS:
-        check_arrays(f"{path} {split}", info, (len(records[split]), *info.row_shape), labels[split])
+        shape = (len(labels[split]), *info.row_shape)
+        check_arrays(f"{path} {split}", info, shape, labels[split], records[split])
     row_bytes = int(np.prod(info.row_shape))
+    _reserve(path, sum(len(labels[split]) * (row_bytes + records[split].itemsize) for split in SPLITS))
     with h5py.File(path, "w", libver=LIBVER) as file:
-        file.attrs["format"] = FORMAT
+        file.attrs["format"] = np.bytes_(FORMAT)
         file.attrs["version"] = VERSION
         file.attrs["ndim"] = 2
-        file.attrs["dtype"] = "uint8"
-        file.attrs["info"] = info.to_json()
+        file.attrs["dtype"] = np.bytes_("uint8")
+        file.attrs["info"] = np.bytes_(info.to_json())  # of fixed length: HDF5 keeps no checksum of other texts
         for split in SPLITS:
             group, table = file.create_group(split), file.create_group(f"checksums/{split}")
             rows = len(labels[split])
@@ -129,13 +153,20 @@ def create_skeleton(
                 _dataset(table, name, (1 if rows else 0,), np.dtype("<u4"), None)
         _dataset(file, "complete", (1,), np.dtype("u1"), None)
     layout = read_layout(path)
-    handle = os.open(path, os.O_RDWR)
+    _reserve(path, layout.end)
+    return layout
+
+
+def _reserve(path: str | Path, size: int) -> None:
+    """Make sure that the disk has the space, before HDF5, which cannot go back, meets its end."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(handle, 0, layout.end)
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(handle)
-    return layout
 
 
 def read_layout(path: str | Path) -> Layout:
@@ -144,7 +175,7 @@ def read_layout(path: str | Path) -> Layout:
     Raises
     ------
     StoreError
-        If a dataset is not where the format says: filtered, scattered or outside the file.
+        If a dataset is filtered or scattered.
     """
     import h5py
 
@@ -154,28 +185,38 @@ def read_layout(path: str | Path) -> Layout:
         for split in SPLITS:
             for name in ("images", "labels", "records"):
                 key = f"{split}/{name}"
-                regions[key] = _region(path, file[key])
-                tables[key] = _region(path, file[f"checksums/{key}"])
-        complete = _region(path, file["complete"]).offset
+                regions[key] = _solid(path, file[key])
+                tables[key] = _solid(path, file[f"checksums/{key}"])
+        complete = _solid(path, file["complete"]).offset
         row_bytes = int(np.prod(file["train/images"].shape[1:]))
     return Layout(regions, tables, complete, row_bytes, os.path.getsize(path))
 
 
-def _region(path: str | Path, dataset: Any) -> Region:
-    length = int(dataset.size) * int(dataset.dtype.itemsize)
+def _solid(path: str | Path, dataset: Any) -> Region:
+    region = find_region(dataset)
+    if region is None:
+        raise StoreError(path, expected=f"{dataset.name} as one run of bytes", found="a filtered or scattered dataset")
+    return region
+
+
+def find_region(dataset: Any) -> Region | None:
+    """Bytes of an HDF5 dataset if they are one unfiltered run in the file, in the order of its rows."""
+    size = int(dataset.dtype.itemsize)
+    length = int(dataset.size) * size
     if not length:
         return Region(0, 0, 1)
     if dataset.chunks is None:
-        return Region(int(dataset.id.get_offset()), length, length)
-    chunk = int(np.prod(dataset.chunks)) * int(dataset.dtype.itemsize)
-    starts: list[tuple[int, int]] = []
-    dataset.id.chunk_iter(lambda info: starts.append((info.chunk_offset[0], info.byte_offset)))
-    starts.sort()
-    first = starts[0][1]
-    back_to_back = all(at == first + i * chunk for i, (_, at) in enumerate(starts))
-    if dataset.chunks[1:] != dataset.shape[1:] or len(starts) != -(-length // chunk) or not back_to_back:
-        raise StoreError(path, expected=f"the chunks of {dataset.name} back to back", found="scattered ones")
-    return Region(first, length, chunk)
+        offset = dataset.id.get_offset()
+        return None if offset is None else Region(int(offset), length, length)
+    if dataset.chunks[1:] != dataset.shape[1:] or dataset.id.get_create_plist().get_nfilters():
+        return None
+    chunk = int(np.prod(dataset.chunks)) * size
+    starts: dict[int, int] = {}
+    dataset.id.chunk_iter(lambda info: starts.__setitem__(info.chunk_offset[0], info.byte_offset))
+    first = starts.get(0, 0)
+    rows = range(0, dataset.shape[0], dataset.chunks[0])
+    solid = all(starts.get(row) == first + i * chunk for i, row in enumerate(rows))
+    return Region(first, length, chunk) if solid else None
 
 
 def finalize(path: str | Path) -> None:
@@ -218,6 +259,7 @@ def write_store(path: str | Path, info: StoreInfo, arrays: Mapping[str, tuple[Ar
     Parameters
     ----------
     path : path
+        Its folder is made if need be; a file that is there is replaced.
     info : StoreInfo
     arrays : mapping of split to (images, labels, records)
         Images ``(n, h, w[, 3])`` uint8, labels ``(n, l)`` uint8, records of `record_dtype`.
@@ -225,28 +267,46 @@ def write_store(path: str | Path, info: StoreInfo, arrays: Mapping[str, tuple[Ar
     Raises
     ------
     StoreError
-        If arrays and facts do not fit.
+        If arrays and facts do not fit, or the disk is full or cannot be written.
     """
-    final = Path(path)
+    labels = {split: arrays[split][1] for split in SPLITS}
+    records = {split: arrays[split][2] for split in SPLITS}
     for split in SPLITS:
-        images, labels, _ = arrays[split]
-        check_arrays(f"{final} {split}", info, images.shape, labels)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}")
-    try:
-        layout = create_skeleton(temporary, info, {s: arrays[s][1] for s in SPLITS}, {s: arrays[s][2] for s in SPLITS})
-        handle = os.open(temporary, os.O_RDWR)
-        try:
+        images = arrays[split][0]
+        if images.dtype != np.uint8:
+            raise StoreError(f"{path} {split}", expected="uint8 images", found=str(images.dtype))
+        check_arrays(f"{path} {split}", info, images.shape, labels[split], records[split])
+    return write_blocks(path, info, labels, records, lambda split: blocks(arrays[split][0]))
+
+
+def write_blocks(
+    path: str | Path,
+    info: StoreInfo,
+    labels: Mapping[str, Array],
+    records: Mapping[str, Array],
+    images: Callable[[str], Iterable[Array]],
+) -> Path:
+    """As `write_store`, with the images of a split in consecutive blocks of uint8, so that memory stays flat."""
+    final = Path(path)
+    with writing(final) as temporary:
+        layout = create_skeleton(temporary, info, labels, records)
+        with temporary.open("r+b") as file:
             for split in SPLITS:
-                images = arrays[split][0]
-                step = max(1, (1 << 22) // layout.row_bytes)
-                for row in range(0, len(images), step):
-                    block = np.ascontiguousarray(images[row : row + step], np.uint8)
-                    write_at(handle, block.tobytes(), layout.image_offset(split, row))
-        finally:
-            os.close(handle)
+                row = 0
+                for block in images(split):
+                    write_at(file.fileno(), block.tobytes(), layout.image_offset(split, row))
+                    row += len(block)
         finalize(temporary)
         publish(temporary, final)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
     return final
+
+
+def blocks(array: Array) -> Iterator[Array]:
+    """Cut an array along its rows into blocks of a few MiB."""
+    step = block_rows(array.shape, array.dtype)
+    return (array[row : row + step] for row in range(0, len(array), step))
+
+
+def block_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Rows of an array in a block of a few MiB."""
+    return max(1, (1 << 22) // max(1, int(np.prod(shape[1:])) * dtype.itemsize))

@@ -1,0 +1,260 @@
+"""Stores: what is written is read, from one mapped array, and whatever is wrong with a file is said in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmtk import store
+from mmtk.errors import MmtkError, StoreError
+from tests.small_stores import MULTILABEL, write_small_store
+
+
+def is_mapped(images: np.ndarray) -> bool:
+    owner = images
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    return isinstance(owner.obj if isinstance(owner, memoryview) else owner, mmap.mmap)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@settings(max_examples=60)
+@given(
+    counts=st.tuples(*[st.integers(0, 40)] * 3), size=st.integers(1, 40), channels=st.sampled_from([1, 3]),
+    classes=st.integers(2, 14), task=st.sampled_from(["multi-class", MULTILABEL]), data=st.data(),
+)
+def test_what_is_written_is_read(tmp_path_factory, counts, size, channels, classes, task, data):
+    folder = tmp_path_factory.mktemp("store")
+    kind = dict(task=task, classes=classes, channels=channels, size=size)
+    path = write_small_store(folder / "a.h5", counts, **kind)
+    again = write_small_store(folder / "elsewhere" / "b.h5", counts, **kind)
+    opened = store.open(path)
+    rng = np.random.default_rng(0)
+    for split, n in zip(opened.splits, counts, strict=True):
+        shape = (n, size, size) if channels == 1 else (n, size, size, 3)
+        expected = rng.integers(0, 256, shape, np.uint8)
+        [rng.permutation(n) for _ in range(opened.info.labels)]
+        assert np.array_equal(split.images, expected)
+        assert split.labels.shape == (n, opened.info.labels)
+        assert len(split) == n == len(split.records)
+        if n:
+            assert is_mapped(split.images)
+    assert store.verify(path) == []
+    assert sha256(path) == sha256(again)
+    assert opened.content_digest() == store.open(again).content_digest()
+
+
+def test_large_chunks_lie_back_to_back_and_end_in_zeros(tmp_path):
+    path = write_small_store(tmp_path / "a.h5", (1500, 700, 0), size=28)
+    layout = store.read_layout(path)
+    with h5py.File(path) as file:
+        assert file["train/images"].chunks == (524288 // 784, 28, 28)
+        assert file["val/images"].chunks == (524288 // 784, 28, 28)
+        assert file["test/images"].chunks is None
+        assert file.libver == ("v110", "v110") or file["train/images"].id.get_num_chunks() == 3
+    region = layout.regions["val/images"]
+    data = path.read_bytes()
+    assert set(data[region.offset + region.length : region.offset + 2 * region.chunk]) == {0}
+
+
+def test_writing_into_images_changes_nothing_else(tmp_path):
+    path = write_small_store(tmp_path / "a.h5")
+    before, split = sha256(path), store.open(path).train
+    split.images[:] = 7
+    assert sha256(path) == before
+    assert not np.array_equal(store.open(path).train.images, split.images)
+
+
+def test_an_open_store_outlives_its_file(tmp_path):
+    path = write_small_store(tmp_path / "a.h5")
+    opened = store.open(path)
+    digest = opened.content_digest()
+    write_small_store(path, seed=1)
+    assert opened.content_digest() == digest
+    path.unlink()
+    assert opened.content_digest() == digest
+
+
+def test_digest_tells_contents_apart(tmp_path):
+    digests = {store.open(write_small_store(tmp_path / f"{seed}.h5", seed=seed)).content_digest() for seed in range(3)}
+    assert len(digests) == 3
+
+
+def test_a_compressed_copy_is_read_too(tmp_path):
+    path = write_small_store(tmp_path / "a.h5", (50, 5, 0))
+    packed = tmp_path / "packed.h5"
+    shutil.copy(path, packed)
+    with h5py.File(packed, "r+") as file:
+        images = file["train/images"][()]
+        del file["train/images"]
+        file["train"].create_dataset("images", data=images, chunks=(8, 8, 8), compression="gzip")
+    assert np.array_equal(store.open(packed).train.images, store.open(path).train.images)
+    assert store.verify(packed) == []
+    with h5py.File(packed, "r+") as file:
+        file["train/images"][3, 3, 3] ^= 1
+    assert "train/images" in store.verify(packed)[0]
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_no_flipped_byte_passes_in_silence(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("flip")
+    path = write_small_store(folder / "a.h5", (9, 2, 3), size=4)
+    digest = store.open(path).content_digest()
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        problems = store.verify(path)
+        assert problems or store.open(path).content_digest() == digest
+    except StoreError as error:
+        assert str(path) in str(error)
+
+
+@given(keep=st.floats(0, 0.999))
+def test_no_shortened_store_is_opened(tmp_path_factory, keep):
+    path = write_small_store(tmp_path_factory.mktemp("cut") / "a.h5", (9, 2, 3), size=4)
+    os.truncate(path, int(path.stat().st_size * keep))
+    with pytest.raises(StoreError, match=r"a\.h5"):
+        store.open(path)
+
+
+def _edit(change):
+    def damage(path):
+        with h5py.File(path, "r+") as file:
+            change(file)
+
+    return damage
+
+
+def _replace(name, **new):
+    def change(file):
+        del file[name]
+        group, _, last = name.rpartition("/")
+        file.require_group(group or "/").create_dataset(last, **new)
+
+    return _edit(change)
+
+
+def _link(link):
+    def change(file):
+        del file["test/images"]
+        file["test/images"] = link
+
+    return _edit(change)
+
+
+def _virtual(file):
+    layout = h5py.VirtualLayout((9, 8, 8), "u1")
+    layout[:] = h5py.VirtualSource("/etc/hostname", "x", (9, 8, 8))
+    del file["test/images"]
+    file.create_virtual_dataset("test/images", layout)
+
+
+def _external(file):
+    del file["test/images"]
+    file["test"].create_dataset("images", (9, 8, 8), "u1", external=[("/etc/hostname", 0, h5py.h5f.UNLIMITED)])
+
+
+DAMAGE = {
+    "no HDF5": lambda p: p.write_text("hello, this is not HDF5"),
+    "empty": lambda p: p.write_bytes(b""),
+    "a folder": lambda p: (p.unlink(), p.mkdir()),
+    "missing": lambda p: p.unlink(),
+    "another HDF5 file": lambda p: h5py.File(p, "w").close(),
+    "newer": _edit(lambda f: f.attrs.modify("version", 2)),
+    "unfinished": _edit(lambda f: f["complete"].__setitem__(0, 0)),
+    "without facts": _edit(lambda f: f.attrs.__delitem__("info")),
+    "with wrong facts": _edit(lambda f: f.attrs.modify("info", "{}")),
+    "with facts that are no JSON": _edit(lambda f: f.attrs.modify("info", "{")),
+    "without a split": _edit(lambda f: f.__delitem__("val")),
+    "a soft link": _link(h5py.SoftLink("/train/images")),
+    "an external link": _link(h5py.ExternalLink("other.h5", "/train/images")),
+    "virtual": _edit(_virtual),
+    "external storage": _edit(_external),
+    "text objects": _replace("test/labels", data=["a"] * 9, dtype=h5py.string_dtype()),
+    "float images": _replace("test/images", data=np.zeros((9, 8, 8), "f4")),
+    "images of another size": _replace("test/images", data=np.zeros((9, 8, 9), "u1")),
+    "labels of other length": _replace("test/labels", data=np.zeros((8, 1), "u1")),
+    "labels outside the classes": _replace("test/labels", data=np.full((9, 1), 2, "u1")),
+    "records of another kind": _replace("test/records", data=np.zeros(9, "i4")),
+    "a cycle of groups": _edit(lambda f: f["test"].__setitem__("self", f["/"])),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_bad_file_is_one_line(tmp_path, kind):
+    path = write_small_store(tmp_path / "a.h5")
+    DAMAGE[kind](path)
+    with pytest.raises(StoreError) as caught:
+        store.open(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if kind == "newer":
+        assert "upgrade mmtk" in str(caught.value)
+
+
+def test_a_skeleton_is_no_store_until_finalized(tmp_path):
+    made = store.open(write_small_store(tmp_path / "a.h5"))
+    labels = {split.name: split.labels for split in made.splits}
+    records = {split.name: split.records for split in made.splits}
+    layout = store.create_skeleton(tmp_path / "b.h5", made.info, labels, records)
+    with pytest.raises(StoreError, match="unfinished"):
+        store.open(tmp_path / "b.h5")
+    with (tmp_path / "b.h5").open("r+b") as file:
+        for split in made.splits:
+            for row, image in enumerate(split.images):
+                store.write_at(file.fileno(), image.tobytes(), layout.image_offset(split.name, row))
+    store.finalize(tmp_path / "b.h5")
+    assert sha256(tmp_path / "b.h5") == sha256(tmp_path / "a.h5")
+
+
+def test_arrays_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path):
+    made = store.open(write_small_store(tmp_path / "in" / "a.h5"))
+    good = {s.name: (s.images, s.labels, s.records) for s in made.splits}
+    (tmp_path / "out").mkdir()
+    for change in ({"size": 9}, {"channels": 3}, {"classes": ("only",)}):
+        with pytest.raises(StoreError):
+            store.write_store(tmp_path / "out" / "b.h5", replace(made.info, **change), good)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    code = (
+        "import resource, signal, sys\n"
+        "from mmtk.errors import StoreError\n"
+        "from tests.small_stores import write_small_store\n"
+        "from pathlib import Path\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try:\n"
+        "    write_small_store(Path(sys.argv[1]), (500, 5, 5), size=28)\n"
+        "except StoreError as error:\n"
+        "    print(error)\n"
+    )
+    path = tmp_path / "out" / "a.h5"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60,
+                          cwd=Path(__file__).resolve().parents[1])
+    assert done.stdout.startswith(f"{path}: expected room"), done.stderr
+    assert not list(path.parent.iterdir())
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_missing_and_damaged_errors_are_mmtk_errors():
+    assert issubclass(StoreError, MmtkError)
