@@ -9,6 +9,7 @@ import math
 import os
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -117,6 +118,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             missing = [name for name in _ARRAYS if f"{name}.npy" not in archive.namelist()]
             if missing:
                 raise StoreError(path, expected=f"the arrays {', '.join(_ARRAYS)}", found=f"no {', '.join(missing)}")
+            if {member.compress_type for member in archive.infolist()} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                raise StoreError(path, expected="arrays stored or deflated", found="another compression")
             yield archive
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         found = f"a damaged one ({error})"
@@ -135,7 +138,7 @@ def _shape(archive: zipfile.ZipFile, name: str, path: Path) -> tuple[tuple[int, 
     with archive.open(f"{name}.npy") as member:
         try:
             shape, _, dtype = _header(member)
-        except ValueError as error:
+        except (ValueError, SyntaxError, tokenize.TokenError) as error:  # NumPy parses headers as Python literals
             raise StoreError(f"{path}: {name}", expected="a NumPy array", found=str(error)) from None
         start = member.tell()
     if dtype.hasobject:

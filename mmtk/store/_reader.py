@@ -241,7 +241,7 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _refuse_foreign(path: Path, group: Any) -> None:
+def _refuse_foreign(path: Path, group: Any, depth: int = 3) -> None:
     """Refuse what could reach outside the file or run code: a store may come from a stranger."""
     import h5py
 
@@ -252,7 +252,9 @@ def _refuse_foreign(path: Path, group: Any) -> None:
             )
         item = group[name]
         if isinstance(item, h5py.Group):
-            _refuse_foreign(path, item)
+            if depth == 1:  # or groups that hold each other
+                raise StoreError(path, expected="the groups of FORMAT.md", found=f"{item.name}", remedy=_REBUILD)
+            _refuse_foreign(path, item, depth - 1)
         elif not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
             raise StoreError(
                 path, expected="data inside the file", found=f"{name} elsewhere", remedy="do not trust this file"

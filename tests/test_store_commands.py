@@ -1,0 +1,125 @@
+"""``mmtk import``, ``export``, ``verify`` and ``show`` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mmtk import store
+from mmtk.cli import group
+from mmtk.errors import StoreError
+from tests.small_stores import write_small_store
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def mmtk(*args: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(group, [str(arg) for arg in args])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def flip(path: Path, offset: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_small_store(tmp_path / "breastmnist_28.h5", size=28, synthetic=True, partial=True)
+
+
+def test_export_and_import_say_what_they_wrote_and_what_it_is(path, tmp_path):
+    line = "train 20, val 6, test 9"
+    npz, png = tmp_path / "breastmnist.npz", tmp_path / "breastmnist.csv"
+    assert mmtk("export", path, "--to", "npz", "--out", tmp_path).stdout == f"{npz}: {line}; SYNTHETIC PARTIAL\n"
+    assert mmtk("export", path, "--to", "png", "--out", tmp_path).stdout == f"{png}: {line}; SYNTHETIC PARTIAL\n"
+    told = mmtk("import", npz, "--out", tmp_path / "s").stdout
+    assert told.startswith(f"{tmp_path / 's' / 'breastmnist_28.h5'}: {line}; the file with MD5 ")
+    assert told.endswith("; SYNTHETIC PARTIAL\n")
+    told = json.loads(mmtk("import", npz, "--out", tmp_path / "s", "--json").stdout)
+    assert told["counts"] == {"train": 20, "val": 6, "test": 9}
+    assert told["synthetic"]
+
+
+def test_verify_tells_whole_from_changed_from_no_store(path, tmp_path):
+    assert mmtk("verify", path).stdout == f"{path}: whole, train 20, val 6, test 9; SYNTHETIC PARTIAL\n"
+    damaged = write_small_store(tmp_path / "damaged.h5", size=28)
+    flip(damaged, store.read_layout(damaged).image_offset("val", 2))
+    result = mmtk("verify", damaged, path, code=1)
+    assert result.stdout.startswith(f"{damaged}: val/images chunk 0 (rows 0 to 5): expected checksum ")
+    assert f"{path}: whole" in result.stdout
+    (tmp_path / "text.h5").write_text("hello")
+    result = mmtk("verify", tmp_path / "text.h5", damaged, path, code=2)
+    assert result.stderr == (
+        f"mmtk: error: {tmp_path / 'text.h5'}: expected a store (an HDF5 file), found another kind of file\n"
+    )
+    assert len(result.stdout.splitlines()) == 2
+    found = json.loads(mmtk("verify", damaged, path, "--json", code=1).stdout)
+    assert [len(problems) for problems in found.values()] == [1, 0]
+
+
+def test_show_draws_a_picture(path, tmp_path):
+    picture = tmp_path / "new" / "montage.png"
+    told = mmtk("show", path, "--out", picture, "--split", "val").stdout
+    assert told == f"{picture}: breastmnist val; SYNTHETIC PARTIAL\n"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("kind", ["npz", "png"])
+def test_a_folder_that_cannot_be_is_one_line(path, tmp_path, kind):
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(group, ["export", str(path), "--to", kind, "--out", str(tmp_path / "file" / "below")])
+    assert isinstance(result.exception, StoreError)
+    assert str(result.exception).startswith(str(tmp_path / "file" / "below" / "breastmnist"))
+    assert "Not a directory" in str(result.exception)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_read_only_is_one_line(path, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    for args in (["--to", "npz"], ["--to", "png"]):
+        result = CliRunner().invoke(group, ["export", str(path), *args, "--out", str(tmp_path / "locked")])
+        assert isinstance(result.exception, StoreError)
+        assert "Permission denied" in str(result.exception)
+
+
+FULL = """
+import resource, signal, sys
+from mmtk.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
+main()
+"""
+
+
+@pytest.mark.parametrize("args", [
+    ["export", "breastmnist_28.h5", "--to", "npz"], ["export", "breastmnist_28.h5", "--to", "png"],
+    ["import", "breastmnist.npz"], ["show", "breastmnist_28.h5"],
+])
+def test_a_full_disk_is_one_line_and_leaves_nothing(path, tmp_path, args):
+    mmtk("export", path, "--to", "npz", "--out", tmp_path)
+    out = tmp_path / "out" / ("montage.png" if args[0] == "show" else "")
+    command = [sys.executable, "-c", FULL, args[0], tmp_path / args[1], *args[2:], "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"mmtk: error: {tmp_path / 'out'}")
+    assert done.stderr.endswith("; free some space there or choose another folder\n")
+    assert len(done.stderr.splitlines()) == 1
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_bad_names_are_usage_errors(path, tmp_path):
+    assert mmtk("export", path, "--to", "gif", "--out", tmp_path, code=2)
+    assert mmtk("verify", code=2)
+    for args in (["show", tmp_path / "none.h5", "--out", tmp_path / "x.png"], ["import", tmp_path / "none.npz"]):
+        result = CliRunner().invoke(group, [*map(str, args), *(["--out", str(tmp_path)] if len(args) == 2 else [])])
+        assert isinstance(result.exception, StoreError)
+    assert [path.name for path in tmp_path.iterdir()] == ["breastmnist_28.h5"]

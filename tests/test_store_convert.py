@@ -1,0 +1,306 @@
+"""Stores to and from MedMNIST's .npz, the PNG folder of ``medmnist save``, and the montage."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmtk import store
+from mmtk.datasets import get_dataset
+from mmtk.errors import MmtkError, StoreError
+from tests.small_stores import MULTILABEL, write_small_store
+
+ORDER = [f"{split}_{kind}.npy" for kind in ("images", "labels") for split in store.SPLITS]
+
+
+def make_arrays(flag="breastmnist", counts=(12, 4, 5), size=8, seed=0) -> dict[str, np.ndarray]:
+    """The six arrays of a MedMNIST file, random."""
+    dataset, rng = get_dataset(flag), np.random.default_rng(seed)
+    shape = (size, size) if dataset.channels == 1 else (size, size, 3)
+    top = 2 if dataset.labels > 1 else len(dataset.classes)
+    arrays = {}
+    for split, n in zip(store.SPLITS, counts, strict=True):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (n, *shape), np.uint8)
+        arrays[f"{split}_labels"] = rng.integers(0, top, (n, dataset.labels), np.uint8)
+    return arrays
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+@settings(max_examples=25)
+@given(
+    flag=st.sampled_from(["breastmnist", "pathmnist", "chestmnist"]), size=st.integers(1, 64), data=st.data(),
+    counts=st.one_of(st.tuples(*[st.integers(0, 9)] * 3), st.tuples(st.integers(100, 300), st.just(0), st.just(1))),
+    flat=st.booleans(), fortran=st.booleans(), kind=st.sampled_from(["u1", "i8", "<u2", ">i4"]),
+)
+def test_an_npz_comes_back(tmp_path_factory, flag, size, data, counts, flat, fortran, kind):
+    folder, arrays = tmp_path_factory.mktemp("npz"), make_arrays(flag, counts, size)
+    stored = {name: np.asfortranarray(array) if fortran else array for name, array in arrays.items()}
+    for split in store.SPLITS:
+        labels = stored[f"{split}_labels"].astype(kind)
+        stored[f"{split}_labels"] = labels[:, 0] if flat and labels.shape[1] == 1 else labels
+    order = data.draw(st.permutations(list(stored)))
+    np.savez_compressed(folder / f"{flag}.npz", **{name: stored[name] for name in order})
+    path = store.import_npz(folder / f"{flag}.npz", folder / "stores")
+    assert path.name == f"{flag}_{size}.h5"
+    opened = store.open(path)
+    for split in opened.splits:
+        assert np.array_equal(split.images, arrays[f"{split.name}_images"])
+        assert np.array_equal(split.labels, arrays[f"{split.name}_labels"])
+    assert store.verify(path) == []
+    exported = store.export_npz(opened, folder / "out")
+    with np.load(exported) as archive:
+        assert [f"{name}.npy" for name in archive.files] == ORDER
+        assert all(np.array_equal(archive[name], arrays[name]) for name in arrays)
+    again = store.import_npz(exported, folder / "again")
+    assert md5(store.export_npz(store.open(again), folder / "more")) == md5(exported)
+
+
+@pytest.mark.parametrize("flag", ["breastmnist", "pneumoniamnist", "retinamnist"])
+def test_official_files_come_back_to_the_byte(real_data, tmp_path, flag):
+    official = real_data / "npz" / f"{flag}.npz"
+    published = {row[2] for row in json.loads((real_data / "official-md5s.json").read_text()) if row[0] == flag}
+    opened = store.open(store.import_npz(official, tmp_path))
+    assert opened.info.pixels == opened.info.split == "official"
+    assert opened.info.membership.endswith("as published")
+    counts = get_dataset(flag).counts["2020"]
+    assert tuple(opened.counts.values()) == (counts.train, counts.val, counts.test)
+    exported = store.export_npz(opened, tmp_path)
+    with np.load(official) as expected, np.load(exported) as found:
+        assert all(np.array_equal(found[name], expected[name]) for name in expected.files)
+    if "ng" not in zlib.ZLIB_RUNTIME_VERSION:  # zlib-ng deflates otherwise
+        assert md5(exported) in published
+
+
+def test_the_same_arrays_saved_otherwise_are_imported_but_not_official(real_data, tmp_path):
+    with pytest.raises(StoreError, match="--flag"):
+        store.import_npz(real_data / "npz" / "breastmnist_labels-1d.npz", tmp_path)
+    other = store.open(store.import_npz(real_data / "npz" / "breastmnist_labels-1d.npz", tmp_path, "breastmnist"))
+    assert (other.info.pixels, other.info.recipe, other.info.edition) == ("imported", "[]", "2020")
+    with np.load(real_data / "npz" / "breastmnist.npz") as expected:
+        assert np.array_equal(other.test.labels, expected["test_labels"])
+        assert np.array_equal(other.train.images, expected["train_images"])
+
+
+def _with(**new):
+    def change(arrays):
+        return {name: array for name, array in (arrays | new).items() if array is not None}
+
+    return change
+
+
+BAD = {
+    "a pickle": (_with(val_labels=np.array([[object()]] * 4)), "val_labels.*a pickle"),
+    "pickled images": (_with(val_images=np.array([None] * 4)), "val_images.*a pickle"),
+    "a missing array": (_with(test_labels=None), "no test_labels"),
+    "float images": (_with(val_images=np.zeros((4, 8, 8), "f4")), "val_images.*float32"),
+    "colour": (_with(train_images=np.zeros((12, 8, 8, 3), "u1")), "train_images"),
+    "oblong": (_with(train_images=np.zeros((12, 8, 9), "u1")), "train_images"),
+    "another size": (_with(test_images=np.zeros((5, 9, 9), "u1")), "test_images"),
+    "unequal lengths": (_with(test_images=np.zeros((4, 8, 8), "u1")), "test_images"),
+    "a volume": (_with(test_images=np.zeros((5, 8, 8, 8), "u1")), "test_images"),
+    "a number": (_with(train_images=np.uint8(3)), "train_images"),
+    "a label number": (_with(train_labels=np.uint8(1)), "train_labels"),
+    "a label outside the classes": (_with(val_labels=np.full((4, 1), 2, "u1")), "val_labels.*0 to 1"),
+    "a negative label": (_with(val_labels=np.full((4, 1), -1, "i8")), "val_labels.*0 to 1"),
+    "float labels": (_with(val_labels=np.zeros((4, 1))), "val_labels.*float64"),
+    "two labels": (_with(val_labels=np.zeros((4, 2), "u1")), "val_labels"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_arrays_that_do_not_fit_are_named_and_nothing_is_written(tmp_path, kind):
+    change, told = BAD[kind]
+    path, out = tmp_path / "breastmnist.npz", tmp_path / "out"
+    np.savez(path, **change(make_arrays()))
+    with pytest.raises(StoreError, match=told) as caught:
+        store.import_npz(path, out)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+    assert not out.exists() or not list(out.iterdir())
+
+
+def _npy(array: np.ndarray, shape: tuple[int, ...]) -> bytes:
+    """An array whose header claims another shape."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": array.dtype.str, "fortran_order": False, "shape": shape})
+    return head.getvalue() + array.tobytes()
+
+
+def _zip(path: Path, compression: int = zipfile.ZIP_STORED, **members: bytes) -> None:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, array in make_arrays().items():
+            archive.writestr(f"{name}.npy", members.get(name, _npy(array, array.shape)))
+
+
+FILES = {
+    "missing": lambda p: None,
+    "a folder": lambda p: p.mkdir(),
+    "empty": lambda p: p.write_bytes(b""),
+    "bzip2": lambda p: _zip(p, zipfile.ZIP_BZIP2),
+    "text": lambda p: p.write_text("hello"),
+    "a raw pickle": lambda p: p.write_bytes(b"\x80\x04N."),
+    "a member that is no array": lambda p: _zip(p, val_images=b"hello"),
+    "a header that is no header": lambda p: _zip(p, val_images=b"\x93NUMPY\x01\x00\x04\x00{[(:"),
+    "a terabyte claimed": lambda p: _zip(p, val_images=_npy(np.zeros(8, "u1"), (1 << 34, 8, 8))),
+    "a negative shape": lambda p: _zip(p, val_images=_npy(np.zeros(64, "u1"), (-1, -8, 8))),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_bad_npz_is_one_line(tmp_path, kind):
+    path = tmp_path / "breastmnist.npz"
+    FILES[kind](path)
+    with pytest.raises(StoreError, match=r"breastmnist\.npz") as caught:
+        store.import_npz(path, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_damaged_npz_gives_no_store_of_other_content(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("bad")
+    path = folder / "breastmnist.npz"
+    np.savez_compressed(path, **make_arrays())
+    expected = store.open(store.import_npz(path, folder / "good"))
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        found = store.open(store.import_npz(path, folder / "out"))
+    except StoreError:
+        assert not list((folder / "out").glob("*"))
+        return
+    for a, b in zip(expected.splits, found.splits, strict=True):
+        assert np.array_equal(a.images, b.images)
+        assert np.array_equal(a.labels, b.labels)
+
+
+def test_marks_survive_an_npz_that_medmnist_reads(tmp_path):
+    opened = store.open(write_small_store(tmp_path / "a.h5", synthetic=True, partial=True))
+    path = store.export_npz(opened, tmp_path)
+    with np.load(path) as archive:
+        assert np.array_equal(archive["train_images"], opened.train.images)
+    assert store.open(store.import_npz(path, tmp_path)).info.marks == "SYNTHETIC PARTIAL"
+
+
+def test_what_is_there_stays_unless_forced(tmp_path):
+    path = tmp_path / "breastmnist.npz"
+    np.savez(path, **make_arrays(size=28))
+    imported = store.import_npz(path, tmp_path / "s")
+    opened = store.open(imported)
+    targets = [imported, store.export_npz(opened, tmp_path / "n"), store.export_png(opened, tmp_path / "p")]
+    targets.append(tmp_path / "p" / "breastmnist" / sorted(os.listdir(tmp_path / "p" / "breastmnist"))[0])
+
+    def everything() -> None:
+        store.import_npz(path, tmp_path / "s")
+        store.export_npz(store.open(imported), tmp_path / "n")
+        store.export_png(store.open(imported), tmp_path / "p")
+
+    marks = [target.stat().st_mtime_ns for target in targets]
+    everything()
+    assert [target.stat().st_mtime_ns for target in targets[:2]] == marks[:2]
+    assert targets[3].stat().st_mtime_ns == marks[3]
+    before = [target.read_bytes() for target in targets]
+    other = store.open(write_small_store(tmp_path / "other.h5", size=28, seed=5))
+    np.savez(path, **make_arrays(size=28, seed=5))
+    writers = (
+        lambda force: store.import_npz(path, tmp_path / "s", force=force),
+        lambda force: store.export_npz(other, tmp_path / "n", force),
+        lambda force: store.export_png(other, tmp_path / "p", force),
+    )
+    for write in writers:
+        with pytest.raises(StoreError, match="--force"):
+            write(False)
+    assert [target.read_bytes() for target in targets] == before
+    for write in writers:
+        write(True)
+    assert not any(target.exists() and target.read_bytes() == old for target, old in zip(targets, before, strict=True))
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_damaged_store_in_the_way_of_an_import_is_not_taken_for_it(tmp_path):
+    path = tmp_path / "breastmnist.npz"
+    np.savez(path, **make_arrays())
+    (tmp_path / "breastmnist_8.h5").write_text("precious")
+    with pytest.raises(StoreError, match="--force"):
+        store.import_npz(path, tmp_path)
+    assert (tmp_path / "breastmnist_8.h5").read_text() == "precious"
+    store.open(store.import_npz(path, tmp_path, force=True))
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path):
+    opened = store.open(write_small_store(tmp_path / "a.h5", size=28))
+    raw = tmp_path / "breastmnist" / "benign (1).png"
+    raw.parent.mkdir()
+    raw.write_text("raw data")
+    for force in (False, True):
+        with pytest.raises(StoreError, match="breastmnist"):
+            store.export_png(opened, tmp_path, force)
+    assert raw.read_text() == "raw data"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "breastmnist"]
+
+
+@pytest.mark.parametrize(("channels", "task", "classes", "size"), [
+    (1, "binary-class", 2, 28), (3, "multi-class", 9, 28), (1, MULTILABEL, 14, 40),
+])
+def test_png_folder(tmp_path, channels, task, classes, size):
+    kind = {"channels": channels, "task": task, "classes": classes, "size": size}
+    opened = store.open(write_small_store(tmp_path / "a.h5", (7, 0, 3), **kind))
+    listing = store.export_png(opened, tmp_path)
+    name = "breastmnist" if size == 28 else f"breastmnist_{size}"
+    assert listing == tmp_path / f"{name}.csv"
+    lines = [line.split(",") for line in listing.read_text().splitlines()]
+    assert [line[0] for line in lines] == ["TRAIN"] * 7 + ["TEST"] * 3
+    rows = [(split, row) for split in opened.splits for row in range(len(split))]
+    for (split, row), (_, file, *labels) in zip(rows, lines, strict=True):
+        assert labels == [str(value) for value in split.labels[row]]
+        assert file == f"{split.name}{row}_{'_'.join(labels)}.png"
+        image = cv2.imread(str(tmp_path / name / file), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(image if channels == 1 else image[..., ::-1], split.images[row])
+    assert len(list((tmp_path / name).iterdir())) == 10
+
+
+def test_the_csv_is_the_one_medmnist_saves(real_data, tmp_path):
+    opened = store.open(store.import_npz(real_data / "npz" / "breastmnist.npz", tmp_path))
+    listing = store.export_png(opened, tmp_path)
+    assert listing.read_bytes() == (real_data / "csv" / "breastmnist.save-format.csv").read_bytes()
+
+
+def test_montage(tmp_path):
+    pages = {}
+    for synthetic in (False, True):
+        path = write_small_store(tmp_path / f"{synthetic}.h5", (60, 1, 0), classes=3, synthetic=synthetic, channels=3)
+        pages[synthetic] = cv2.imread(str(store.draw_montage(store.open(path), tmp_path / f"new/{synthetic}.png")))
+    assert pages[True].shape == pages[False].shape
+    differing = np.flatnonzero((pages[True] != pages[False]).any(axis=(1, 2)))
+    assert differing.size, "the title does not say SYNTHETIC"
+    assert differing.max() < 25
+    opened = store.open(tmp_path / "True.h5")
+    with pytest.raises(StoreError, match="images in test"):
+        store.draw_montage(opened, tmp_path / "x.png", "test")
+    with pytest.raises(StoreError, match=r"\.png"):
+        store.draw_montage(opened, tmp_path / "True.h5")
+    assert store.verify(tmp_path / "True.h5") == []
+
+
+def test_an_unknown_dataset_is_named(tmp_path):
+    np.savez(tmp_path / "catmnist.npz", **make_arrays())
+    with pytest.raises(MmtkError, match="catmnist"):
+        store.import_npz(tmp_path / "catmnist.npz", tmp_path)
