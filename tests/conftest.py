@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# the workers of a run share the cores: threads of torch that wait for each other in each of them would stall them all
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _SHARED_MACHINE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 settings.register_profile("mmtk", deadline=None, suppress_health_check=_SHARED_MACHINE)
 settings.load_profile("mmtk")
