@@ -32,7 +32,7 @@ _ALL = (
     ),
     Protocol(
         name="quick", title="mmtk's own short set-up for first tries; not a published one",
-        optimiser="adam", learning_rate=1e-3, momentum=0.9, batch_size=16, epochs=6,
+        optimiser="adam", learning_rate=3e-4, momentum=0.9, batch_size=16, epochs=6,
     ),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
