@@ -47,7 +47,7 @@ def draw_montage(store: Store, out: str | Path, split: str = "train") -> Path:
     for row, name in enumerate(store.info.classes):
         members = np.flatnonzero(chosen.labels[:, row] if store.info.labels > 1 else chosen.labels[:, 0] == row)
         top = _TEXT + row * (cell + _TEXT)
-        _write(page, f"{row} {name} ({len(members)})", top + _TEXT - 7, (90, 90, 90))
+        _write(page, f"{row}: {name} ({len(members)})", top + _TEXT - 7, (90, 90, 90))
         picked = members[np.linspace(0, len(members) - 1, min(_COLUMNS, len(members))).astype(int)]
         for column, image in enumerate(chosen.images[picked]):
             colour = image[..., ::-1] if image.ndim == 3 else np.repeat(image[..., None], 3, 2)

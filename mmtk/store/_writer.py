@@ -74,7 +74,7 @@ def writing(final: Path) -> Iterator[Path]:
         yield temporary
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        remedy = "free some space there or choose another folder"
+        remedy = "check its space and permissions or choose another folder"
         raise StoreError(final, expected="room to write it", found=reason, remedy=remedy) from None
     finally:
         with suppress(OSError):
