@@ -81,8 +81,8 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mmtk.scoring.predictions.os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space"):
         write_predictions(tmp_path, "breastmnist", 28, "test", np.ones((2, 2)), FIGURES, "a")
     assert not list(tmp_path.iterdir())
 

@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmtk import store
@@ -17,7 +17,7 @@ from mmtk.builder.work import Progress, Target, fill
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
-from mmtk.errors import ArgumentError, MmtkError, SourceError, StoreError
+from mmtk.errors import ArgumentError, SourceError, StoreError
 
 _LARGEST = 4096  # px: beyond any raw image here
 _MARGIN = 1 << 20  # bytes beside the pixels: records, labels, structure
@@ -154,7 +154,7 @@ def _build_one(
     plan = make()
     flag = plan.dataset.flag
     final = {size: out / f"{flag}_{size}.h5" for size in sizes}
-    there = {size for size in sizes if _same_plan(final[size], plan.info(size).plan_hash, force)}
+    there = {size for size in sizes if store.already_there(final[size], plan.info(size).plan_hash, force)}
     missing = [size for size in sizes if size not in there]
     built = plan
     if missing:
@@ -184,26 +184,6 @@ def _build_one(
         )
         for size in sizes
     ]
-
-
-def _same_plan(path: Path, plan_hash: str, force: bool) -> bool:
-    """Whether a store of this plan is there already; one of another plan is an error unless it may be replaced."""
-    if not path.exists():
-        return False
-    try:
-        found = store.open(path).info.plan_hash
-    except MmtkError as error:
-        if force:
-            return False
-        raise StoreError(
-            path, expected="a store of this plan or none", found=str(error), remedy="add --force"
-        ) from None
-    if found == plan_hash:
-        return True
-    if not force:
-        remedy = "add --force to replace it, or choose another --out"
-        raise StoreError(path, expected="a store of this plan or none", found="one of another plan", remedy=remedy)
-    return False
 
 
 def _check_space(out: Path, plan: Plan, sizes: list[int]) -> None:
@@ -269,7 +249,7 @@ def _without_bad(make: _Planner, plan: Plan, targets: list[Target], journal: Jou
     os.truncate(journal.folder / "journal", 0)
     for source, target in zip(targets, moved, strict=True):
         os.replace(target.path, source.path)
-    return Plan(**{**again.__dict__, "bad": bad})
+    return replace(again, bad=bad)
 
 
 def _write_findings(path: Path, bad: dict[str, str]) -> None:
@@ -277,6 +257,4 @@ def _write_findings(path: Path, bad: dict[str, str]) -> None:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["source", "reason"])
     rows.writerows(bad.items())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text.getvalue())
-    store.publish(temporary, path)
+    store.write_atomically(path, lambda file: file.write(text.getvalue().encode()), force=True)

@@ -6,9 +6,8 @@ Today's layout has no header and a row ``index,score,...`` an image; that of 202
 from __future__ import annotations
 
 import csv
-import os
+import io
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -246,15 +245,7 @@ def write_predictions(
     if len(bad):
         raise ScoreError("scores", expected="finite numbers", found=f"{table[bad[0]].tolist()} in row {bad[0]}")
     final = Path(folder) / result_name(flag, size, split, metrics, run)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{flag}_{size}_{split}.{os.getpid()}")
-    try:
-        with temporary.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([row, *map(str, line)] for row, line in enumerate(table))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, final)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([row, *map(str, line)] for row, line in enumerate(table))
+    store.write_atomically(final, lambda file: file.write(text.getvalue().encode()), force=True)
     return final

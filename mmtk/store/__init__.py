@@ -2,7 +2,7 @@
 
 from mmtk.store._format import SPLITS, StoreInfo, record_dtype
 from mmtk.store._montage import draw_montage
-from mmtk.store._npz import export_npz, import_npz
+from mmtk.store._npz import export_npz, import_npz, write_atomically
 from mmtk.store._png import export_png
 from mmtk.store._reader import Split, Store, already_there, open, verify
 from mmtk.store._writer import Layout, create_skeleton, finalize, publish, read_layout, write_at, write_store
@@ -26,5 +26,6 @@ __all__ = [
     "record_dtype",
     "verify",
     "write_at",
+    "write_atomically",
     "write_store",
 ]

@@ -10,40 +10,27 @@ import fcntl
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mmtk.errors import MmtkError
+from mmtk.store import write_atomically
 
 CONFIG, LAST, BEST, LOG, RESULT = "config.json", "last.pt", "best.pt", "metrics.jsonl", "result.json"
 
 
-def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file beside `path`, which takes its name only when it is whole and on disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-
-
 def write_text(path: Path, text: str) -> None:
     """Replace a small text file atomically."""
-    replace(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(text.encode()), force=True)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Replace a checkpoint atomically."""
     import torch
 
-    replace(path, lambda file: torch.save(state, file))
+    write_atomically(path, lambda file: torch.save(state, file), force=True)
 
 
 def load(path: Path) -> dict[str, Any]:
