@@ -307,6 +307,27 @@ def test_skipping_exits_1_and_names_every_bad_image(derma, tmp_path):
     assert "PARTIAL" in done.stdout
 
 
+def test_skipping_again_leaves_the_store_alone_until_the_image_is_mended(derma, tmp_path):
+    bad = sorted(derma.rglob("*.jpg"))[40]
+    good = bad.read_bytes()
+    warn(bad)
+    skipping = {"sources": derma, "out": tmp_path / "out", "on_error": "skip"}
+    (first,) = build("dermamnist", **skipping)
+    (again, larger) = build("dermamnist", **skipping, sizes=(28, 40))
+    assert again.reused
+    assert not larger.reused
+    assert again.counts == first.counts == larger.counts
+    assert [f.name for f in again.findings if f.kind == "bad"] == [bad.stem]
+    assert larger.partial
+    bad.write_bytes(good)
+    with pytest.raises(StoreError, match="--force"):
+        build("dermamnist", **skipping)
+    (mended,) = build("dermamnist", **skipping, force=True)
+    assert sum(mended.counts.values()) == sum(first.counts.values()) + 1
+    assert not mended.partial
+    assert not (tmp_path / "out" / "dermamnist_findings.csv").exists()
+
+
 def test_nothing_but_bad_images(derma, tmp_path):
     for path in derma.rglob("*.jpg"):
         path.write_bytes(b"")

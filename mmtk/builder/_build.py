@@ -17,7 +17,8 @@ from mmtk.builder.work import Progress, Target, fill
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
-from mmtk.errors import ArgumentError, SourceError, StoreError
+from mmtk.errors import ArgumentError, ImageError, SourceError, StoreError
+from mmtk.imaging import read_image
 
 _LARGEST = 4096  # px: beyond any raw image here
 _MARGIN = 1 << 20  # bytes beside the pixels: records, labels, structure
@@ -153,6 +154,10 @@ def _build_one(
 ) -> list[BuildResult]:
     plan = make()
     flag = plan.dataset.flag
+    findings = out / f"{flag}_findings.csv"
+    if make.skip_bad and (known := _still_bad(plan, make.listing, findings)):
+        left_out = {**plan.bad, **known}
+        plan = replace(make(without=left_out), bad=left_out)
     final = {size: out / f"{flag}_{size}.h5" for size in sizes}
     there = {size for size in sizes if store.already_there(final[size], plan.info(size).plan_hash, force)}
     missing = [size for size in sizes if size not in there]
@@ -166,7 +171,9 @@ def _build_one(
             for path, _ in finished:
                 store.finalize(path)
             if built.bad:
-                _write_findings(out / f"{flag}_findings.csv", built.bad)
+                _write_findings(findings, built.bad)
+            else:
+                findings.unlink(missing_ok=True)
             for path, name in finished:
                 store.publish(path, name)
             journal.remove()
@@ -250,6 +257,21 @@ def _without_bad(make: _Planner, plan: Plan, targets: list[Target], journal: Jou
     for source, target in zip(targets, moved, strict=True):
         os.replace(target.path, source.path)
     return replace(again, bad=bad)
+
+
+def _still_bad(plan: Plan, listing: Listing, findings: Path) -> dict[str, str]:
+    """Images that an earlier build found bad and that are so today: its stores are of the plan without them."""
+    if not findings.is_file():
+        return {}
+    with findings.open(newline="", encoding="utf-8") as file:
+        named = {line["source"] for line in csv.DictReader(file)}
+    bad: dict[str, str] = {}
+    for row in (row for split in SPLITS for row in plan.rows[split] if row.record.source in named):
+        try:
+            read_image(listing.path(row.record.file), plan.colour)
+        except ImageError as error:
+            bad[row.record.source] = str(error)
+    return bad
 
 
 def _write_findings(path: Path, bad: dict[str, str]) -> None:
