@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,9 @@ from mmtk.cli._common import echo_json, json_option, progress_bar
 
 @click.command("build")
 @click.argument("flags", metavar="FLAG...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every dataset that can be built from raw files.")
+@click.option("--all", "everything", is_flag=True,
+              help="Every dataset that can be built from raw files. A source that is not there is an error; with "
+              "--allow-partial its dataset is passed by.")
 @click.option("--sources", type=click.Path(path_type=Path), envvar="MMTK_SOURCES", show_envvar=True,
               help="Folder with the raw data: a provider's folder, or one that holds several.")
 @click.option("--listing", type=click.Path(path_type=Path), help="With --plan-only: a text file of file names instead.")
@@ -39,15 +42,13 @@ def build_command(
     out: Path | None, plan_only: bool, as_json: bool, **choices: Any,
 ) -> None:
     """Build the stores of each FLAG from the providers' raw images."""
-    from mmtk.datasets import list_datasets
-
     if bool(flags) == everything:
         raise click.UsageError("give one FLAG or several, or --all")
-    names = [d.flag for d in list_datasets() if d.scan is not None] if everything else list(flags)
     if sources is None and not (plan_only and listing):
         raise click.UsageError("give --sources, or set MMTK_SOURCES")
     if listing and not plan_only:
         raise click.UsageError("--listing goes with --plan-only: a list of names has no pixels")
+    names = _all(None if listing else sources, choices["allow_partial"]) if everything else list(flags)
     if plan_only:
         _plan(names, sources, listing, as_json, choices)
         return
@@ -77,10 +78,38 @@ def build_command(
         built = sum(sum(counts.values()) for counts in {r.flag: r.counts for r in results if not r.reused}.values())
         if built:
             click.echo(f"{built} images in {seconds:.1f} s, {built / seconds:.0f} images/s")
+        for flag, findings in {r.flag: r.findings for r in results}.items():
+            if kinds := Counter(finding.kind for finding in findings):
+                click.echo(f"{flag}: {', '.join(f'{n:,} {kind}' for kind, n in kinds.items())}; --json names them")
     for name, reason in bad:
         click.echo(f"left out: {name}: {reason}", err=True)
     if bad:
         ctx.exit(1)
+
+
+def _all(sources: Path | None, allow_partial: bool) -> list[str]:
+    """Every dataset that can be built from raw files; without those that have no source, if that is allowed."""
+    from mmtk.datasets import list_datasets
+    from mmtk.datasets.listing import find_source
+    from mmtk.errors import SourceError
+
+    known = {dataset.flag: dataset for dataset in list_datasets() if dataset.scan is not None}
+    if sources is None:
+        return list(known)  # planned from a list of names
+    absent: dict[str, SourceError] = {}
+    for flag, dataset in known.items():
+        try:
+            find_source(sources, dataset)
+        except SourceError as error:
+            absent[flag] = error
+    if absent.keys() == known.keys():
+        raise next(iter(absent.values()))
+    if absent and not allow_partial:
+        remedy = "mmtk sources says where to get them; name the FLAGs to build, or add --allow-partial"
+        raise SourceError(sources, expected="every source", found=f"none for {', '.join(absent)}", remedy=remedy)
+    for flag, reason in absent.items():
+        click.echo(f"passed by: {flag}: {reason}", err=True)
+    return [flag for flag in known if flag not in absent]
 
 
 def _plan(
