@@ -42,7 +42,7 @@ def phantoms(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def derma(phantoms, tmp_path) -> Path:
-    """A source of 151 images that a test may spoil."""
+    """A source of 98 images that a test may spoil."""
     shutil.copytree(phantoms / "dermamnist", tmp_path / "sources" / "dermamnist")
     return tmp_path / "sources"
 
@@ -193,7 +193,57 @@ def test_a_stopped_build_goes_on_without_doing_anything_twice(derma, undisturbed
     assert not list(out.glob("*.h5"))
     results = build("dermamnist", sources=derma, out=out, sizes=(28, 224), workers=1)
     assert {r.path.name: sha256(r.path) for r in results} == undisturbed[0]
-    assert len(decoded) < 70 + 151 - 48, "finished units were done again"
+    total = sum(results[0].counts.values())
+    assert len(decoded) <= 70 + total - 2 * work.BLOCK, "finished units were done again"
+
+
+def interrupt_after(monkeypatch, images: int) -> None:
+    """Let the next build be interrupted, as by Ctrl-C, once it has decoded some images; then decode as ever."""
+    read, left = mmtk.imaging.read_image, [images]
+
+    def stop(path, colour):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return read(path, colour)
+
+    monkeypatch.setattr(work, "read_image", stop)
+
+
+def test_an_image_mended_after_a_skipping_build_was_stopped_is_not_left_out(derma, undisturbed, tmp_path, monkeypatch):
+    first = make_plan(mmtk.get_dataset("dermamnist"), open_listing(derma / "dermamnist")).rows["train"][0].record.file
+    bad = derma / "dermamnist" / first
+    good = bad.read_bytes()
+    warn(bad)
+    interrupt_after(monkeypatch, 60)
+    everything = {"sources": derma, "out": tmp_path / "out", "sizes": (28, 224), "workers": 1}
+    with pytest.raises(KeyboardInterrupt):
+        build("dermamnist", **everything, on_error="skip")
+    bad.write_bytes(good)
+    results = build("dermamnist", **everything)
+    assert {r.path.name: sha256(r.path) for r in results} == undisturbed[0]
+
+
+def test_ctrl_c_exits_130_and_keeps_what_is_done(phantoms, tmp_path):
+    code = (
+        "import os, signal\n"
+        "from mmtk.builder import work\n"
+        "from mmtk.cli import main\n"
+        "read, left = work.read_image, [60]\n"
+        "def stop(path, colour):\n"
+        "    left[0] -= 1\n"
+        "    left[0] or os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return read(path, colour)\n"
+        "work.read_image = stop\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code, "build", "dermamnist", "--sources", phantoms, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [".dermamnist.build"]
+    noted = [json.loads(line) for line in (tmp_path / ".dermamnist.build" / "journal").read_text().splitlines()[1:]]
+    assert sum(len(line["done"]) for line in noted) >= 2
 
 
 def test_a_store_of_the_same_plan_is_left_alone_another_needs_force(phantoms, tmp_path):
@@ -210,6 +260,21 @@ def test_a_store_of_the_same_plan_is_left_alone_another_needs_force(phantoms, tm
     first.path.write_bytes(b"")
     with pytest.raises(StoreError, match="--force"):
         build("breastmnist", sources=phantoms, out=tmp_path)
+
+
+def test_a_store_that_appears_while_a_build_starts_is_not_replaced(phantoms, tmp_path, monkeypatch):
+    check, before = shutil.disk_usage, []
+
+    def another_build_ends(path):
+        if not before:
+            before.append(None)
+            before[0] = sha256(build("pneumoniamnist", sources=phantoms, out=tmp_path, pixels="clean")[0].path)
+        return check(path)
+
+    monkeypatch.setattr(shutil, "disk_usage", another_build_ends)
+    with pytest.raises(StoreError, match="--force"):
+        build("pneumoniamnist", sources=phantoms, out=tmp_path)
+    assert [sha256(tmp_path / "pneumoniamnist_28.h5")] == before
 
 
 def test_two_builds_at_once(phantoms, tmp_path, monkeypatch):
@@ -328,6 +393,13 @@ def test_skipping_again_leaves_the_store_alone_until_the_image_is_mended(derma, 
     assert not (tmp_path / "out" / "dermamnist_findings.csv").exists()
 
 
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe\x00", b""])
+def test_a_findings_file_of_another_make_is_no_obstacle(derma, tmp_path, content):
+    (tmp_path / "dermamnist_findings.csv").write_bytes(content)
+    (result,) = build("dermamnist", sources=derma, out=tmp_path, on_error="skip")
+    assert not result.partial
+
+
 def test_nothing_but_bad_images(derma, tmp_path):
     for path in derma.rglob("*.jpg"):
         path.write_bytes(b"")
@@ -386,6 +458,15 @@ def test_a_full_disk_is_said_before_work_starts(phantoms, tmp_path, monkeypatch)
     with pytest.raises(StoreError, match="free space"):
         build("breastmnist", sources=phantoms, out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_space_that_a_stopped_build_has_reserved_counts_as_free(phantoms, tmp_path, monkeypatch):
+    interrupt_after(monkeypatch, 60)
+    with pytest.raises(KeyboardInterrupt):
+        build("dermamnist", sources=phantoms, out=tmp_path, sizes=(224,))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1 << 30, 1 << 30, 2 << 20))
+    (result,) = build("dermamnist", sources=phantoms, out=tmp_path, sizes=(224,))
+    assert mmtk.store.verify(result.path) == []
 
 
 def test_a_disk_that_fills_up_leaves_no_store(phantoms, tmp_path):
@@ -451,6 +532,46 @@ def test_all_builds_what_can_be_built(phantoms, tmp_path):
     assert done.returncode == 0, done.stderr
     assert sorted(entry["flag"] for entry in json.loads(done.stdout)) == sorted(FAMILIES)
     assert all(entry["synthetic"] for entry in json.loads(done.stdout))
+
+
+def test_an_absent_source_is_said_before_anything_is_built(phantoms, tmp_path):
+    sources, out = tmp_path / "sources", tmp_path / "out"
+    shutil.copytree(phantoms / "dermamnist", sources / "dermamnist")
+    with pytest.raises(SourceError, match="BUSI"):
+        build(["dermamnist", "breastmnist"], sources=sources, out=out)
+    done = mmtk_build("--all", "--sources", sources, "--out", out)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "--allow-partial" in line
+    assert [flag in line for flag in FAMILIES] == [True, True, False]
+    assert not out.exists()
+    done = mmtk_build("--all", "--sources", sources, "--out", out, "--allow-partial")
+    assert done.returncode == 0, done.stderr
+    assert [flag in done.stderr for flag in FAMILIES[:2]] == [True, True]
+    assert [path.name for path in out.iterdir()] == ["dermamnist_28.h5"]
+    (tmp_path / "empty").mkdir()
+    assert mmtk_build("--all", "--sources", tmp_path / "empty", "--out", out, "--allow-partial").returncode == 2
+
+
+def test_a_build_says_counts_marks_speed_and_findings(phantoms, tmp_path):
+    done = mmtk_build("pneumoniamnist", "--sources", phantoms, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    store, speed, findings = done.stdout.splitlines()
+    assert store.startswith(str(tmp_path / "pneumoniamnist_28.h5"))
+    assert "of 4,708" in store
+    assert "(SYNTHETIC)" in store
+    assert "images/s" in speed
+    assert "junk" in findings
+
+
+def test_plan_only_prints_counts_and_writes_nothing(phantoms, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(f"D/{name}" for name in official_map("breastmnist").labels))
+    for arguments, train in ((["--listing", tmp_path / "names.txt"], 546), (["--sources", phantoms], None)):
+        done = mmtk_build("breastmnist", *arguments, "--plan-only", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"breastmnist: train {train or ''}")
+        assert "of 546" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["names.txt"]
 
 
 def test_errors_are_mmtk_errors():

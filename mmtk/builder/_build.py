@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mmtk import store
+from mmtk import __version__, store
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, make_plan
 from mmtk.builder.work import Progress, Target, fill
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
-from mmtk.errors import ArgumentError, ImageError, SourceError, StoreError
+from mmtk.errors import ArgumentError, ImageError, StoreError
 from mmtk.imaging import read_image
 
 _LARGEST = 4096  # px: beyond any raw image here
@@ -113,9 +113,9 @@ def build(
         raise ArgumentError("on_error", expected="stop or skip", found=on_error)
     if workers < 1:
         raise ArgumentError("workers", expected="at least 1", found=str(workers))
+    listings = [find_source(Path(sources), dataset) for dataset in datasets]
     results: list[BuildResult] = []
-    for dataset in datasets:
-        listing = find_source(Path(sources), dataset)
+    for dataset, listing in zip(datasets, listings, strict=True):
         make = _Planner(dataset, listing, edition, pixels, allow_partial, on_error == "skip")
         tracker = progress(dataset.flag) if progress else None
         results += _build_one(make, Path(out), wanted, workers, force, tracker)
@@ -164,8 +164,11 @@ def _build_one(
     built = plan
     if missing:
         out.mkdir(parents=True, exist_ok=True)
-        _check_space(out, plan, missing)
-        with Journal(out / f".{flag}.build") as journal:
+        folder = out / f".{flag}.build"
+        _check_space(out, plan, missing, folder)
+        with Journal(folder) as journal:
+            for size in missing:  # again: a build that has just ended may have left one of another plan
+                store.already_there(final[size], plan.info(size).plan_hash, force)
             built = _work(make, plan, missing, journal, workers, progress)
             finished = [(journal.folder / final[size].name, final[size]) for size in missing]
             for path, _ in finished:
@@ -193,10 +196,12 @@ def _build_one(
     ]
 
 
-def _check_space(out: Path, plan: Plan, sizes: list[int]) -> None:
+def _check_space(out: Path, plan: Plan, sizes: list[int], folder: Path) -> None:
+    """Hold the space a build needs against what is free and what a killed build has reserved in its work folder."""
     images = sum(plan.counts.values())
     needed = sum(images * size * size * plan.dataset.channels + _MARGIN for size in sizes)
-    free = shutil.disk_usage(out).free
+    reserved = sum(path.stat().st_blocks * 512 for path in folder.glob("*.h5"))
+    free = shutil.disk_usage(out).free + reserved
     if needed > free:
         remedy = "free some space or choose another --out"
         raise StoreError(
@@ -209,19 +214,14 @@ def _work(
 ) -> Plan:
     """Fill the skeletons of a plan in the work folder; return the plan they follow in the end."""
     folder = journal.folder
-    identity = {"plans": [plan.info(size).plan_hash for size in sizes]}
+    identity = {"mmtk": __version__, "plans": [plan.info(size).plan_hash for size in sizes]}
     if journal.resume(identity):
         targets = [Target(path, store.read_layout(path), size) for path, size in _names(folder, plan, sizes)]
     else:
         targets = _skeletons(folder, plan, sizes)
         journal.begin(identity)
-    fill(plan, make.listing, targets, journal, workers=workers, skip_bad=make.skip_bad, progress=progress)
-    if not journal.bad:
-        return plan
-    if not make.skip_bad:
-        source, reason = next(iter(journal.bad.items()))
-        raise SourceError(source, expected="a good image", found=reason, remedy="mend it, or add --on-error skip")
-    return _without_bad(make, plan, targets, journal)
+    bad = fill(plan, make.listing, targets, journal, workers=workers, skip_bad=make.skip_bad, progress=progress)
+    return _without_bad(make, plan, targets, journal, {**plan.bad, **bad}) if bad else plan
 
 
 def _names(folder: Path, plan: Plan, sizes: list[int]) -> list[tuple[Path, int]]:
@@ -231,18 +231,27 @@ def _names(folder: Path, plan: Plan, sizes: list[int]) -> list[tuple[Path, int]]
 def _skeletons(folder: Path, plan: Plan, sizes: list[int]) -> list[Target]:
     folder.mkdir(exist_ok=True)
     labels, records = plan.labels(), plan.records()
-    return [
+    targets = [
         Target(path, store.create_skeleton(path, plan.info(size), labels, records), size)
         for path, size in _names(folder, plan, sizes)
     ]
+    for path in (*(target.path for target in targets), folder):  # before the journal speaks of them
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    return targets
 
 
-def _without_bad(make: _Planner, plan: Plan, targets: list[Target], journal: Journal) -> Plan:
+def _without_bad(
+    make: _Planner, plan: Plan, targets: list[Target], journal: Journal, bad: dict[str, str]
+) -> Plan:
     """Plan again without the images that turned out bad, and move the finished rows to their new places.
 
     The first plan's files are replaced one by one by files of the same name; a build killed meanwhile starts over.
     """
-    again = make(without={*journal.bad, *plan.bad})
+    again = make(without=bad)
     moved = _skeletons(journal.folder / "again", again, [target.size for target in targets])
     old = {row.record.source: (split, at) for split in SPLITS for at, row in enumerate(plan.rows[split])}
     for source, target in zip(targets, moved, strict=True):
@@ -252,8 +261,7 @@ def _without_bad(make: _Planner, plan: Plan, targets: list[Target], journal: Jou
                     offset = source.layout.image_offset(*old[row.record.source])
                     pixels = os.pread(reading.fileno(), source.layout.row_bytes, offset)
                     store.write_at(writing.fileno(), pixels, target.layout.image_offset(split, at))
-    bad = {**plan.bad, **journal.bad}
-    os.truncate(journal.folder / "journal", 0)
+    journal.forget()
     for source, target in zip(targets, moved, strict=True):
         os.replace(target.path, source.path)
     return replace(again, bad=bad)
@@ -263,8 +271,8 @@ def _still_bad(plan: Plan, listing: Listing, findings: Path) -> dict[str, str]:
     """Images that an earlier build found bad and that are so today: its stores are of the plan without them."""
     if not findings.is_file():
         return {}
-    with findings.open(newline="", encoding="utf-8") as file:
-        named = {line["source"] for line in csv.DictReader(file)}
+    with findings.open(newline="", encoding="utf-8", errors="replace") as file:
+        named = {line.get("source") for line in csv.DictReader(file)}
     bad: dict[str, str] = {}
     for row in (row for split in SPLITS for row in plan.rows[split] if row.record.source in named):
         try:

@@ -1,4 +1,4 @@
-"""The journal of a build: whose it is, which units are done and which images are bad, one JSON line each."""
+"""The journal of a build: whose it is and which units are done, one JSON line each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.done: set[int] = set()
-        self.bad: dict[str, str] = {}
 
     def __enter__(self) -> Journal:
         self._file = self._lock()
@@ -74,14 +73,17 @@ class Journal:
             return False
         for line in lines[1:]:
             self.done.update(line["done"])
-            self.bad.update(line["bad"])
         return True
+
+    def forget(self) -> None:
+        """Forget all, on disk too: what is in the folder then belongs to no build."""
+        os.ftruncate(self._file, 0)
+        os.fsync(self._file)
+        self.done = set()
 
     def restart(self) -> None:
         """Forget all, and empty the folder."""
-        os.ftruncate(self._file, 0)
-        os.fsync(self._file)
-        self.done, self.bad = set(), {}
+        self.forget()
         for path in self.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -92,11 +94,10 @@ class Journal:
         """Write whose build this is; the skeletons are on disk by then."""
         self._append(identity)
 
-    def note(self, done: list[int], bad: dict[str, str]) -> None:
-        """Write that units are done and images bad; their pixels are on disk by then."""
+    def note(self, done: list[int]) -> None:
+        """Write that units are done; their pixels are on disk by then."""
         self.done.update(done)
-        self.bad.update(bad)
-        self._append({"done": done, "bad": bad})
+        self._append({"done": done})
 
     def _append(self, line: dict[str, Any]) -> None:
         os.write(self._file, json.dumps(line, sort_keys=True).encode() + b"\n")

@@ -95,13 +95,19 @@ def fill(
     workers: int,
     skip_bad: bool,
     progress: Progress | None,
-) -> None:
+) -> dict[str, str]:
     """Do every unit the journal does not name as done.
+
+    Returns
+    -------
+    dict of str to str
+        Bad images with the reason. Their rows are left empty and their units not noted as done: they may be mended by
+        the time a killed build goes on.
 
     Raises
     ------
     ImageError
-        For the first bad image, unless `skip_bad`; then bad images are noted in the journal and their rows left empty.
+        For the first bad image, unless `skip_bad`.
     """
     todo = [unit for unit in units(plan) if unit.number not in journal.done]
     total = sum(plan.counts.values())
@@ -137,14 +143,14 @@ def fill(
         def note() -> None:
             for file in files:
                 os.fsync(file)
-            journal.note(done, bad)
+            journal.note(done)
             done.clear()
-            bad.clear()
 
         noted = time.monotonic()
         try:
             for unit, answer in _bounded(pool, work, todo, 2 * workers):
-                done.append(unit.number)
+                if not answer:
+                    done.append(unit.number)
                 bad.update(answer)
                 finished += unit.stop - unit.start
                 if progress:
@@ -156,6 +162,7 @@ def fill(
             stopping.append(True)
             if done:
                 note()
+    return bad
 
 
 def _bounded(
