@@ -372,6 +372,20 @@ def test_skipping_exits_1_and_names_every_bad_image(derma, tmp_path):
     assert "PARTIAL" in done.stdout
 
 
+def test_findings_are_the_same_in_whatever_order_images_are_read(derma, tmp_path, monkeypatch):
+    images = sorted(derma.rglob("*.jpg"))
+    for path in (images[3], images[50], images[90]):
+        warn(path)
+    bounded = work._bounded
+    found = []
+    for order in (list, lambda results: list(results)[::-1]):
+        monkeypatch.setattr(work, "_bounded", lambda *args, order=order: order(bounded(*args)))
+        out = tmp_path / str(len(found))
+        (result,) = build("dermamnist", sources=derma, out=out, on_error="skip")
+        found.append(([path.read_bytes() for path in sorted(out.iterdir())], result.findings))
+    assert found[0] == found[1]
+
+
 def test_skipping_again_leaves_the_store_alone_until_the_image_is_mended(derma, tmp_path):
     bad = sorted(derma.rglob("*.jpg"))[40]
     good = bad.read_bytes()

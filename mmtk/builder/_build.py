@@ -180,7 +180,7 @@ def _build_one(
             for path, name in finished:
                 store.publish(path, name)
             journal.remove()
-    bad = tuple(Finding("bad", source, reason) for source, reason in built.bad.items())
+    bad = tuple(Finding("bad", source, reason) for source, reason in sorted(built.bad.items()))
     return [
         BuildResult(
             path=final[size],
@@ -286,5 +286,5 @@ def _write_findings(path: Path, bad: dict[str, str]) -> None:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["source", "reason"])
-    rows.writerows(bad.items())
+    rows.writerows(sorted(bad.items()))
     store.write_atomically(path, lambda file: file.write(text.getvalue().encode()), force=True)
