@@ -154,7 +154,7 @@ def _recover(
     dataset = make.dataset
     names = dict.fromkeys((dataset.alias_of(make.edition), dataset.flag, *dataset.aliases))
     official = next((path for name in names if (path := folder / f"{name}.npz").is_file()), None)
-    if official is None or dataset.scan is None:
+    if official is None:
         return None
     scanned = tuple(MapRow(record.source, record.labels, "") for record in dataset.scan(make.listing).records)
     in_scan_order = OfficialMap({"train": scanned, "val": (), "test": ()})

@@ -194,16 +194,12 @@ def make_plan(
     Raises
     ------
     ArgumentError
-        If the dataset cannot be built from raw files, edition, pixels or split are unknown, or if it is to be grouped
-        and its source names no subjects.
+        If edition, pixels or split are unknown, or if it is to be grouped and its source names no subjects.
     SourceError
         If the source is incomplete, or nothing of it is left.
     ImageError
         If an image's header cannot be used.
     """
-    if dataset.scan is None or dataset.split is None:
-        remedy = "mmtk list shows which can; mmtk import takes the official .npz"
-        raise ArgumentError(dataset.flag, expected="a dataset that can be built from raw files", remedy=remedy)
     if edition not in dataset.counts:
         raise ArgumentError("edition", expected=" or ".join(dataset.counts), found=edition)
     if split not in ("official", "grouped"):
@@ -308,9 +304,8 @@ def _slice_headers(
     return headers
 
 
-def _by_rule(rule: SplitRule | None, records: Iterable[Record]) -> dict[str, list[Record]]:
+def _by_rule(rule: SplitRule, records: Iterable[Record]) -> dict[str, list[Record]]:
     records = tuple(records)
-    assert rule is not None
     rows: dict[str, list[Record]] = {split: [] for split in SPLITS}
     for record, split in zip(records, rule.assign(records), strict=True):
         rows[split].append(record)

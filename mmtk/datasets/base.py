@@ -236,8 +236,8 @@ class Dataset:
     counts: dict[str, Counts]
     source: Source
     recipe: Recipe
-    split: SplitRule | None = None
-    scan: Callable[[Listing], Scan] | None = None
+    split: SplitRule
+    scan: Callable[[Listing], Scan]
     aliases: tuple[str, ...] = ()
     md5: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -282,5 +282,4 @@ class Dataset:
                        if name not in ("marks", "archives")},
             "recipe": json.loads(recipe_to_json(self.recipe)),
             "aliases": list(self.aliases), "md5": dict(self.md5), "notes": list(self.notes),
-            "buildable": self.scan is not None,
         }

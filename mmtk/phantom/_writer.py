@@ -28,7 +28,7 @@ def write_phantom(
     Parameters
     ----------
     flag : str
-        ``breastmnist``, ``pneumoniamnist`` or ``dermamnist``.
+        One of the ten, or ``organmnist`` for the volumes that the three Organ sets share.
     out : path-like
         Folder that will hold the source, made if need be.
     scale : float
@@ -41,7 +41,7 @@ def write_phantom(
     Returns
     -------
     Path
-        ``out/<flag>``. The same phantom already there is left as it is.
+        ``out/<flag>``, ``out/organmnist`` for the Organ sets. The same phantom already there is left as it is.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def write_phantom(
     SourceError
         If something else lies at ``out/<flag>``.
     """
-    dataset = get_dataset(flag)
+    dataset = get_dataset("organamnist" if flag == "organmnist" else flag)
     family = _FAMILIES.get(dataset.family)
     if family is None:
         raise ArgumentError(f"phantom of {dataset.flag}", expected=f"one of {', '.join(_FAMILIES)}")

@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from mmtk import __version__
-from mmtk.datasets import get_dataset
+from mmtk.datasets import edition_flag, get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Task, recipe_hash, recipe_to_json
 from mmtk.errors import StoreError
 from mmtk.store._format import StoreInfo
@@ -249,8 +249,9 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
 
 
 def medmnist_name(store: Store) -> str:
-    """MedMNIST's name for a dataset and size: ``breastmnist``, ``breastmnist_64``."""
-    return store.info.flag if store.info.size == 28 else f"{store.info.flag}_{store.info.size}"
+    """MedMNIST's name for a dataset of an edition and a size, such as ``breastmnist_64`` or ``organmnist_axial``."""
+    flag = edition_flag(store.info.flag, store.info.edition)
+    return flag if store.info.size == 28 else f"{flag}_{store.info.size}"
 
 
 def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: bool) -> None:
