@@ -1,7 +1,8 @@
 """The official memberships that are known: which file of the provider is which official row.
 
-A CSV a dataset, ``split,label,source,evidence``, its rows of a split in the official order. ``source`` is empty where
-the row's file is unknown; ``split`` is empty for files of the provider whose row, if they have one, is unknown.
+A CSV a dataset, ``split,label,source,evidence`` and, where the provider tells it, ``subject`` as the dataset's scan
+gives it; its rows of a split in the official order. ``source`` is empty where the row's file is unknown; ``split`` is
+empty for files of the provider whose row, if they have one, is unknown.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ EVIDENCE = {
 
 @dataclass(frozen=True)
 class MapRow:
-    """One official row: its file (None if unknown), its label and how that is known."""
+    """One official row: its file (None if unknown), its label, how that is known; its subject, empty if unknown."""
 
     source: str | None
     label: int
     evidence: str
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def official_map(flag: str) -> OfficialMap | None:
         return None
     rows: dict[str, list[MapRow]] = {name: [] for name in ("", *SPLITS)}
     for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
-        rows[row["split"]].append(MapRow(row["source"] or None, int(row["label"]), row["evidence"]))
+        subject = row.get("subject", "")
+        rows[row["split"]].append(MapRow(row["source"] or None, int(row["label"]), row["evidence"], subject))
     unplaced = tuple(rows.pop(""))
     found = OfficialMap({name: tuple(kept) for name, kept in rows.items()}, unplaced)
     counts = {name: len(kept) for name, kept in found.rows.items()}
