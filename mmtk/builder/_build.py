@@ -20,6 +20,7 @@ from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import MapRow, OfficialMap
 from mmtk.errors import ArgumentError, ImageError, StoreError
 from mmtk.imaging import read_image, read_volume
+from mmtk.matching import EVIDENCE, match, write_match
 
 _LARGEST = 4096  # px: beyond any raw image here
 _MARGIN = 1 << 20  # bytes beside the pixels: records, labels, structure
@@ -149,8 +150,6 @@ def _recover(
     make: _Planner, folder: Path, out: Path, workers: int, progress: Callable[[str], Progress] | None
 ) -> OfficialMap | None:
     """The official membership found again by pixels: all images are built at 28 px in scan order, then matched."""
-    from mmtk.matching import match
-
     dataset = make.dataset
     names = dict.fromkeys((dataset.alias_of(make.edition), dataset.flag, *dataset.aliases))
     official = next((path for name in names if (path := folder / f"{name}.npz").is_file()), None)
@@ -163,9 +162,13 @@ def _recover(
     plain = replace(make, pixels="official", split="official", known=in_scan_order)
     (built,) = _build_together([plain], scratch, [28], workers, True, tracker)
     found = match(store.open(built.path), official)
-    found.write(out / f"{dataset.flag}_map.csv", force=True)
+    write_match(found, out / f"{dataset.flag}_map.csv", force=True)
     shutil.rmtree(scratch)
-    return found.official_map(f"recovered from {official.name} by pixels")
+    rows = {
+        split: tuple(MapRow(row.source, row.label, row.evidence) for row in found.rows[split]) for split in SPLITS
+    }
+    counts = ", ".join(f"{n} {word}" for word, n in found.summary().items() if word in EVIDENCE and n)
+    return OfficialMap(rows, origin=f"recovered from {official.name} by pixels ({counts})")
 
 
 def _cores() -> int:

@@ -21,6 +21,8 @@ _COMMANDS = {
     "import": ("stores", "Turn a MedMNIST .npz into a store."),
     "export": ("stores", "Write a store as .npz or as a PNG folder."),
     "verify": ("stores", "Recompute the checksums of stores."),
+    "match": ("matching", "Tell which source is which row of an official .npz."),
+    "audit": ("matching", "Find duplicates, conflicting labels and subjects in several splits."),
     "show": ("stores", "Draw a montage of a store."),
     "train": ("training", "Train a model on a store under a protocol."),
     "evaluate": ("scores", "Score result files against their stores."),

@@ -2,7 +2,7 @@
 
 from mmtk.store._format import SPLITS, StoreInfo, record_dtype
 from mmtk.store._montage import draw_montage
-from mmtk.store._npz import export_npz, import_npz, write_atomically
+from mmtk.store._npz import dataset_named, export_npz, import_npz, read_npz, write_atomically
 from mmtk.store._png import export_png
 from mmtk.store._reader import Split, Store, already_there, open, verify
 from mmtk.store._writer import Layout, create_skeleton, finalize, publish, read_layout, write_at, write_store
@@ -15,6 +15,7 @@ __all__ = [
     "StoreInfo",
     "already_there",
     "create_skeleton",
+    "dataset_named",
     "draw_montage",
     "export_npz",
     "export_png",
@@ -23,6 +24,7 @@ __all__ = [
     "open",
     "publish",
     "read_layout",
+    "read_npz",
     "record_dtype",
     "verify",
     "write_at",

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import struct
+import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -22,6 +23,7 @@ import numpy as np
 from mmtk import __version__
 from mmtk.datasets import edition_flag, get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Task, recipe_hash, recipe_to_json
+from mmtk.datasets.maps import OfficialMap, official_map
 from mmtk.errors import StoreError
 from mmtk.store._format import StoreInfo
 from mmtk.store._reader import Store, already_there
@@ -34,6 +36,9 @@ _ARRAYS = tuple(f"{split}_{kind}" for kind in ("images", "labels") for split in 
 
 def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force: bool = False) -> Path:
     """Turn a MedMNIST ``.npz`` into a store, block by block.
+
+    Where its labels are, row for row, those of the known official membership, records name the provider's file and the
+    subject of every row whose file is known. All other records are named ``split/row``.
 
     Parameters
     ----------
@@ -59,29 +64,103 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force
         another store is in the way.
     """
     path, out = Path(path), Path(out)
-    if flag is None:
-        named = _NAME.match(path.stem)
-        if named is None:
-            raise StoreError(
-                path, expected="a name like breastmnist.npz", found=path.name, remedy="give the dataset with --flag"
-            )
-        flag = named["flag"]
-    dataset = get_dataset(flag)
+    dataset = get_dataset(flag) if flag is not None else dataset_named(path)
+    if dataset is None:
+        raise StoreError(
+            path, expected="a name like breastmnist.npz", found=path.name, remedy="give the dataset with --flag"
+        )
     with _opened(path) as archive:
         labels = {split: _read_labels(archive, split, path, dataset) for split in SPLITS}
         size = _check_images(archive, path, dataset, labels)
-        info = _info(path, dataset, size, labels, archive.comment.decode("ascii", "replace").split())
+        marks = archive.comment.decode("ascii", "replace").split()
+        known = None if marks else _known_rows(dataset, labels)
+        info = _info(path, dataset, size, labels, marks, known is not None)
         final = out / f"{dataset.flag}_{size}.h5"
         if already_there(final, info.plan_hash, force):
             return final
-        names = {split: [f"{split}/{row}" for row in range(len(labels[split]))] for split in SPLITS}
-        records = {split: empty_records(names[split], size) for split in SPLITS}
+        records = {split: _records(split, len(labels[split]), size, known) for split in SPLITS}
         return write_blocks(final, info, labels, records, lambda split: _blocks(archive, f"{split}_images"))
 
 
-def _info(path: Path, dataset: Dataset, size: int, labels: dict[str, Array], marks: list[str]) -> StoreInfo:
+def dataset_named(path: Path) -> Dataset | None:
+    """The dataset that a file's name tells by MedMNIST's convention, None if it tells none."""
+    named = _NAME.match(path.stem)
+    return get_dataset(named["flag"]) if named else None
+
+
+def read_npz(path: str | Path, dataset: Dataset) -> dict[str, tuple[Array, Array]]:
+    """Images and labels of each split of a MedMNIST ``.npz``.
+
+    Images are unpacked into an unnamed temporary file and mapped from it, so that they take no memory of their own;
+    the file is gone with its last array.
+
+    Parameters
+    ----------
+    path : path
+        A file as `import_npz` takes it.
+    dataset : Dataset
+        The dataset it has to fit.
+
+    Returns
+    -------
+    dict of split to (images, labels)
+        Images ``(n, h, w[, 3])`` uint8, labels ``(n, l)`` uint8.
+
+    Raises
+    ------
+    StoreError
+        If the file is damaged or does not fit the dataset, or the folder for temporary files is full.
+    """
+    path = Path(path)
+    found: dict[str, tuple[Array, Array]] = {}
+    with _opened(path) as archive:
+        labels = {split: _read_labels(archive, split, path, dataset) for split in SPLITS}
+        _check_images(archive, path, dataset, labels)
+        for split in SPLITS:
+            name = f"{split}_images"
+            shape, _ = _shape(archive, name, path)
+            found[split] = (_unpack(_blocks(archive, name), shape), labels[split])
+    return found
+
+
+def _unpack(rows: Iterator[Array], shape: tuple[int, ...]) -> Array:
+    with tempfile.TemporaryFile() as file:
+        for block in rows:
+            try:
+                file.write(np.ascontiguousarray(block).data)
+                file.flush()
+            except OSError as error:
+                remedy = "free some or set TMPDIR to another folder"
+                wanted = f"room for {math.prod(shape)} bytes"
+                found = error.strerror or str(error)
+                raise StoreError(tempfile.gettempdir(), expected=wanted, found=found, remedy=remedy) from None
+        return np.memmap(file, np.uint8, "r", shape=shape) if math.prod(shape) else np.zeros(shape, np.uint8)
+
+
+def _known_rows(dataset: Dataset, labels: dict[str, Array]) -> OfficialMap | None:
+    """The known official membership, if these are its labels."""
+    known = official_map(dataset.flag)
+    if known is None or not known.ordered:
+        return None
+    equal = ([tuple(row) for row in labels[split].tolist()] == [row.labels for row in known.rows[split]]
+             for split in SPLITS)
+    return known if all(equal) else None
+
+
+def _records(split: str, rows: int, size: int, known: OfficialMap | None) -> Array:
+    if known is None:
+        return empty_records([f"{split}/{row}" for row in range(rows)], size)
+    names = [row.source or f"{split}/{number}" for number, row in enumerate(known.rows[split])]
+    return empty_records(names, size, [row.subject for row in known.rows[split]])
+
+
+def _info(
+    path: Path, dataset: Dataset, size: int, labels: dict[str, Array], marks: list[str], known: bool
+) -> StoreInfo:
     md5 = _md5(path)
     published = [key for key, value in dataset.md5.items() if value == md5]
+    how = ", as published" if published else ""
+    how += "; source files and subjects by the known map" if known else ""
     # how other files and sizes were made is not known
     recipe = dataset.recipe if published and size == 28 else ()
     return StoreInfo(
@@ -95,13 +174,13 @@ def _info(path: Path, dataset: Dataset, size: int, labels: dict[str, Array], mar
         edition=_edition(dataset, labels, published),
         pixels="official" if published else "imported",
         split="official" if published else "imported",
-        membership=f"the file with MD5 {md5}" + (", as published" if published else ""),
+        membership=f"the file with MD5 {md5}{how}",
         recipe=recipe_to_json(recipe),
         recipe_hash=recipe_hash(recipe),
         licence=dataset.source.licence,
         citation=dataset.source.citation,
         source=dataset.source.name,
-        plan_hash=hashlib.sha256(f"npz {md5}".encode()).hexdigest(),
+        plan_hash=hashlib.sha256(f"npz {md5}{' map' if known else ''}".encode()).hexdigest(),
         synthetic="SYNTHETIC" in marks,
         partial="PARTIAL" in marks,
         mmtk_version=__version__,

@@ -243,11 +243,14 @@ def publish(temporary: str | Path, final: str | Path) -> None:
         os.close(folder)
 
 
-def empty_records(names: list[str], size: int) -> Array:
+def empty_records(names: list[str], size: int, subjects: list[str] | None = None) -> Array:
     """Records of images that are already small squares: their names, their size, the whole as box."""
     coded = [name.encode() for name in names]
-    records = np.zeros(len(coded), record_dtype(max(map(len, coded), default=1), 1))
+    people = [name.encode() for name in subjects or [""] * len(names)]
+    widths = (max(map(len, column), default=1) for column in (coded, people))
+    records = np.zeros(len(coded), record_dtype(*widths))
     records["source"] = coded
+    records["subject"] = people
     for field in ("height", "width", "side"):
         records[field] = size
     return records

@@ -1,7 +1,8 @@
 """The official memberships that are known: which file of the provider is which official row.
 
-A CSV a dataset, ``split,label,source,evidence``, its rows of a split in the official order. ``source`` is empty where
-the row's file is unknown; ``split`` is empty for files of the provider whose row, if they have one, is unknown.
+A CSV a dataset, ``split,label,source,evidence`` and, where the provider tells it, ``subject`` as the dataset's scan
+gives it; its rows of a split in the official order. ``source`` is empty where the row's file is unknown; ``split`` is
+empty for files of the provider whose row, if they have one, is unknown.
 
 ChestMNIST's has a row a patient instead, ``patient,split,findings``: of each of the patient's images in turn its
 findings as a hexadecimal number, the first finding in the lowest bit. The order of its official rows is not known.

@@ -1,0 +1,145 @@
+"""``mmtk match`` and ``mmtk audit``: what the pixels of a store tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmtk.cli._common import echo_json, json_option, progress_bar
+
+if TYPE_CHECKING:
+    from mmtk.matching import Alike, Audit
+
+_file = click.Path(path_type=Path)
+_SHOWN = 10
+
+
+@click.command("match")
+@click.argument("path", metavar="STORE", type=_file)
+@click.argument("npz", type=_file)
+@click.option("--out", type=_file, help="CSV file to write: the source of each row.")
+@click.option("--limit", type=float, default=8.0, show_default=True,
+              help="Farthest a source may be, in root mean square grey levels; JPEG 75 takes 2.6 to 7.7 at 28 px.")
+@click.option("--force", is_flag=True, help="Replace another file.")
+@json_option
+@click.pass_context
+def match_command(
+    ctx: click.Context, path: Path, npz: Path, out: Path | None, limit: float, force: bool, as_json: bool
+) -> None:
+    """Tell which source of STORE each row of NPZ, an official file, is; exit 1 if one has none or is ambiguous."""
+    from mmtk import matching, store
+
+    start = time.monotonic()
+    with progress_bar("searching") as progress:
+        found = matching.match(store.open(path), npz, limit, progress)
+    if out is not None:
+        matching.write_match(found, out, force)
+    facts = found.summary()
+    seconds = round(time.monotonic() - start, 1)
+    if as_json:
+        files = {"store": str(path), "npz": str(npz)}
+        echo_json({**files, "limit": limit, **facts, "sure": found.sure, "seconds": seconds})
+    else:
+        told = f"{facts['exact']} exact, {facts['nearest']} nearest, {facts['tie']} ties, {facts['none']} none"
+        click.echo(f"{npz}: {facts['rows']} rows, {told}; {facts['ambiguous']} ambiguous; {seconds} s")
+        if facts["farthest"]:
+            click.echo(f"the farthest source is {facts['farthest']:g} grey levels away (limit {limit:g})")
+        if facts["none"]:
+            click.echo(f"the nearest source to a row without one is {facts['nearest_none']:g} grey levels away")
+        if out is not None:
+            click.echo(f"{out}: written")
+    ctx.exit(0 if found.sure else 1)
+
+
+@click.command("audit")
+@click.argument("names", metavar="STORE_OR_FLAG...", nargs=-1, required=True)
+@click.option("--near", type=float, default=4.0, show_default=True,
+              help="Near duplicates: at most so many root mean square grey levels apart; 0 looks for none.")
+@click.option("--csv", "table", type=_file, help="CSV file to write: all that is found.")
+@click.option("--force", is_flag=True, help="Replace another file.")
+@json_option
+@click.pass_context
+def audit_command(
+    ctx: click.Context, names: tuple[str, ...], near: float, table: Path | None, force: bool, as_json: bool
+) -> None:
+    """Find duplicates, conflicting labels and subjects in several splits; exit 1 if there are any.
+
+    A dataset's flag stands for its known official membership, of which subjects alone are looked at.
+    """
+    from mmtk import matching
+
+    found = [_audit(name, near) for name in names]
+    if table is not None:
+        matching.write_audit(found, table, force)
+    if as_json:
+        echo_json([_facts(one) for one in found])
+    else:
+        for one in found:
+            _print(one)
+        if table is not None:
+            click.echo(f"{table}: written")
+    ctx.exit(1 if any(one.findings for one in found) else 0)
+
+
+def _audit(name: str, near: float) -> Audit:
+    from mmtk import matching, store
+    from mmtk.datasets import list_datasets
+
+    flags = {flag for dataset in list_datasets() for flag in (dataset.flag, *dataset.aliases)}
+    return matching.audit(name if name in flags and not Path(name).is_file() else store.open(name), near)
+
+
+def _print(found: Audit) -> None:
+    if found.near_limit is not None:
+        exact, near, conflicts = found.exact, found.near, found.conflicts
+        _list(f"{found.name}: {len(exact)} groups of equal pictures, {_across(exact)} across splits", exact)
+        limit = f"at most {found.near_limit:g} grey levels apart"
+        _list(f"{found.name}: {len(near)} pairs of pictures {limit}, {_across(near)} across splits", near)
+        _list(f"{found.name}: {len(conflicts)} of these have different labels", conflicts)
+    if not found.known_subjects:
+        click.echo(f"{found.name}: no subjects are known")
+        return
+    click.echo(f"{found.name}: {len(found.crossing)} subjects in several splits")
+    for overlap in found.overlaps:
+        click.echo(f"  {overlap}")
+
+
+def _across(found: Iterable[Alike]) -> int:
+    return sum(alike.across for alike in found)
+
+
+def _list(title: str, found: tuple[Alike, ...]) -> None:
+    click.echo(title)
+    for alike in sorted(found, key=lambda one: not one.across)[:_SHOWN]:
+        places = [f"{place} ({place.label_text})" for place in alike.places[:_SHOWN]]
+        more = f" and {len(alike.places) - _SHOWN} more" if len(alike.places) > _SHOWN else ""
+        click.echo(f"  {alike.distance:g}: {' = '.join(places) if not alike.distance else ' ~ '.join(places)}{more}")
+    if len(found) > _SHOWN:
+        click.echo(f"  and {len(found) - _SHOWN} more")
+
+
+def _facts(found: Audit) -> dict[str, Any]:
+    def rows(alike: Alike) -> dict[str, Any]:
+        return {
+            "distance": alike.distance, "across": alike.across, "conflict": alike.conflict,
+            "rows": [{"split": p.split, "index": p.index, "source": p.source, "label": p.label_text}
+                     for p in alike.places],
+        }
+
+    return {
+        "name": found.name, "near_limit": found.near_limit,
+        "exact": {"groups": len(found.exact), "across": _across(found.exact), "found": [*map(rows, found.exact)]},
+        "near": {"pairs": len(found.near), "across": _across(found.near), "found": [*map(rows, found.near)]},
+        "conflicts": len(found.conflicts),
+        "subjects": {
+            "known": found.known_subjects, "crossing": len(found.crossing),
+            "overlaps": [
+                {"splits": o.splits, "shared": o.shared, "subjects": o.subjects, "images": o.images,
+                 "totals": o.totals} for o in found.overlaps
+            ],
+        },
+    }

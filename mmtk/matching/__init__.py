@@ -1,0 +1,20 @@
+"""What pixels tell of rows: which source an official row is, which pictures are alike, which subjects cross splits."""
+
+from mmtk.matching._audit import Alike, Audit, Overlap, Place, audit, write_audit
+from mmtk.matching._match import EVIDENCE, LIMIT, Match, MatchRow, match, read_match, write_match
+
+__all__ = [
+    "EVIDENCE",
+    "LIMIT",
+    "Alike",
+    "Audit",
+    "Match",
+    "MatchRow",
+    "Overlap",
+    "Place",
+    "audit",
+    "match",
+    "read_match",
+    "write_audit",
+    "write_match",
+]

@@ -1,0 +1,254 @@
+"""What makes scores flatter: equal and nearly equal pictures, labels that contradict, subjects in several splits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmtk.datasets import get_dataset
+from mmtk.datasets.maps import official_map
+from mmtk.errors import ArgumentError
+from mmtk.matching._match import decoded
+from mmtk.matching._neighbours import Neighbours, Pictures
+from mmtk.store import SPLITS, Store, write_atomically
+
+Array = np.ndarray[Any, Any]
+
+NEAR = 4.0
+_COLUMNS = ("store", "kind", "group", "split", "index", "source", "subject", "label", "distance")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A row: its split and number, its source and subject (empty if unknown), its label."""
+
+    split: str
+    index: int
+    source: str
+    subject: str
+    label: tuple[int, ...]
+
+    @property
+    def label_text(self) -> str:
+        """One number, or a word of digits for several labels."""
+        return "".join(map(str, self.label))
+
+    def __str__(self) -> str:
+        return f"{self.split}[{self.index}] {self.source}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Rows of equal pictures (distance 0), or two of nearly equal ones; root mean square grey levels."""
+
+    places: tuple[Place, ...]
+    distance: float
+
+    @property
+    def across(self) -> bool:
+        """Whether they stand in several splits."""
+        return len({place.split for place in self.places}) > 1
+
+    @property
+    def conflict(self) -> bool:
+        """Whether their labels differ."""
+        return len({place.label for place in self.places}) > 1
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Subjects that stand in two splits; pairs of numbers are in the order of `splits`.
+
+    Attributes
+    ----------
+    splits : (str, str)
+    shared : int
+        Subjects that both have.
+    subjects : (int, int)
+        Subjects that each has.
+    images : (int, int)
+        Images of shared subjects in each.
+    totals : (int, int)
+        Images in each.
+    """
+
+    splits: tuple[str, str]
+    shared: int
+    subjects: tuple[int, int]
+    images: tuple[int, int]
+    totals: tuple[int, int]
+
+    def __str__(self) -> str:
+        (first, second), (_, subjects), (_, images), (_, total) = self.splits, self.subjects, self.images, self.totals
+        of_second = f"{self.shared} of {second}'s {subjects} subjects also in {first}"
+        return f"{of_second}: {images} of {total} {second} images, {self.images[0]} of {self.totals[0]} {first} images"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found.
+
+    Attributes
+    ----------
+    name : str
+        The store's path, or the flag.
+    near_limit : float or None
+        How far apart near duplicates may be; None where no pictures were looked at.
+    exact, near : tuple of Alike
+        Groups of equal pictures, in the order of their first rows; pairs of nearly equal ones, the nearest first.
+    overlaps : tuple of Overlap
+        Those pairs of splits that share subjects.
+    crossing : tuple of (str, tuple of Place)
+        Each subject that stands in several splits, with all its rows.
+    known_subjects : int
+        Rows whose subject is known.
+    """
+
+    name: str
+    near_limit: float | None
+    exact: tuple[Alike, ...]
+    near: tuple[Alike, ...]
+    overlaps: tuple[Overlap, ...]
+    crossing: tuple[tuple[str, tuple[Place, ...]], ...]
+    known_subjects: int
+
+    @property
+    def conflicts(self) -> tuple[Alike, ...]:
+        """Equal or nearly equal pictures of different labels."""
+        return tuple(alike for alike in (*self.exact, *self.near) if alike.conflict)
+
+    @property
+    def findings(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.exact or self.near or self.crossing)
+
+
+def audit(store: Store | str, near: float = NEAR) -> Audit:
+    """Look for duplicates, contradicting labels and subjects that stand in several splits.
+
+    Parameters
+    ----------
+    store : Store or str
+        A flag stands for the known official membership, of which subjects alone are looked at.
+    near : float
+        Root mean square grey levels at which pictures count as near duplicates; 0 looks for none.
+
+    Raises
+    ------
+    ArgumentError
+        If the flag's official membership is not known, or `near` is not from 0 to 255.
+    MmtkError
+        If a million pairs of pictures are that near.
+    """
+    if not 0 <= near <= 255:
+        raise ArgumentError("near", expected="0 to 255 grey levels", found=str(near))
+    if isinstance(store, str):
+        places = _official_places(store)
+        return _audited(get_dataset(store).flag, None, (), (), places)
+    places = _store_places(store)
+    pictures = Pictures([split.images for split in store.splits])
+    exact = tuple(_equal(places, pictures.digests()))
+    return _audited(str(store.path), near, exact, tuple(_near(places, pictures, near)), places)
+
+
+def _store_places(store: Store) -> list[Place]:
+    return [
+        Place(split.name, row, source, subject, tuple(label))
+        for split in store.splits
+        for row, (source, subject, label) in enumerate(zip(
+            decoded(split.records["source"]), decoded(split.records["subject"]), split.labels.tolist(), strict=True
+        ))
+    ]
+
+
+def _official_places(flag: str) -> list[Place]:
+    dataset = get_dataset(flag)
+    known = official_map(dataset.flag)
+    if known is None:
+        remedy = "give a store, for which it is"
+        raise ArgumentError(dataset.flag, expected="a known official membership", found="none", remedy=remedy)
+    return [
+        Place(split, row, r.source or "", r.subject, r.labels)
+        for split in SPLITS for row, r in enumerate(known.rows[split])
+    ]
+
+
+def _equal(places: list[Place], keys: list[bytes]) -> Iterator[Alike]:
+    groups = defaultdict(list)
+    for place, key in zip(places, keys, strict=True):
+        groups[key].append(place)
+    return (Alike(tuple(group), 0.0) for group in groups.values() if len(group) > 1)
+
+
+def _near(places: list[Place], pictures: Pictures, near: float) -> Iterator[Alike]:
+    if near == 0 or len(pictures) < 2:
+        return
+    everything = np.arange(len(pictures))
+    radius = np.full(len(pictures), math.floor(near * near * pictures.width))
+    pairs = Neighbours(pictures, pictures, everything).within(everything, radius, beyond=everything)
+    order = np.argsort(pairs.squared, kind="stable")
+    for first, second, squared in zip(*(column[order].tolist() for column in pairs), strict=True):
+        if squared:
+            yield Alike((places[first], places[second]), round(math.sqrt(squared / pictures.width), 4))
+
+
+def _audited(
+    name: str, near: float | None, exact: tuple[Alike, ...], pairs: tuple[Alike, ...], places: list[Place]
+) -> Audit:
+    by_subject = defaultdict(list)
+    for place in places:
+        if place.subject:
+            by_subject[place.subject].append(place)
+    crossing = tuple((s, tuple(rows)) for s, rows in by_subject.items() if len({row.split for row in rows}) > 1)
+    overlaps = tuple(_overlaps(places, by_subject.values()))
+    return Audit(name, near, exact, pairs, overlaps, crossing, sum(map(len, by_subject.values())))
+
+
+def _overlaps(places: list[Place], subjects: Iterable[list[Place]]) -> Iterator[Overlap]:
+    totals = Counter(place.split for place in places)
+    counts = [Counter(row.split for row in rows) for rows in subjects]
+    for a, b in combinations(SPLITS, 2):
+        both = [count for count in counts if count[a] and count[b]]
+        if both:
+            each = tuple(sum(count[split] > 0 for count in counts) for split in (a, b))
+            images = tuple(sum(count[split] for count in both) for split in (a, b))
+            yield Overlap((a, b), len(both), (each[0], each[1]), (images[0], images[1]), (totals[a], totals[b]))
+
+
+def write_audit(found: Iterable[Audit], path: str | Path, force: bool = False) -> Path:
+    """Write everything that audits found as one CSV file.
+
+    Its columns are ``store,kind,group,split,index,source,subject,label,distance``, a row for each place; those of one
+    kind (exact, near, subject) and group belong together.
+
+    Raises
+    ------
+    StoreError
+        If another file is there, unless `force` allows it to be replaced, or the disk is full or cannot be written.
+    """
+
+    def write(file: Any) -> None:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for one in found:
+            groups = [("exact", alike.places, "0") for alike in one.exact]
+            groups += [("near", alike.places, f"{alike.distance:g}") for alike in one.near]
+            groups += [("subject", places, "") for _, places in one.crossing]
+            for number, (kind, places, distance) in enumerate(groups):
+                for p in places:
+                    row = (p.split, p.index, p.source, p.subject, p.label_text, distance)
+                    writer.writerow((one.name, kind, number, *row))
+        text.detach()
+
+    write_atomically(Path(path), write, force)
+    return Path(path)
