@@ -74,9 +74,8 @@ def test_tasks_classes_and_channels_are_those_of_medmnist() -> None:
         assert astuple(dataset.counts["2024"]) == tuple(info["n_samples"].values())
 
 
-def test_facts_are_json_and_say_what_can_be_built() -> None:
+def test_facts_are_json() -> None:
     facts = json.loads(json.dumps([d.facts() for d in list_datasets()]))
-    assert {f["flag"] for f in facts if f["buildable"]} == {"breastmnist", "pneumoniamnist", "dermamnist"}
     for one in facts:
         assert one["notes"]
         assert all(one["source"].values())

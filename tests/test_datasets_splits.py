@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmtk.datasets import get_dataset
-from mmtk.datasets.base import SPLITS, Record
+from mmtk.datasets.base import SPLITS, Counts, Record
 from mmtk.datasets.maps import EVIDENCE, official_map
 from mmtk.datasets.pneumonia import scan as scan_pneumonia
-from mmtk.datasets.splits import FloorCut
+from mmtk.datasets.splits import ByPart, FloorCut, GroupedCut, SubjectCut
 
 MAPPED = ("breastmnist", "pneumoniamnist", "dermamnist")
 
 
 def all_records(flag: str) -> tuple[Record, ...]:
     labels = official_map(flag).labels
-    return tuple(Record(source, source, (label,), part=source.split("/")[0]) for source, label in labels.items())
+    return tuple(Record(source, source, label, part=source.split("/")[0]) for source, label in labels.items())
 
 
 @pytest.mark.parametrize("flag", MAPPED)
@@ -33,7 +33,7 @@ def test_the_rule_gives_the_published_counts_on_the_whole_source(flag: str) -> N
     rows = official_map(flag).rows
     for name in SPLITS:  # class by class too
         ours = Counter(record.labels[0] for record, split in zip(records, assigned, strict=True) if split == name)
-        assert ours == Counter(row.label for row in rows[name])
+        assert ours == Counter(row.labels[0] for row in rows[name])
 
 
 @given(
@@ -72,7 +72,7 @@ def test_maps_have_every_file_once_and_known_evidence(flag: str) -> None:
     assert len(found.labels) == {"breastmnist": 780, "pneumoniamnist": 5856, "dermamnist": 10015}[flag]
     unknown = [row for row in rows if row.source is None]
     assert len(unknown) == len(found.unplaced) == (67 if flag == "pneumoniamnist" else 0)
-    assert all(row.evidence == "" and row.label == 0 for row in unknown)
+    assert all(row.evidence == "" and row.labels == (0,) for row in unknown)
 
 
 def test_what_has_no_map_has_none() -> None:
@@ -83,7 +83,8 @@ def test_what_has_no_map_has_none() -> None:
 def test_map_labels_are_those_of_the_official_rows(flag: str, real_data) -> None:
     with np.load(real_data / "npz" / f"{flag}.npz") as official:
         for name in SPLITS:
-            assert [row.label for row in official_map(flag).rows[name]] == official[f"{name}_labels"].ravel().tolist()
+            rows = [row.labels[0] for row in official_map(flag).rows[name]]
+            assert rows == official[f"{name}_labels"].ravel().tolist()
 
 
 def test_maps_are_the_recovered_ones(real_data) -> None:
@@ -124,3 +125,49 @@ def test_derma_lesions_cross_the_official_split_as_the_notes_say(real_data) -> N
     rows = official_map("dermamnist").rows
     train = {lesion[row.source] for row in rows["train"]}
     assert sum(lesion[row.source] in train for row in rows["test"]) == 693
+
+
+# ------------------------------------------------------------------ by subject
+
+
+@given(st.data())
+def test_grouped_never_lets_a_subject_cross_and_keeps_the_counts(data) -> None:
+    sizes = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=40))
+    records = tuple(
+        Record(f"{subject}-{i}", "", (data.draw(st.integers(0, 2)),), f"s{subject}")
+        for subject, size in enumerate(sizes) for i in range(size)
+    ) + tuple(Record(f"single-{i}", "", (i % 3,)) for i in range(200))
+    counts = Counts(70, 10, 20)
+    splits = GroupedCut(counts, seed=data.draw(st.integers(0, 3))).assign(records)
+    where: dict[str, set[str]] = {}
+    for record, split in zip(records, splits, strict=True):
+        if record.subject:
+            where.setdefault(record.subject, set()).add(split)
+    assert all(len(found) == 1 for found in where.values())
+    for split in SPLITS:
+        wanted = getattr(counts, split) / 100 * len(records)
+        assert abs(splits.count(split) - wanted) <= 1
+
+
+def test_grouped_keeps_the_classes_too_and_depends_on_its_seed() -> None:
+    records = tuple(Record(f"{i}", "", (int(i % 10 == 0),), f"s{i // 3}") for i in range(3000))
+    splits = GroupedCut(Counts(7, 1, 2)).assign(records)
+    share = [split for record, split in zip(records, splits, strict=True) if record.labels == (1,)]
+    assert [share.count(split) for split in SPLITS] == [210, 30, 60]
+    assert [splits.count(split) for split in SPLITS] == [2100, 300, 600]
+    assert GroupedCut(Counts(7, 1, 2), seed=1).assign(records) != splits
+    assert GroupedCut(Counts(7, 1, 2)).assign(records) == splits
+
+
+def test_several_labels_a_row_are_grouped_by_totals_alone() -> None:
+    records = tuple(Record(f"{i}", "", (i % 2, i % 3 // 2), f"s{i // 2}") for i in range(200))
+    splits = GroupedCut(Counts(7, 1, 2)).assign(records)
+    assert [splits.count(split) for split in SPLITS] == [140, 20, 40]
+
+
+def test_subjects_are_cut_within_a_part() -> None:
+    records = tuple(Record(f"{i}", "", (0,), f"s{i // 4}", "train" if i < 80 else "test") for i in range(120))
+    splits = SubjectCut(0.9, within="train").assign(records)
+    assert [splits.count(split) for split in SPLITS] == [72, 8, 40]
+    assert len({record.subject for record, split in zip(records, splits, strict=True) if split == "val"}) == 2
+    assert ByPart().assign(records) == ["train"] * 80 + ["test"] * 40

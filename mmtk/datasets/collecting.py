@@ -133,14 +133,14 @@ def _expect_labels(
     for source, record in found.items():
         if record.labels != labels[source]:
             raise SourceError(
-                listing.path(record.file), expected=f"{_named(dataset, labels[source])}, as official",
+                listing.path(record.file), expected=f"class {_named(dataset, labels[source])}, as official",
                 found=_named(dataset, record.labels), remedy="get the provider's files again",
             )
 
 
 def _named(dataset: Dataset, labels: tuple[int, ...]) -> str:
     if dataset.task is not Task.MULTILABEL:
-        return f"class {dataset.classes[labels[0]]}"
+        return dataset.classes[labels[0]]
     return " and ".join(name for name, on in zip(dataset.classes, labels, strict=True) if on) or "no finding"
 
 

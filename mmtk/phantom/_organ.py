@@ -117,6 +117,8 @@ def _draw(seed: int, volume: str) -> Array:
         inside = apart[0][None, None, :] + apart[1][None, :, None] + apart[2][:, None, None] <= 4096
         part = voxels[box[4] : box[5], box[2] : box[3], box[0] : box[1]]
         part[inside] = (part[inside] - _TISSUE).clip(-40, 40) + units
+    if volume == "volume-0":
+        voxels[depth * 112 // 128 :] = -1024  # padded at the top: the slices there are blank
     return voxels
 
 

@@ -76,7 +76,7 @@ class StoreInfo:
         return " ".join(mark for mark, on in (("SYNTHETIC", self.synthetic), ("PARTIAL", self.partial)) if on)
 
 
-def record_dtype(source: int, subject: int, sliced: bool = False) -> np.dtype[Any]:
+def record_dtype(source: int, subject: int, *, sliced: bool = False) -> np.dtype[Any]:
     """Fields of a record; ``source`` and ``subject`` are the widths in bytes of their longest UTF-8 text.
 
     Records of slices of a CT volume have two more, ``plane`` and ``slice``.
@@ -114,7 +114,7 @@ def check_arrays(
         raise StoreError(what, expected=f"labels from 0 to {top}", found=str(int(labels.max())))
     kind = records.dtype
     named = (kind.names or ())[:2] == ("source", "subject")
-    known = named and kind in [record_dtype(kind[0].itemsize, kind[1].itemsize, sliced) for sliced in (False, True)]
+    known = named and kind in [record_dtype(kind[0].itemsize, kind[1].itemsize, sliced=sliced) for sliced in (False, True)]
     if not known or records.shape != (images[0],):
         found = f"{kind} {records.shape}"
         raise StoreError(what, expected=f"{images[0]} records of the fields FORMAT.md gives", found=found)

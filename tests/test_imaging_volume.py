@@ -1,0 +1,244 @@
+"""CT volumes: against SimpleITK, and slices against an interpolation that is written out."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmtk.datasets.listing import open_listing
+from mmtk.errors import ArgumentError, ImageError
+from mmtk.imaging import Volume, extract_slice, probe_volume, read_volume, slice_region
+
+CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768}
+
+
+def nifti(voxels, kind="i2", order="<", slope=1.0, inter=0.0, offset=352, spacing=(0.7, 0.7, 2.5), sform=True):
+    """A NIfTI-1 file of an array (z, y, x)."""
+    header = bytearray(offset)
+    struct.pack_into(order + "i", header, 0, 348)
+    struct.pack_into(order + "8h", header, 40, 3, *voxels.shape[::-1], 1, 1, 1, 1)
+    struct.pack_into(order + "2h", header, 70, CODES[kind], 8 * np.dtype(kind).itemsize)
+    struct.pack_into(order + "4f", header, 76, 1.0, *spacing)
+    struct.pack_into(order + "3f", header, 108, offset, slope, inter)
+    if sform:
+        struct.pack_into(order + "2h", header, 252, 0, 1)
+        for row, step in enumerate((-0.7, -0.7, 2.5)):
+            struct.pack_into(order + "f", header, 280 + 20 * row, step)
+    header[344:348] = b"n+1\0"
+    return bytes(header) + voxels.astype(order + kind).tobytes()
+
+
+def noise(shape=(5, 6, 7), low=-1000, high=1000):
+    return np.random.default_rng(0).integers(low, high, shape).astype(np.int16)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", CODES)
+def test_every_type_and_order_reads_as_simpleitk_reads_it(tmp_path: Path, kind: str, order: str, packed: bool) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    voxels = noise(low=0, high=120) if kind in ("u1", "i1", "u2", "u4") else noise()
+    path = tmp_path / ("a.nii.gz" if packed else "a.nii")
+    content = nifti(voxels, kind, order, slope=2.0, inter=-100.0, offset=368)
+    path.write_bytes(gzip.compress(content) if packed else content)
+    found = read_volume(path)
+    assert (found.voxels.dtype, found.voxels.flags.c_contiguous, found.signs) == (np.int16, True, (-1, -1, 1))
+    assert np.array_equal(found.voxels, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+
+
+def test_plain_int16_is_mapped_and_the_rest_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti(noise()))
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(nifti(noise())))
+    mapped, read = (read_volume(tmp_path / name).voxels for name in ("a.nii", "a.nii.gz"))
+    assert np.array_equal(mapped, read)
+    assert (mapped.flags.writeable, read.flags.writeable) == (False, True)
+
+
+def test_a_volume_in_a_zip(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("volume-0.nii", nifti(noise()))
+        archive.writestr("volume-1.nii.gz", gzip.compress(nifti(noise())))
+    listing = open_listing(tmp_path / "a.zip")
+    for name in listing.names:
+        assert probe_volume(listing.path(name)).shape == (7, 6, 5)
+        assert np.array_equal(read_volume(listing.path(name)).voxels, noise())
+
+
+def test_real_volumes_read_as_simpleitk_reads_them(real_data: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    for path in sorted((real_data / "sources/ct-standin").glob("*.nii.gz")):
+        found = read_volume(path)
+        assert np.array_equal(found.voxels, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+        assert found.signs == (1, 1, 1)
+
+
+def test_floats_round_half_up_and_stop_at_the_ends(tmp_path: Path) -> None:
+    values = np.array([-1.5, -0.5, 0.5, 0.49, 1e9, -np.inf, np.inf, 7.0])
+    (tmp_path / "a.nii").write_bytes(nifti(values.reshape(2, 2, 2), "f8"))
+    assert read_volume(tmp_path / "a.nii").voxels.ravel().tolist() == [-1, 0, 1, 0, 32767, -32768, 32767, 7]
+
+
+def test_missing_voxel_size_and_axes_are_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti(noise(), spacing=(0, 0, 0), sform=False))
+    header = probe_volume(tmp_path / "a.nii")
+    assert (header.shape, header.signs) == ((7, 6, 5), (0, 0, 0))
+
+
+@pytest.mark.parametrize("slope", [0.0, math.nan, math.inf])
+def test_a_slope_that_means_nothing_is_one(tmp_path: Path, slope: float) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti(noise(), slope=slope, inter=5.0))
+    assert np.array_equal(read_volume(tmp_path / "a.nii").voxels, noise())
+
+
+def test_nan_is_refused(tmp_path: Path) -> None:
+    values = np.zeros((2, 2, 2))
+    values[1, 1, 1] = np.nan
+    (tmp_path / "a.nii").write_bytes(nifti(values, "f4"))
+    with pytest.raises(ImageError, match=r"a\.nii: expected numbers, found NaN; replace NaN"):
+        read_volume(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_cut_off_files_are_refused(tmp_path: Path, ending: str, part: float) -> None:
+    content = nifti(noise())
+    content = gzip.compress(content) if ending == "nii.gz" else content
+    (tmp_path / f"a.{ending}").write_bytes(content[: int(part * len(content))])
+    with pytest.raises(ImageError, match=rf"a\.{ending}: expected") as caught:
+        read_volume(tmp_path / f"a.{ending}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_byte_in_a_packed_volume_is_noticed(tmp_path: Path) -> None:
+    content = bytearray(gzip.compress(nifti(noise((20, 20, 20)))))
+    content[len(content) // 2] ^= 16
+    (tmp_path / "a.nii.gz").write_bytes(content)
+    with pytest.raises(ImageError, match="fetch the file again"):
+        read_volume(tmp_path / "a.nii.gz")
+
+
+def changed(at: int, layout: str, *values) -> bytes:
+    content = bytearray(nifti(noise()))
+    struct.pack_into(layout, content, at, *values)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "an empty file"),
+        (b"no volume" * 100, "bytes that start with"),
+        (changed(344, "4s", b"ni1\0"), "a header alone"),
+        (changed(40, "<h", 2), "7 x 6"),
+        (changed(40, "<5h", 4, 7, 6, 5, 3), "7 x 6 x 5 x 3"),
+        (changed(40, "<4h", 3, 32000, 32000, 32000), "32000 x 32000 x 32000"),
+        (changed(42, "<h", -7), "-7 x 6 x 5"),
+        (changed(70, "<h", 128), "data type 128"),
+        (changed(108, "<f", 12.0), "offset 12.0"),
+        (changed(108, "<f", math.nan), "offset nan"),
+        (nifti(noise()) [:-2], "770 bytes where its header says 772"),
+    ],
+)
+def test_other_files_are_refused_by_their_header(tmp_path: Path, content: bytes, found: str) -> None:
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(ImageError, match=found):
+        probe_volume(tmp_path / "a.nii")
+
+
+# ------------------------------------------------------------------- slices
+
+PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}
+
+
+def slowly(volume, box, plane, j, extents, resample):
+    """A slice from the definition, voxel by voxel, x first."""
+    across, rows, columns = PLANES[plane]
+    n = [box[2 * a + 1] - box[2 * a] for a in range(3)]
+
+    def voxel(at):
+        return float(volume[at[2], at[1], at[0]])
+
+    at = [0, 0, 0]
+    if resample == "nearest":
+        at[across] = box[2 * across] + min(math.floor(j * n[across] / extents[across] + 0.5), n[across] - 1)
+        out = np.empty((n[rows], n[columns]), np.int16)
+        for row in range(n[rows]):
+            for column in range(n[columns]):
+                at[rows], at[columns] = box[2 * rows] + row, box[2 * columns] + column
+                out[row, column] = voxel(at)
+        return out
+    out = np.empty((extents[rows], extents[columns]))
+    for row in range(extents[rows]):
+        for column in range(extents[columns]):
+            total = 0.0
+            places = {across: j * n[across] / extents[across], rows: row * n[rows] / extents[rows],
+                      columns: column * n[columns] / extents[columns]}
+            for corner in range(8):
+                weight = 1.0
+                for bit, axis in enumerate((across, rows, columns)):
+                    low = math.floor(places[axis])
+                    rest = places[axis] - low
+                    up = corner >> bit & 1
+                    weight *= rest if up else 1 - rest
+                    top = volume.shape[2 - axis] if axis == across else box[2 * axis + 1]
+                    at[axis] = min(box[2 * axis] + low + up, top - 1)
+                total += weight * voxel(at)
+            out[row, column] = total
+    return out
+
+
+@given(st.data())
+def test_slices_are_those_of_the_definition(data) -> None:
+    shape = data.draw(st.tuples(*[st.integers(3, 9)] * 3))
+    voxels = np.random.default_rng(data.draw(st.integers(0, 9))).integers(-1000, 1000, shape).astype(np.int16)
+    box: list[int] = []
+    for n in shape[::-1]:
+        low = data.draw(st.integers(0, n - 1))
+        box += [low, data.draw(st.integers(low + 1, n))]
+    extents = tuple(data.draw(st.integers(1, 2 * n + 2)) for n in shape)
+    plane = data.draw(st.sampled_from(list(PLANES)))
+    j = data.draw(st.integers(0, extents[PLANES[plane][0]] - 1))
+    volume = Volume(voxels, (1, 1, 1))
+    nearest = extract_slice(volume, tuple(box), plane, j, extents)
+    assert np.array_equal(nearest, slowly(voxels, box, plane, j, extents, "nearest"))
+    linear = extract_slice(volume, tuple(box), plane, j, extents, resample="linear")
+    wanted = slowly(voxels, box, plane, j, extents, "linear")
+    assert linear.shape == wanted.shape
+    assert np.abs(linear - wanted).max() <= 0.5 + 1e-6
+
+
+def test_a_square_crop_is_filled_with_air() -> None:
+    voxels = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+    box = (0, 2, 0, 5, 1, 3)  # 2 wide, 5 high
+    assert slice_region(box, "axial", "square") == (0, -1, 5, 5)
+    found = extract_slice(Volume(voxels, (1, 1, 1)), box, "axial", 0, (2, 5, 2), crop="square")
+    assert found[:, 0].tolist() == [-1024] * 5
+    assert np.array_equal(found[:, 1:], voxels[1, :, :4])
+
+
+def test_patient_orientation_turns_by_the_files_axes() -> None:
+    voxels = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+    box = (0, 6, 0, 5, 0, 4)
+    for signs, turned in (((-1, -1, 1), voxels[2]), ((1, 1, 1), voxels[2, ::-1, ::-1]), ((-1, 1, 1), voxels[2, ::-1])):
+        volume = Volume(voxels, signs)
+        found = extract_slice(volume, box, "axial", 2, (6, 5, 4), orientation="patient")
+        assert np.array_equal(found, turned)
+    with pytest.raises(ArgumentError, match="tells its axes"):
+        extract_slice(Volume(voxels, (0, 0, 0)), box, "axial", 2, (6, 5, 4), orientation="patient")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("plane", "oblique"), ("resample", "cubic"), ("crop", "round"), ("orientation", "x")]
+)
+def test_other_choices_are_refused(name: str, value: str) -> None:
+    chosen = {"plane": "axial", name: value}
+    with pytest.raises(ArgumentError, match=value):
+        extract_slice(Volume(noise(), (1, 1, 1)), (0, 2, 0, 2, 0, 2), chosen.pop("plane"), 0, (2, 2, 2), **chosen)
