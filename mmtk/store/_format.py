@@ -114,7 +114,7 @@ def check_arrays(
         raise StoreError(what, expected=f"labels from 0 to {top}", found=str(int(labels.max())))
     kind = records.dtype
     named = (kind.names or ())[:2] == ("source", "subject")
-    known = named and kind in [record_dtype(kind[0].itemsize, kind[1].itemsize, sliced=sliced) for sliced in (False, True)]
-    if not known or records.shape != (images[0],):
+    widths = (kind[0].itemsize, kind[1].itemsize) if named else (1, 1)
+    if kind not in (record_dtype(*widths), record_dtype(*widths, sliced=True)) or records.shape != (images[0],):
         found = f"{kind} {records.shape}"
         raise StoreError(what, expected=f"{images[0]} records of the fields FORMAT.md gives", found=found)
