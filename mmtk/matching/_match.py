@@ -131,6 +131,9 @@ def _source_names(store: Store) -> list[str]:
         repeated = next((name for name, n in Counter(names).items() if n > 1), "")
         remedy = "build it from raw images"
         raise StoreError(store.path, expected="records of different sources", found=repr(repeated), remedy=remedy)
+    unfit = next((name for name in names if set(name) & set("|\r\n")), None)
+    if unfit is not None:
+        raise StoreError(store.path, expected="sources named without | and line breaks", found=repr(unfit))
     return names
 
 
@@ -290,7 +293,8 @@ def write_match(found: Match, path: str | Path, force: bool = False) -> Path:
         for index, row in enumerate(found.rows[split]):
             label = "".join(map(str, row.label))
             rivals = "|".join(row.rivals)
-            writer.writerow((split, index, label, row.source or "", row.evidence, f"{row.distance:g}", rivals))
+            distance = str(row.distance).removesuffix(".0")
+            writer.writerow((split, index, label, row.source or "", row.evidence, distance, rivals))
     write_atomically(Path(path), lambda file: file.write(text.getvalue().encode()), force)
     return Path(path)
 
@@ -305,7 +309,7 @@ def read_match(path: str | Path) -> Match:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         found = getattr(error, "strerror", None) or "no text"
         raise StoreError(path, expected="a match as mmtk match writes it", found=found) from None
