@@ -13,12 +13,14 @@ from pathlib import Path
 from mmtk import __version__, store
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, make_plan
-from mmtk.builder.work import Progress, Target, fill
+from mmtk.builder.work import Left, Progress, Target, fill
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
+from mmtk.datasets.maps import MapRow, OfficialMap
 from mmtk.errors import ArgumentError, ImageError, StoreError
-from mmtk.imaging import read_image
+from mmtk.imaging import read_image, read_volume
+from mmtk.matching import EVIDENCE, match, write_match
 
 _LARGEST = 4096  # px: beyond any raw image here
 _MARGIN = 1 << 20  # bytes beside the pixels: records, labels, structure
@@ -47,13 +49,15 @@ class BuildResult:
 
 
 def build(
-    flags: str | Iterable[str],
+    flags: str | Dataset | Iterable[str | Dataset],
     *,
     sources: str | Path,
     out: str | Path,
     sizes: Iterable[int] = (28,),
     edition: str = "2020",
     pixels: str = "official",
+    split: str = "official",
+    match_npz: str | Path | None = None,
     allow_partial: bool = False,
     on_error: str = "stop",
     workers: int | None = None,
@@ -63,12 +67,13 @@ def build(
     """Build stores from raw images.
 
     A build that was killed goes on where it stood when it is started again, and gives the same bytes. Neither the
-    number of workers nor the clock nor any path enters a store.
+    number of workers nor the clock nor any path enters a store. Datasets made from the same volumes, the three Organ
+    sets, are built in one pass over them.
 
     Parameters
     ----------
-    flags : str or iterable of str
-        Datasets.
+    flags : str, Dataset, or iterable of these
+        Datasets; one of the ten with another recipe may be given itself.
     sources : path
         Folder with the raw data: a provider's own, or one that holds several.
     out : path
@@ -78,6 +83,11 @@ def build(
     edition : {"2020", "2024"}
     pixels : {"official", "clean"}
         As MedMNIST was made, or without the JPEG round trip.
+    split : {"official", "grouped"}
+        The official rows where they are known, else the rule that gives their counts; or no subject in two splits.
+    match_npz : path, optional
+        Folder with official ``.npz`` files of 28 px. Where one is there, its rows are found again among the raw images
+        by their pixels and built in its order; which image is which row is written to ``{flag}_map.csv``.
     allow_partial : bool
         Build from what is there; the store is marked partial.
     on_error : {"stop", "skip"}
@@ -104,7 +114,8 @@ def build(
     StoreError
         If a store of another plan is in the way, the disk is too small, or another build is running there.
     """
-    datasets = [get_dataset(flag) for flag in ([flags] if isinstance(flags, str) else flags)]
+    named = [flags] if isinstance(flags, str | Dataset) else list(flags)
+    datasets = [flag if isinstance(flag, Dataset) else get_dataset(flag) for flag in named]
     wanted = sorted(set(sizes))
     workers = _cores() if workers is None else workers
     if not wanted or not 1 <= wanted[0] <= wanted[-1] <= _LARGEST:
@@ -113,13 +124,51 @@ def build(
         raise ArgumentError("on_error", expected="stop or skip", found=on_error)
     if workers < 1:
         raise ArgumentError("workers", expected="at least 1", found=str(workers))
-    listings = [find_source(Path(sources), dataset) for dataset in datasets]
-    results: list[BuildResult] = []
-    for dataset, listing in zip(datasets, listings, strict=True):
-        make = _Planner(dataset, listing, edition, pixels, allow_partial, on_error == "skip")
-        tracker = progress(dataset.flag) if progress else None
-        results += _build_one(make, Path(out), wanted, workers, force, tracker)
-    return results
+    out = Path(out)
+    families: dict[str, dict[str, Dataset]] = {}
+    for dataset in datasets:
+        families.setdefault(dataset.family, {})[dataset.flag] = dataset
+    listings = {
+        family: find_source(Path(sources), next(iter(members.values()))) for family, members in families.items()
+    }
+    results: dict[str, list[BuildResult]] = {}
+    for family, members in families.items():
+        listing, makes = listings[family], []
+        for dataset in members.values():
+            make = _Planner(dataset, listing, edition, pixels, split, None, allow_partial, on_error == "skip")
+            if match_npz is not None:
+                makes.append(replace(make, known=_recover(make, Path(match_npz), out, workers, progress)))
+            else:
+                makes.append(make)
+        tracker = progress(family) if progress else None
+        for result in _build_together(makes, out, wanted, workers, force, tracker):
+            results.setdefault(result.flag, []).append(result)
+    return [result for flag in dict.fromkeys(dataset.flag for dataset in datasets) for result in results[flag]]
+
+
+def _recover(
+    make: _Planner, folder: Path, out: Path, workers: int, progress: Callable[[str], Progress] | None
+) -> OfficialMap | None:
+    """The official membership found again by pixels: all images are built at 28 px in scan order, then matched."""
+    dataset = make.dataset
+    names = dict.fromkeys((dataset.alias_of(make.edition), dataset.flag, *dataset.aliases))
+    official = next((path for name in names if (path := folder / f"{name}.npz").is_file()), None)
+    if official is None:
+        return None
+    scanned = tuple(MapRow(record.source, record.labels, "") for record in dataset.scan(make.listing).records)
+    in_scan_order = OfficialMap({"train": scanned, "val": (), "test": ()})
+    scratch = out / f".{dataset.flag}.match"
+    tracker = progress(f"{dataset.flag}, to be matched") if progress else None
+    plain = replace(make, pixels="official", split="official", known=in_scan_order)
+    (built,) = _build_together([plain], scratch, [28], workers, True, tracker)
+    found = match(store.open(built.path), official)
+    write_match(found, out / f"{dataset.flag}_map.csv", force=True)
+    shutil.rmtree(scratch)
+    rows = {
+        split: tuple(MapRow(row.source, row.label, row.evidence) for row in found.rows[split]) for split in SPLITS
+    }
+    counts = ", ".join(f"{n} {word}" for word, n in found.summary().items() if word in EVIDENCE and n)
+    return OfficialMap(rows, origin=f"recovered from {official.name} by pixels ({counts})")
 
 
 def _cores() -> int:
@@ -134,72 +183,94 @@ class _Planner:
     listing: Listing
     edition: str
     pixels: str
+    split: str
+    known: OfficialMap | None
     allow_partial: bool
     skip_bad: bool
 
-    def __call__(self, without: Iterable[str] = ()) -> Plan:
+    def __call__(self, without: Iterable[str] = (), blank: Iterable[str] = ()) -> Plan:
         return make_plan(
             self.dataset,
             self.listing,
             edition=self.edition,
             pixels=self.pixels,
+            split=self.split,
+            known=self.known,
             allow_partial=self.allow_partial,
             skip_bad=self.skip_bad,
             without=frozenset(without),
+            blank=frozenset(blank),
         )
 
 
-def _build_one(
-    make: _Planner, out: Path, sizes: list[int], workers: int, force: bool, progress: Progress | None
+def _build_together(
+    makes: list[_Planner], out: Path, sizes: list[int], workers: int, force: bool, progress: Progress | None
 ) -> list[BuildResult]:
-    plan = make()
-    flag = plan.dataset.flag
-    findings = out / f"{flag}_findings.csv"
-    if make.skip_bad and (known := _still_bad(plan, make.listing, findings)):
-        left_out = {**plan.bad, **known}
-        plan = replace(make(without=left_out), bad=left_out)
-    final = {size: out / f"{flag}_{size}.h5" for size in sizes}
-    there = {size for size in sizes if store.already_there(final[size], plan.info(size).plan_hash, force)}
-    missing = [size for size in sizes if size not in there]
-    built = plan
+    """Build the stores of one family in one pass; those that are there from the same plan are left alone."""
+    listing, skip_bad = makes[0].listing, makes[0].skip_bad
+    plans = [_plan_without_known_bad(make, out) for make in makes]
+    final = {(number, size): out / f"{p.dataset.flag}_{size}.h5" for number, p in enumerate(plans) for size in sizes}
+
+    def is_there(key: tuple[int, int]) -> bool:
+        return store.already_there(final[key], plans[key[0]].info(key[1]).plan_hash, force)
+
+    there = {key for key in final if is_there(key)}
+    missing = [key for key in final if key not in there]
+    built = list(plans)
     if missing:
         out.mkdir(parents=True, exist_ok=True)
-        folder = out / f".{flag}.build"
-        _check_space(out, plan, missing, folder)
+        folder = out / f".{makes[0].dataset.family}.build"
+        _check_space(out, plans, missing, folder)
         with Journal(folder) as journal:
-            for size in missing:  # again: a build that has just ended may have left one of another plan
-                store.already_there(final[size], plan.info(size).plan_hash, force)
-            built = _work(make, plan, missing, journal, workers, progress)
-            finished = [(journal.folder / final[size].name, final[size]) for size in missing]
+            for key in missing:  # again: a build that has just ended may have left one of another plan
+                is_there(key)
+            worked = [number for number in range(len(plans)) if any(key[0] == number for key in missing)]
+            targets = _targets(journal, plans, missing)
+            own = [plans[number] for number in worked]
+            left = fill(own, listing, targets, journal, workers=workers, skip_bad=skip_bad, progress=progress)
+            if left:
+                own = _without(makes, worked, own, targets, journal, left)
+            built = [own[worked.index(number)] if number in worked else plan for number, plan in enumerate(plans)]
+            finished = [(journal.folder / final[key].name, final[key]) for key in missing]
             for path, _ in finished:
                 store.finalize(path)
-            if built.bad:
-                _write_findings(findings, built.bad)
-            else:
-                findings.unlink(missing_ok=True)
+            for plan in own:
+                _write_findings(out / f"{plan.dataset.flag}_findings.csv", plan.bad)
             for path, name in finished:
                 store.publish(path, name)
             journal.remove()
-    bad = tuple(Finding("bad", source, reason) for source, reason in sorted(built.bad.items()))
     return [
         BuildResult(
-            path=final[size],
-            flag=flag,
+            path=path,
+            flag=built[number].dataset.flag,
             size=size,
-            counts=built.counts,
-            findings=built.findings + bad,
-            reused=size in there,
-            synthetic=built.synthetic,
-            partial=built.partial,
+            counts=store.open(path).counts if (number, size) in there else built[number].counts,
+            findings=(
+                *built[number].findings,
+                *(Finding("bad", source, reason) for source, reason in sorted(built[number].bad.items())),
+            ),
+            reused=(number, size) in there,
+            synthetic=built[number].synthetic,
+            partial=built[number].partial,
         )
-        for size in sizes
+        for (number, size), path in final.items()
     ]
 
 
-def _check_space(out: Path, plan: Plan, sizes: list[int], folder: Path) -> None:
+def _plan_without_known_bad(make: _Planner, out: Path) -> Plan:
+    plan = make()
+    if make.skip_bad and (known := _still_bad(plan, make.listing, out / f"{plan.dataset.flag}_findings.csv")):
+        left_out = {**plan.bad, **known}
+        plan = replace(make(without=left_out), bad=left_out)
+    return plan
+
+
+def _check_space(out: Path, plans: list[Plan], missing: list[tuple[int, int]], folder: Path) -> None:
     """Hold the space a build needs against what is free and what a killed build has reserved in its work folder."""
-    images = sum(plan.counts.values())
-    needed = sum(images * size * size * plan.dataset.channels + _MARGIN for size in sizes)
+    needed = sum(
+        sum(plans[number].counts.values()) * size * size * plans[number].dataset.channels + _MARGIN
+        for number, size in missing
+    )
     reserved = sum(path.stat().st_blocks * 512 for path in folder.glob("*.h5"))
     free = shutil.disk_usage(out).free + reserved
     if needed > free:
@@ -209,32 +280,31 @@ def _check_space(out: Path, plan: Plan, sizes: list[int], folder: Path) -> None:
         )
 
 
-def _work(
-    make: _Planner, plan: Plan, sizes: list[int], journal: Journal, workers: int, progress: Progress | None
-) -> Plan:
-    """Fill the skeletons of a plan in the work folder; return the plan they follow in the end."""
-    folder = journal.folder
-    identity = {"mmtk": __version__, "plans": [plan.info(size).plan_hash for size in sizes]}
+def _targets(journal: Journal, plans: list[Plan], missing: list[tuple[int, int]]) -> list[Target]:
+    """The skeletons of a build in its work folder: those of a killed one of the same plans, or new ones."""
+    identity = {"mmtk": __version__, "plans": [plans[number].info(size).plan_hash for number, size in missing]}
+    files = [(plans[number], size) for number, size in missing]
     if journal.resume(identity):
-        targets = [Target(path, store.read_layout(path), size) for path, size in _names(folder, plan, sizes)]
-    else:
-        targets = _skeletons(folder, plan, sizes)
-        journal.begin(identity)
-    bad = fill(plan, make.listing, targets, journal, workers=workers, skip_bad=make.skip_bad, progress=progress)
-    return _without_bad(make, plan, targets, journal, {**plan.bad, **bad}) if bad else plan
+        paths = [_named(journal.folder, plan, size) for plan, size in files]
+        return [
+            Target(plan, path, store.read_layout(path), size) for (plan, size), path in zip(files, paths, strict=True)
+        ]
+    targets = _skeletons(journal.folder, files)
+    journal.begin(identity)
+    return targets
 
 
-def _names(folder: Path, plan: Plan, sizes: list[int]) -> list[tuple[Path, int]]:
-    return [(folder / f"{plan.dataset.flag}_{size}.h5", size) for size in sizes]
+def _named(folder: Path, plan: Plan, size: int) -> Path:
+    return folder / f"{plan.dataset.flag}_{size}.h5"
 
 
-def _skeletons(folder: Path, plan: Plan, sizes: list[int]) -> list[Target]:
+def _skeletons(folder: Path, files: list[tuple[Plan, int]]) -> list[Target]:
     folder.mkdir(exist_ok=True)
-    labels, records = plan.labels(), plan.records()
-    targets = [
-        Target(path, store.create_skeleton(path, plan.info(size), labels, records), size)
-        for path, size in _names(folder, plan, sizes)
-    ]
+    targets = []
+    for plan, size in files:
+        path = _named(folder, plan, size)
+        layout = store.create_skeleton(path, plan.info(size), plan.labels(), plan.records())
+        targets.append(Target(plan, path, layout, size))
     for path in (*(target.path for target in targets), folder):  # before the journal speaks of them
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -244,27 +314,35 @@ def _skeletons(folder: Path, plan: Plan, sizes: list[int]) -> list[Target]:
     return targets
 
 
-def _without_bad(
-    make: _Planner, plan: Plan, targets: list[Target], journal: Journal, bad: dict[str, str]
-) -> Plan:
-    """Plan again without the images that turned out bad, and move the finished rows to their new places.
+def _without(
+    makes: list[_Planner], worked: list[int], plans: list[Plan], targets: list[Target], journal: Journal, left: Left
+) -> list[Plan]:
+    """Plan again without the images that turned out bad or blank, and move the finished rows to their new places.
 
-    The first plan's files are replaced one by one by files of the same name; a build killed meanwhile starts over.
+    Bad images make another plan of it; blank slices do not, since the same plan leads to them every time. The first
+    plan's files are replaced one by one by files of the same name; a build killed meanwhile starts over.
     """
-    again = make(without=bad)
-    moved = _skeletons(journal.folder / "again", again, [target.size for target in targets])
-    old = {row.record.source: (split, at) for split in SPLITS for at, row in enumerate(plan.rows[split])}
+    again = []
+    for number, plan in zip(worked, plans, strict=True):
+        names = {row.record.source for split in SPLITS for row in plan.rows[split]}
+        bad = {**plan.bad, **{source: reason for source, reason in left.bad.items() if source in names}}
+        blank = left.blank & names
+        identity = makes[number](without=bad).digest if blank else ""
+        again.append(replace(makes[number](without=bad, blank=blank), bad=bad, identity=identity))
+    new = {id(plan): planned for plan, planned in zip(plans, again, strict=True)}
+    moved = _skeletons(journal.folder / "again", [(new[id(target.plan)], target.size) for target in targets])
     for source, target in zip(targets, moved, strict=True):
+        old = {row.record.source: (split, at) for split in SPLITS for at, row in enumerate(source.plan.rows[split])}
         with source.path.open("rb") as reading, target.path.open("r+b") as writing:
             for split in SPLITS:
-                for at, row in enumerate(again.rows[split]):
+                for at, row in enumerate(target.plan.rows[split]):
                     offset = source.layout.image_offset(*old[row.record.source])
                     pixels = os.pread(reading.fileno(), source.layout.row_bytes, offset)
                     store.write_at(writing.fileno(), pixels, target.layout.image_offset(split, at))
     journal.forget()
     for source, target in zip(targets, moved, strict=True):
         os.replace(target.path, source.path)
-    return replace(again, bad=bad)
+    return again
 
 
 def _still_bad(plan: Plan, listing: Listing, findings: Path) -> dict[str, str]:
@@ -273,16 +351,33 @@ def _still_bad(plan: Plan, listing: Listing, findings: Path) -> dict[str, str]:
         return {}
     with findings.open(newline="", encoding="utf-8", errors="replace") as file:
         named = {line.get("source") for line in csv.DictReader(file)}
+    reasons: dict[str, str] = {}
     bad: dict[str, str] = {}
     for row in (row for split in SPLITS for row in plan.rows[split] if row.record.source in named):
-        try:
-            read_image(listing.path(row.record.file), plan.colour)
-        except ImageError as error:
-            bad[row.record.source] = str(error)
+        name = row.record.file
+        if name not in reasons:
+            reasons[name] = _reason(plan, listing, name)
+        if reasons[name]:
+            bad[row.record.source] = reasons[name]
     return bad
 
 
+def _reason(plan: Plan, listing: Listing, file: str) -> str:
+    """Why a file cannot be read; nothing if it can."""
+    try:
+        if plan.dataset.volumetric:
+            read_volume(listing.path(file))
+        else:
+            read_image(listing.path(file), plan.colour)
+    except ImageError as error:
+        return str(error)
+    return ""
+
+
 def _write_findings(path: Path, bad: dict[str, str]) -> None:
+    if not bad:
+        path.unlink(missing_ok=True)
+        return
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["source", "reason"])

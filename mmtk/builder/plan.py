@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,16 @@ from mmtk.datasets.base import (
     Dataset,
     Finding,
     Record,
+    Slice,
+    SplitRule,
     recipe_hash,
     recipe_to_json,
 )
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import OfficialMap, official_map
+from mmtk.datasets.splits import GroupedCut
 from mmtk.errors import ArgumentError, ImageError, SourceError
-from mmtk.imaging import Box, Header, center_box, probe
+from mmtk.imaging import Box, Header, center_box, probe, probe_volume, slice_region
 from mmtk.store import StoreInfo, record_dtype
 
 _NAMED = 3  # missing files named in an error, the rest is counted
@@ -51,19 +55,23 @@ class Plan:
     Attributes
     ----------
     rows : the rows of each split, in their order
+    split : the choice of membership, official or grouped
     membership : how it came about
     bad : images whose header cannot be used, with the reason; they are in no row
+    identity : what the rows' digest is of, where it is not these rows: the plan before its blank slices were left out
     """
 
     dataset: Dataset
     edition: str
     pixels: str
+    split: str
     membership: str
     synthetic: bool
     partial: bool
     rows: dict[str, tuple[Planned, ...]]
     findings: tuple[Finding, ...]
     bad: dict[str, str]
+    identity: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -92,13 +100,31 @@ class Plan:
         widths = [
             max((len(getattr(r, name).encode()) for r in everything), default=1) for name in ("source", "subject")
         ]
-        dtype = record_dtype(*widths)
+        dtype = record_dtype(*widths, sliced=self.dataset.volumetric)
         return {split: np.array([self._record(row) for row in self.rows[split]], dtype) for split in SPLITS}
 
-    def _record(self, row: Planned) -> tuple[bytes, bytes, int, int, int, int, int]:
+    def _record(self, row: Planned) -> tuple[bytes | int, ...]:
         height, width = row.header.height, row.header.width
-        box = row.box(self.cropped) or Box(0, 0, min(height, width))
-        return (row.record.source.encode(), row.record.subject.encode(), height, width, *box)
+        names = (row.record.source.encode(), row.record.subject.encode())
+        cut = row.record.cut
+        if cut is None:
+            return (*names, height, width, *(row.box(self.cropped) or Box(0, 0, min(height, width))))
+        top, left, *_ = slice_region(cut.box, cut.plane, self.slice.crop)
+        return (*names, height, width, top, left, max(height, width), cut.plane.encode(), cut.slice)
+
+    @property
+    def slice(self) -> Slice:
+        """How slices are cut from volumes."""
+        return next(step for step in self.dataset.recipe if isinstance(step, Slice))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all rows, as hex."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            for row in self.rows[split]:
+                digest.update(repr((split, row.record.labels, *self._record(row))).encode())
+        return digest.hexdigest()
 
     def info(self, size: int) -> StoreInfo:
         """The facts of the store of one size."""
@@ -107,16 +133,14 @@ class Plan:
             "flag": dataset.flag,
             "edition": self.edition,
             "pixels": self.pixels,
+            "split": self.split,
             "membership": self.membership,
             "recipe": recipe_to_json(recipe),
             "synthetic": self.synthetic,
             "partial": self.partial,
             "size": size,
         }
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        for split in SPLITS:
-            for row in self.rows[split]:
-                digest.update(repr((split, row.record.labels, *self._record(row))).encode())
+        rows = self.identity or self.digest
         return StoreInfo(
             **facts,
             title=dataset.title,
@@ -124,12 +148,11 @@ class Plan:
             task=dataset.task.value,
             classes=dataset.classes,
             channels=dataset.channels,
-            split="official",
             recipe_hash=recipe_hash(recipe),
             licence=dataset.source.licence,
             citation=dataset.source.citation,
             source=dataset.source.name,
-            plan_hash=digest.hexdigest(),
+            plan_hash=hashlib.sha256((json.dumps(facts, sort_keys=True) + rows).encode()).hexdigest(),
             mmtk_version=__version__,
         )
 
@@ -140,10 +163,13 @@ def make_plan(
     *,
     edition: str = "2020",
     pixels: str = "official",
+    split: str = "official",
+    known: OfficialMap | None = None,
     allow_partial: bool = False,
     headers: bool = True,
     skip_bad: bool = False,
     without: Collection[str] = (),
+    blank: Collection[str] = (),
 ) -> Plan:
     """Plan a dataset's stores from a listing of its raw files.
 
@@ -151,7 +177,9 @@ def make_plan(
     ----------
     dataset : Dataset
     listing : Listing
-    edition, pixels : the two choices a store records
+    edition, pixels, split : the choices a store records
+    known : OfficialMap, optional
+        The official membership, if it was recovered; by default the one that mmtk knows, else the dataset's rule holds.
     allow_partial : bool
         Plan with what is there; else an incomplete source is an error.
     headers : bool
@@ -160,22 +188,25 @@ def make_plan(
         Leave out images whose header cannot be used, and name them in ``bad``; else the first is an error.
     without : collection of str
         Sources of records to leave out: images found bad before.
+    blank : collection of str
+        Sources of records that the edition does not have: slices found blank.
 
     Raises
     ------
     ArgumentError
-        If the dataset cannot be built from raw files, or edition or pixels are unknown.
+        If edition, pixels or split are unknown, or if it is to be grouped and its source names no subjects.
     SourceError
         If the source is incomplete, or nothing of it is left.
     ImageError
         If an image's header cannot be used.
     """
-    if dataset.scan is None or dataset.split is None:
-        remedy = "mmtk list shows which can; mmtk import takes the official .npz"
-        raise ArgumentError(dataset.flag, expected="a dataset that can be built from raw files", remedy=remedy)
     if edition not in dataset.counts:
         raise ArgumentError("edition", expected=" or ".join(dataset.counts), found=edition)
+    if split not in ("official", "grouped"):
+        raise ArgumentError("split", expected="official or grouped", found=split)
     dataset.recipe_for(pixels)
+    if listing.packed:
+        raise SourceError(listing.root / listing.packed[0], expected="an unpacked archive", found="a packed one")
     scan = dataset.scan(listing)
     missing = [finding for finding in scan.findings if finding.kind == "missing"]
     if missing and not allow_partial:
@@ -184,23 +215,30 @@ def make_plan(
         source = dataset.source
         remedy = f"get it from {source.page} ({source.licence}), or add --allow-partial"
         raise SourceError(listing.root, expected=f"all of {source.name}", found=f"no {names}{more}", remedy=remedy)
-    records = [record for record in scan.records if record.source not in without]
+    records = [record for record in scan.records if record.source not in without and record.source not in blank]
     bad: dict[str, str] = {}
-    found = _read_headers(records, listing, bad if skip_bad else None) if headers else {}
+    read = _slice_headers if dataset.volumetric else _read_headers
+    found = read(records, listing, dataset, bad if skip_bad else None) if headers else {}
     records = [record for record in records if record.source not in bad]
     if not records:
         raise SourceError(listing.root, expected="at least one image that can be used", found="none")
-    known = None if listing.phantom else official_map(dataset.flag)
+    if known is None and listing.phantom is None:
+        known = official_map(dataset.flag)
     if known is None:
-        rows = _by_rule(dataset, records)
+        rows = _by_rule(dataset.split, records)
         membership = f"by rule: {dataset.split!r}"
     else:
         rows, membership = _by_map(known, records)
+    if split == "grouped":
+        rows, membership = _grouped(dataset, edition, rows, membership, records)
+    if edition != "2020" and dataset.volumetric:
+        membership += "; without blank slices"
     unknown_header = Header("unknown", 1, 1, dataset.channels)
     return Plan(
         dataset=dataset,
         edition=edition,
         pixels=pixels,
+        split=split,
         membership=membership,
         synthetic=bool(listing.phantom),
         partial=bool(missing or without or bad),
@@ -210,7 +248,9 @@ def make_plan(
     )
 
 
-def _read_headers(records: list[Record], listing: Listing, bad: dict[str, str] | None) -> dict[str, Header]:
+def _read_headers(
+    records: list[Record], listing: Listing, dataset: Dataset, bad: dict[str, str] | None
+) -> dict[str, Header]:
     def read(record: Record) -> Header | ImageError:
         try:
             return probe(listing.path(record.file))
@@ -229,23 +269,73 @@ def _read_headers(records: list[Record], listing: Listing, bad: dict[str, str] |
     return headers
 
 
-def _by_rule(dataset: Dataset, records: Iterable[Record]) -> dict[str, list[Record]]:
+def _slice_headers(
+    records: list[Record], listing: Listing, dataset: Dataset, bad: dict[str, str] | None
+) -> dict[str, Header]:
+    """The crop of each slice; every volume's header is read once, and every box must lie inside its volume."""
+    crop = next(step.crop for step in dataset.recipe if isinstance(step, Slice))
+    shapes: dict[str, tuple[int, int, int] | ImageError] = {}
+    headers: dict[str, Header] = {}
+    for record in records:
+        cut = record.cut
+        assert cut is not None
+        if record.file not in shapes:
+            try:
+                shapes[record.file] = probe_volume(listing.path(record.file)).shape
+            except ImageError as error:
+                shapes[record.file] = error
+        answer = shapes[record.file]
+        if not isinstance(answer, ImageError) and any(
+            cut.box[2 * i + 1] > voxels for i, voxels in enumerate(answer)
+        ):
+            size = " x ".join(map(str, answer))
+            box = ", ".join(f"{axis} {cut.box[2 * i]} to {cut.box[2 * i + 1]}" for i, axis in enumerate("xyz"))
+            organ = dataset.classes[record.labels[0]]
+            answer = ImageError(
+                listing.path(record.file), expected=f"the box of {organ} inside its {size} voxels", found=box,
+                remedy="get volume and boxes of one release",
+            )
+        if not isinstance(answer, ImageError):
+            headers[record.source] = Header("nifti", *slice_region(cut.box, cut.plane, crop)[2:], 1)
+        elif bad is None:
+            raise answer
+        else:
+            bad[record.source] = str(answer)
+    return headers
+
+
+def _by_rule(rule: SplitRule, records: Iterable[Record]) -> dict[str, list[Record]]:
     records = tuple(records)
-    assert dataset.split is not None
     rows: dict[str, list[Record]] = {split: [] for split in SPLITS}
-    for record, split in zip(records, dataset.split.assign(records), strict=True):
+    for record, split in zip(records, rule.assign(records), strict=True):
         rows[split].append(record)
     return rows
+
+
+def _grouped(
+    dataset: Dataset, edition: str, rows: dict[str, list[Record]], membership: str, records: list[Record]
+) -> tuple[dict[str, list[Record]], str]:
+    """Rows of which no subject stands in two splits: the official ones where that holds for them."""
+    if not any(record.subject for record in records):
+        raise ArgumentError(
+            f"split grouped of {dataset.flag}", expected="a source that names patients, lesions or volumes",
+            found=f"{dataset.source.name}, which does not", remedy="use the official split",
+        )
+    held = [{record.subject for record in rows[split] if record.subject} for split in SPLITS]
+    if sum(map(len, held)) == len(set().union(*held)):
+        return rows, f"{membership}; no subject crosses it"
+    rule = GroupedCut(dataset.counts[edition])
+    return _by_rule(rule, records), f"by rule: {rule!r}"
 
 
 def _by_map(known: OfficialMap, records: list[Record]) -> tuple[dict[str, list[Record]], str]:
     """Rows in the official order; a row whose file is unknown takes the next file of its label that has no row."""
     by_source = {record.source: record for record in records}
     unplaced = {row.source for row in known.unplaced}
-    spare: dict[int, list[Record]] = {}
+    spare: dict[tuple[int, ...], list[Record]] = {}
     for record in reversed(records):
         if record.source in unplaced:
-            spare.setdefault(record.labels[0], []).append(record)
+            spare.setdefault(record.labels, []).append(record)
     rows: dict[str, list[Record]] = {}
     filled = 0
     for split in SPLITS:
@@ -254,9 +344,10 @@ def _by_map(known: OfficialMap, records: list[Record]) -> tuple[dict[str, list[R
             if row.source is not None:
                 taken = by_source.get(row.source)
             else:
-                taken = spare[row.label].pop() if spare.get(row.label) else None
+                taken = spare[row.labels].pop() if spare.get(row.labels) else None
                 filled += taken is not None
             if taken is not None:
                 rows[split].append(taken)
-    text = "the official rows, in their order"
+    text = "the official rows, in their order" if known.ordered else "the official rows of each split, in scan order"
+    text += f", {known.origin}" if known.origin else ""
     return rows, text + (f"; {filled} rows whose file is unknown filled in scan order" if filled else "")

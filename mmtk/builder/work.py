@@ -1,4 +1,4 @@
-"""Pixel work: blocks of images on a pool of threads, each decoded once and written into the stores of all sizes."""
+"""Pixel work: blocks of images, or one CT volume, at a time; each file is decoded once for all stores and sizes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,26 @@ import numpy as np
 
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, Planned
-from mmtk.datasets.base import SPLITS, CenterCrop, Colour, Grey, Resize, RoundTrip
+from mmtk.datasets.base import SPLITS, CenterCrop, Colour, Grey, HuWindow, Resize, RoundTrip, Slice
 from mmtk.datasets.listing import Listing
+from mmtk.datasets.organ import extents
 from mmtk.errors import ImageError
-from mmtk.imaging import read_image, resize, round_trip
+from mmtk.imaging import ImageFile, Volume, extract_slice, hu_window, read_image, read_volume, resize, round_trip
 from mmtk.store import Layout, write_at
 
 BLOCK = 16  # images in a unit: enough to make bookkeeping cheap, few enough to lose little when killed
 _NOTE_SECONDS = 2.0  # how much work a kill may cost
 
 Progress = Callable[[int, int], None]
+Array = np.ndarray[Any, Any]
+Place = tuple[int, str, int]  # number of a plan, split, row
 
 
 @dataclass(frozen=True)
 class Target:
-    """One store being filled: its file, where rows go, and the size of its images."""
+    """One store being filled: whose plan it follows, its file, where rows go, and the size of its images."""
 
+    plan: Plan
     path: Path
     layout: Layout
     size: int
@@ -38,25 +43,46 @@ class Target:
 
 @dataclass(frozen=True)
 class Unit:
-    """A block of rows of one split."""
+    """What is worked on at a time: all rows of one volume, or a block of rows of a split."""
 
     number: int
-    split: str
-    start: int
-    stop: int
+    rows: tuple[Place, ...]
 
 
-def units(plan: Plan) -> list[Unit]:
-    """Cut a plan into units, the same for every worker count."""
+@dataclass(frozen=True)
+class Left:
+    """Images that a build leaves out, by their names: bad ones with the reason, and slices that are blank."""
+
+    bad: dict[str, str] = field(default_factory=dict)
+    blank: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.bad or self.blank)
+
+    def add(self, other: Left) -> None:
+        self.bad.update(other.bad)
+        self.blank.update(other.blank)
+
+
+def units(plans: list[Plan]) -> list[Unit]:
+    """Cut plans of one source into units, the same for every worker count."""
+    if plans[0].dataset.volumetric:
+        volumes: dict[str, list[Place]] = {}
+        for number, plan in enumerate(plans):
+            for split in SPLITS:
+                for row, planned in enumerate(plan.rows[split]):
+                    volumes.setdefault(planned.record.file, []).append((number, split, row))
+        return [Unit(number, tuple(volumes[name])) for number, name in enumerate(sorted(volumes))]
     blocks = [
-        (split, start, min(start + BLOCK, len(plan.rows[split])))
+        tuple((number, split, row) for row in range(start, min(start + BLOCK, len(plan.rows[split]))))
+        for number, plan in enumerate(plans)
         for split in SPLITS
         for start in range(0, len(plan.rows[split]), BLOCK)
     ]
-    return [Unit(number, *block) for number, block in enumerate(blocks)]
+    return [Unit(number, block) for number, block in enumerate(blocks)]
 
 
-def pixels(row: Planned, plan: Plan, path: Path, sizes: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
+def image_pixels(path: ImageFile, row: Planned, plan: Plan, sizes: list[int]) -> list[Array]:
     """Run the recipe on one image, for every size from one decode.
 
     Raises
@@ -70,24 +96,46 @@ def pixels(row: Planned, plan: Plan, path: Path, sizes: tuple[int, ...]) -> list
         planned = f"{row.header.width} x {row.header.height} pixels, as planned"
         raise ImageError(path, expected=planned, found=found, remedy="do not change sources while they are built")
     box = row.box(plan.cropped)
-    region = None if box is None else (box.top, box.left, box.side, box.side)
+    return _small(image, plan, sizes, None if box is None else (box.top, box.left, box.side, box.side))
+
+
+def slice_pixels(volume: Volume, row: Planned, plan: Plan, sizes: list[int]) -> list[Array]:
+    """Run the recipe on one slice of a volume, for every size; no images where the edition leaves blank slices out."""
+    cut = row.record.cut
+    assert cut is not None
+    picture: Array = volume.voxels
+    for step in plan.dataset.recipe:
+        match step:
+            case Slice(plane, resample, crop, orientation):
+                picture = extract_slice(
+                    volume, cut.box, plane, cut.slice, extents(cut.box),
+                    resample=resample, crop=crop, orientation=orientation,
+                )
+            case HuWindow(level, width):
+                picture = hu_window(picture, level, width)
+    if plan.edition != "2020" and picture.min() == picture.max():
+        return []
+    return _small(picture, plan, sizes, None)
+
+
+def _small(image: Array, plan: Plan, sizes: list[int], region: tuple[int, int, int, int] | None) -> list[Array]:
     results = []
     for size in sizes:
         small = image
         for step in plan.dataset.recipe_for(plan.pixels):
             match step:
-                case Grey() | Colour() | CenterCrop():
-                    pass  # decoded so; the crop is the region that the resize reads
                 case Resize(filter):
                     small = resize(image, (size, size), filter, region)
                 case RoundTrip(format, quality):
                     small = round_trip(small, format, quality)
+                case Grey() | Colour() | CenterCrop() | Slice() | HuWindow():
+                    pass  # decoded and cut so already; the crop is the region that the resize reads
         results.append(small)
     return results
 
 
 def fill(
-    plan: Plan,
+    plans: list[Plan],
     listing: Listing,
     targets: list[Target],
     journal: Journal,
@@ -95,50 +143,33 @@ def fill(
     workers: int,
     skip_bad: bool,
     progress: Progress | None,
-) -> dict[str, str]:
+) -> Left:
     """Do every unit the journal does not name as done.
 
     Returns
     -------
-    dict of str to str
-        Bad images with the reason. Their rows are left empty and their units not noted as done: they may be mended by
-        the time a killed build goes on.
+    Left
+        What turned out bad or blank. Their rows are left empty and their units not noted as done: bad images may be
+        mended by the time a killed build goes on.
 
     Raises
     ------
     ImageError
         For the first bad image, unless `skip_bad`.
     """
-    todo = [unit for unit in units(plan) if unit.number not in journal.done]
-    total = sum(plan.counts.values())
-    finished = total - sum(unit.stop - unit.start for unit in todo)
-    sizes = tuple(target.size for target in targets)
+    todo = [unit for unit in units(plans) if unit.number not in journal.done]
+    total = sum(sum(plan.counts.values()) for plan in plans)
+    finished = total - sum(len(unit.rows) for unit in todo)
+    volumetric = plans[0].dataset.volumetric
     with ExitStack() as stack:
         files = [os.open(target.path, os.O_RDWR) for target in targets]
         for file in files:
             stack.callback(os.close, file)
         pool = stack.enter_context(ThreadPoolExecutor(workers, "mmtk-build"))
-        stopping: list[bool] = []
-
-        def work(unit: Unit) -> dict[str, str]:
-            bad: dict[str, str] = {}
-            for number in range(unit.start, unit.stop):
-                if stopping:
-                    break
-                row = plan.rows[unit.split][number]
-                try:
-                    images = pixels(row, plan, listing.path(row.record.file), sizes)
-                except ImageError as error:
-                    if not skip_bad:
-                        raise
-                    bad[row.record.source] = str(error)
-                    continue
-                for file, target, image in zip(files, targets, images, strict=True):
-                    write_at(file, image.data, target.layout.image_offset(unit.split, number))
-            return bad
-
+        writer = _Writer(plans, listing, list(zip(targets, files, strict=True)), skip_bad)
+        answers = _volumes(pool, writer, todo) if volumetric else _bounded(pool, writer.block, todo, 2 * workers)
         done: list[int] = []
-        bad: dict[str, str] = {}
+        left = Left()
 
         def note() -> None:
             for file in files:
@@ -148,29 +179,99 @@ def fill(
 
         noted = time.monotonic()
         try:
-            for unit, answer in _bounded(pool, work, todo, 2 * workers):
+            for unit, answer in answers:
                 if not answer:
                     done.append(unit.number)
-                bad.update(answer)
-                finished += unit.stop - unit.start
+                left.add(answer)
+                finished += len(unit.rows)
                 if progress:
                     progress(finished, total)
                 if time.monotonic() - noted > _NOTE_SECONDS:
                     note()
                     noted = time.monotonic()
         finally:
-            stopping.append(True)
+            writer.stopping = True
             if done:
                 note()
-    return bad
+    return left
+
+
+@dataclass
+class _Writer:
+    """Makes the images of rows and puts them into all targets of their plan."""
+
+    plans: list[Plan]
+    listing: Listing
+    targets: list[tuple[Target, int]]  # with the open file
+    skip_bad: bool
+    stopping: bool = False
+
+    def planned(self, place: Place) -> Planned:
+        number, split, row = place
+        return self.plans[number].rows[split][row]
+
+    def file(self, place: Place) -> ImageFile:
+        return self.listing.path(self.planned(place).record.file)
+
+    def block(self, unit: Unit) -> Left:
+        """Do images of a file each."""
+        left = Left()
+        for place in unit.rows:
+            if self.stopping:
+                break
+            left.add(self._put(place, partial(image_pixels, self.file(place))))
+        return left
+
+    def slices(self, volume: Volume, places: tuple[Place, ...]) -> Left:
+        """Do slices of a volume."""
+        left = Left()
+        for place in places:
+            left.add(self._put(place, partial(slice_pixels, volume)))
+        return left
+
+    def refuse(self, places: tuple[Place, ...], error: ImageError) -> Left:
+        """Leave out what cannot be read, or stop."""
+        if not self.skip_bad:
+            raise error
+        return Left(bad={self.planned(place).record.source: str(error) for place in places})
+
+    def _put(self, place: Place, pixels: Callable[[Planned, Plan, list[int]], list[Array]]) -> Left:
+        number, split, row = place
+        plan = self.plans[number]
+        mine = [(target, file) for target, file in self.targets if target.plan is plan]
+        try:
+            images = pixels(self.planned(place), plan, [target.size for target, _ in mine])
+        except ImageError as error:
+            return self.refuse((place,), error)
+        if not images:
+            return Left(blank={self.planned(place).record.source})
+        for (target, file), image in zip(mine, images, strict=True):
+            write_at(file, image.data, target.layout.image_offset(split, row))
+        return Left()
+
+
+def _volumes(pool: ThreadPoolExecutor, writer: _Writer, todo: list[Unit]) -> Iterator[tuple[Unit, Left]]:
+    """Volume by volume, one in memory at a time; its slices are shared out."""
+    for unit in todo:
+        left = Left()
+        try:
+            volume = read_volume(writer.file(unit.rows[0]))
+        except ImageError as error:
+            left = writer.refuse(unit.rows, error)
+        else:
+            blocks = [unit.rows[at : at + BLOCK] for at in range(0, len(unit.rows), BLOCK)]
+            for part in pool.map(partial(writer.slices, volume), blocks):
+                left.add(part)
+            del volume  # before the next one is read
+        yield unit, left
 
 
 def _bounded(
-    pool: ThreadPoolExecutor, work: Callable[[Unit], dict[str, str]], todo: list[Unit], most: int
-) -> Iterator[tuple[Unit, dict[str, str]]]:
+    pool: ThreadPoolExecutor, work: Callable[[Unit], Left], todo: list[Unit], most: int
+) -> Iterator[tuple[Unit, Left]]:
     """Results as they come, with no more than `most` units under way, so that memory stays flat."""
     queue = iter(todo)
-    running: dict[Future[dict[str, str]], Unit] = {}
+    running: dict[Future[Left], Unit] = {}
     try:
         while True:
             while len(running) < most and (unit := next(queue, None)) is not None:

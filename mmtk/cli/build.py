@@ -17,7 +17,7 @@ from mmtk.cli._common import echo_json, json_option, progress_bar
 @click.command("build")
 @click.argument("flags", metavar="FLAG...", nargs=-1)
 @click.option("--all", "everything", is_flag=True,
-              help="Every dataset that can be built from raw files. A source that is not there is an error; with "
+              help="All ten. A source that is not there is an error; with "
               "--allow-partial its dataset is passed by.")
 @click.option("--sources", type=click.Path(path_type=Path), envvar="MMTK_SOURCES", show_envvar=True,
               help="Folder with the raw data: a provider's folder, or one that holds several.")
@@ -29,6 +29,10 @@ from mmtk.cli._common import echo_json, json_option, progress_bar
 @click.option("--edition", type=click.Choice(["2020", "2024"]), default="2020", show_default=True)
 @click.option("--pixels", type=click.Choice(["official", "clean"]), default="official", show_default=True,
               help="As MedMNIST was made, or without the JPEG round trip.")
+@click.option("--split", type=click.Choice(["official", "grouped"]), default="official", show_default=True,
+              help="The official rows, or no patient, lesion or volume in two splits.")
+@click.option("--match-npz", type=click.Path(path_type=Path),
+              help="Folder with official .npz files: find their rows among the raw images again, by pixels.")
 @click.option("--allow-partial", is_flag=True, help="Build from what is there; the store is marked partial.")
 @click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", show_default=True,
               help="At a bad image: stop, or leave it out, name it in a findings file and exit 1.")
@@ -88,18 +92,18 @@ def build_command(
 
 
 def _all(sources: Path | None, allow_partial: bool) -> list[str]:
-    """Every dataset that can be built from raw files; without those that have no source, if that is allowed."""
+    """All datasets; without those that have no source, if that is allowed."""
     from mmtk.datasets import list_datasets
     from mmtk.datasets.listing import find_source
     from mmtk.errors import SourceError
 
-    known = {dataset.flag: dataset for dataset in list_datasets() if dataset.scan is not None}
+    known = {dataset.flag: dataset for dataset in list_datasets()}
     if sources is None:
         return list(known)  # planned from a list of names
     absent: dict[str, SourceError] = {}
     for flag, dataset in known.items():
         try:
-            find_source(sources, dataset)
+            find_source(sources, dataset, unpack=False)
         except SourceError as error:
             absent[flag] = error
     if absent.keys() == known.keys():
@@ -123,7 +127,7 @@ def _plan(
     for name in names:
         dataset = get_dataset(name)
         found = open_listing(listing) if listing else find_source(sources, dataset)  # type: ignore[arg-type]
-        chosen = {key: choices[key] for key in ("edition", "pixels", "allow_partial")}
+        chosen = {key: choices[key] for key in ("edition", "pixels", "split", "allow_partial")}
         plans.append(make_plan(dataset, found, headers=False, **chosen))
     if as_json:
         echo_json([{"flag": p.dataset.flag, "counts": p.counts, "membership": p.membership} for p in plans])

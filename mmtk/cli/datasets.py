@@ -26,10 +26,9 @@ def list_command(as_json: bool) -> None:
     if as_json:
         echo_json([dataset.facts() for dataset in datasets])
         return
-    heads = ("flag", "modality", "task", "classes", "train", "val", "test", "licence of the source", "build")
+    heads = ("flag", "modality", "task", "classes", "train", "val", "test", "licence of the source")
     rows: list[tuple[str, ...]] = [
-        (d.flag, d.modality, d.task.value, str(len(d.classes)), *_paper_counts(d), d.source.licence,
-         "yes" if d.scan is not None else "not yet")
+        (d.flag, d.modality, d.task.value, str(len(d.classes)), *_paper_counts(d), d.source.licence)
         for d in datasets
     ]
     _echo_table(heads, rows, right={"classes", "train", "val", "test"})
@@ -62,7 +61,7 @@ def info_command(name: str, as_json: bool) -> None:
         "title": dataset.title, "modality": dataset.modality, "task": dataset.task.value,
         "classes": _numbered(dataset.classes), "channels": dataset.channels,
         **{f"counts {edition}": _counts(facts["counts"][edition]) for edition in facts["counts"]},
-        "recipe": _recipe(facts["recipe"]), "build": "yes" if dataset.scan is not None else "not yet",
+        "recipe": _recipe(facts["recipe"]),
         "source": source["name"], "licence": source["licence"], "page": source["page"], "layout": source["layout"],
         "citation": source["citation"],
         "MD5": "\n".join(f"{key:9} {md5}" for key, md5 in dataset.md5.items()),
@@ -77,7 +76,7 @@ def info_command(name: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def sources_command(ctx: click.Context, flags: tuple[str, ...], sources: Path, as_json: bool) -> None:
-    """Say which raw data of each FLAG (by default all that can be built) is there, and where to get the rest.
+    """Say which raw data of each FLAG (by default all ten) is there, and where to get the rest.
 
     Exit 1 if something asked for is missing or incomplete.
     """
@@ -94,10 +93,10 @@ def sources_command(ctx: click.Context, flags: tuple[str, ...], sources: Path, a
 
 
 def choose_datasets(flags: tuple[str, ...]) -> dict[str, Dataset]:
-    """The datasets asked for, by flag, each once; none asked for means all that can be built."""
+    """The datasets asked for, by flag, each once; none asked for means all."""
     from mmtk.datasets import get_dataset, list_datasets
 
-    chosen = [get_dataset(flag) for flag in flags] or [d for d in list_datasets() if d.scan is not None]
+    chosen = [get_dataset(flag) for flag in flags] or list_datasets()
     return {dataset.flag: dataset for dataset in chosen}
 
 
@@ -112,19 +111,21 @@ def _look(dataset: Dataset, sources: Path) -> dict[str, Any]:
         "findings": {}, "missing": [], "problem": "",
     }
     try:
-        listing = find_source(sources, dataset)
+        listing = find_source(sources, dataset, unpack=False)
         facts.update(folder=str(listing.root), synthetic=listing.phantom is not None)
-        if dataset.scan is None:
-            return {**facts, "problem": "there, but mmtk cannot scan it yet"}
+        if listing.packed:
+            return {**facts, "problem": f"packed in {', '.join(listing.packed)}, which mmtk build unpacks beside them"}
         scan = dataset.scan(listing)
     except SourceError as error:
         return {**facts, "problem": str(error)}
     kinds = Counter(finding.kind for finding in scan.findings)
-    expected = dataset.counts["2020"].total if listing.phantom is None else int(listing.phantom["images"])
+    expected = dataset.counts["2020"].total
+    if listing.phantom is not None:
+        expected = len(scan.records) if dataset.volumetric else int(listing.phantom["images"])
     missing = [finding.name for finding in scan.findings if finding.kind == "missing"]
     return {
         **facts, "images": len(scan.records), "expected": expected, "findings": dict(kinds), "missing": missing,
-        "complete": len(scan.records) == expected,
+        "complete": len(scan.records) == expected and not missing,
     }
 
 

@@ -16,13 +16,14 @@ from mmtk.cli.datasets import choose_datasets
 @click.option("--scale", type=float, default=0.01, show_default=True, help="Part of the published counts, at most 1.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal pixels.")
 def phantom_command(flags: tuple[str, ...], out: Path, scale: float, seed: int) -> None:
-    """Write synthetic raw files of each FLAG (by default all that can be built) into OUT/FLAG.
+    """Write synthetic raw files of each FLAG (by default all ten) into OUT/FLAG.
 
-    At least two images a class and split are written, whatever the scale.
+    At least two images a class and split are written, whatever the scale. The three Organ sets share their volumes, in
+    OUT/organmnist.
     """
     from mmtk.phantom import write_phantom
 
-    for flag in choose_datasets(flags):
-        with progress_bar(f"phantom {flag}") as progress:
-            path = write_phantom(flag, out, scale, seed, progress)
-        click.echo(f"{path}: SYNTHETIC {flag}, scale {scale:g}, seed {seed}")
+    for family in dict.fromkeys(dataset.family for dataset in choose_datasets(flags).values()):
+        with progress_bar(f"phantom {family}") as progress:
+            path = write_phantom(family, out, scale, seed, progress)
+        click.echo(f"{path}: SYNTHETIC {family}, scale {scale:g}, seed {seed}")

@@ -43,7 +43,8 @@ class Counts:
 class Source:
     """A provider: who, under what licence, where to get it, how it lies on disk, how to cite it.
 
-    ``marks`` are files or folders by any one of which the provider's folder is recognised.
+    ``marks`` are files or folders by any one of which the provider's folder is recognised, ``archives`` patterns of the
+    archive names the provider ships, by which a folder of downloads is.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Source:
     layout: str
     citation: str
     marks: tuple[str, ...] = ()
+    archives: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- recipe steps
@@ -95,9 +97,43 @@ class RoundTrip:
     quality: int = 75
 
 
-Step = Grey | Colour | CenterCrop | Resize | RoundTrip
+@dataclass(frozen=True)
+class Slice:
+    """One slice of a CT volume, cut to the organ's box.
+
+    Attributes
+    ----------
+    plane : {"axial", "coronal", "sagittal"}
+    resample : {"nearest", "linear"}
+        The original slice nearest to the rescaled one, in the volume's own voxels; or slice and pixels interpolated
+        between voxels at the rescaled extents.
+    crop : {"box", "square"}
+        The box as it is, or the square of its longer side around its centre.
+    orientation : {"array", "patient"}
+        Rows and columns in the order of the file's array, or turned by the file's axes as radiologists look at them.
+    """
+
+    name: ClassVar[str] = "slice"
+    plane: str = "axial"
+    resample: str = "nearest"
+    crop: str = "box"
+    orientation: str = "array"
+
+
+@dataclass(frozen=True)
+class HuWindow:
+    """Hounsfield units to grey levels."""
+
+    name: ClassVar[str] = "hu_window"
+    level: float = 50.0
+    width: float = 400.0
+
+
+Step = Grey | Colour | CenterCrop | Resize | RoundTrip | Slice | HuWindow
 Recipe = tuple[Step, ...]
-_STEPS: dict[str, type[Step]] = {step.name: step for step in (Grey, Colour, CenterCrop, Resize, RoundTrip)}
+_STEPS: dict[str, type[Step]] = {
+    step.name: step for step in (Grey, Colour, CenterCrop, Resize, RoundTrip, Slice, HuWindow)
+}
 
 
 def recipe_to_json(recipe: Recipe) -> str:
@@ -131,13 +167,26 @@ def recipe_hash(recipe: Recipe) -> str:
 # -------------------------------------------------------------- records, scans
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where in a CT volume an image lies.
+
+    ``slice`` counts rescaled slices from the box's lower edge; ``box`` is xmin, xmax, ymin, ymax, zmin, zmax in voxels
+    of the file's array, upper ends left out.
+    """
+
+    plane: str
+    slice: int
+    box: tuple[int, int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image to be.
 
     ``source`` is its canonical name, the one official maps use, ``file`` the file's name in its listing, ``labels`` one
     value a label, ``subject`` whatever must not cross splits (empty where the provider does not tell), ``part`` the
-    provider's own part ("train", "test" or "").
+    provider's own part ("train", "val", "test" or ""), ``cut`` where it lies in a CT volume.
     """
 
     source: str
@@ -145,11 +194,12 @@ class Record:
     labels: tuple[int, ...]
     subject: str = ""
     part: str = ""
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something a user should know about a source: ``kind`` is missing, surplus, junk or bad."""
+    """Something a user should know about a source: ``kind`` is missing, surplus, junk, doubt, left out or bad."""
 
     kind: str
     name: str
@@ -172,7 +222,10 @@ class SplitRule(Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything mmtk knows about one of the ten; see the modules beside this one."""
+    """Everything mmtk knows about one of the ten; see the modules beside this one.
+
+    Datasets of one ``family`` are made from the same raw files, in one pass; by default a dataset is its own.
+    """
 
     flag: str
     title: str
@@ -183,11 +236,24 @@ class Dataset:
     counts: dict[str, Counts]
     source: Source
     recipe: Recipe
-    split: SplitRule | None = None
-    scan: Callable[[Listing], Scan] | None = None
+    split: SplitRule
+    scan: Callable[[Listing], Scan]
     aliases: tuple[str, ...] = ()
     md5: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    family: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "family", self.family or self.flag)
+
+    @property
+    def volumetric(self) -> bool:
+        """Whether its images are cut from CT volumes, several from one file."""
+        return any(isinstance(step, Slice) for step in self.recipe)
+
+    def alias_of(self, edition: str) -> str:
+        """The flag that MedMNIST's files of an edition bear; the Organ sets had others in 2020."""
+        return self.aliases[0] if edition == "2020" and self.aliases else self.flag
 
     @property
     def labels(self) -> int:
@@ -212,8 +278,8 @@ class Dataset:
             "flag": self.flag, "title": self.title, "modality": self.modality, "task": self.task.value,
             "classes": list(self.classes), "channels": self.channels,
             "counts": {edition: asdict(c) for edition, c in self.counts.items()},
-            "source": {name: value for name, value in asdict(self.source).items() if name != "marks"},
+            "source": {name: value for name, value in asdict(self.source).items()
+                       if name not in ("marks", "archives")},
             "recipe": json.loads(recipe_to_json(self.recipe)),
             "aliases": list(self.aliases), "md5": dict(self.md5), "notes": list(self.notes),
-            "buildable": self.scan is not None,
         }

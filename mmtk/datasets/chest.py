@@ -2,8 +2,57 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePosixPath
+
 from mmtk.datasets import register
-from mmtk.datasets.base import Counts, Dataset, Grey, Resize, Source, Task
+from mmtk.datasets.base import SPLITS, Counts, Dataset, Grey, Record, Resize, Scan, Source, Task
+from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.listing import Listing
+from mmtk.datasets.maps import official_map
+from mmtk.datasets.splits import ByPart
+from mmtk.errors import SourceError
+
+_IMAGE = re.compile(r"(?:.*/)?(?P<source>(?P<patient>[0-9]{8})_[0-9]{3}\.png)")
+_LINE = re.compile(r"([0-9]{8}_[0-9]{3}\.png)((?: [01]){14})")
+
+
+def scan(listing: Listing) -> Scan:
+    """The X-rays; the subject is the patient in the name.
+
+    Labels are those of the CheXNet lists: of the folder ``chexnet_lists`` if the source has one, else as mmtk knows
+    them. NIH's own table and lists are not read, for the official labels and splits are not theirs.
+    """
+    listed = _read_lists(listing)
+    known = official_map("chestmnist")
+    if not listed and listing.phantom is None and known is not None:
+        listed = {row.source: (split, row.labels) for split in SPLITS for row in known.rows[split] if row.source}
+    matches = [m for m in (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name)) if m]
+    records = [
+        Record(m["source"], m[0], listed[m["source"]][1], m["patient"], listed[m["source"]][0])
+        for m in matches if m["source"] in listed
+    ]
+    absent = listed.keys() - {record.source for record in records} if listing.phantom else ()
+    return collect(CHEST, listing, records, absent=sorted(absent))
+
+
+def _read_lists(listing: Listing) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Split and labels of each image by the lists of the source; nothing if it has none."""
+    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for split in SPLITS:
+        named = [n for n in listing.names if PurePosixPath(n).parts[-2:] == ("chexnet_lists", f"{split}_list.txt")]
+        for name in named[:1]:
+            for number, line in enumerate(listing.read_text(name).splitlines(), 1):
+                match = _LINE.fullmatch(line.strip())
+                where = f"{listing.path(name)} line {number}"
+                if match is None:
+                    expected = "an image and 14 flags, as in 00011997_000.png 0 0 1 0 0 0 0 0 0 0 0 0 0 0"
+                    raise SourceError(where, expected=expected, found=repr(line[:60]))
+                if match[1] in found:
+                    raise SourceError(where, expected="each image once", found=f"{match[1]} a second time")
+                found[match[1]] = (split, tuple(map(int, match[2].split())))
+    return found
+
 
 CHEST = register(Dataset(
     flag="chestmnist", title="ChestMNIST", modality="chest X-ray",
@@ -19,9 +68,11 @@ CHEST = register(Dataset(
         page="https://nihcc.app.box.com/v/ChestXray-NIHCC",
         layout="images/<patient>_<number>.png and the CheXNet lists",
         citation="Wang et al., ChestX-ray8: Hospital-scale chest X-ray database and benchmarks, CVPR 2017, 3462-3471",
-        marks=("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "images/00000001_000.png"),
+        marks=("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "images/00000001_000.png", "chexnet_lists"),
+        archives=("images_*.tar.gz", "images_*.zip"),
     ),
     recipe=(Grey(), Resize("bilinear")),
+    split=ByPart(), scan=scan,
     md5={
         "2020:28": "02c8a6516a18b556561a56cbdd36c4a8",
         "2024:28": "02c8a6516a18b556561a56cbdd36c4a8",

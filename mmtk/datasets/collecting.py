@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from mmtk.datasets.base import Dataset, Finding, Record, Scan
+from mmtk.datasets.base import Dataset, Finding, Record, Scan, Task
 from mmtk.datasets.maps import official_map
 from mmtk.errors import SourceError
 
@@ -36,6 +37,8 @@ def collect(
     *,
     absent: Iterable[str] = (),
     belongs: Callable[[str], bool] = lambda name: False,
+    expected: Mapping[str, int] | None = None,
+    doubts: Iterable[Finding] = (),
 ) -> Scan:
     """Make a scan of the records found: in order, without copies, held against what the source should have.
 
@@ -49,13 +52,18 @@ def collect(
         Images that the source itself names but does not have.
     belongs : callable
         Whether an image file that is no record is known to lie among them, as masks do.
+    expected : mapping of str to int, optional
+        Where no map names the provider's files: how many there are in each of its folders of part and class.
+    doubts : iterable of Finding
+        What else a user should know.
 
     Returns
     -------
     Scan
         Records in natural order of part (train before test) and source name. A second file of the same image is junk
         where their folders differ only in case or in a folder nested in one of its name (Kaggle's
-        ``chest_xray/chest_xray``). What the provider's source does not have is surplus and no record.
+        ``chest_xray/chest_xray``), or where it lies in an archive beside its unpacked copy. What the provider's source
+        does not have is surplus and no record.
 
     Raises
     ------
@@ -77,6 +85,8 @@ def collect(
         surplus |= {found.pop(source).file for source in found.keys() - labels.keys()}
         missing = sorted(labels.keys() - found.keys(), key=natural_key)
         _expect_labels(dataset, listing, found, labels)
+    elif expected is not None:
+        missing += _lacking(found.values(), expected)
     if not found:
         provider = dataset.source
         raise SourceError(
@@ -84,19 +94,31 @@ def collect(
             found=f"{len(images | surplus)} image files under other names" if images | surplus else "none",
             remedy=f"get them from {provider.page} (licence: {provider.licence})",
         )
-    ordered = sorted(found.values(), key=lambda r: (r.part != "train", natural_key(r.source)))
+    ordered = sorted(found.values(), key=lambda r: (r.part == "test", r.part == "val", natural_key(r.source)))
     kinds = (("missing", missing), ("surplus", sorted(surplus)), ("junk", sorted(junk)))
-    return Scan(tuple(ordered), tuple(Finding(kind, _shown(name)) for kind, names in kinds for name in names))
+    findings = tuple(Finding(kind, _shown(name)) for kind, names in kinds for name in names)
+    return Scan(tuple(ordered), (*findings, *doubts))
+
+
+def _lacking(records: Iterable[Record], expected: Mapping[str, int]) -> list[str]:
+    """What a provider's folders of part and class lack, by their counts; too many files make another edition of it."""
+    found = Counter(str(PurePosixPath(record.source).parent) for record in records)
+    return [
+        f"{wanted - found[folder]:,} of the {wanted:,} images of {folder}"
+        for folder, wanted in expected.items()
+        if found[folder] < wanted
+    ]
 
 
 def _without_copies(listing: Listing, records: Iterable[Record]) -> tuple[dict[str, Record], set[str]]:
     """The outermost record of each source name, and the files that are copies of it."""
     found: dict[str, Record] = {}
     copies = set()
-    for record in sorted(records, key=lambda r: (r.file.count("/"), r.file)):
+    inside = tuple(f"{archive}/" for archive in listing.archives if archive)
+    for record in sorted(records, key=lambda r: (r.file.startswith(inside), r.file.count("/"), r.file)):
         first = found.setdefault(record.source, record)
         if first is not record:
-            if _plain(listing, first.file) != _plain(listing, record.file):
+            if not record.file.startswith(inside) and _plain(listing, first.file) != _plain(listing, record.file):
                 raise SourceError(
                     listing.root, expected=f"{record.source} once", found=f"{first.file} and {record.file}",
                     remedy="remove one of them",
@@ -105,13 +127,21 @@ def _without_copies(listing: Listing, records: Iterable[Record]) -> tuple[dict[s
     return found, copies
 
 
-def _expect_labels(dataset: Dataset, listing: Listing, found: dict[str, Record], labels: dict[str, int]) -> None:
+def _expect_labels(
+    dataset: Dataset, listing: Listing, found: dict[str, Record], labels: dict[str, tuple[int, ...]]
+) -> None:
     for source, record in found.items():
-        if record.labels != (labels[source],):
+        if record.labels != labels[source]:
             raise SourceError(
-                listing.path(record.file), expected=f"class {dataset.classes[labels[source]]}, as official",
-                found=dataset.classes[record.labels[0]], remedy="get the provider's files again",
+                listing.path(record.file), expected=f"{_named(dataset, labels[source])}, as official",
+                found=_named(dataset, record.labels), remedy="get the provider's files again",
             )
+
+
+def _named(dataset: Dataset, labels: tuple[int, ...]) -> str:
+    if dataset.task is not Task.MULTILABEL:
+        return f"class {dataset.classes[labels[0]]}"
+    return " and ".join(name for name, on in zip(dataset.classes, labels, strict=True) if on) or "no finding"
 
 
 def _plain(listing: Listing, name: str) -> tuple[str, ...]:

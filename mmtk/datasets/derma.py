@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from pathlib import PurePosixPath
 
 from mmtk.datasets import register
 from mmtk.datasets.base import CenterCrop, Colour, Counts, Dataset, Record, Resize, RoundTrip, Scan, Source, Task
 from mmtk.datasets.collecting import collect, is_junk
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
+from mmtk.datasets.tables import find_file, read_table
 from mmtk.errors import SourceError
 
 _DX = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")  # the metadata's words, in the order of the classes
-_COLUMNS = ("lesion_id", "image_id", "dx")
 _IMAGE = re.compile(r"(?:.*/)?(?P<id>ISIC_[0-9]{7})\.jpg")
 
 
@@ -29,31 +27,16 @@ def scan(listing: Listing) -> Scan:
 
 def _read_metadata(listing: Listing) -> dict[str, tuple[tuple[int], str]]:
     """Label and lesion of each image id."""
-    named = [n for n in listing.names if PurePosixPath(n).name.lower() == "ham10000_metadata.csv" and not is_junk(n)]
-    if not named:
-        remedy = f"get it from {DERMA.source.page} (licence: {DERMA.source.licence})"
-        raise SourceError(listing.root, expected="HAM10000_metadata.csv", found="none", remedy=remedy)
-    name = min(named, key=lambda n: (n.count("/"), n))
-    path = listing.path(name)
+    name = find_file(listing, DERMA, r"ham10000_metadata(\.csv|\.tab)?", "HAM10000_metadata.csv")
     rows: dict[str, tuple[tuple[int], str]] = {}
-    try:
-        reader = csv.DictReader(listing.read_text(name).splitlines(), strict=True)
-        lacking = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-        if lacking:
-            found = ", ".join(reader.fieldnames or ()) or "none"
-            raise SourceError(path, expected=f"a column {' and '.join(lacking)}", found=found)
-        for row in reader:
-            lesion, image, dx = (row[column] or "" for column in _COLUMNS)
-            where = f"{path} line {reader.line_num}"
-            if dx not in _DX:
-                raise SourceError(where, expected=f"dx one of {', '.join(_DX)}", found=repr(dx))
-            if not re.fullmatch("ISIC_[0-9]{7}", image):
-                raise SourceError(where, expected="image_id such as ISIC_0027419", found=repr(image))
-            if image in rows:
-                raise SourceError(where, expected="each image once", found=f"{image} a second time")
-            rows[image] = ((_DX.index(dx),), lesion)
-    except csv.Error as error:
-        raise SourceError(path, expected="a CSV file", found=str(error)) from None
+    for where, (lesion, image, dx) in read_table(listing, name, ("lesion_id", "image_id", "dx")):
+        if dx not in _DX:
+            raise SourceError(where, expected=f"dx one of {', '.join(_DX)}", found=repr(dx))
+        if not re.fullmatch("ISIC_[0-9]{7}", image):
+            raise SourceError(where, expected="image_id such as ISIC_0027419", found=repr(image))
+        if image in rows:
+            raise SourceError(where, expected="each image once", found=f"{image} a second time")
+        rows[image] = ((_DX.index(dx),), lesion)
     return rows
 
 
@@ -70,7 +53,8 @@ DERMA = register(Dataset(
         "HAM10000", licence="CC BY-NC 4.0", page="https://doi.org/10.7910/DVN/DBW86T",
         layout="HAM10000_metadata.csv and HAM10000_images_part_{1,2}/<image_id>.jpg",
         citation="Tschandl, Rosendahl and Kittler, The HAM10000 dataset, Scientific Data 5, 180161, 2018",
-        marks=("HAM10000_metadata.csv",),
+        marks=("HAM10000_metadata.csv", "HAM10000_metadata.tab", "HAM10000_metadata"),
+        archives=("HAM10000_images_part_*.zip",),
     ),
     recipe=(Colour(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
     split=FloorCut(0.7, 0.8), scan=scan,

@@ -1,19 +1,24 @@
-"""What files a source has: a folder walked once, or a text file of names."""
+"""What files a source has: a folder walked once, a zip, or a text file of names."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmtk.datasets.archives import TAR_ENDINGS, ZipArchive, ZipMember, unpack_tar, unpacked_folder
 from mmtk.errors import SourceError
 
 if TYPE_CHECKING:
     from mmtk.datasets.base import Dataset
 
+_LARGEST_TEXT = 1 << 28  # bytes of a list or table
 PHANTOM_FILE = "PHANTOM.json"  # written last into a synthetic source: what it is, and how many images it has
 
 
@@ -24,9 +29,13 @@ class Listing:
     Attributes
     ----------
     root : Path
-        The folder the names are relative to.
+        The folder, or the zip, that the names are relative to.
     names : tuple of str
-        Sorted, with forward slashes.
+        Sorted, with forward slashes; files inside a zip of the folder are named ``archive.zip/name``.
+    archives : dict
+        The zips among them, by their own names; ``""`` where the root is one.
+    packed : tuple of str
+        Tars of the provider that were not unpacked, since only a look was asked for.
     readable : bool
         Whether the images are there too; False for a text file of names.
     phantom : dict or None
@@ -37,34 +46,54 @@ class Listing:
     names: tuple[str, ...]
     readable: bool = True
     phantom: dict[str, Any] | None = None
+    archives: dict[str, ZipArchive] = field(default_factory=dict)
+    packed: tuple[str, ...] = ()
 
-    def path(self, name: str) -> Path:
-        """The file of a name."""
+    def path(self, name: str) -> Path | ZipMember:
+        """The file of a name, on disk or in a zip; both have ``open``."""
+        for prefix, archive in self.archives.items():
+            if not prefix:
+                return archive.member(name)
+            if name.startswith(f"{prefix}/"):
+                return archive.member(name.removeprefix(f"{prefix}/"))
         return self.root / name
 
     def read_text(self, name: str) -> str:
-        """The text of a file, without a byte order mark.
+        """The text of a file: UTF-8 or UTF-16 as its first bytes tell, any line ends, without a byte order mark.
 
         Raises
         ------
         SourceError
-            If it cannot be read, or is no UTF-8.
+            If it cannot be read, or is in another encoding.
         """
+        path = self.path(name)
         try:
-            return self.path(name).read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise SourceError(self.path(name), expected="a text file", found=error.strerror or str(error)) from None
+            with path.open("rb") as file:
+                data = file.read(_LARGEST_TEXT + 1)
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise SourceError(path, expected="a text file", found=reason) from None
+        if len(data) > _LARGEST_TEXT:
+            raise SourceError(path, expected=f"a text file of at most {_LARGEST_TEXT} bytes", found="a larger one")
+        encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+        try:
+            return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
         except UnicodeDecodeError:
-            raise SourceError(self.path(name), expected="a text file", found="bytes that are no UTF-8") from None
+            remedy = "save it as UTF-8"
+            raise SourceError(path, expected="a text file", found="bytes that are no UTF-8", remedy=remedy) from None
 
 
-def open_listing(path: str | os.PathLike[str]) -> Listing:
+def open_listing(path: str | os.PathLike[str], tars: Iterable[str] = (), unpack: bool = True) -> Listing:
     """List a source.
 
     Parameters
     ----------
     path : path-like
-        A folder, or a text file with one name a line, relative to the folder it lies in.
+        A folder, a zip, or a text file with one name a line, relative to the folder it lies in.
+    tars : iterable of str
+        Patterns of the tars that belong to it.
+    unpack : bool
+        Whether to unpack those; else they are named in ``packed``.
 
     Returns
     -------
@@ -77,28 +106,56 @@ def open_listing(path: str | os.PathLike[str]) -> Listing:
     """
     path = Path(path).absolute()
     if path.is_dir():
-        return Listing(path, tuple(sorted(_walk(path))), phantom=_read_phantom(path))
+        packed = [] if unpack else list(_tars(path, tars))
+        if unpack:
+            for tar in _tars(path, tars):
+                unpack_tar(path / tar)
+        names, archives = _expand(path, _walk(path))
+        return Listing(path, names, phantom=_read_phantom(path), archives=archives, packed=tuple(packed))
     if not path.is_file():
         found = "nothing" if not path.exists() else "neither"
         raise SourceError(path, expected="a folder or a text file of names", found=found)
+    if path.suffix.lower() == ".zip":
+        archive = ZipArchive(path)
+        return Listing(path, archive.names, archives={"": archive})
     lines = (line.strip().replace("\\", "/") for line in Listing(path.parent, ()).read_text(path.name).splitlines())
-    names = (line.removeprefix("./") for line in lines if line and not line.startswith("#"))
-    return Listing(path.parent, tuple(sorted(set(names))), readable=False)
+    listed = {line.removeprefix("./") for line in lines if line and not line.startswith("#")}
+    names, archives = _expand(path.parent, listed)
+    return Listing(path.parent, names, readable=False, archives=archives)
 
 
-def find_source(sources: str | os.PathLike[str], dataset: Dataset) -> Listing:
+def _expand(root: Path, names: Iterable[str]) -> tuple[tuple[str, ...], dict[str, ZipArchive]]:
+    """Names in order, each zip that is there replaced by the names in it."""
+    plain = set(names)
+    zips = {name for name in plain if name.lower().endswith(".zip") and (root / name).is_file()}
+    archives = {name: ZipArchive(root / name) for name in sorted(zips)}
+    inside = {f"{name}/{member}" for name, archive in archives.items() for member in archive.names}
+    return tuple(sorted(plain - zips | inside)), archives
+
+
+def _tars(folder: Path, patterns: Iterable[str]) -> Iterator[str]:
+    """The tars of a folder that belong to a source and are not unpacked."""
+    for name in sorted(os.listdir(folder)):
+        fits = any(fnmatch(name.lower(), pattern.lower()) for pattern in patterns)
+        if fits and name.lower().endswith(TAR_ENDINGS) and not unpacked_folder(folder / name).is_dir():
+            yield name
+
+
+def find_source(sources: str | os.PathLike[str], dataset: Dataset, unpack: bool = True) -> Listing:
     """Find a dataset's raw files.
 
     Parameters
     ----------
     sources : path-like
-        The provider's folder, or one that holds it among others, at most two levels down.
+        The provider's folder or zip, or a folder that holds it among others, at most two levels down.
     dataset : Dataset
+    unpack : bool
+        Whether to unpack the provider's tars, which cannot be read in place.
 
     Returns
     -------
     Listing
-        Of the folder that has the provider's layout.
+        Of the folder or zip that has the provider's layout.
 
     Raises
     ------
@@ -106,17 +163,18 @@ def find_source(sources: str | os.PathLike[str], dataset: Dataset) -> Listing:
         If no such folder is there, or several are; it says what was looked for, where to get it and its licence.
     """
     sources = Path(sources).absolute()
-    if not sources.is_dir():
+    if not sources.is_dir() and not sources.name.lower().endswith(".zip"):
         raise SourceError(sources, expected="a folder with raw data", found="no folder", remedy="see --sources")
     level = [sources]
     for _ in range(3):
-        found = [folder for folder in level if _has_layout(folder, dataset)]
+        found = [place for place in level if _has_layout(place, dataset)]
+        found = [place for place in found if place.is_dir()] or found
         if len(found) > 1:
-            names = " and ".join(str(folder) for folder in found)
+            names = " and ".join(str(place) for place in found)
             raise SourceError(sources, expected=f"one source of {dataset.flag}", found=names, remedy="name one of them")
         if found:
-            return open_listing(found[0])
-        level = [child for folder in level for child in _folders(folder)]
+            return open_listing(found[0], dataset.source.archives, unpack)
+        level = [child for place in level for child in _places(place)]
     provider = dataset.source
     raise SourceError(
         sources, expected=f"{provider.name} as {provider.layout}",
@@ -125,31 +183,50 @@ def find_source(sources: str | os.PathLike[str], dataset: Dataset) -> Listing:
     )
 
 
-def _has_layout(folder: Path, dataset: Dataset) -> bool:
-    """Whether one of the provider's marks, a file or folder, is there; phantoms say themselves whose they are."""
+def _has_layout(place: Path, dataset: Dataset) -> bool:
+    """Whether one of the provider's marks or archives is there; phantoms say themselves whose they are."""
+    marks = dataset.source.marks
+    if not place.is_dir():
+        return place.is_file() and _zip_has(place, marks)
     try:
-        phantom = _read_phantom(folder)
+        phantom = _read_phantom(place)
     except SourceError:
         phantom = None  # its marks tell whose it may be; opening it says what is wrong
-    if phantom is not None and phantom["flag"] != dataset.flag:
+    if phantom is not None and phantom["flag"] != dataset.family:
         return False
     try:
-        there = {entry.name.lower() for entry in os.scandir(folder)}
+        there = {entry.name.lower() for entry in os.scandir(place)}
     except OSError:
         return False
-    for mark in dataset.source.marks:
+    for mark in marks:
         first, *rest = mark.split("/")
-        if first.lower() in there and (not rest or (folder / mark).exists()):
+        if first.lower() in there and (not rest or (place / mark).exists()):
+            return True
+    return any(fnmatch(name, pattern.lower()) for name in there for pattern in dataset.source.archives)
+
+
+def _zip_has(path: Path, marks: tuple[str, ...]) -> bool:
+    """Whether a mark is in a zip, at its top or in one folder that wraps all."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile, ValueError):
+        return False
+    wanted = tuple(f"{mark.lower()}/" for mark in marks)
+    for name in names:
+        lower = name.lower() + "/"
+        if lower.startswith(wanted) or lower.partition("/")[2].startswith(wanted):
             return True
     return False
 
 
-def _folders(folder: Path) -> list[Path]:
-    """Folders below; hidden ones, such as phantoms being written, are passed by."""
+def _places(place: Path) -> list[Path]:
+    """Folders and zips below; hidden ones, such as phantoms being written, are passed by."""
     try:
-        return sorted(Path(e.path) for e in os.scandir(folder) if _is_dir(e) and not e.name.startswith("."))
+        entries = [entry for entry in os.scandir(place) if not entry.name.startswith(".")]
     except OSError:
         return []
+    return sorted(Path(e.path) for e in entries if _is_dir(e) or e.name.lower().endswith(".zip"))
 
 
 def _walk(root: Path) -> Iterator[str]:

@@ -2,8 +2,43 @@
 
 from __future__ import annotations
 
+import re
+
 from mmtk.datasets import register
-from mmtk.datasets.base import CenterCrop, Counts, Dataset, Grey, Resize, RoundTrip, Source, Task
+from mmtk.datasets.base import CenterCrop, Counts, Dataset, Grey, Record, Resize, RoundTrip, Scan, Source, Task
+from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.listing import Listing
+from mmtk.datasets.splits import FloorCut
+from mmtk.errors import SourceError
+
+_SCANS = {"CNV": (37205, 250), "DME": (11348, 250), "DRUSEN": (8616, 250), "NORMAL": (51140, 250)}  # train, test
+_CLASSES = tuple(_SCANS)
+_EXPECTED = {f"{part}/{kind}": n[part == "test"] for part in ("train", "test") for kind, n in _SCANS.items()}
+_IMAGE = re.compile(
+    r"(?:.*/)?(?P<source>(?P<part>train|val|test)/(?P<kind>CNV|DME|DRUSEN|NORMAL)/"
+    r"(?P=kind)-(?P<patient>[0-9]+)-[0-9]+\.jpeg)"
+)
+
+
+def scan(listing: Listing) -> Scan:
+    """The OCT scans; the subject is the patient in the name, whatever the class.
+
+    Raises
+    ------
+    SourceError
+        If the files are Kaggle's cut, which has a ``val`` part and other images in its train part.
+    """
+    matches = [m for m in (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name)) if m]
+    kaggle = next((m[0] for m in matches if m["part"] == "val"), None)
+    if kaggle is not None:
+        raise SourceError(
+            listing.path(kaggle), expected="Mendeley's version 2 or 3, parts train and test",
+            found="a part val: Kaggle's copy, which is cut otherwise and cannot give the published counts",
+            remedy=f"get OCT2017.tar.gz from {OCT.source.page}",
+        )
+    records = (Record(m["source"], m[0], (_CLASSES.index(m["kind"]),), m["patient"], m["part"]) for m in matches)
+    return collect(OCT, listing, records, expected=_EXPECTED)
+
 
 OCT = register(Dataset(
     flag="octmnist", title="OCTMNIST", modality="retinal OCT",
@@ -15,9 +50,10 @@ OCT = register(Dataset(
         layout="OCT2017/{train,test}/{CNV,DME,DRUSEN,NORMAL}/<class>-<patient>-<number>.jpeg",
         citation="Kermany et al., Identifying medical diagnoses and treatable diseases by image-based deep learning, "
         "Cell 172(5), 1122-1131, 2018",
-        marks=("OCT2017", "train/DRUSEN", "test/DRUSEN"),
+        marks=("OCT2017", "OCT2017 ", "train/DRUSEN", "test/DRUSEN"), archives=("OCT2017.tar.gz", "ZhangLabData.zip"),
     ),
     recipe=(Grey(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
+    split=FloorCut(0.9, within="train"), scan=scan,
     md5={
         "2020:28": "c68d92d5b585d8d81f7112f81e2d0842",
         "2024:28": "c68d92d5b585d8d81f7112f81e2d0842",

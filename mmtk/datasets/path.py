@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+import re
+
 from mmtk.datasets import register
-from mmtk.datasets.base import Colour, Counts, Dataset, Resize, Source, Task
+from mmtk.datasets.base import Colour, Counts, Dataset, Record, Resize, Scan, Source, Task
+from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.listing import Listing
+from mmtk.datasets.splits import FloorCut
+
+# tiles of each class in the two sets; the classes in the order of the labels
+_TILES = {
+    "ADI": (10407, 1338), "BACK": (10566, 847), "DEB": (11512, 339), "LYM": (11557, 634), "MUC": (8896, 1035),
+    "MUS": (13536, 592), "NORM": (8763, 741), "STR": (10446, 421), "TUM": (14317, 1233),
+}
+_CLASSES = tuple(_TILES)
+_SETS = {"NCT-CRC-HE-100K": "train", "CRC-VAL-HE-7K": "test"}
+_EXPECTED = {f"{name}/{kind}": n[part != "train"] for name, part in _SETS.items() for kind, n in _TILES.items()}
+_IMAGE = re.compile(
+    r"(?:.*/)?(?P<source>(?P<set>NCT-CRC-HE-100K|CRC-VAL-HE-7K)/(?P<kind>[A-Z]{3,4})/(?P=kind)-[-A-Z0-9]+\.tif)"
+)
+
+
+def scan(listing: Listing) -> Scan:
+    """The tiles of both sets. Their names tell no patient."""
+    matches = (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name))
+    records = (
+        Record(m["source"], m[0], (_CLASSES.index(m["kind"]),), "", _SETS[m["set"]])
+        for m in matches if m and m["kind"] in _TILES
+    )
+    return collect(PATH, listing, records, expected=_EXPECTED)
+
 
 PATH = register(Dataset(
     flag="pathmnist", title="PathMNIST", modality="colon pathology",
@@ -19,9 +47,10 @@ PATH = register(Dataset(
         layout="{NCT-CRC-HE-100K,CRC-VAL-HE-7K}/<class>/<class>-<id>.tif",
         citation="Kather et al., Predicting survival from colorectal cancer histology slides using deep learning, "
         "PLOS Medicine 16(1), e1002730, 2019",
-        marks=("NCT-CRC-HE-100K", "CRC-VAL-HE-7K"),
+        marks=("NCT-CRC-HE-100K", "CRC-VAL-HE-7K"), archives=("NCT-CRC-HE-100K.zip", "CRC-VAL-HE-7K.zip"),
     ),
     recipe=(Colour(), Resize("bilinear")),
+    split=FloorCut(0.9, within="train"), scan=scan,
     md5={
         "2020:28": "a8b06965200029087d5bd730944a56c1",
         "2024:28": "a8b06965200029087d5bd730944a56c1",

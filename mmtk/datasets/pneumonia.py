@@ -44,6 +44,7 @@ PNEUMONIA = register(Dataset(
         citation="Kermany et al., Identifying medical diagnoses and treatable diseases by image-based deep learning, "
         "Cell 172(5), 1122-1131, 2018",
         marks=("chest_xray", "train/PNEUMONIA", "test/PNEUMONIA", "val/PNEUMONIA"),
+        archives=("ChestXRay2017.zip",),
     ),
     recipe=(Grey(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
     split=FloorCut(0.9, within="train"), scan=scan,

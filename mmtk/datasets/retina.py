@@ -2,8 +2,84 @@
 
 from __future__ import annotations
 
+import re
+
 from mmtk.datasets import register
-from mmtk.datasets.base import CenterCrop, Colour, Counts, Dataset, Resize, RoundTrip, Source, Task
+from mmtk.datasets.base import (
+    CenterCrop,
+    Colour,
+    Counts,
+    Dataset,
+    Finding,
+    Record,
+    Resize,
+    RoundTrip,
+    Scan,
+    Source,
+    Task,
+)
+from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.listing import Listing
+from mmtk.datasets.splits import SubjectCut
+from mmtk.datasets.tables import find_file, read_table
+from mmtk.errors import SourceError
+
+_PARTS = {"training": "train", "validation": "test"}
+_IMAGE = re.compile(
+    r"(?:.*/)?regular-fundus-(?P<part>training|validation)/(?:Images/)?(?P<patient>[0-9]+)/"
+    r"(?P<image>(?P=patient)_[lr][0-9]+)\.jpg"
+)
+_PATH = re.compile(
+    r"\\?regular-fundus-(training|validation)\\(?P<patient>[0-9]+)\\(?P<image>(?P=patient)_[lr][0-9]+)\.jpg"
+)
+_EYES = {"l": "left_eye_DR_Level", "r": "right_eye_DR_Level"}
+
+
+def scan(listing: Listing) -> Scan:
+    """The regular fundus photographs; the label is the grade of the eye shown, the subject the patient."""
+    grades: dict[str, tuple[str, str, int]] = {}
+    doubts: list[Finding] = []
+    for part in _PARTS:
+        _read_grades(listing, part, grades, doubts)
+    files = {_source(m["part"], m["patient"], m["image"]): m[0]
+             for m in (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name)) if m}
+    records = [
+        Record(source, files[source], (grade,), patient, _PARTS[part])
+        for source, (part, patient, grade) in grades.items() if source in files
+    ]
+    absent = [source for source in grades if source not in files]
+    return collect(RETINA, listing, records, absent=absent, doubts=doubts)
+
+
+def _source(part: str, patient: str, image: str) -> str:
+    return f"regular-fundus-{part}/{patient}/{image}.jpg"
+
+
+def _read_grades(
+    listing: Listing, part: str, grades: dict[str, tuple[str, str, int]], doubts: list[Finding]
+) -> None:
+    """Add part, patient and grade of each image of a part's table; only the column of the eye shown is filled."""
+    name = find_file(
+        listing, RETINA, rf"regular-fundus-{part}(\.[a-z]+)?\.csv", f"regular-fundus-{part}.csv"
+    )
+    for where, (path, *levels) in read_table(listing, name, ("image_path", *_EYES.values())):
+        match = _PATH.fullmatch(path.replace("/", "\\"))
+        if match is None or match[1] != part:
+            expected = rf"image_path such as \regular-fundus-{part}\1\1_l1.jpg"
+            raise SourceError(where, expected=expected, found=repr(path))
+        source = _source(part, match["patient"], match["image"])
+        if source in grades:
+            raise SourceError(where, expected="each image once", found=f"{source} a second time")
+        filled = {eye: level for eye, level in zip(_EYES, levels, strict=True) if level}
+        letter = match["image"].split("_")[1][0]
+        eye = letter if letter in filled else next(iter(filled), "")
+        if filled.get(eye) not in RETINA.classes:
+            found = f"{levels[0]!r} and {levels[1]!r}"
+            raise SourceError(where, expected="a grade from 0 to 4 of one eye", found=found)
+        if eye != letter:
+            doubts.append(Finding("doubt", source, f"named {letter}, graded under {_EYES[eye]}; that grade is taken"))
+        grades[source] = (part, match["patient"], int(filled[eye]))
+
 
 RETINA = register(Dataset(
     flag="retinamnist", title="RetinaMNIST", modality="fundus camera",
@@ -17,6 +93,7 @@ RETINA = register(Dataset(
         marks=("regular_fundus_images", "regular-fundus-training", "regular-fundus-validation"),
     ),
     recipe=(Colour(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
+    split=SubjectCut(0.9, within="train"), scan=scan,
     md5={
         "2020:28": "bd4c0672f1bba3e3a89f0e4e876791e4",
         "2024:28": "bd4c0672f1bba3e3a89f0e4e876791e4",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import struct
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, Literal, NamedTuple, Protocol, cast
 
 from mmtk.errors import ImageError
 
@@ -18,6 +19,9 @@ MAX_BYTES = 1 << 30  # of a file, which is read whole: more than the largest ima
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS = {0: ("grey", 1), 2: ("RGB", 3), 3: ("palette", 1), 4: ("grey with alpha", 2), 6: ("RGB with alpha", 4)}
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
+_TIFF_TYPES = {1: "B", 3: "H", 4: "I"}  # the number types of the tags read here: byte, short, long
+_MOST_STRIPS = 1 << 16
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, all Huffman
 _JPEG_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
@@ -28,10 +32,19 @@ _CONVERT = "convert it to an 8-bit grey or RGB image"
 _AGAIN = "fetch the file again"
 
 
+class ImageFile(Protocol):
+    """A file on disk (a ``Path``) or in an archive."""
+
+    def open(self, mode: Literal["rb"]) -> IO[bytes]: ...
+
+    def __fspath__(self) -> str: ...
+
+
 class Header(NamedTuple):
     """What a file's header says.
 
-    ``format`` is "png" or "jpeg"; ``height`` and ``width`` are in pixels, as decoded, that is after the EXIF
+    ``format`` is "png", "jpeg" or "tiff"; for a slice of a CT volume it is "nifti", and the rest speaks of its crop.
+    ``height`` and ``width`` are in pixels, as decoded, that is after the EXIF
     orientation; ``channels`` as stored: 1 grey, 2 grey with alpha, 3 colour, 4 colour with alpha.
     """
 
@@ -42,12 +55,12 @@ class Header(NamedTuple):
 
 
 def probe(path: str | os.PathLike[str]) -> Header:
-    """Read the header of a PNG or JPEG file, and nothing more of it.
+    """Read the header of a PNG, JPEG or TIFF file, and nothing more of it.
 
     Parameters
     ----------
     path : path-like
-        The file.
+        The file, on disk or in an archive.
 
     Returns
     -------
@@ -57,29 +70,41 @@ def probe(path: str | os.PathLike[str]) -> Header:
     Raises
     ------
     ImageError
-        If the file cannot be read, is empty, no PNG or JPEG by its first bytes, cut off inside its header, of a kind
-        the recipes do not cover (PNG: palette, 1, 2, 4 or 16 bits; JPEG: CMYK, 12 bits, lossless, arithmetic), if its
-        short side is below 16 pixels or a side above 10,000, or if it is larger than 1 GiB.
+        If the file cannot be read, is empty, no PNG, JPEG or TIFF by its first bytes, cut off inside its header, of a
+        kind the recipes do not cover (PNG: palette, 1, 2, 4 or 16 bits; JPEG: CMYK, 12 bits, lossless, arithmetic;
+        TIFF: other than 8-bit grey or RGB, uncompressed or PackBits, in strips), if its short side is below 16 pixels
+        or a side above 10,000, or if it is larger than 1 GiB.
     """
-    path = Path(path)
-    with open_image(path) as stream:
-        return read_header(stream, path)[0]
+    file = as_file(path)
+    with open_file(file, "image") as stream:
+        return read_header(stream, file)[0]
+
+
+def as_file(path: str | os.PathLike[str]) -> ImageFile:
+    """A path as something to open; what opens itself already, such as a file in a zip, is left as it is."""
+    return cast(ImageFile, path) if hasattr(path, "open") else Path(path)
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[BinaryIO]:
-    """Open a file of at most `MAX_BYTES`; whatever fails while it is read becomes an ImageError."""
+def open_file(path: ImageFile, kind: str) -> Iterator[IO[bytes]]:
+    """Open a file; whatever fails while it is read becomes an ImageError."""
     try:
         with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if size > MAX_BYTES:
-                raise ImageError(path, expected=f"at most {MAX_BYTES} bytes", found=f"{size} bytes")
             yield stream
-    except OSError as error:
-        raise ImageError(path, expected="a readable image file", found=error.strerror or str(error)) from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError(path, expected=f"a readable {kind} file", found=reason, remedy=_AGAIN) from None
 
 
-def read_header(stream: BinaryIO, path: Path) -> tuple[Header, int]:
+def read_bytes(stream: IO[bytes], path: ImageFile) -> bytes:
+    """All of a file of at most `MAX_BYTES`."""
+    data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ImageError(path, expected=f"at most {MAX_BYTES} bytes", found="more")
+    return data
+
+
+def read_header(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
     """Header and EXIF orientation (1 to 8) of an open file that stands at its start."""
     start = stream.read(8)
     if start == PNG_SIGNATURE:
@@ -87,10 +112,13 @@ def read_header(stream: BinaryIO, path: Path) -> tuple[Header, int]:
     elif start.startswith(_JPEG_SIGNATURE):
         stream.seek(2)
         header, orientation = _jpeg(stream, path)
+    elif len(start) == 8 and start.startswith(TIFF_SIGNATURES):
+        header, orientation = _tiff(stream, path, start), 1
     else:
-        cut = PNG_SIGNATURE.startswith(start) or _JPEG_SIGNATURE.startswith(start)
+        known = (PNG_SIGNATURE, _JPEG_SIGNATURE, *TIFF_SIGNATURES)
+        cut = any(signature.startswith(start[: len(signature)]) for signature in known)
         found = ("a file cut off" if start else "an empty file") if cut else f"bytes that start with {start!r}"
-        raise ImageError(path, expected="a PNG or JPEG image", found=found, remedy=_AGAIN)
+        raise ImageError(path, expected="a PNG, JPEG or TIFF image", found=found, remedy=_AGAIN)
     height, width = header.height, header.width
     if min(height, width) < MIN_SIDE or max(height, width) > MAX_SIDE:
         raise ImageError(path, expected=f"{MIN_SIDE} to {MAX_SIDE} pixels a side", found=f"{width} x {height} pixels")
@@ -99,14 +127,14 @@ def read_header(stream: BinaryIO, path: Path) -> tuple[Header, int]:
     return header, orientation
 
 
-def _take(stream: BinaryIO, count: int, path: Path) -> bytes:
+def _take(stream: IO[bytes], count: int, path: ImageFile) -> bytes:
     data = stream.read(count)
     if len(data) < count:
         raise ImageError(path, expected="a whole image header", found="a file cut off inside it", remedy=_AGAIN)
     return data
 
 
-def _png(stream: BinaryIO, path: Path) -> tuple[Header, int]:
+def _png(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
     length, kind, body, crc = struct.unpack(">I4s13sI", _take(stream, 25, path))
     if length != 13 or kind != b"IHDR" or zlib.crc32(kind + body) != crc:
         raise ImageError(path, expected="a PNG that starts with its header", found="a damaged header", remedy=_AGAIN)
@@ -126,7 +154,7 @@ def _png(stream: BinaryIO, path: Path) -> tuple[Header, int]:
         stream.seek(length + 4, os.SEEK_CUR)
 
 
-def _jpeg(stream: BinaryIO, path: Path) -> tuple[Header, int]:
+def _jpeg(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
     header = None
     orientation = 1
     for _ in range(_MOST_SEGMENTS):
@@ -164,6 +192,44 @@ def _jpeg(stream: BinaryIO, path: Path) -> tuple[Header, int]:
         else:
             stream.seek(length, os.SEEK_CUR)
     raise ImageError(path, expected="a whole JPEG header", found="a damaged one", remedy=_AGAIN)
+
+
+def tiff_tags(stream: IO[bytes], path: ImageFile, start: bytes) -> dict[int, tuple[int, ...]]:
+    """The whole numbers of a TIFF's first directory, by tag, and its byte order under tag 0 (1 for little-endian)."""
+    order = "<" if start[:2] == b"II" else ">"
+    stream.seek(struct.unpack(order + "I", start[4:8])[0])
+    (count,) = struct.unpack(order + "H", _take(stream, 2, path))
+    entries = _take(stream, 12 * count, path)
+    tags: dict[int, tuple[int, ...]] = {}
+    for at in range(0, len(entries), 12):
+        tag, kind, number = struct.unpack_from(order + "HHI", entries, at)
+        if kind not in _TIFF_TYPES or not 1 <= number <= _MOST_STRIPS:
+            continue
+        layout = f"{order}{number}{_TIFF_TYPES[kind]}"
+        if struct.calcsize(layout) <= 4:
+            tags[tag] = struct.unpack_from(layout, entries, at + 8)
+        else:
+            stream.seek(struct.unpack_from(order + "I", entries, at + 8)[0])
+            tags[tag] = struct.unpack(layout, _take(stream, struct.calcsize(layout), path))
+    return tags
+
+
+def _tiff(stream: IO[bytes], path: ImageFile, start: bytes) -> Header:
+    tags = tiff_tags(stream, path, start)
+
+    def first(tag: int, default: int) -> int:
+        return tags.get(tag, (default,))[0]
+
+    width, height, bits, packing = first(256, 0), first(257, 0), tags.get(258, (1,)), first(259, 1)
+    photometric, channels, planar = first(262, -1), first(277, 1), first(284, 1)
+    plain = set(bits) == {8} and packing in (1, 32773) and (channels, photometric) in ((1, 1), (3, 2))
+    if not (plain and planar == 1 and first(274, 1) == 1 and 273 in tags and 279 in tags):
+        found = f"{bits[0]} bits, {channels} channels, compression {packing}, photometric {photometric}"
+        raise ImageError(
+            path, expected="a TIFF of 8-bit grey or RGB, uncompressed or PackBits, in strips", found=found,
+            remedy=_CONVERT,
+        )
+    return Header("tiff", height, width, channels)
 
 
 def exif_orientation(tiff: bytes) -> int:

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError, ImageError, MmtkError
+from mmtk.imaging._headers import ImageFile
 from mmtk.imaging._png import decode_cv2
 
 _LARGEST = 65_500  # pixels a side in libjpeg
 
 
-def decode_jpeg(data: bytes, path: Path, colour: bool, orientation: int) -> NDArray[np.uint8]:
+def decode_jpeg(data: bytes, path: ImageFile, colour: bool, orientation: int) -> NDArray[np.uint8]:
     """Pixels of a JPEG whose header was accepted; a warning of libjpeg is an error. See `mmtk.imaging.read_image`."""
     try:
         import simplejpeg

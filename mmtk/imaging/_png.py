@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._headers import PNG_SIGNATURE
+from mmtk.imaging._headers import PNG_SIGNATURE, ImageFile
 
 
-def decode_png(data: bytes, path: Path, colour: bool) -> NDArray[np.uint8]:
+def decode_png(data: bytes, path: ImageFile, colour: bool) -> NDArray[np.uint8]:
     """Pixels of a PNG whose header was accepted; see `mmtk.imaging.read_image`."""
     check_chunks(data, path)
     return decode_cv2(data, path, colour)
 
 
-def check_chunks(data: bytes, path: Path) -> None:
+def check_chunks(data: bytes, path: ImageFile) -> None:
     """Verify the checksum of every chunk up to IEND; what comes after is ignored, as decoders do."""
     view = memoryview(data)
     at = len(PNG_SIGNATURE)
@@ -38,11 +37,11 @@ def check_chunks(data: bytes, path: Path) -> None:
         raise _damaged(path, "no pixels")
 
 
-def _damaged(path: Path, found: str) -> ImageError:
+def _damaged(path: ImageFile, found: str) -> ImageError:
     return ImageError(path, expected="a whole PNG", found=found, remedy="fetch the file again")
 
 
-def decode_cv2(data: bytes, path: Path, colour: bool) -> NDArray[np.uint8]:
+def decode_cv2(data: bytes, path: ImageFile, colour: bool) -> NDArray[np.uint8]:
     """Decode with OpenCV: luma or RGB, alpha dropped, EXIF orientation applied."""
     import cv2
 

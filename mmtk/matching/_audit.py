@@ -177,7 +177,7 @@ def _official_places(flag: str) -> list[Place]:
         remedy = "give a store, for which it is"
         raise ArgumentError(dataset.flag, expected="a known official membership", found="none", remedy=remedy)
     return [
-        Place(split, row, r.source or "", r.subject, (r.label,))
+        Place(split, row, r.source or "", r.subject, r.labels)
         for split in SPLITS for row, r in enumerate(known.rows[split])
     ]
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from mmtk.datasets import get_dataset
 from mmtk.datasets.listing import PHANTOM_FILE
-from mmtk.datasets.splits import FloorCut
 from mmtk.errors import ArgumentError, SourceError
-from mmtk.phantom import _breast, _derma, _pneumonia
+from mmtk.phantom import _breast, _derma, _organ, _pneumonia
 
-_FAMILIES = {"breastmnist": _breast, "pneumoniamnist": _pneumonia, "dermamnist": _derma}
+_FAMILIES = {"breastmnist": _breast, "pneumoniamnist": _pneumonia, "dermamnist": _derma, "organmnist": _organ}
 
 
 def write_phantom(
@@ -29,7 +28,7 @@ def write_phantom(
     Parameters
     ----------
     flag : str
-        ``breastmnist``, ``pneumoniamnist`` or ``dermamnist``.
+        One of the ten, or ``organmnist`` for the volumes that the three Organ sets share.
     out : path-like
         Folder that will hold the source, made if need be.
     scale : float
@@ -42,7 +41,7 @@ def write_phantom(
     Returns
     -------
     Path
-        ``out/<flag>``. The same phantom already there is left as it is.
+        ``out/<flag>``, ``out/organmnist`` for the Organ sets. The same phantom already there is left as it is.
 
     Raises
     ------
@@ -51,24 +50,22 @@ def write_phantom(
     SourceError
         If something else lies at ``out/<flag>``.
     """
-    dataset = get_dataset(flag)
-    family = _FAMILIES.get(dataset.flag)
+    dataset = get_dataset("organamnist" if flag == "organmnist" else flag)
+    family = _FAMILIES.get(dataset.family)
     if family is None:
         raise ArgumentError(f"phantom of {dataset.flag}", expected=f"one of {', '.join(_FAMILIES)}")
     if not 0 < scale <= 1:
         raise ArgumentError("scale", expected="a number above 0 and at most 1", found=str(scale))
     if seed < 0:
         raise ArgumentError("seed", expected="0 or above", found=str(seed))
-    if not isinstance(dataset.split, FloorCut):
-        raise ArgumentError(f"phantom of {dataset.flag}", expected="a floor cut", found=str(dataset.split))
     counts = family.counts(scale, dataset.split)
     total = sum(counts.values())
-    facts = {"flag": dataset.flag, "scale": scale, "seed": seed, "images": total}
-    final = Path(out) / dataset.flag
+    facts = {"flag": dataset.family, "scale": scale, "seed": seed, "images": total}
+    final = Path(out) / dataset.family
     if final.exists():
         _expect_same(final, facts)
         return final
-    drawn = Path(out) / f".{dataset.flag}.{os.getpid()}"
+    drawn = Path(out) / f".{dataset.family}.{os.getpid()}"
     drawn.mkdir(parents=True)
     try:
         _write(drawn, family.extras(counts, seed))

@@ -76,10 +76,14 @@ class StoreInfo:
         return " ".join(mark for mark, on in (("SYNTHETIC", self.synthetic), ("PARTIAL", self.partial)) if on)
 
 
-def record_dtype(source: int, subject: int) -> np.dtype[Any]:
-    """Fields of a record; ``source`` and ``subject`` are the widths in bytes of their longest UTF-8 text."""
+def record_dtype(source: int, subject: int, sliced: bool = False) -> np.dtype[Any]:
+    """Fields of a record; ``source`` and ``subject`` are the widths in bytes of their longest UTF-8 text.
+
+    Records of slices of a CT volume have two more, ``plane`` and ``slice``.
+    """
     numbers = [(name, "<i4") for name in ("height", "width", "top", "left", "side")]
-    return np.dtype([("source", f"S{max(source, 1)}"), ("subject", f"S{max(subject, 1)}"), *numbers])
+    more = [("plane", "S8"), ("slice", "<i4")] if sliced else []
+    return np.dtype([("source", f"S{max(source, 1)}"), ("subject", f"S{max(subject, 1)}"), *numbers, *more])
 
 
 def chunk_rows(rows: int, row_bytes: int) -> int:
@@ -109,7 +113,8 @@ def check_arrays(
     if labels.size and int(labels.max()) > top:
         raise StoreError(what, expected=f"labels from 0 to {top}", found=str(int(labels.max())))
     kind = records.dtype
-    named = kind.names == record_dtype(1, 1).names and kind == record_dtype(kind[0].itemsize, kind[1].itemsize)
-    if not named or records.shape != (images[0],):
+    named = (kind.names or ())[:2] == ("source", "subject")
+    known = named and kind in [record_dtype(kind[0].itemsize, kind[1].itemsize, sliced) for sliced in (False, True)]
+    if not known or records.shape != (images[0],):
         found = f"{kind} {records.shape}"
         raise StoreError(what, expected=f"{images[0]} records of the fields FORMAT.md gives", found=found)

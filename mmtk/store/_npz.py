@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from mmtk import __version__
-from mmtk.datasets import get_dataset
+from mmtk.datasets import edition_flag, get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Task, recipe_hash, recipe_to_json
 from mmtk.datasets.maps import OfficialMap, official_map
 from mmtk.errors import StoreError
@@ -140,9 +140,10 @@ def _unpack(rows: Iterator[Array], shape: tuple[int, ...]) -> Array:
 def _known_rows(dataset: Dataset, labels: dict[str, Array]) -> OfficialMap | None:
     """The known official membership, if these are its labels."""
     known = official_map(dataset.flag)
-    if known is None or dataset.labels != 1:
+    if known is None or not known.ordered:
         return None
-    equal = (labels[split][:, 0].tolist() == [row.label for row in known.rows[split]] for split in SPLITS)
+    equal = ([tuple(row) for row in labels[split].tolist()] == [row.labels for row in known.rows[split]]
+             for split in SPLITS)
     return known if all(equal) else None
 
 
@@ -327,8 +328,9 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
 
 
 def medmnist_name(store: Store) -> str:
-    """MedMNIST's name for a dataset and size: ``breastmnist``, ``breastmnist_64``."""
-    return store.info.flag if store.info.size == 28 else f"{store.info.flag}_{store.info.size}"
+    """MedMNIST's name for a dataset of an edition and a size, such as ``breastmnist_64`` or ``organmnist_axial``."""
+    flag = edition_flag(store.info.flag, store.info.edition)
+    return flag if store.info.size == 28 else f"{flag}_{store.info.size}"
 
 
 def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: bool) -> None:

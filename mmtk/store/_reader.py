@@ -33,7 +33,8 @@ class Split:
         Mapped from the file where the store allows, else read. Writing into it changes neither file nor other readers.
     labels : (n, l) uint8
     records : (n,) structured
-        Fields ``source``, ``subject``, ``height``, ``width``, ``top``, ``left``, ``side``.
+        Fields ``source``, ``subject``, ``height``, ``width``, ``top``, ``left``, ``side``; of CT also ``plane`` and
+        ``slice``.
     """
 
     name: str

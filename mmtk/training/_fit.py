@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmtk import __version__
+from mmtk.datasets import edition_flag
 from mmtk.datasets.base import Task
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.loader import Batches
@@ -251,11 +252,12 @@ class _Run:
         info = self.store.info
         self.model.load_state_dict(checkpoints.load(self.out / checkpoints.BEST))
         run = f"{self.name}_{info.size}_{self.protocol.name}_seed{self.seed}"
+        flag = edition_flag(info.flag, info.edition)
         splits: dict[str, dict[str, Any]] = {}
         for split in self.store.splits:
             scores, _ = self._predict(split)
             metrics = evaluate(split.labels, scores, info.task)
-            file = write_predictions(self.out, info.flag, info.size, split.name, scores, metrics, run)
+            file = write_predictions(self.out, flag, info.size, split.name, scores, metrics, run)
             splits[split.name] = {"images": len(split), "auc": metrics.auc, "acc": metrics.acc, "file": file.name}
         result = {"best_epoch": best_epoch, "epochs": self.epochs, "synthetic": info.synthetic, "splits": splits}
         checkpoints.write_text(self.out / checkpoints.RESULT, json.dumps(result, indent=2) + "\n")

@@ -1,0 +1,61 @@
+"""Providers' metadata: which file holds it, and its rows, each with the place it stands at."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from mmtk.datasets.base import Dataset
+from mmtk.datasets.collecting import is_junk
+from mmtk.errors import SourceError
+
+if TYPE_CHECKING:
+    from mmtk.datasets.listing import Listing
+
+
+def find_file(listing: Listing, dataset: Dataset, pattern: str, shown: str) -> str:
+    """The outermost file whose name, in lower case, matches a pattern.
+
+    Raises
+    ------
+    SourceError
+        If there is none; it says where to get it.
+    """
+    fits = re.compile(pattern)
+    named = [n for n in listing.names if fits.fullmatch(PurePosixPath(n).name.lower()) and not is_junk(n)]
+    if not named:
+        remedy = f"get it from {dataset.source.page} (licence: {dataset.source.licence})"
+        raise SourceError(listing.root, expected=shown, found="none", remedy=remedy)
+    return min(named, key=lambda n: (n.count("/"), n))
+
+
+def read_table(listing: Listing, name: str, columns: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The rows of a table, comma or tab between its columns.
+
+    Yields
+    ------
+    where : str
+        File and line, for errors.
+    values : tuple of str
+        Of `columns`, in their order.
+
+    Raises
+    ------
+    SourceError
+        If a column is absent or the text is no table.
+    """
+    path = listing.path(name)
+    lines = listing.read_text(name).splitlines()
+    try:
+        reader = csv.DictReader(lines, strict=True, delimiter="\t" if lines and "\t" in lines[0] else ",")
+        lacking = [column for column in columns if column not in (reader.fieldnames or ())]
+        if lacking:
+            found = ", ".join(reader.fieldnames or ()) or "none"
+            raise SourceError(path, expected=f"a column {' and '.join(lacking)}", found=found)
+        for row in reader:
+            yield f"{path} line {reader.line_num}", tuple(row[column] or "" for column in columns)
+    except csv.Error as error:
+        raise SourceError(path, expected="a CSV file", found=str(error)) from None

@@ -1,0 +1,359 @@
+"""CT volumes from NIfTI-1 files, as int16 Hounsfield units and never more than one copy of them.
+
+SimpleITK takes twice a volume's size to read one and passes a ``.nii.gz`` that is cut off without a word, so the bytes
+are read here: a plain int16 ``.nii`` is memory-mapped, anything else is streamed into int16, block by block.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtk.errors import ArgumentError, ImageError
+from mmtk.imaging._headers import ImageFile, as_file, open_file
+
+MAX_VOXELS = 1 << 31  # of a volume: 4 GiB as int16, beyond any CT here
+_BLOCK = 1 << 22  # voxels converted at a time
+_HEADER = 348
+_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
+_AGAIN = "fetch the file again"
+
+
+@dataclass(frozen=True)
+class VolumeHeader:
+    """What a NIfTI file's header says.
+
+    Attributes
+    ----------
+    shape : (nx, ny, nz)
+        Voxels along the axes of the file's array.
+    dtype : numpy dtype
+        As stored.
+    slope, inter : float
+        Hounsfield units are ``slope * stored + inter``.
+    offset : int
+        Byte at which the voxels start.
+    signs : (sx, sy, sz)
+        Whether each axis runs towards right, anterior, superior (+1) or the other way (-1); 0s where the file does not
+        say, or its axes are not those of the body.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    slope: float
+    inter: float
+    offset: int
+    signs: tuple[int, int, int]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A CT volume: ``voxels`` are Hounsfield units, int16, (nz, ny, nx); see `VolumeHeader` for ``signs``."""
+
+    voxels: NDArray[np.int16]
+    signs: tuple[int, int, int]
+
+
+def probe_volume(path: str | os.PathLike[str]) -> VolumeHeader:
+    """Read the header of a ``.nii`` or ``.nii.gz`` file. A missing voxel size is no fault: nothing here depends on it.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, on disk or in an archive.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, is no NIfTI-1 file in one piece, has other than three axes or a type that holds no
+        Hounsfield units, or if it is a plain file that is shorter than its header says.
+    """
+    file = as_file(path)
+    with _opened(file) as (stream, packed):
+        header = _read_header(stream, file)
+    _expect_whole(file, header, packed)
+    return header
+
+
+def read_volume(path: str | os.PathLike[str]) -> Volume:
+    """Read a CT volume.
+
+    Values are rounded to whole Hounsfield units, halves up, and cut at the ends of int16.
+
+    Parameters
+    ----------
+    path : path-like
+        A ``.nii`` or ``.nii.gz`` file, on disk or in an archive.
+
+    Returns
+    -------
+    Volume
+        Memory-mapped where the file holds plain int16 on disk.
+
+    Raises
+    ------
+    ImageError
+        For the reasons of `probe_volume`, or if the file is cut off or damaged, or holds NaN.
+    """
+    file = as_file(path)
+    with _opened(file) as (stream, packed):
+        header = _read_header(stream, file)
+        _expect_whole(file, header, packed)
+        shape = header.shape[::-1]
+        plain = header.dtype == np.dtype("<i2") and (header.slope, header.inter) == (1.0, 0.0)
+        if plain and not packed and isinstance(file, Path):
+            start = header.offset - header.offset % mmap.ALLOCATIONGRANULARITY
+            length = header.offset + header.bytes - start
+            view = mmap.mmap(stream.fileno(), length, access=mmap.ACCESS_READ, offset=start)
+            mapped = np.frombuffer(view, np.int16, math.prod(shape), header.offset - start)
+            return Volume(mapped.reshape(shape), header.signs)
+        _skip(stream, header.offset - _HEADER, file)
+        voxels = np.empty(math.prod(shape), np.int16)
+        if plain:
+            _fill(stream, voxels.data.cast("B"), file)
+        else:
+            _convert(stream, header, voxels, file)
+        if stream.read(1):  # a packed file's checksum is compared at its very end
+            raise ImageError(file, expected=f"{header.bytes} bytes of voxels", found="more", remedy=_AGAIN)
+    return Volume(voxels.reshape(shape), header.signs)
+
+
+@contextmanager
+def _opened(file: ImageFile) -> Iterator[tuple[IO[bytes], bool]]:
+    """The file's stream, unpacked if it is gzip, and whether it was."""
+    with open_file(file, "CT volume") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+        stream.seek(0)
+        if packed:
+            with gzip.open(stream) as unpacked:
+                yield unpacked, True  # type: ignore[misc]
+        else:
+            yield stream, False
+
+
+def _read_header(stream: IO[bytes], file: ImageFile) -> VolumeHeader:
+    data = stream.read(_HEADER)
+    order = {b"\x5c\x01\0\0": "<", b"\0\0\x01\x5c": ">"}.get(data[:4])
+    if len(data) < _HEADER or order is None or data[344:348] not in (b"n+1\0", b"ni1\0"):
+        found = f"bytes that start with {data[:4]!r}" if data else "an empty file"
+        raise ImageError(file, expected="a NIfTI-1 file", found=found, remedy=_AGAIN)
+    if data[344:348] == b"ni1\0":
+        raise ImageError(file, expected="header and voxels in one file", found="a header alone", remedy="save as .nii")
+    axes, *dims = struct.unpack_from(order + "8h", data, 40)
+    (kind,) = struct.unpack_from(order + "h", data, 70)
+    offset, slope, inter = struct.unpack_from(order + "3f", data, 108)
+    shape = (dims[0], dims[1], dims[2])
+    if not 3 <= axes <= 7 or min(shape) < 1 or any(n > 1 for n in dims[3:axes]) or math.prod(shape) > MAX_VOXELS:
+        found = " x ".join(map(str, dims[: max(axes, 0)]))
+        raise ImageError(file, expected="a volume of three axes", found=found or "none")
+    if kind not in _TYPES:
+        raise ImageError(file, expected="whole or floating numbers", found=f"NIfTI data type {kind}")
+    if not _HEADER <= offset < 1 << 30:  # NaN too
+        raise ImageError(file, expected="voxels behind the header", found=f"offset {offset}", remedy=_AGAIN)
+    if slope == 0 or not (math.isfinite(slope) and math.isfinite(inter)):
+        slope, inter = 1.0, 0.0  # as the format defines it
+    return VolumeHeader(shape, np.dtype(order + _TYPES[kind]), slope, inter, int(offset), _signs(data, order))
+
+
+def _signs(data: bytes, order: str) -> tuple[int, int, int]:
+    """Directions of the axes, from the affine matrix or the quaternion, where they are those of the body."""
+    qform, sform = struct.unpack_from(order + "2h", data, 252)
+    if sform > 0:
+        rows = np.array(struct.unpack_from(order + "12f", data, 280)).reshape(3, 4)[:, :3]
+    elif qform > 0:
+        b, c, d = struct.unpack_from(order + "3f", data, 256)
+        a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+        last = -1.0 if struct.unpack_from(order + "f", data, 76)[0] < 0 else 1.0
+        rows = np.array([
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c) * last],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b) * last],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), (a * a + d * d - b * b - c * c) * last],
+        ])
+    else:
+        return (0, 0, 0)
+    if not np.isfinite(rows).all():
+        return (0, 0, 0)
+    longest = np.abs(rows).argmax(axis=0)
+    if longest.tolist() != [0, 1, 2] or not all(rows[i, i] for i in range(3)):
+        return (0, 0, 0)
+    x, y, z = (int(np.sign(rows[i, i])) for i in range(3))
+    return (x, y, z)
+
+
+def _expect_whole(file: ImageFile, header: VolumeHeader, packed: bool) -> None:
+    if not packed and isinstance(file, Path) and (size := file.stat().st_size) < header.offset + header.bytes:
+        raise _cut(file, f"{size} bytes where its header says {header.offset + header.bytes}")
+
+
+def _cut(file: ImageFile, found: str) -> ImageError:
+    return ImageError(file, expected="a whole CT volume", found=found, remedy=_AGAIN)
+
+
+def _skip(stream: IO[bytes], count: int, file: ImageFile) -> None:
+    if len(stream.read(count)) < count:
+        raise _cut(file, "a file cut off before its voxels")
+
+
+def _fill(stream: IO[bytes], target: memoryview, file: ImageFile) -> None:
+    at = 0
+    while at < len(target):
+        count = stream.readinto(target[at : at + (1 << 20)])  # type: ignore[attr-defined]
+        if not count:
+            raise _cut(file, f"a file cut off after {at} of {len(target)} bytes of voxels")
+        at += count
+
+
+def _convert(stream: IO[bytes], header: VolumeHeader, voxels: NDArray[np.int16], file: ImageFile) -> None:
+    """Stream numbers of any type into Hounsfield units."""
+    buffer = np.empty(min(_BLOCK, len(voxels)), header.dtype)
+    for start in range(0, len(voxels), _BLOCK):
+        block = buffer[: min(_BLOCK, len(voxels) - start)]
+        _fill(stream, block.view(np.uint8).data, file)
+        units = block.astype(np.float64) * header.slope + header.inter
+        if np.isnan(units).any():
+            raise ImageError(file, expected="numbers", found="NaN", remedy="replace NaN, say by -1024 (air)")
+        voxels[start : start + len(block)] = np.clip(np.floor(units + 0.5), -32768, 32767)
+
+
+# ------------------------------------------------------------------- slices
+
+
+def slice_region(box: tuple[int, int, int, int, int, int], plane: str, crop: str) -> tuple[int, int, int, int]:
+    """Top, left, height and width in voxels of a plane's crop, before it is cut at the volume's border.
+
+    Rows run along the higher axis of the array, columns along the lower one.
+
+    Parameters
+    ----------
+    box : xmin, xmax, ymin, ymax, zmin, zmax
+    plane : {"axial", "coronal", "sagittal"}
+    crop : {"box", "square"}
+
+    Raises
+    ------
+    ArgumentError
+        For another plane or crop.
+    """
+    if plane not in _AXES or crop not in ("box", "square"):
+        raise ArgumentError("slice", expected=f"a plane of {', '.join(_AXES)}; box or square", found=f"{plane}, {crop}")
+    _, rows, columns = _AXES[plane]
+    top, left = box[2 * rows], box[2 * columns]
+    height, width = box[2 * rows + 1] - top, box[2 * columns + 1] - left
+    if crop == "square":
+        side = max(height, width)
+        top, left, height, width = top - (side - height) // 2, left - (side - width) // 2, side, side
+    return top, left, height, width
+
+
+_AXES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}  # axes across, down and along the plane
+_AIR = -1024
+
+
+def extract_slice(
+    volume: Volume,
+    box: tuple[int, int, int, int, int, int],
+    plane: str,
+    index: int,
+    extents: tuple[int, int, int],
+    *,
+    resample: str = "nearest",
+    crop: str = "box",
+    orientation: str = "array",
+) -> NDArray[np.int16]:
+    """Cut one slice of a box out of a CT volume.
+
+    Along each axis a box of n voxels has U rescaled ones. Slice j lies ``j n / U`` voxels above the box's lower edge;
+    "nearest" takes the original slice nearest to that, halves up, in the volume's own voxels, "linear" interpolates
+    slice, rows and columns there, in double, rounded to whole Hounsfield units, halves up.
+
+    Parameters
+    ----------
+    volume : Volume
+    box : xmin, xmax, ymin, ymax, zmin, zmax
+        In voxels of the file's array, upper ends left out.
+    plane : {"axial", "coronal", "sagittal"}
+    index : int
+        The rescaled slice j.
+    extents : (ux, uy, uz)
+        Rescaled voxels of the box along each axis.
+    resample : {"nearest", "linear"}
+    crop : {"box", "square"}
+        The square of the longer side is filled with air (-1024) outside the volume.
+    orientation : {"array", "patient"}
+        Rows along the higher axis of the array and columns along the lower one; or, by the file's axes, turned so that
+        rows run from anterior or superior and columns from the patient's right or anterior.
+
+    Returns
+    -------
+    ndarray of int16, shape (h, w)
+        Hounsfield units.
+
+    Raises
+    ------
+    ArgumentError
+        For another choice, or if "patient" is asked for and the file does not tell its axes.
+    """
+    if resample not in ("nearest", "linear") or orientation not in ("array", "patient"):
+        raise ArgumentError(
+            "slice", expected="nearest or linear, array or patient", found=f"{resample}, {orientation}"
+        )
+    top, left, height, width = slice_region(box, plane, crop)
+    across, rows, columns = _AXES[plane]
+    n, u = box[2 * across + 1] - box[2 * across], extents[across]
+    stack = volume.voxels.transpose(2 - across, 2 - rows, 2 - columns)
+    if resample == "nearest":
+        at = box[2 * across] + min((2 * index * n + u) // (2 * u), n - 1)
+        picture = _region(stack[at], top, left, height, width)
+    else:
+        last = stack.shape[0] - 1
+        at, rest = divmod(index * n, u)
+        low, high = (min(box[2 * across] + at + step, last) for step in (0, 1))
+        parts = [_region(stack[i], top, left, height, width).astype(np.float64) for i in (low, high)]
+        plane_at = parts[0] + (parts[1] - parts[0]) * (rest / u)
+        scale = {axis: extents[axis] / (box[2 * axis + 1] - box[2 * axis]) for axis in (rows, columns)}
+        small = _linear(plane_at, max(1, round(height * scale[rows])), 0)
+        small = _linear(small, max(1, round(width * scale[columns])), 1)
+        picture = np.floor(small + 0.5).astype(np.int16)
+    if orientation == "patient":
+        if 0 in volume.signs:
+            raise ArgumentError("orientation", expected="a volume that tells its axes", found="one that does not")
+        picture = picture[:: -volume.signs[rows], :: -volume.signs[columns]]
+    return np.ascontiguousarray(picture)
+
+
+def _region(plane: NDArray[np.int16], top: int, left: int, height: int, width: int) -> NDArray[np.int16]:
+    """A rectangle of a plane, with air where it reaches outside."""
+    rows, columns = plane.shape
+    inside = plane[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
+    if inside.shape == (height, width):
+        return inside
+    before = (max(-top, 0), max(-left, 0))
+    after = (max(top + height - rows, 0), max(left + width - columns, 0))
+    return np.pad(inside, list(zip(before, after, strict=True)), constant_values=_AIR)
+
+
+def _linear(picture: NDArray[np.float64], size: int, axis: int) -> NDArray[np.float64]:
+    """Sample an axis at `size` places, the i-th ``i n / size`` from its start."""
+    n = picture.shape[axis]
+    places = np.arange(size) * (n / size)
+    low = places.astype(np.int64)
+    high = np.minimum(low + 1, n - 1)
+    weight = (places - low).reshape((-1, 1) if axis == 0 else (1, -1))
+    first, second = picture.take(low, axis), picture.take(high, axis)
+    mixed: NDArray[np.float64] = first + (second - first) * weight
+    return mixed
