@@ -74,8 +74,8 @@ def write_pair(folder: Path, rows: int, colour: bool) -> tuple[Path, Path, dict[
 
 def recovered(found: Match, given: dict[str, list[str]]) -> float:
     """Part of the rows whose source is the true one."""
-    right = sum(row.source == name for split in given for row, name in zip(found.rows[split], given[split], strict=True))
-    return right / len(found.everything)
+    names = [name for split in store.SPLITS for name in given[split]]
+    return sum(row.source == name for row, name in zip(found.everything, names, strict=True)) / len(names)
 
 
 def main() -> None:
