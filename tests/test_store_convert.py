@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from mmtk import store
 from mmtk.datasets import get_dataset
+from mmtk.datasets.maps import official_map
 from mmtk.errors import MmtkError, StoreError
 from tests.small_stores import MULTILABEL, write_small_store
 
@@ -75,7 +76,7 @@ def test_official_files_come_back_to_the_byte(real_data, tmp_path, flag):
     published = {row[2] for row in json.loads((real_data / "official-md5s.json").read_text()) if row[0] == flag}
     opened = store.open(store.import_npz(official, tmp_path))
     assert opened.info.pixels == opened.info.split == "official"
-    assert opened.info.membership.endswith("as published")
+    assert ", as published" in opened.info.membership
     counts = get_dataset(flag).counts["2020"]
     assert tuple(opened.counts.values()) == (counts.train, counts.val, counts.test)
     exported = store.export_npz(opened, tmp_path)
@@ -304,3 +305,31 @@ def test_an_unknown_dataset_is_named(tmp_path):
     np.savez(tmp_path / "catmnist.npz", **make_arrays())
     with pytest.raises(MmtkError, match="catmnist"):
         store.import_npz(tmp_path / "catmnist.npz", tmp_path)
+
+
+@pytest.mark.parametrize("flag", ["breastmnist", "pneumoniamnist"])
+def test_an_import_names_the_files_and_subjects_of_the_known_map(real_data, tmp_path, flag):
+    opened = store.open(store.import_npz(real_data / "npz" / f"{flag}.npz", tmp_path / "s"))
+    assert opened.info.membership.endswith("as published; source files and subjects by the known map")
+    unknown = 0
+    for split in opened.splits:
+        for number, row in enumerate(official_map(flag).rows[split.name]):
+            record = split.records[number]
+            assert record["source"].decode() == (row.source or f"{split.name}/{number}")
+            assert record["subject"].decode() == row.subject
+            unknown += row.source is None
+    assert unknown == (67 if flag == "pneumoniamnist" else 0)
+    # labels are what tells, and of phantoms they tell nothing
+    path = store.export_npz(opened, tmp_path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez_compressed(path, **{**arrays, "train_labels": arrays["train_labels"][::-1]})
+    other = store.open(store.import_npz(path, tmp_path / "other"))
+    np.savez_compressed(path, **arrays)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"SYNTHETIC"
+    phantom = store.open(store.import_npz(path, tmp_path / "phantom"))
+    for imported in (other, phantom):
+        assert imported.train.records["source"][:2].tolist() == [b"train/0", b"train/1"]
+        assert not any(imported.val.records["subject"])
+        assert "map" not in imported.info.membership

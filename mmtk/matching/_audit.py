@@ -242,7 +242,7 @@ def write_audit(found: Iterable[Audit], path: str | Path, force: bool = False) -
         writer.writerow(_COLUMNS)
         for one in found:
             groups = [("exact", alike.places, "0") for alike in one.exact]
-            groups += [("near", alike.places, f"{alike.distance:g}") for alike in one.near]
+            groups += [("near", alike.places, str(alike.distance)) for alike in one.near]
             groups += [("subject", places, "") for _, places in one.crossing]
             for number, (kind, places, distance) in enumerate(groups):
                 for p in places:

@@ -41,7 +41,8 @@ class MatchRow:
     distance : float
         To that source, or, where there is none, to the nearest of all; root mean square grey levels.
     rivals : tuple of str
-        Other sources at most 10 % farther than that, nearer ones that are other rows among them; 64 at most.
+        Other sources at most 10 % farther than that, nearer ones that are other rows among them; where no source is
+        near enough, those at that distance. 64 at most.
     """
 
     label: tuple[int, ...]
@@ -131,6 +132,9 @@ def _source_names(store: Store) -> list[str]:
         repeated = next((name for name, n in Counter(names).items() if n > 1), "")
         remedy = "build it from raw images"
         raise StoreError(store.path, expected="records of different sources", found=repr(repeated), remedy=remedy)
+    unfit = next((name for name in names if set(name) & set("|\r\n")), None)
+    if unfit is not None:
+        raise StoreError(store.path, expected="sources named without | and line breaks", found=repr(unfit))
     return names
 
 
@@ -198,18 +202,22 @@ class _Sharing:
         position = {row: i for i, row in enumerate(rows.tolist())}
         for row, candidates in self._sorted(rows, search.nearest(limit, progress)).items():
             self._near[row] = candidates
-        asked = dict.fromkeys(position, 0)
+        lists = {row: [pair for pair in self._near[row] if pair[1] <= limit] for row in position}
+        asking = [row for row, candidates in lists.items() if candidates]
+        asked = dict.fromkeys(asking, 0)
         complete: set[int] = set()
-        asking = [row for row in position if self._near[row][0][1] <= limit]
         while asking:
-            ended = [row for row in asking if asked[row] == len(self._near[row]) and row not in complete]
+            ended = [row for row in asking if asked[row] == len(lists[row]) and row not in complete]
             if ended:
                 at = np.array([position[row] for row in ended])
-                more = self._sorted(rows, search.within(at, np.full(len(at), limit), MOST_RIVALS))
-                for row in ended:
-                    self._near[row] = more[row] + [pair for pair in self._near[row] if pair[1] > limit]
+                lists.update(self._sorted(rows, search.within(at, np.full(len(at), limit), MOST_RIVALS)))
                 complete.update(ended)
-            asking = [left for row in asking for left in self._ask(row, limit, asked)]
+            asking = [left for row in asking for left in self._ask(row, lists[row], asked)]
+        given = {row: pair[1] for row in position if (pair := self._given[row]) is not None}
+        moved = [row for row, squared in given.items() if squared > self._near[row][0][1]]
+        at, reach = np.array([(position[row], given[row] * 121 // 100) for row in moved]).reshape(-1, 2).T
+        for row, candidates in self._sorted(rows, search.within(at, reach, MOST_RIVALS)).items():
+            self._near[row] = candidates
 
     def _sorted(self, rows: Array, pairs: Pairs) -> dict[int, list[tuple[int, int]]]:
         """Candidates of each row, the nearest first, among equally near ones those of its label."""
@@ -223,14 +231,12 @@ class _Sharing:
     def _key(self, row: int, source: int, squared: int) -> tuple[int, bool, int]:
         return squared, self._source_labels[source] != self._labels[row], row
 
-    def _ask(self, row: int, limit: int, asked: dict[int, int]) -> list[int]:
+    def _ask(self, row: int, candidates: list[tuple[int, int]], asked: dict[int, int]) -> list[int]:
         """Let a row ask for its next source; gives the row that goes on asking, if one does."""
-        if asked[row] == len(self._near[row]):
+        if asked[row] == len(candidates):
             return []
-        source, squared = self._near[row][asked[row]]
+        source, squared = candidates[asked[row]]
         asked[row] += 1
-        if squared > limit:
-            return [row]
         holder = self._holder.get(source)
         if holder is not None:
             held = self._given[holder]
@@ -290,7 +296,8 @@ def write_match(found: Match, path: str | Path, force: bool = False) -> Path:
         for index, row in enumerate(found.rows[split]):
             label = "".join(map(str, row.label))
             rivals = "|".join(row.rivals)
-            writer.writerow((split, index, label, row.source or "", row.evidence, f"{row.distance:g}", rivals))
+            distance = str(row.distance).removesuffix(".0")
+            writer.writerow((split, index, label, row.source or "", row.evidence, distance, rivals))
     write_atomically(Path(path), lambda file: file.write(text.getvalue().encode()), force)
     return Path(path)
 
@@ -305,7 +312,7 @@ def read_match(path: str | Path) -> Match:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         found = getattr(error, "strerror", None) or "no text"
         raise StoreError(path, expected="a match as mmtk match writes it", found=found) from None

@@ -247,8 +247,8 @@ def empty_records(names: list[str], size: int, subjects: list[str] | None = None
     """Records of images that are already small squares: their names, their size, the whole as box."""
     coded = [name.encode() for name in names]
     people = [name.encode() for name in subjects or [""] * len(names)]
-    widths = (max(map(len, column), default=1) for column in (coded, people))
-    records = np.zeros(len(coded), record_dtype(*widths))
+    source, subject = (max(map(len, column), default=1) for column in (coded, people))
+    records = np.zeros(len(coded), record_dtype(source, subject))
     records["source"] = coded
     records["subject"] = people
     for field in ("height", "width", "side"):
