@@ -7,13 +7,17 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mmtk.datasets import get_dataset
 from mmtk.datasets.listing import PHANTOM_FILE
 from mmtk.errors import ArgumentError, SourceError
-from mmtk.phantom import _breast, _derma, _organ, _pneumonia
+from mmtk.phantom import _breast, _chest, _derma, _oct, _organ, _path, _pneumonia, _retina
 
-_FAMILIES = {"breastmnist": _breast, "pneumoniamnist": _pneumonia, "dermamnist": _derma, "organmnist": _organ}
+_FAMILIES: dict[str, Any] = {  # each has counts, extras and images
+    "pathmnist": _path, "chestmnist": _chest, "dermamnist": _derma, "octmnist": _oct, "pneumoniamnist": _pneumonia,
+    "retinamnist": _retina, "breastmnist": _breast, "organmnist": _organ,
+}
 
 
 def write_phantom(
