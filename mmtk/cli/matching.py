@@ -90,7 +90,11 @@ def _audit(name: str, near: float) -> Audit:
     from mmtk.datasets import list_datasets
 
     flags = {flag for dataset in list_datasets() for flag in (dataset.flag, *dataset.aliases)}
-    return matching.audit(name if name in flags and not Path(name).is_file() else store.open(name), near)
+    if name in flags and not Path(name).is_file():
+        return matching.audit(name)
+    opened = store.open(name)
+    with progress_bar(f"comparing {name}") as progress:
+        return matching.audit(opened, near, progress)
 
 
 def _print(found: Audit) -> None:

@@ -18,7 +18,7 @@ from mmtk.datasets import get_dataset
 from mmtk.datasets.maps import official_map
 from mmtk.errors import ArgumentError
 from mmtk.matching._match import decoded
-from mmtk.matching._neighbours import Neighbours, Pictures
+from mmtk.matching._neighbours import Neighbours, Pictures, Progress
 from mmtk.store import SPLITS, Store, write_atomically
 
 Array = np.ndarray[Any, Any]
@@ -132,7 +132,7 @@ class Audit:
         return bool(self.exact or self.near or self.crossing)
 
 
-def audit(store: Store | str, near: float = NEAR) -> Audit:
+def audit(store: Store | str, near: float = NEAR, progress: Progress | None = None) -> Audit:
     """Look for duplicates, contradicting labels and subjects that stand in several splits.
 
     Parameters
@@ -141,6 +141,8 @@ def audit(store: Store | str, near: float = NEAR) -> Audit:
         A flag stands for the known official membership, of which subjects alone are looked at.
     near : float
         Root mean square grey levels at which pictures count as near duplicates; 0 looks for none.
+    progress : callable, optional
+        Told the images compared with all others and their number.
 
     Raises
     ------
@@ -157,7 +159,7 @@ def audit(store: Store | str, near: float = NEAR) -> Audit:
     places = _store_places(store)
     pictures = Pictures([split.images for split in store.splits])
     exact = tuple(_equal(places, pictures.digests()))
-    return _audited(str(store.path), near, exact, tuple(_near(places, pictures, near)), places)
+    return _audited(str(store.path), near, exact, tuple(_near(places, pictures, near, progress)), places)
 
 
 def _store_places(store: Store) -> list[Place]:
@@ -189,12 +191,13 @@ def _equal(places: list[Place], keys: list[bytes]) -> Iterator[Alike]:
     return (Alike(tuple(group), 0.0) for group in groups.values() if len(group) > 1)
 
 
-def _near(places: list[Place], pictures: Pictures, near: float) -> Iterator[Alike]:
+def _near(places: list[Place], pictures: Pictures, near: float, progress: Progress | None) -> Iterator[Alike]:
     if near == 0 or len(pictures) < 2:
         return
     everything = np.arange(len(pictures))
     radius = np.full(len(pictures), math.floor(near * near * pictures.width))
-    pairs = Neighbours(pictures, pictures, everything).within(everything, radius, beyond=everything)
+    search = Neighbours(pictures, pictures, everything)
+    pairs = search.within(everything, radius, beyond=everything, progress=progress)
     order = np.argsort(pairs.squared, kind="stable")
     for first, second, squared in zip(*(column[order].tolist() for column in pairs), strict=True):
         if squared:

@@ -145,7 +145,10 @@ class Neighbours:
                 progress(int(queries[-1]) + 1, len(self._rows))
         return _join(parts)
 
-    def within(self, queries: Array, radius: Array, most: int | None = None, beyond: Array | None = None) -> Pairs:
+    def within(
+        self, queries: Array, radius: Array, most: int | None = None, beyond: Array | None = None,
+        progress: Progress | None = None,
+    ) -> Pairs:
         """Find every picture at most some squared distance from a query.
 
         Parameters
@@ -158,6 +161,8 @@ class Neighbours:
             Keep only so many nearest of each query.
         beyond : array of int, optional
             Leave out pictures up to these numbers.
+        progress : callable, optional
+            Told the queries done and their number.
 
         Raises
         ------
@@ -190,6 +195,8 @@ class Neighbours:
                 part = Pairs(*(column[rank < most] for column in part))
             parts.append(part)
             done, total = done + len(chosen), total + len(part.queries)
+            if progress:
+                progress(done, len(queries))
             if most is None and total > MOST_PAIRS:
                 raise MmtkError(
                     "pictures that are alike", expected=f"at most {MOST_PAIRS} pairs",
