@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
@@ -152,13 +152,14 @@ HEAD = "patient_id,image_id,image_path,Overall quality,left_eye_DR_Level,right_e
 
 
 def deepdrid(tmp_path: Path, rows: str, validation: str = "") -> Listing:
+    """A source of one patient, as a phantom, so that no other is missing."""
     for part, text in (("training", rows), ("validation", validation)):
         folder = tmp_path / "regular_fundus_images" / f"regular-fundus-{part}"
         (folder / "Images/1").mkdir(parents=True)
         (folder / f"regular-fundus-{part}.csv").write_text(HEAD + text, newline="")
     for image in ("1_l1", "1_r1"):
         (tmp_path / f"regular_fundus_images/regular-fundus-training/Images/1/{image}.jpg").write_bytes(b"")
-    return open_listing(tmp_path)
+    return replace(open_listing(tmp_path), phantom={"flag": "retinamnist", "images": 2})
 
 
 ROWS = ("1,1_l1,\\regular-fundus-training\\1\\1_l1.jpg,1,3,,\r\n"
@@ -173,6 +174,10 @@ def test_retina_takes_the_grade_of_the_eye_through_backslashes(tmp_path: Path) -
         ("regular-fundus-training/1/1_r1.jpg", (4,), "1", "train"),
     ]
     assert found(result, "missing") == ["regular-fundus-training/1/1_l2.jpg"]
+    result = get_dataset("retinamnist").scan(replace(deepdrid(tmp_path / "short", ROWS), phantom=None))
+    assert found(result, "missing") == [
+        "400 of the 400 lines of its validation table", "1,198 of the 1,200 lines of its training table",
+    ][::-1]
 
 
 def test_retinas_letter_and_column_may_disagree(tmp_path: Path) -> None:

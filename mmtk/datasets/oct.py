@@ -21,7 +21,7 @@ _IMAGE = re.compile(
 
 
 def scan(listing: Listing) -> Scan:
-    """The OCT scans; the subject is the patient in the name, whatever the class.
+    """The OCT scans; the subject is the patient in the name, whatever the class. Phantoms' numbers have eight digits.
 
     Raises
     ------
@@ -36,7 +36,10 @@ def scan(listing: Listing) -> Scan:
             found="a part val: Kaggle's copy, which is cut otherwise and cannot give the published counts",
             remedy=f"get OCT2017.tar.gz from {OCT.source.page}",
         )
-    records = (Record(m["source"], m[0], (_CLASSES.index(m["kind"]),), m["patient"], m["part"]) for m in matches)
+    records = (
+        Record(m["source"], m[0], (_CLASSES.index(m["kind"]),), m["patient"], m["part"])
+        for m in matches if len(m["patient"]) < 8 or listing.phantom
+    )
     return collect(OCT, listing, records, expected=_EXPECTED)
 
 

@@ -19,16 +19,16 @@ _CLASSES = tuple(_TILES)
 _SETS = {"NCT-CRC-HE-100K": "train", "CRC-VAL-HE-7K": "test"}
 _EXPECTED = {f"{name}/{kind}": n[part != "train"] for name, part in _SETS.items() for kind, n in _TILES.items()}
 _IMAGE = re.compile(
-    r"(?:.*/)?(?P<source>(?P<set>NCT-CRC-HE-100K|CRC-VAL-HE-7K)/(?P<kind>[A-Z]{3,4})/(?P=kind)-[-A-Z0-9]+\.tif)"
+    r"(?:.*/)?(?P<source>(?P<set>NCT-CRC-HE-100K|CRC-VAL-HE-7K)/(?P<kind>[A-Z]{3,4})/(?P=kind)-(?:TCGA-)?(?P<id>[A-Z0-9]{8})\.tif)"
 )
 
 
 def scan(listing: Listing) -> Scan:
-    """The tiles of both sets. Their names tell no patient."""
+    """The tiles of both sets. Their names tell no patient; those of phantoms hold digits, the provider's letters."""
     matches = (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name))
     records = (
         Record(m["source"], m[0], (_CLASSES.index(m["kind"]),), "", _SETS[m["set"]])
-        for m in matches if m and m["kind"] in _TILES
+        for m in matches if m and m["kind"] in _TILES and (m["id"].isalpha() or listing.phantom)
     )
     return collect(PATH, listing, records, expected=_EXPECTED)
 

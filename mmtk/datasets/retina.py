@@ -25,6 +25,7 @@ from mmtk.datasets.tables import find_file, read_table
 from mmtk.errors import SourceError
 
 _PARTS = {"training": "train", "validation": "test"}
+_PHOTOGRAPHS = {"training": 1200, "validation": 400}
 _IMAGE = re.compile(
     r"(?:.*/)?regular-fundus-(?P<part>training|validation)/(?:Images/)?(?P<patient>[0-9]+)/"
     r"(?P<image>(?P=patient)_[lr][0-9]+)\.jpg"
@@ -48,6 +49,10 @@ def scan(listing: Listing) -> Scan:
         for source, (part, patient, grade) in grades.items() if source in files
     ]
     absent = [source for source in grades if source not in files]
+    if listing.phantom is None:
+        for part, wanted in _PHOTOGRAPHS.items():
+            listed = sum(held == part for held, _, _ in grades.values())
+            absent += [f"{wanted - listed:,} of the {wanted:,} lines of its {part} table"] if listed < wanted else []
     return collect(RETINA, listing, records, absent=absent, doubts=doubts)
 
 

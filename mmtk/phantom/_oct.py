@@ -15,7 +15,7 @@ _PUBLISHED = {
     "test/CNV": 250, "test/DME": 250, "test/DRUSEN": 250, "test/NORMAL": 250,
 }
 _SIZES = ((496, 512), (496, 512), (496, 768), (496, 512), (496, 1024), (512, 512), (496, 1536))  # height, width
-_FIRST = 9000001  # no real patient has such a number
+_FIRST = 90000001  # no real patient has such a number
 
 
 def counts(scale: float, split: FloorCut) -> dict[str, int]:

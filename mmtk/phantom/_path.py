@@ -41,13 +41,13 @@ def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
 
 
 def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
-    """The file of each tile, named by eight letters as the provider's."""
+    """The file of each tile, named by eight characters; a digit among them tells it from the provider's."""
     for folder, count in counts.items():
         kind = folder.split("/")[1]
         prefix = "TCGA-" if folder.startswith(_SETS[1]) else ""
         for index in range(count):
             letters = "".join(chr(65 + index // 26**place % 26) for place in reversed(range(6)))
-            name = f"{folder}/{kind}-{prefix}ZZ{letters}.tif"
+            name = f"{folder}/{kind}-{prefix}00{letters}.tif"
             yield {name: _tiff(_draw(Draw(seed, name), kind))}
 
 
