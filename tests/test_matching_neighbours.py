@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmtk.errors import MmtkError
@@ -40,8 +40,16 @@ def draw_images(rng: np.random.Generator, rows: int, shape: tuple[int, ...], kin
     kinds=st.lists(st.sampled_from(["noise", "levels", "flat", "clusters"]), min_size=2, max_size=2),
     size=st.sampled_from([1, 2, 5, 28, 31, 59]), channels=st.sampled_from([1, 3]), seed=st.integers(0, 999),
     counts=st.tuples(st.integers(0, 30), st.integers(0, 9), st.integers(0, 20)), rows=st.integers(0, 30),
+    directions=st.sampled_from([1, 2, 64]),  # with few, candidates are the wrong ones
 )
-def test_nearest_and_within_are_those_of_brute_force(kinds, size, channels, seed, counts, rows):
+@example(["noise", "noise"], 59, 1, 0, (0, 0, 12), 1, 64)
+def test_nearest_and_within_are_those_of_brute_force(kinds, size, channels, seed, counts, rows, directions):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_neighbours, "_DIRECTIONS", directions)
+        compare_with_brute_force(kinds, size, channels, seed, counts, rows)
+
+
+def compare_with_brute_force(kinds, size, channels, seed, counts, rows):
     rng = np.random.default_rng(seed)
     shape = (size, size) if channels == 1 else (size, size, 3)
     if not sum(counts):

@@ -136,11 +136,17 @@ class Neighbours:
             below, candidates = searcher.kneighbors(self._query_points[queries])
             squared = self._measure(np.repeat(queries, k), candidates.ravel()).reshape(-1, k)
             best = squared.min(axis=1)
-            radius = np.where(best <= limit, best + best * 21 // 100, best)
+            radius = _reach(best, limit)
             proven = (below[:, -1] - self._slack > np.sqrt(radius)) | (k == len(self._pictures))
             at, column = np.nonzero((squared <= radius[:, None]) & proven[:, None])
             parts.append(Pairs(queries[at], candidates[at, column], squared[at, column]))
-            parts.append(self.within(queries[~proven], radius[~proven], MOST_RIVALS))
+            # of the others a picture that is no candidate may be the nearest
+            far = below[:, 0] - self._slack > np.sqrt(limit)
+            widest = np.where(far, best, best + best * 21 // 100)
+            around = self.within(queries[~proven], widest[~proven], MOST_RIVALS)
+            first = np.searchsorted(around.queries, around.queries)
+            kept = around.squared <= _reach(around.squared[first], limit)
+            parts.append(Pairs(*(column[kept] for column in around)))
             if progress:
                 progress(int(queries[-1]) + 1, len(self._rows))
         return _join(parts)
@@ -206,6 +212,11 @@ class Neighbours:
 
     def _measure(self, queries: Array, pictures: Array) -> Array:
         return squared_distances(self._queries, self._rows[queries], self._pictures, pictures)
+
+
+def _reach(best: Array, limit: int) -> Array:
+    """Squared distance up to which pictures count, by that of the nearest: 10 % farther if it is within a limit."""
+    return np.where(best <= limit, best + best * 21 // 100, best)
 
 
 def _join(parts: list[Pairs]) -> Pairs:
