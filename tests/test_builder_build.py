@@ -541,13 +541,6 @@ def test_bad_usage_exits_2(tmp_path, arguments):
     assert done.stderr.strip()
 
 
-def test_all_builds_what_can_be_built(phantoms, tmp_path):
-    done = mmtk_build("--all", "--sources", phantoms, "--out", tmp_path, "--json")
-    assert done.returncode == 0, done.stderr
-    assert sorted(entry["flag"] for entry in json.loads(done.stdout)) == sorted(FAMILIES)
-    assert all(entry["synthetic"] for entry in json.loads(done.stdout))
-
-
 def test_an_absent_source_is_said_before_anything_is_built(phantoms, tmp_path):
     sources, out = tmp_path / "sources", tmp_path / "out"
     shutil.copytree(phantoms / "dermamnist", sources / "dermamnist")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import itertools
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from mmtk.datasets import get_dataset
+from mmtk.cli import group
+from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.base import SPLITS, Record
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.errors import SourceError
@@ -121,6 +125,24 @@ def test_packed_volumes_hold_no_time(phantoms: Path) -> None:
     assert packed[4:8] == bytes(4)
     assert len(gzip.decompress(packed)) == probe_volume(
         phantoms / "organmnist/Training Batch 1/volume-115.nii.gz").bytes + 352
+
+
+def test_all_ten_build_in_one_run_to_the_same_bytes_each_time(phantoms: Path, tmp_path: Path) -> None:
+    for flag in ("breastmnist", "dermamnist", "pneumoniamnist"):
+        write_phantom(flag, phantoms, 1e-9, seed=3)
+    digests = {}
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        options = ["--sources", phantoms, "--out", out, "--size", 28, "--size", 224, "--workers", workers, "--json"]
+        done = CliRunner().invoke(group, list(map(str, ["build", "--all", *options])))
+        assert done.exit_code == 0, done.output
+        results = json.loads(done.stdout)
+        wanted = {(dataset.flag, size) for dataset in list_datasets() for size in (28, 224)}
+        assert {(one["flag"], one["size"]) for one in results} == wanted
+        assert all(one["synthetic"] and not one["partial"] for one in results)
+        digests[workers] = {path.name: hashlib.sha256(path.read_bytes()).digest() for path in out.glob("*.h5")}
+    assert len(digests[1]) == 20
+    assert digests[1] == digests[2]
 
 
 def test_rgba_reads_as_its_grey(phantoms: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 
 from mmtk.datasets import register
 from mmtk.datasets.base import SPLITS, Counts, Dataset, Grey, Record, Resize, Scan, Source, Task
@@ -40,7 +39,7 @@ def _read_lists(listing: Listing) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Split and labels of each image by the lists of the source; nothing if it has none."""
     found: dict[str, tuple[str, tuple[int, ...]]] = {}
     for split in SPLITS:
-        named = [n for n in listing.names if PurePosixPath(n).parts[-2:] == ("chexnet_lists", f"{split}_list.txt")]
+        named = [n for n in listing.names if f"/{n}".endswith(f"/chexnet_lists/{split}_list.txt")]
         for name in named[:1]:
             for number, line in enumerate(listing.read_text(name).splitlines(), 1):
                 match = _LINE.fullmatch(line.strip())

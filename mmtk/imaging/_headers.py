@@ -86,10 +86,13 @@ def as_file(path: str | os.PathLike[str]) -> ImageFile:
 
 
 @contextmanager
-def open_file(path: ImageFile, kind: str) -> Iterator[IO[bytes]]:
-    """Open a file; whatever fails while it is read becomes an ImageError."""
+def open_file(path: ImageFile, kind: str, most: int = MAX_BYTES) -> Iterator[IO[bytes]]:
+    """Open a file of at most so many bytes; whatever fails while it is read becomes an ImageError."""
     try:
         with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size if isinstance(path, Path) else 0
+            if size > most:
+                raise ImageError(path, expected=f"at most {most} bytes", found=f"{size} bytes")
             yield stream
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)

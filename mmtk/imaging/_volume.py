@@ -24,6 +24,7 @@ from mmtk.errors import ArgumentError, ImageError
 from mmtk.imaging._headers import ImageFile, as_file, open_file
 
 MAX_VOXELS = 1 << 31  # of a volume: 4 GiB as int16, beyond any CT here
+_MAX_BYTES = 1 << 35  # of its file: that many voxels as double, and headers
 _BLOCK = 1 << 22  # voxels converted at a time
 _HEADER = 348
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
@@ -136,7 +137,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
 @contextmanager
 def _opened(file: ImageFile) -> Iterator[tuple[IO[bytes], bool]]:
     """The file's stream, unpacked if it is gzip, and whether it was."""
-    with open_file(file, "CT volume") as stream:
+    with open_file(file, "CT volume", _MAX_BYTES) as stream:
         packed = stream.read(2) == b"\x1f\x8b"
         stream.seek(0)
         if packed:
