@@ -21,7 +21,7 @@ def write_small_store(
         flag=flag, title=flag, modality="noise", task=task, classes=tuple(map(str, range(classes))), channels=channels,
         size=size, edition="2020", pixels="official", split="official", membership="none", recipe="[]", recipe_hash="",
         licence="none", citation="", source="", plan_hash=str(seed), synthetic=synthetic, partial=partial,
-        mmtk_version="0",
+        unchecked=(), mmtk_version="0",
     )
     arrays = {}
     for name, n in zip(store.SPLITS, counts, strict=True):

@@ -40,7 +40,7 @@ def test_list_is_a_drawn_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch, ca
 @pytest.mark.parametrize("dataset", list_datasets(), ids=lambda d: d.flag)
 def test_info_shows_every_fact(dataset) -> None:
     shown = mmtk("info", dataset.flag).stdout
-    expected = [*dataset.classes, *dataset.md5.values(), *dataset.notes, *dataset.aliases]
+    expected = [*dataset.classes, *dataset.md5.values(), *dataset.notes, *dataset.unchecked, *dataset.aliases]
     expected += [dataset.source.page, dataset.source.licence, dataset.source.citation]
     expected += [f"{dataset.counts[edition].train:,}" for edition in ("2020", "2024")]
     assert [fact for fact in expected if fact not in shown] == []
@@ -58,12 +58,14 @@ def test_info_of_a_store_shows_its_marks(tmp_path: Path) -> None:
 
     facts = {f.name: "x" for f in fields(store.StoreInfo)}
     facts |= {"flag": "breastmnist", "task": "binary-class", "classes": ("a", "b"), "channels": 1, "size": 8,
-              "recipe": '[{"step": "grey"}]', "synthetic": True, "partial": True}
+              "recipe": '[{"step": "grey"}]', "synthetic": True, "partial": True,
+              "unchecked": ("its crop",)}
     empty = (np.zeros((2, 8, 8), np.uint8), np.zeros((2, 1), np.uint8), np.zeros(2, store.record_dtype(1, 1)))
     path = tmp_path / "breastmnist_8.h5"
     store.write_store(path, store.StoreInfo(**facts), dict.fromkeys(("train", "val", "test"), empty))
     shown = mmtk("info", path).stdout
     assert f"{path} SYNTHETIC PARTIAL" in shown
+    assert "unchecked    - its crop" in shown
     assert "train 2, val 2, test 2" in shown
     told = json.loads(mmtk("info", path, "--json").stdout)
     assert (told["synthetic"], told["counts"]["val"], told["recipe"]) == (True, 2, [{"step": "grey"}])

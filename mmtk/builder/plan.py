@@ -152,6 +152,7 @@ class Plan:
             licence=dataset.source.licence,
             citation=dataset.source.citation,
             source=dataset.source.name,
+            unchecked=dataset.unchecked_at(size),
             plan_hash=hashlib.sha256((json.dumps(facts, sort_keys=True) + rows).encode()).hexdigest(),
             mmtk_version=__version__,
         )

@@ -18,6 +18,7 @@ _COMMANDS = {
     "sources": ("datasets", "Say which raw data is there, what is missing and where to get it."),
     "phantom": ("phantoms", "Write synthetic sources in the providers' layouts."),
     "build": ("build", "Build stores from raw images."),
+    "fetch": ("stores", "Fetch the official .npz files, resumed and MD5-checked."),
     "import": ("stores", "Turn a MedMNIST .npz into a store."),
     "export": ("stores", "Write a store as .npz or as a PNG folder."),
     "verify": ("stores", "Recompute the checksums of stores."),

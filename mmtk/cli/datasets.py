@@ -65,6 +65,7 @@ def info_command(name: str, as_json: bool) -> None:
         "source": source["name"], "licence": source["licence"], "page": source["page"], "layout": source["layout"],
         "citation": source["citation"],
         "MD5": "\n".join(f"{key:9} {md5}" for key, md5 in dataset.md5.items()),
+        "unchecked": "\n".join(f"- {item}" for item in dataset.unchecked),
         "notes": "\n".join(f"- {note}" for note in dataset.notes),
     }
     _echo_facts(lines)
@@ -160,7 +161,8 @@ def _show_store(store: Store, as_json: bool) -> None:
         "size": f"{info.size} x {info.size}, {info.channels} channel{'s' * (info.channels > 1)}",
         "counts": _counts(store.counts), "edition": info.edition, "pixels": info.pixels,
         "recipe": _recipe(json.loads(info.recipe)), "split": info.split, "membership": info.membership,
-        "source": info.source, "licence": info.licence, "citation": info.citation, "written by": info.mmtk_version,
+        "source": info.source, "licence": info.licence, "citation": info.citation,
+        "unchecked": "\n".join(f"- {item}" for item in info.unchecked), "written by": info.mmtk_version,
     })
 
 

@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtk.cli._common import echo_json, json_option, out_option
+from mmtk.cli._common import echo_json, json_option, out_option, progress_bar
+
+if TYPE_CHECKING:
+    from mmtk.store import Comparison, Store
 
 _store = click.Path(path_type=Path)
+
+
+@click.command("fetch")
+@click.argument("flags", metavar="FLAG...", nargs=-1, required=True)
+@click.option("--out", type=_store, required=True, help="Folder of the files.")
+@click.option("--size", "sizes", type=int, multiple=True, default=(28,), show_default=True,
+              help="Edge length in pixels: 28, 64, 128 or 224; give it again for more.")
+@click.option("--edition", type=click.Choice(["2020", "2024"]), default="2024", show_default=True,
+              help="Of 2020 there is 28 px alone; only the Organ sets differ.")
+@click.option("--base-url", envvar="MMTK_OFFICIAL_URL", show_envvar=True, help="A mirror to fetch from.")
+@click.option("--force", is_flag=True, help="Replace files of other content.")
+def fetch_command(
+    flags: tuple[str, ...], out: Path, sizes: tuple[int, ...], edition: str, base_url: str | None, force: bool
+) -> None:
+    """Fetch the official .npz of each FLAG: resumed after a cut, and kept only with the published MD5."""
+    from mmtk import store
+
+    for flag in flags:
+        for size in sizes:
+            with progress_bar(f"fetch {flag} {size}") as progress:
+                path = store.fetch_npz(
+                    flag, out, size=size, edition=edition, base_url=base_url, force=force, progress=progress
+                )
+            click.echo(f"{path}: the official file, by its MD5")
 
 
 @click.command("import")
@@ -51,14 +79,20 @@ def export_command(path: Path, kind: str, out: Path, force: bool) -> None:
 
 @click.command("verify")
 @click.argument("paths", metavar="STORE...", nargs=-1, required=True, type=_store)
+@click.option("--against-official", is_flag=True, help="Compare with the official file and the published MD5 too.")
+@click.option("--npz", type=_store, help="Folder with the official files; by default the store's own.")
 @json_option
 @click.pass_context
-def verify_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
+def verify_command(
+    ctx: click.Context, paths: tuple[Path, ...], against_official: bool, npz: Path | None, as_json: bool
+) -> None:
     """Recompute the checksums of each STORE; exit 1 if one differs, 2 if one cannot be opened."""
+    from dataclasses import asdict
+
     from mmtk import store
     from mmtk.errors import StoreError
 
-    found: dict[str, list[str]] = {}
+    found: dict[str, Any] = {}
     code = 0
     for path in paths:
         try:
@@ -72,6 +106,13 @@ def verify_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -
         if not as_json:
             for line in problems or [f"{path}: whole, {_counts(opened.counts)}{_marks(opened.info.marks)}"]:
                 click.echo(line)
+        if against_official:
+            compared = store.compare_official(opened, npz or path.parent)
+            code = max(code, 1 if compared.differs else 0)
+            facts = {**asdict(compared), "npz": compared.npz and str(compared.npz), "differs": compared.differs}
+            found[str(path)] = {"problems": problems, "official": facts}
+            if not as_json:
+                _echo_comparison(opened, compared)
     if as_json:
         echo_json(found)
     ctx.exit(code)
@@ -87,6 +128,27 @@ def show_command(path: Path, out: Path, split: str) -> None:
 
     opened = store.open(path)
     click.echo(f"{store.draw_montage(opened, out, split)}: {opened.info.title} {split}{_marks(opened.info.marks)}")
+
+
+def _echo_comparison(opened: Store, compared: Comparison) -> None:
+    """Say how close a store is to the official file."""
+    if opened.info.synthetic:
+        click.echo("  synthetic: there is nothing official to compare it with")
+        return
+    for name, one in compared.splits.items():
+        line = f"  {name}: {one.anywhere} of {one.rows} rows are official ones"
+        if one.difference is not None:
+            line += f", {one.in_place} in their place; largest difference {one.difference}"
+        click.echo(f"{line} (the official file has {one.official})")
+    if compared.npz is None:
+        click.echo(f"  no official file of {opened.info.size} px, edition {opened.info.edition}, here; see mmtk fetch")
+    if compared.published is None:
+        click.echo("  no MD5 was published for this size and edition")
+    elif compared.md5 is None:
+        click.echo(f"  a part of the dataset cannot have the published MD5 {compared.published}")
+    else:
+        same = "as published" if compared.md5 == compared.published else f"published was {compared.published}"
+        click.echo(f"  as .npz it has the MD5 {compared.md5}, {same}")
 
 
 def _counts(counts: dict[str, int]) -> str:

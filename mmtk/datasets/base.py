@@ -224,7 +224,8 @@ class SplitRule(Protocol):
 class Dataset:
     """Everything mmtk knows about one of the ten; see the modules beside this one.
 
-    Datasets of one ``family`` are made from the same raw files, in one pass; by default a dataset is its own.
+    ``unchecked`` names what of the recipe rests on inference alone. Datasets of one ``family`` are made from the same
+    raw files, in one pass; by default a dataset is its own.
     """
 
     flag: str
@@ -240,11 +241,16 @@ class Dataset:
     scan: Callable[[Listing], Scan]
     aliases: tuple[str, ...] = ()
     md5: dict[str, str] = field(default_factory=dict)
+    unchecked: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     family: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "family", self.family or self.flag)
+
+    def unchecked_at(self, size: int) -> tuple[str, ...]:
+        """What of the recipe was not compared with official pixels, for images of a size."""
+        return self.unchecked if size == 28 else (*self.unchecked, f"how the official images of {size} px were made")
 
     @property
     def volumetric(self) -> bool:
@@ -281,5 +287,6 @@ class Dataset:
             "source": {name: value for name, value in asdict(self.source).items()
                        if name not in ("marks", "archives")},
             "recipe": json.loads(recipe_to_json(self.recipe)),
-            "aliases": list(self.aliases), "md5": dict(self.md5), "notes": list(self.notes),
+            "aliases": list(self.aliases), "md5": dict(self.md5), "unchecked": list(self.unchecked),
+            "notes": list(self.notes),
         }

@@ -41,7 +41,7 @@ BREAST = register(Dataset(
         "2024:224": "b56378a6eefa9fed602bb16d192d4c8b",
     },
     notes=(
-        "The official recipe is checked at 28 px: the rebuilt file has the published MD5. Other sizes are unverified.",
+        "The official recipe is checked at 28 px: the rebuilt file has the published MD5.",
         "Benign (433) and malignant (145) are the same picture with opposite labels (official train 115 and test 76).",
         "235 near-duplicates are reported; no patient is named, so patients may cross splits.",
     ),

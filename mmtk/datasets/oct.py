@@ -64,9 +64,9 @@ OCT = register(Dataset(
         "2024:128": "0a97e76651ace45c5d943ee3f65b63ae",
         "2024:224": "abc493b6d529d5de7569faaef2773ba3",
     },
+    unchecked=("the crop to a square, inferred from the other sets", "the JPEG round trip, inferred likewise"),
     notes=(
         "Only Mendeley's versions 2 and 3 give the published counts; Kaggle's copy is cut differently.",
         "The provider's train part is cut 9:1 per class into train and val, not by patient; its test part is test.",
-        "Crop and JPEG round trip are inferred. Sizes other than 28 are unverified.",
     ),
 ))

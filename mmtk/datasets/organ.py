@@ -150,12 +150,16 @@ _SOURCE = Source(
     "Efficient multiple organ localization in CT image using 3D region proposal network, IEEE TMI 38(8), 2019",
     marks=("annotations_on_LiTS", "volume-0.nii", "volume-0.nii.gz"),
 )
+_UNCHECKED = (
+    "whether a slice is the nearest original one or interpolated", "the crop to the box as it is",
+    "the orientation in the order of the file's array", "the window's level 50 and width 400",
+    "that there is no round trip", "which slices count as blank in the edition of 2024",
+)
 _NOTES = (
-    "The slice rule gives all published counts of 2020. Unchecked, for want of LiTS volumes: whether a slice is the "
-    "nearest original one or interpolated, the crop, the orientation, the window's level and width, the round trip. "
-    "The recipe is the plain reading of each: mmtk.build takes a dataset with another recipe.",
-    "Since January 2024 the blank slices are left out (edition 2024); a slice counts as blank when its crop is of one "
-    "grey level after the window, which is unchecked too.",
+    "The slice rule gives all published counts of 2020. The recipe is the plain reading of what is unchecked, for want "
+    "of LiTS volumes; mmtk.build takes a dataset with another recipe.",
+    "Since January 2024 the blank slices are left out (edition 2024): those whose crop is of one grey level after the "
+    "window.",
     "test-volume-59 is not in the official set: its axes are swapped against its boxes.",
 )
 
@@ -169,7 +173,8 @@ def _register(
         counts={"2020": counts_2020, "2024": counts_2024}, source=_SOURCE,
         recipe=(Slice(plane), HuWindow(level=50.0, width=400.0), Resize("bilinear")),
         split=ByPart(), scan=partial(scan, plane), family="organmnist",
-        aliases=(f"organmnist_{plane}", f"organmnist_{letter}"), md5=md5, notes=_NOTES,
+        aliases=(f"organmnist_{plane}", f"organmnist_{letter}"), md5=md5,
+        unchecked=_UNCHECKED, notes=_NOTES,
     ))
 
 

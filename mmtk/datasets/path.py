@@ -58,8 +58,8 @@ PATH = register(Dataset(
         "2024:128": "ac42d08fb904d92c244187169d1fd1d9",
         "2024:224": "2c51a510bcdc9cf8ddb2af93af1eadec",
     },
+    unchecked=("the resize on the provider's own files: the evidence is a JPEG copy of one tile",),
     notes=(
         "The 100K set is cut 9:1 per class into train and val, the 7K set is test; the 100K names tell no patient.",
-        "The recipe rests on a JPEG copy of one tile. Sizes other than 28 are unverified.",
     ),
 ))

@@ -55,9 +55,9 @@ PNEUMONIA = register(Dataset(
         "2024:128": "05b46931834c231683c68f40c47b2971",
         "2024:224": "d6a3c71de1b945ea11211b03746c1fe1",
     },
+    unchecked=("the luma of the 283 files that are RGB",),
     notes=(
-        "The official recipe is checked at 28 px on 29 of 29 originals, all grey; 283 files are RGB, whose luma is "
-        "unchecked. Other sizes are unverified.",
+        "The official recipe is checked at 28 px on 29 of 29 originals, all grey.",
         "67 normal test rows show other pictures than the 67 files of the test folder that are left over for them: "
         "these rows are filled in scan order and differ from the official file.",
         "Train and val share patients: by the numbers in the names, 289 of val's 468.",

@@ -106,8 +106,9 @@ RETINA = register(Dataset(
         "2024:128": "e48e916a24454daf90583d4e6efb1a18",
         "2024:224": "eae7e3b6f3fcbda4ae613ebdcbe35348",
     },
+    unchecked=("crop and resize on the provider's own files: the evidence is one edited original",),
     notes=(
         "The training part is cut 9:1 into train and val, by eye or by patient; the validation part is test.",
-        "Always answering the commonest grade gives ACC 0.435. Sizes other than 28 are unverified.",
+        "Always answering the commonest grade gives ACC 0.435.",
     ),
 ))

@@ -1,24 +1,30 @@
 """One HDF5 file a dataset and size, read as memory-mapped arrays. FORMAT.md is the specification."""
 
+from mmtk.store._fetch import fetch_npz
 from mmtk.store._format import SPLITS, StoreInfo, record_dtype
 from mmtk.store._montage import draw_montage
 from mmtk.store._npz import dataset_named, export_npz, import_npz, read_npz, write_atomically
+from mmtk.store._official import Comparison, SplitComparison, compare_official
 from mmtk.store._png import export_png
 from mmtk.store._reader import Split, Store, already_there, open, verify
 from mmtk.store._writer import Layout, create_skeleton, finalize, publish, read_layout, write_at, write_store
 
 __all__ = [
     "SPLITS",
+    "Comparison",
     "Layout",
     "Split",
+    "SplitComparison",
     "Store",
     "StoreInfo",
     "already_there",
+    "compare_official",
     "create_skeleton",
     "dataset_named",
     "draw_montage",
     "export_npz",
     "export_png",
+    "fetch_npz",
     "finalize",
     "import_npz",
     "open",

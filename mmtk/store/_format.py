@@ -43,6 +43,7 @@ class StoreInfo:
     plan_hash: str
     synthetic: bool
     partial: bool
+    unchecked: tuple[str, ...]
     mmtk_version: str
 
     def to_json(self) -> str:
@@ -56,9 +57,11 @@ class StoreInfo:
         for f in fields(cls):
             if type(values[f.name]) is not _KINDS[str(f.type)]:
                 raise ValueError(f"its {f.name} is not of type {f.type}")
-        if not _FLAG.fullmatch(values["flag"]) or not all(isinstance(name, str) for name in values["classes"]):
-            raise ValueError("its flag or classes are not names")
-        return cls(**{**values, "classes": tuple(values["classes"])})
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        texts = all(isinstance(one, str) for many in lists.values() for one in many)
+        if not texts or not _FLAG.fullmatch(values["flag"]):
+            raise ValueError("its flag, classes or what is unchecked are not texts")
+        return cls(**{**values, **lists})
 
     @property
     def labels(self) -> int:

@@ -157,7 +157,7 @@ def _records(split: str, rows: int, size: int, known: OfficialMap | None) -> Arr
 def _info(
     path: Path, dataset: Dataset, size: int, labels: dict[str, Array], marks: list[str], known: bool
 ) -> StoreInfo:
-    md5 = _md5(path)
+    md5 = md5_of(path)
     published = [key for key, value in dataset.md5.items() if value == md5]
     how = ", as published" if published else ""
     how += "; source files and subjects by the known map" if known else ""
@@ -183,6 +183,7 @@ def _info(
         plan_hash=hashlib.sha256(f"npz {md5}{' map' if known else ''}".encode()).hexdigest(),
         synthetic="SYNTHETIC" in marks,
         partial="PARTIAL" in marks,
+        unchecked=(),
         mmtk_version=__version__,
     )
 
@@ -280,7 +281,8 @@ def _edition(dataset: Dataset, labels: dict[str, Array], published: list[str]) -
     return "unknown"
 
 
-def _md5(path: Path) -> str:
+def md5_of(path: Path) -> str:
+    """MD5 of a file, as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
