@@ -109,7 +109,7 @@ def _look(dataset: Dataset, sources: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "flag": dataset.flag, "source": dataset.source.name, "licence": dataset.source.licence,
         "page": dataset.source.page, "folder": None, "synthetic": False, "complete": False, "images": 0, "expected": 0,
-        "findings": {}, "missing": [], "problem": "",
+        "bytes": 0, "findings": {}, "missing": [], "problem": "",
     }
     try:
         listing = find_source(sources, dataset, unpack=False)
@@ -125,7 +125,8 @@ def _look(dataset: Dataset, sources: Path) -> dict[str, Any]:
         expected = len(scan.records) if dataset.volumetric else int(listing.phantom["images"])
     missing = [finding.name for finding in scan.findings if finding.kind == "missing"]
     return {
-        **facts, "images": len(scan.records), "expected": expected, "findings": dict(kinds), "missing": missing,
+        **facts, "images": len(scan.records), "bytes": sum(map(listing.size, {r.file for r in scan.records})),
+        "expected": expected, "findings": dict(kinds), "missing": missing,
         "complete": len(scan.records) == expected and not missing,
     }
 
@@ -140,11 +141,23 @@ def _echo_source(facts: dict[str, Any]) -> None:
     else:
         state = "complete" if facts["complete"] else "incomplete"
         click.echo(f"  images    {facts['images']} of {facts['expected']}, {state}")
-    for kind, count in facts["findings"].items():
+        size, whole = facts["bytes"], facts["bytes"] * facts["expected"] // max(facts["images"], 1)
+        rest = "" if facts["complete"] else f"; at that mean about {_bytes(whole)} in all"
+        click.echo(f"  size      {_bytes(size)}{rest}")
+    for kind, named in facts["findings"].items():
+        count = max(named, facts["expected"] - facts["images"]) if kind == "missing" else named
         examples = ", ".join(facts["missing"][:3]) if kind == "missing" else ""
-        click.echo(f"  {kind:9} {count}" + (f": {examples}{', ...' if count > 3 else ''}" if examples else ""))
+        click.echo(f"  {kind:9} {count}" + (f": {examples}{', ...' if named > 3 else ''}" if examples else ""))
     if not facts["complete"]:
         click.echo(f"  get it    {facts['page']}")
+
+
+def _bytes(count: int) -> str:
+    """A size in a unit that suits it."""
+    for unit, least in (("GB", 10**9), ("MB", 10**6)):
+        if count >= least:
+            return f"{count / least:.1f} {unit}"
+    return f"{count / 1000:.1f} kB"
 
 
 def _show_store(store: Store, as_json: bool) -> None:

@@ -58,6 +58,13 @@ class Listing:
                 return archive.member(name.removeprefix(f"{prefix}/"))
         return self.root / name
 
+    def size(self, name: str) -> int:
+        """Bytes of a file, unpacked; 0 where only names are listed."""
+        path = self.path(name)
+        if isinstance(path, ZipMember):
+            return path.archive.file.getinfo(path.name).file_size
+        return path.stat().st_size if self.readable else 0
+
     def read_text(self, name: str) -> str:
         """The text of a file: UTF-8 or UTF-16 as its first bytes tell, any line ends, without a byte order mark.
 
