@@ -205,3 +205,13 @@ def test_a_phantoms_own_count_says_what_it_lacks() -> None:
 def test_names_that_are_no_utf8_can_be_shown() -> None:
     name = "Dataset_BUSI_with_GT/benign/caf\udce9.png"
     assert found(scan("breastmnist", *whole_busi(), name), "surplus")[0].encode()
+
+
+@pytest.mark.parametrize("name", ["HAM10000_metadata.tab", "HAM10000_metadata"])
+def test_metadata_as_dataverse_names_it(tmp_path: Path, name: str) -> None:
+    """Tabs between columns, Windows line ends, texts in quotes."""
+    rows = [HEAD.strip(), "HAM_0000118,ISIC_0027419,bkl,histo,80.0,male,scalp"]
+    (tmp_path / name).write_text("\r\n".join('"' + row.replace(",", '"\t"') + '"' for row in rows), newline="")
+    image = "HAM10000_images_part_1/ISIC_0027419.jpg"
+    scanned = get_dataset("dermamnist").scan(Listing(tmp_path, (image, name)))
+    assert [(r.labels, r.subject) for r in scanned.records] == [((2,), "HAM_0000118")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -208,3 +209,17 @@ def test_an_unwritable_folder_is_an_os_error(tmp_path: Path) -> None:
 def test_the_mark_is_json(phantoms: Path) -> None:
     for flag in FAMILIES:
         assert set(json.loads((phantoms / flag / "PHANTOM.json").read_text())) == {"flag", "scale", "seed", "images"}
+
+
+def test_some_pictures_stand_twice() -> None:
+    """As in BUSI, with opposite labels, and as in Kermany's X-rays, with one."""
+    rule = get_dataset("breastmnist").split
+    pictures: dict[bytes, list[str]] = {}
+    for files in itertools.islice(_breast.images(_breast.counts(0.1, rule), 0), 65):
+        name = next(iter(files))
+        pictures.setdefault(files[name], []).append(name.split("/")[1])
+    assert [kinds for kinds in pictures.values() if len(kinds) > 1] == [["benign", "malignant"]]
+    pictures = {}
+    for files in itertools.islice(_pneumonia.images({"train/NORMAL": 60}, 0), 44, 50):
+        pictures.setdefault(*files.values(), []).append(*files)
+    assert [len(names) for names in pictures.values()] == [1, 1, 2, 1, 1]

@@ -11,6 +11,7 @@ from mmtk.phantom._counting import enough
 from mmtk.phantom._drawing import Array, Draw, Grid, blend, render
 
 _PUBLISHED = {"benign": 437, "malignant": 210, "normal": 133}
+_TWIN = (5034, 5019)  # this benign image is the picture of this malignant one; neither has coloured marks
 _FIRST = 5001  # no real BUSI image has such a number: a phantom never passes for one
 
 
@@ -23,12 +24,16 @@ def counts(scale: float, split: FloorCut) -> dict[str, int]:
 
 
 def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
-    """The files of each image; one in 16 has coloured marks, one lesion in eight a second mask."""
+    """The files of each image; one in 16 has coloured marks, one lesion in eight a second mask.
+
+    As in BUSI one picture stands twice, as benign and as malignant, where there are images enough.
+    """
     for kind, count in counts.items():
         for number in range(_FIRST, _FIRST + count):
             stem = f"Dataset_BUSI_with_GT/{kind}/{kind} ({number})"
-            draw = Draw(seed, stem)
-            picture, mask = _draw(draw, kind)
+            drawn, as_number = ("malignant", _TWIN[1]) if (kind, number) == ("benign", _TWIN[0]) else (kind, number)
+            draw = Draw(seed, f"Dataset_BUSI_with_GT/{drawn}/{drawn} ({as_number})")
+            picture, mask = _draw(draw, drawn)
             colour = np.repeat(picture[..., None], 3, axis=2)
             if number % 16 == 3:
                 _mark(colour, draw)
