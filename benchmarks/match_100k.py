@@ -55,7 +55,7 @@ def write_pair(folder: Path, rows: int, colour: bool) -> tuple[Path, Path, dict[
         flag=dataset.flag, title=dataset.title, modality=dataset.modality, task=dataset.task.value,
         classes=dataset.classes, channels=dataset.channels, size=28, edition="none", pixels="clean", split="none",
         membership="seeded", recipe="[]", recipe_hash="", licence="none", citation="", source="", plan_hash="",
-        synthetic=True, partial=False, mmtk_version="0",
+        synthetic=True, partial=False, unchecked=(), mmtk_version="0",
     )
     records = np.zeros(rows, store.record_dtype(12, 1))
     records["source"] = [f"image{i:07d}".encode() for i in range(rows)]
