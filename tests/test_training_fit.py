@@ -250,3 +250,15 @@ def test_cuda_is_deterministic_too(store, tmp_path):
 def test_cuda_that_is_not_there_is_said(store, tmp_path):
     with pytest.raises(ArgumentError, match="expected a CUDA device, found none"):
         fit(store, SHORT, "resnet18", tmp_path / "run", device="cuda")
+
+
+def test_result_files_bear_the_flag_of_their_edition(tmp_path):
+    """The Organ sets of 2020 had other flags; their results are scored against the same stores."""
+    organs = mmtk.open(write_small_store(
+        tmp_path / "organamnist_28.h5", (22, 11, 11), flag="organamnist", task="multi-class", classes=11, size=28,
+    ))
+    train(organs, tmp_path / "run", replace(SHORT, epochs=1))
+    names = sorted(path.name.split("_[AUC]")[0] for path in (tmp_path / "run").glob("*.csv"))
+    assert names == ["organmnist_axial_test", "organmnist_axial_train", "organmnist_axial_val"]
+    for path in (tmp_path / "run").glob("*.csv"):
+        assert read_predictions(path).flag == "organamnist"
