@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench sanitize clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml .ci/constraints.txt $(wildcard src_ext/*.[ch])
@@ -25,6 +25,16 @@ lint: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m pytest benchmarks --benchmark-only $(ARGS)
+
+# The C kernels once more under the address and undefined-behaviour sanitizers, by their own tests.
+SANITIZED := build/sanitized
+sanitize: $(VENV)/ready
+	rm -rf $(SANITIZED) build/temp-sanitized
+	CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-wrapv -g -O1" $(BIN)/python -c \
+	  "from setuptools import setup; setup()" -q build --build-lib $(SANITIZED) --build-temp build/temp-sanitized
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  $(BIN)/python -m pytest -q -p no:benchmark -p no:cacheprovider -o pythonpath="$(SANITIZED) ." \
+	  tests/test_imaging_native.py tests/test_imaging_resize.py -k "not process and not extension and not room"
 
 clean:
 	rm -rf $(VENV) build *.egg-info mmtk/_native*.so demo

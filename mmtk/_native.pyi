@@ -1,9 +1,12 @@
-"""The C kernels; absent where no compiler was found. See ``src_ext/native.c``."""
+"""The C kernels; absent where no compiler was found. See ``src_ext``."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+paths: tuple[str, ...]
+
 def resize(
+    path: str,
     src: NDArray[np.uint8],
     dst: NDArray[np.uint8],
     x_bounds: NDArray[np.int32] | None,

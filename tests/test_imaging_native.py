@@ -16,7 +16,8 @@ X, Y = coefficients(20, 5, "bilinear"), coefficients(10, 4, "bilinear")
 
 
 def arguments(**changes):
-    named = {"src": SRC, "dst": np.zeros((4, 5), np.uint8), "xb": X[0], "xw": X[1], "yb": Y[0], "yw": Y[1]}
+    named = {"path": "plain", "src": SRC, "dst": np.zeros((4, 5), np.uint8)}
+    named |= {"xb": X[0], "xw": X[1], "yb": Y[0], "yw": Y[1]}
     return list((named | changes).values())
 
 
@@ -103,8 +104,11 @@ def test_what_gives_no_fitting_buffer_is_refused(changes, kind):
 
 
 def test_the_number_of_arguments_is_checked():
-    with pytest.raises(TypeError, match="6 arguments, not 5"):
+    with pytest.raises(TypeError, match="7 arguments, not 5"):
         native.resize(*arguments()[:5])
+    for path in ("fortran", None, "plain\0"):
+        with pytest.raises(ValueError, match=r"expected one of mmtk\._native\.paths"):
+            native.resize(*arguments(path=path))
     native.resize(*arguments())
 
 
@@ -113,9 +117,10 @@ def naive(line, bounds, weights):
     return np.clip((np.array(sums) + (1 << 21)) >> 22, 0, 255).astype(np.uint8)
 
 
+@pytest.mark.parametrize("path", native.paths)
 @settings(max_examples=300)
 @given(st.data())
-def test_random_tables_are_refused_or_computed_exactly(data):
+def test_random_tables_are_refused_or_computed_exactly(path, data):
     """Whatever the tables hold, the answer is an error or the exact sums."""
     width, size, wide = (data.draw(st.integers(1, n)) for n in (30, 12, 20))
     entry = st.one_of(st.integers(0, width), st.integers(-3, width + 3), st.integers(-(2**31), 2**31 - 1))
@@ -131,12 +136,12 @@ def test_random_tables_are_refused_or_computed_exactly(data):
     src = rng.integers(0, 256, (2, width), dtype=np.uint8)
     across, down = np.zeros((2, size), np.uint8), np.zeros((size, 2), np.uint8)
     try:
-        native.resize(src, across, bounds, weights, None, None)
+        native.resize(path, src, across, bounds, weights, None, None)
     except ValueError:
         with pytest.raises(ValueError, match=r"bounds|weights"):
-            native.resize(src.T.copy(), down, None, None, bounds, weights)
+            native.resize(path, src.T.copy(), down, None, None, bounds, weights)
         return
-    native.resize(src.T.copy(), down, None, None, bounds, weights)
+    native.resize(path, src.T.copy(), down, None, None, bounds, weights)
     for row in range(2):
         expected = naive(src[row], bounds, weights)
         np.testing.assert_array_equal(across[row], expected)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from operator import index
 from typing import Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from mmtk.errors import ArgumentError
 
 PRECISION = 22
+_PATHS = ("avx2", "plain")  # of the C kernel
 LARGEST = 1 << 15  # pixels a side, in or out: beyond any image here, and small enough for every intermediate array
 
 Pass = tuple[NDArray[np.int32], NDArray[np.int32]] | tuple[None, None]
@@ -100,33 +101,37 @@ def coefficients(in_size: int, out_size: int, filter: str) -> tuple[NDArray[np.i
 @cache
 def _kernel(wish: str) -> tuple[str, Kernel]:
     """Name and function of the kernel to use; `wish` is the value of ``MMTK_KERNELS``."""
-    if wish not in ("", "native", "numba"):
-        raise ArgumentError("MMTK_KERNELS", expected="native or numba", found=wish)
+    if wish not in ("", "native", *_PATHS, "numba"):
+        raise ArgumentError("MMTK_KERNELS", expected=f"native, {', '.join(_PATHS)} or numba", found=wish)
     if wish != "numba":
         try:
             from mmtk import _native
         except ImportError as error:
-            if wish == "native":
+            if wish:
                 raise ArgumentError(
-                    "MMTK_KERNELS=native", expected="the C extension mmtk._native", found=str(error),
+                    f"MMTK_KERNELS={wish}", expected="the C extension mmtk._native", found=str(error),
                     remedy="install a C compiler and reinstall mmtk, or unset MMTK_KERNELS",
                 ) from None
         else:
-            return "native", _native.resize
+            path = wish if wish in _PATHS else _native.paths[0]
+            if path not in _native.paths:
+                there = ", ".join(_native.paths)
+                raise ArgumentError(f"MMTK_KERNELS={wish}", expected=f"what this machine can: {there}", found=path)
+            return path, partial(_native.resize, path)
     from mmtk.imaging import _numba_kernels
 
     return "numba", _numba_kernels.resize
 
 
 def kernels_in_use() -> str:
-    """Say which kernels resize images: ``native`` (C) where the extension was built, else ``numba``, the same bits.
+    """Say which kernel resizes images: ``avx2`` or ``plain``, both C, or ``numba`` without a compiler; the same bits.
 
-    The environment variable ``MMTK_KERNELS`` forces one of the two.
+    The environment variable ``MMTK_KERNELS`` forces one of them, or C by ``native``.
 
     Raises
     ------
     ArgumentError
-        If ``MMTK_KERNELS`` holds another word, or asks for a C extension that is not there.
+        If ``MMTK_KERNELS`` holds another word, or asks for what is not there.
     """
     return _kernel(os.environ.get("MMTK_KERNELS", ""))[0]
 
