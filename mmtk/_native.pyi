@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 paths: tuple[str, ...]
 
+def unfilter_grey(raw: bytes, dst: NDArray[np.uint8], channels: int, /) -> None: ...
+
 def resize(
     path: str,
     src: NDArray[np.uint8],

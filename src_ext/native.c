@@ -1,4 +1,4 @@
-/* mmtk._native: the exact antialiased resize; see resize.h for its arithmetic and resize_*.c for its paths.
+/* mmtk._native: the exact antialiased resize, see resize.h for its arithmetic and resize_*.c for its paths; PNG rows.
  *
  * Callers hand over NumPy arrays; every type, size, stride and table entry is checked here before the first pixel is
  * touched, so that no argument, however wrong, reads or writes outside its buffers or overflows an int32. The GIL is
@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "png.h"
 #include "resize.h"
 
 /* The tables of a pass, as long as it is used. */
@@ -177,12 +178,52 @@ static PyObject *native_resize(PyObject *Py_UNUSED(self), PyObject *const *args,
     return result;
 }
 
+/* unfilter_grey(raw, dst, channels) */
+static PyObject *native_unfilter_grey(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_buffer raw, dst;
+    PyObject *result = NULL;
+    if (nargs != 3)
+        return PyErr_Format(PyExc_TypeError, "unfilter_grey takes 3 arguments, not %zd", nargs);
+    long channels = PyLong_AsLong(args[2]);
+    if (channels == -1 && PyErr_Occurred())
+        return NULL;
+    if (PyObject_GetBuffer(args[0], &raw, PyBUF_SIMPLE) < 0)
+        return NULL;
+    if (PyObject_GetBuffer(args[1], &dst, PyBUF_WRITABLE | PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) {
+        PyBuffer_Release(&raw);
+        return NULL;
+    }
+    if (dst.ndim != 2 || !is_type(&dst, "B", 1) || channels < 1 || channels > 4 || dst.shape[0] < 1 ||
+        dst.shape[1] < 1 || dst.shape[0] > INT32_MAX / 8 || dst.shape[1] > INT32_MAX / 8) {
+        fail("dst: expected uint8 of shape (h, w), channels: 1 to 4");
+    } else if (raw.len != dst.shape[0] * (dst.shape[1] * channels + 1)) {
+        fail("raw: expected a filter byte and the pixels of each row");
+    } else {
+        Py_ssize_t wrong;
+        Py_BEGIN_ALLOW_THREADS
+        wrong = unfilter_grey(raw.buf, dst.buf, dst.shape[0], dst.shape[1], (int)channels);
+        Py_END_ALLOW_THREADS
+        if (wrong < 0)
+            result = PyErr_NoMemory();
+        else if (wrong)
+            PyErr_Format(PyExc_ValueError, "raw: row %zd has an unknown filter", wrong - 1);
+        else
+            result = Py_NewRef(Py_None);
+    }
+    PyBuffer_Release(&dst);
+    PyBuffer_Release(&raw);
+    return result;
+}
+
 _Static_assert(sizeof(Py_ssize_t) >= 8, "mmtk needs a 64-bit machine");
 
 static PyMethodDef methods[] = {
     {"resize", (PyCFunction)(void (*)(void))native_resize, METH_FASTCALL,
      "resize(path, src, dst, x_bounds, x_weights, y_bounds, y_weights)\n--\n\n"
      "Resize src into dst; see mmtk.imaging.resize."},
+    {"unfilter_grey", (PyCFunction)(void (*)(void))native_unfilter_grey, METH_FASTCALL,
+     "unfilter_grey(raw, dst, channels)\n--\n\nUndo the filters of a PNG's inflated rows and take their luma."},
     {NULL, NULL, 0, NULL},
 };
 

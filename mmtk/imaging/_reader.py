@@ -48,7 +48,7 @@ def read_image(path: str | os.PathLike[str], colour: bool) -> NDArray[np.uint8]:
         stream.seek(0)
         data = read_bytes(stream, file)
     if header.format == "png":
-        image = decode_png(data, file, colour)
+        image = decode_png(data, file, colour, header)
     elif header.format == "jpeg":
         image = decode_jpeg(data, file, colour, orientation)
     else:
