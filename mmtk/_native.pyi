@@ -5,6 +5,9 @@ from numpy.typing import NDArray
 
 paths: tuple[str, ...]
 
+def gather(
+    images: NDArray[np.uint8], rows: NDArray[np.int64], out: NDArray[np.uint8 | np.float32 | np.uint16], /
+) -> None: ...
 def unfilter_grey(raw: bytes, dst: NDArray[np.uint8], channels: int, /) -> None: ...
 
 def resize(

@@ -1,4 +1,5 @@
-/* mmtk._native: the exact antialiased resize, see resize.h for its arithmetic and resize_*.c for its paths; PNG rows.
+/* mmtk._native: the exact antialiased resize, see resize.h for its arithmetic and resize_*.c for its paths; the rows of
+ * a PNG; rows of images for a batch.
  *
  * Callers hand over NumPy arrays; every type, size, stride and table entry is checked here before the first pixel is
  * touched, so that no argument, however wrong, reads or writes outside its buffers or overflows an int32. The GIL is
@@ -10,6 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "gather.h"
 #include "png.h"
 #include "resize.h"
 
@@ -216,12 +218,74 @@ static PyObject *native_unfilter_grey(PyObject *Py_UNUSED(self), PyObject *const
     return result;
 }
 
+/* Whether a view has the type that a form is kept as; bfloat16 are 16-bit integers to NumPy. */
+static int form_of(const Py_buffer *view, Form *form)
+{
+    *form = is_type(view, "f", 4) ? AS_FLOAT32 : is_type(view, "H", 2) || is_type(view, "h", 2) ? AS_BFLOAT16 : AS_UINT8;
+    return *form != AS_UINT8 || is_type(view, "B", 1);
+}
+
+static Py_ssize_t row_items(const Py_buffer *view)
+{
+    Py_ssize_t items = 1;
+    for (int axis = 1; axis < view->ndim; axis++)
+        items *= view->shape[axis];
+    return items;
+}
+
+/* gather(images, rows, out) */
+static PyObject *native_gather(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_buffer images, rows, out;
+    PyObject *result = NULL;
+    Form form;
+    if (nargs != 3)
+        return PyErr_Format(PyExc_TypeError, "gather takes 3 arguments, not %zd", nargs);
+    if (PyObject_GetBuffer(args[0], &images, PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0)
+        return NULL;
+    if (PyObject_GetBuffer(args[1], &rows, PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) {
+        PyBuffer_Release(&images);
+        return NULL;
+    }
+    if (PyObject_GetBuffer(args[2], &out, PyBUF_WRITABLE | PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) {
+        PyBuffer_Release(&rows);
+        PyBuffer_Release(&images);
+        return NULL;
+    }
+    if (images.ndim < 1 || out.ndim < 1 || !is_type(&images, "B", 1) || !form_of(&out, &form) ||
+        row_items(&images) != row_items(&out)) {
+        fail("images and out: expected uint8, and rows of as many uint8, float32 or 16-bit integers");
+    } else if (rows.ndim != 1 || !(is_type(&rows, "l", 8) || is_type(&rows, "q", 8)) ||
+               rows.shape[0] != out.shape[0]) {
+        fail("rows: expected an int64 for each row of out");
+    } else {
+        const int64_t *number = rows.buf;
+        Py_ssize_t count = rows.shape[0], wrong = -1;
+        for (Py_ssize_t i = 0; i < count && wrong < 0; i++)
+            wrong = number[i] < 0 || number[i] >= images.shape[0] ? i : -1;
+        if (wrong >= 0) {
+            PyErr_Format(PyExc_IndexError, "rows[%zd]: expected 0 to %zd", wrong, images.shape[0] - 1);
+        } else {
+            Py_BEGIN_ALLOW_THREADS
+            gather(images.buf, number, count, row_items(&images), out.buf, form);
+            Py_END_ALLOW_THREADS
+            result = Py_NewRef(Py_None);
+        }
+    }
+    PyBuffer_Release(&out);
+    PyBuffer_Release(&rows);
+    PyBuffer_Release(&images);
+    return result;
+}
+
 _Static_assert(sizeof(Py_ssize_t) >= 8, "mmtk needs a 64-bit machine");
 
 static PyMethodDef methods[] = {
     {"resize", (PyCFunction)(void (*)(void))native_resize, METH_FASTCALL,
      "resize(path, src, dst, x_bounds, x_weights, y_bounds, y_weights)\n--\n\n"
      "Resize src into dst; see mmtk.imaging.resize."},
+    {"gather", (PyCFunction)(void (*)(void))native_gather, METH_FASTCALL,
+     "gather(images, rows, out)\n--\n\nPick rows out, as they are or normalised, by the type of out."},
     {"unfilter_grey", (PyCFunction)(void (*)(void))native_unfilter_grey, METH_FASTCALL,
      "unfilter_grey(raw, dst, channels)\n--\n\nUndo the filters of a PNG's inflated rows and take their luma."},
     {NULL, NULL, 0, NULL},

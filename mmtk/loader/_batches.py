@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.loader._cuda import copied_ahead
+from mmtk.loader._gather import gather
 from mmtk.loader._order import KEY_LIMIT, permutation
 from mmtk.loader._ring import Ring
 from mmtk.loader._torch import import_torch, target_labels
 from mmtk.store import Split
 
 _DTYPES = ("uint8", "float32", "bfloat16")
-_BLOCK = 1 << 17  # values normalised at a time: half a MiB, which stays in the cache
 
 
 class Batches:
@@ -88,15 +88,13 @@ class Batches:
         with torch.inference_mode(False):  # these outlive the mode they are made in
             self._whole = torch.from_numpy(images)
             self._targets = torch.from_numpy(target_labels(split.info.task, split.labels))
-            # x / 127.5 - 1 has the bits of (x / 255 - 0.5) / 0.5, as scaling by two is exact; a tensor on the device,
-            # because CUDA multiplies by the reciprocal of a plain number, which rounds otherwise
+            # a tensor on the device: CUDA multiplies by the reciprocal of a plain number, which rounds otherwise
             self._half = torch.tensor(127.5, dtype=torch.float32, device=self._device)
         self._untouched = self._whole._version
         shape = (min(self.batch_size, n), *images.shape[1:])
-        self._gathered = Ring(lambda: self._pixels(shape))
-        self._normalised = Ring(lambda: np.empty(shape, np.float32 if self._dtype == torch.float32 else np.int16))
-        block = (max(1, _BLOCK // int(np.prod(shape[1:]))), *shape[1:])
-        self._scratch = np.empty(block if self._dtype == torch.bfloat16 else 0, np.float32)
+        on_cpu = self._device.type == "cpu"
+        kept = {torch.uint8: np.uint8, torch.float32: np.float32, torch.bfloat16: np.uint16}[self._dtype]
+        self._gathered = Ring(lambda: np.empty(shape, kept) if on_cpu else self._pinned(shape))
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -155,36 +153,17 @@ class Batches:
     def _host_batch(self, number: int, order: NDArray[np.int64] | None) -> tuple[Any, Any]:
         torch = self._torch
         first = number * self.batch_size
-        rows = slice(first, min(first + self.batch_size, len(self.split)))
-        if order is not None:
-            labels = self._targets[torch.from_numpy(order[rows])]
-            out = self._gathered.take()[: len(labels)]
-            np.take(self._images, order[rows], axis=0, out=out, mode="clip")  # the one mode that fills `out` directly
-            pixels = torch.from_numpy(out)
-        elif self._device.type == "cuda":
-            labels = self._targets[rows].clone()
-            out = self._gathered.take()[: len(labels)]
-            out[...] = self._images[rows]
-            pixels = torch.from_numpy(out)
-        else:
-            labels = self._targets[rows].clone()
+        stop = min(first + self.batch_size, len(self.split))
+        if order is None and self._device.type == "cpu" and self._dtype == torch.uint8:
             self._check_untouched()
-            pixels = self._whole[rows]
-        if self._device.type == "cpu" and self._dtype != torch.uint8:
-            pixels = self._normalise(pixels)
-        return pixels.permute(0, 3, 1, 2), labels
-
-    def _normalise(self, pixels: Any) -> Any:
-        torch = self._torch
-        out = torch.from_numpy(self._normalised.take()[: len(pixels)])
-        out = out if self._dtype == torch.float32 else out.view(self._dtype)
-        rows = max(1, _BLOCK // pixels[0].numel())
-        for block, done in zip(pixels.split(rows), out.split(rows), strict=True):
-            exact = done if self._dtype == torch.float32 else torch.from_numpy(self._scratch[: len(block)])
-            exact.copy_(block).div_(self._half).sub_(1)
-            if exact is not done:
-                done.copy_(exact)
-        return out
+            return self._whole[first:stop].permute(0, 3, 1, 2), self._targets[first:stop].clone()
+        rows = np.arange(first, stop) if order is None else order[first:stop]
+        out = self._gathered.take()[: len(rows)]
+        gather(self._images, rows, out)
+        pixels = torch.from_numpy(out)
+        if out.dtype == np.uint16:
+            pixels = pixels.view(torch.bfloat16)
+        return pixels.permute(0, 3, 1, 2), self._targets[torch.from_numpy(rows)]
 
     def _finished(self, pixels: Any) -> Any:
         """What is left to do on a CUDA device."""
@@ -193,9 +172,8 @@ class Batches:
             return pixels
         return pixels.to(torch.float32).div_(self._half).sub_(1).to(self._dtype)
 
-    def _pixels(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        pinned = self._device.type == "cuda"
-        buffer: NDArray[np.uint8] = self._torch.empty(shape, dtype=self._torch.uint8, pin_memory=pinned).numpy()
+    def _pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        buffer: NDArray[np.uint8] = self._torch.empty(shape, dtype=self._torch.uint8, pin_memory=True).numpy()
         return buffer
 
     def _check_untouched(self) -> None:

@@ -1,0 +1,46 @@
+"""Rows of a split picked out into a buffer, as they are or normalised on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BLOCK = 1 << 17  # values normalised at a time without the C kernel: half a MiB, which stays in the cache
+
+
+def gather(images: NDArray[np.uint8], rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+    """Write rows of `images` into `out`.
+
+    Normalised is ``x / 127.5 - 1`` in float32, which has the bits of ``(x / 255 - 0.5) / 0.5``, as scaling by two is
+    exact; for bfloat16 that is rounded to nearest, ties to even.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, h, w, c)
+    rows : ndarray of int64, shape (b,)
+        Numbers from 0 to n - 1.
+    out : ndarray, shape (b, h, w, c)
+        Contiguous; of uint8, or normalised: float32, or uint16 that holds the bits of bfloat16.
+    """
+    try:
+        from mmtk import _native
+    except ImportError:
+        _gather_plain(images, rows, out)
+    else:
+        _native.gather(images, rows, out)
+
+
+def _gather_plain(images: NDArray[np.uint8], rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+    if out.dtype == np.uint8:
+        np.take(images, rows, axis=0, out=out, mode="clip")  # the one mode that fills `out` directly
+        return
+    step = max(1, _BLOCK // max(1, images[0].size))
+    for start in range(0, len(rows), step):
+        exact = images[rows[start : start + step]] / np.float32(127.5) - np.float32(1)
+        if out.dtype == np.uint16:
+            bits = exact.view(np.uint32)
+            tie = bits >> np.uint32(16) & np.uint32(1)
+            exact = (bits + np.uint32(0x7FFF) + tie) >> np.uint32(16)
+        out[start : start + step] = exact
