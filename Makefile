@@ -24,7 +24,8 @@ lint: $(VENV)/ready
 	$(BIN)/lint-imports
 
 bench: $(VENV)/ready
-	$(BIN)/python -m pytest benchmarks --benchmark-only $(ARGS)
+	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-columns=min,median,rounds \
+	  --benchmark-json=bench.json $(ARGS)
 
 # The C kernels once more under the address and undefined-behaviour sanitizers, by their own tests.
 SANITIZED := build/sanitized
