@@ -14,8 +14,8 @@ from mmtk import __version__
 from mmtk.cli._common import echo_json, json_option
 
 _PACKAGES = (
-    "numpy", "h5py", "numba", "opencv-python", "opencv-python-headless", "simplejpeg", "SimpleITK", "scikit-learn",
-    "click", "rich", "torch", "torchvision", "tensorboard", "matplotlib", "jinja2", "hdf5plugin",
+    "numpy", "h5py", "numba", "opencv-python", "opencv-python-headless", "deflate", "simplejpeg", "SimpleITK",
+    "scikit-learn", "click", "rich", "pooch", "torch", "torchvision", "tensorboard", "matplotlib", "jinja2", "hdf5plugin",
 )
 
 
