@@ -38,7 +38,7 @@ def _gather_plain(images: NDArray[np.uint8], rows: NDArray[np.int64], out: NDArr
         return
     step = max(1, _BLOCK // max(1, images[0].size))
     for start in range(0, len(rows), step):
-        exact = images[rows[start : start + step]] / np.float32(127.5) - np.float32(1)
+        exact: NDArray[Any] = images[rows[start : start + step]] / np.float32(127.5) - np.float32(1)
         if out.dtype == np.uint16:
             bits = exact.view(np.uint32)
             tie = bits >> np.uint32(16) & np.uint32(1)
