@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import mmtk
 from mmtk import store
 from mmtk.builder import make_plan, work
+from mmtk.cli import group
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import HuWindow, Resize, Slice
 from mmtk.datasets.listing import find_source, open_listing
@@ -295,3 +297,17 @@ def test_the_ct_stand_in_builds_from_boxes_of_its_segmentation(real_data: Path, 
         images = mmtk.open(result.path).train.images
         assert len(images)
         assert images.std() > 20
+
+
+def test_all_passes_by_what_has_no_images(real_data: Path, tmp_path: Path) -> None:
+    """Of DeepDRiD there are labels alone, of LiTS boxes alone."""
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    for name in ("deepdrid", "lits", "nct-crc", "kermany-oct"):
+        (sources / name).symlink_to(real_data / "sources" / name)
+    options = ["--sources", str(sources), "--out", str(tmp_path / "out"), "--allow-partial"]
+    done = CliRunner().invoke(group, ["build", "--all", *options])
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["octmnist_28.h5", "pathmnist_28.h5"]
+    assert "passed by: retinamnist" in done.output
+    assert "passed by: organsmnist" in done.output

@@ -103,7 +103,9 @@ def _all(sources: Path | None, allow_partial: bool) -> list[str]:
     absent: dict[str, SourceError] = {}
     for flag, dataset in known.items():
         try:
-            find_source(sources, dataset, unpack=False)
+            listing = find_source(sources, dataset, unpack=False)
+            if allow_partial and not listing.packed:
+                dataset.scan(listing)  # a folder that holds nothing of it is no source either
         except SourceError as error:
             absent[flag] = error
     if absent.keys() == known.keys():
