@@ -229,6 +229,7 @@ def test_ctrl_c_exits_130_and_keeps_what_is_done(phantoms, tmp_path):
         "import os, signal\n"
         "from mmtk.builder import work\n"
         "from mmtk.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore\n"
         "read, left = work.read_image, [60]\n"
         "def stop(path, colour):\n"
         "    left[0] -= 1\n"
