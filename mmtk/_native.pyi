@@ -13,10 +13,13 @@ def unfilter_grey(raw: bytes, dst: NDArray[np.uint8], channels: int, /) -> None:
 def resize(
     path: str,
     src: NDArray[np.uint8],
-    dst: NDArray[np.uint8],
-    x_bounds: NDArray[np.int32] | None,
-    x_weights: NDArray[np.int32] | None,
-    y_bounds: NDArray[np.int32] | None,
-    y_weights: NDArray[np.int32] | None,
+    targets: tuple[
+        tuple[
+            NDArray[np.uint8],
+            NDArray[np.int32] | None, NDArray[np.int32] | None,
+            NDArray[np.int32] | None, NDArray[np.int32] | None,
+        ],
+        ...,
+    ],
     /,
 ) -> None: ...

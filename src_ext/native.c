@@ -15,16 +15,21 @@
 #include "png.h"
 #include "resize.h"
 
-/* The tables of a pass, as long as it is used. */
+/* The tables of a pass and the buffers of a target, as long as they are used. */
 typedef struct {
     Py_buffer bounds, weights;
+} Tables;
+
+typedef struct {
+    Py_buffer dst;
+    Tables x, y;
 } Views;
 
 typedef struct {
     const char *name;
-    int (*resize)(const Job *);
+    int (*resize)(const Source *, const Target *, ptrdiff_t);
     int (*there)(void);
-} Path;
+} Way;
 
 static int always(void)
 {
@@ -32,8 +37,10 @@ static int always(void)
 }
 
 /* The fastest first. */
-static const Path paths[] = {{"avx2", resize_avx2, has_avx2}, {"plain", resize_plain, always}};
-enum { PATHS = (int)(sizeof paths / sizeof *paths) };
+static const Way ways[] = {
+    {"vnni", resize_vnni, has_vnni}, {"avx2", resize_avx2, has_avx2}, {"plain", resize_plain, always},
+};
+enum { WAYS = (int)(sizeof ways / sizeof *ways), MOST_TARGETS = 64 };
 
 /* ------------------------------------------------------------------------------------------------ checks */
 
@@ -62,7 +69,7 @@ static int table(PyObject *object, Py_buffer *view, const char *what)
 
 /* Checks one pass against the sizes of its axis. None for both tables skips it, which needs equal sizes.
  * On failure nothing is left to release; on success release_pass() is owed. */
-static int take_pass(Pass *pass, Views *views, PyObject *bounds, PyObject *weights, Py_ssize_t in_size,
+static int take_pass(Pass *pass, Tables *views, PyObject *bounds, PyObject *weights, Py_ssize_t in_size,
                      Py_ssize_t out_size)
 {
     if (bounds == Py_None && weights == Py_None)
@@ -87,13 +94,15 @@ static int take_pass(Pass *pass, Views *views, PyObject *bounds, PyObject *weigh
             wrong = "bounds: expected rising ranges inside the input, no wider than the weights";
             break;
         }
-        int64_t sum = HALF;
+        int64_t sum = HALF, largest = 0;
         for (int32_t k = 0; k < count; k++) {
             int64_t weight = w[i * pass->taps + k];
-            sum += 255 * (weight < 0 ? -weight : weight);
+            weight = weight < 0 ? -weight : weight;
+            sum += 255 * weight;
+            largest = weight > largest ? weight : largest;
         }
-        if (sum > INT32_MAX)
-            wrong = "weights: their sum does not fit 32 bits";
+        if (sum > INT32_MAX || largest > LARGEST_WEIGHT)
+            wrong = "weights: they or their sum do not fit 32 bits";
         start = from;
         end = from + count;
         if (count > pass->most)
@@ -109,7 +118,7 @@ static int take_pass(Pass *pass, Views *views, PyObject *bounds, PyObject *weigh
     return 0;
 }
 
-static void release_pass(const Pass *pass, Views *views)
+static void release_pass(const Pass *pass, Tables *views)
 {
     if (pass->bounds) {
         PyBuffer_Release(&views->bounds);
@@ -117,65 +126,107 @@ static void release_pass(const Pass *pass, Views *views)
     }
 }
 
-/* The images: uint8 (h, w) or (h, w, 3), pixels of a row side by side; source rows may lie anywhere, so a crop is not
- * copied. Only called for views that PyObject_GetBuffer gave. */
-static int check_images(Job *job, const Py_buffer *src, const Py_buffer *dst)
+static int channels_of(const Py_buffer *view)
 {
-    if (!is_type(src, "B", 1) || !is_type(dst, "B", 1) || src->ndim != dst->ndim || src->ndim < 2 || src->ndim > 3)
-        return fail("images: expected two uint8 arrays of shape (h, w) or (h, w, 3)");
-    job->channels = src->ndim == 3 ? 3 : 1;
-    if (src->ndim == 3 && (src->shape[2] != 3 || dst->shape[2] != 3 || src->strides[2] != 1))
-        return fail("images: expected three channels side by side");
+    return view->ndim == 3 ? 3 : 1;
+}
+
+/* An image: uint8 (h, w) or (h, w, 3). Only called for views that PyObject_GetBuffer gave. */
+static int check_image(const Py_buffer *view)
+{
+    if (!is_type(view, "B", 1) || view->ndim < 2 || view->ndim > 3 || (view->ndim == 3 && view->shape[2] != 3))
+        return fail("images: expected uint8 arrays of shape (h, w) or (h, w, 3)");
     for (int axis = 0; axis < 2; axis++) {
-        if (src->shape[axis] < 1 || dst->shape[axis] < 1 || src->shape[axis] > INT32_MAX / 4 ||
-            dst->shape[axis] > INT32_MAX / 4)
+        if (view->shape[axis] < 1 || view->shape[axis] > INT32_MAX / 4)
             return fail("images: empty or too large");
     }
-    if (src->strides[1] != job->channels)
-        return fail("images: expected the pixels of a source row side by side");
-    job->src = src->buf;
-    job->dst = dst->buf;
-    job->src_stride = src->strides[0];
-    job->src_width = src->shape[1];
-    job->dst_height = dst->shape[0];
-    job->dst_row = dst->shape[1] * job->channels;
     return 0;
 }
 
-/* resize(path, src, dst, x_bounds, x_weights, y_bounds, y_weights) */
+/* Source rows may lie anywhere, so a crop is not copied, but their pixels lie side by side. */
+static int take_source(Source *source, const Py_buffer *view)
+{
+    if (check_image(view) < 0)
+        return -1;
+    source->channels = channels_of(view);
+    if (view->strides[1] != source->channels || (view->ndim == 3 && view->strides[2] != 1))
+        return fail("images: expected the pixels and channels of a source row side by side");
+    source->pixels = view->buf;
+    source->stride = view->strides[0];
+    source->height = view->shape[0];
+    source->width = view->shape[1];
+    return 0;
+}
+
+static void release_target(const Target *target, Views *views)
+{
+    release_pass(&target->x, &views->x);
+    release_pass(&target->y, &views->y);
+    PyBuffer_Release(&views->dst);
+}
+
+/* Takes one (dst, x_bounds, x_weights, y_bounds, y_weights); on failure nothing is left to release. */
+static int take_target(Target *target, Views *views, PyObject *tuple, const Source *source)
+{
+    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != 5) {
+        PyErr_SetString(PyExc_TypeError, "targets: expected tuples of an image and four tables");
+        return -1;
+    }
+    PyObject *const *item = &PyTuple_GET_ITEM(tuple, 0);
+    Py_buffer *dst = &views->dst;
+    if (PyObject_GetBuffer(item[0], dst, PyBUF_WRITABLE | PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0)
+        return -1;
+    if (check_image(dst) < 0) {
+        ;
+    } else if (channels_of(dst) != source->channels) {
+        fail("images: expected all grey or all RGB");
+    } else if (take_pass(&target->x, &views->x, item[1], item[2], source->width, dst->shape[1]) == 0 &&
+               take_pass(&target->y, &views->y, item[3], item[4], source->height, dst->shape[0]) == 0) {
+        target->dst = dst->buf;
+        target->height = dst->shape[0];
+        target->row = dst->shape[1] * source->channels;
+        return 0;
+    }
+    release_target(target, views);
+    return -1;
+}
+
+/* resize(path, src, targets) */
 static PyObject *native_resize(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
 {
-    Py_buffer src, dst;
-    Job job = {0};
-    Views x = {0}, y = {0};
+    Py_buffer src;
+    Source source;
+    Target targets[MOST_TARGETS] = {0};
+    Views views[MOST_TARGETS];
     PyObject *result = NULL;
-    if (nargs != 7)
-        return PyErr_Format(PyExc_TypeError, "resize takes 7 arguments, not %zd", nargs);
-    const Path *path = NULL;
-    for (int i = 0; i < PATHS; i++) {
-        if (PyUnicode_Check(args[0]) && PyUnicode_CompareWithASCIIString(args[0], paths[i].name) == 0)
-            path = &paths[i];
+    if (nargs != 3)
+        return PyErr_Format(PyExc_TypeError, "resize takes 3 arguments, not %zd", nargs);
+    const Way *way = NULL;
+    for (int i = 0; i < WAYS; i++) {
+        if (PyUnicode_Check(args[0]) && PyUnicode_CompareWithASCIIString(args[0], ways[i].name) == 0)
+            way = &ways[i];
     }
-    if (!path || !path->there())
+    if (!way || !way->there())
         return PyErr_Format(PyExc_ValueError, "path: expected one of mmtk._native.paths, not %R", args[0]);
+    if (!PyTuple_Check(args[2]) || PyTuple_GET_SIZE(args[2]) < 1 || PyTuple_GET_SIZE(args[2]) > MOST_TARGETS)
+        return PyErr_Format(PyExc_TypeError, "targets: expected a tuple of 1 to %d", MOST_TARGETS);
     if (PyObject_GetBuffer(args[1], &src, PyBUF_STRIDED_RO | PyBUF_FORMAT) < 0)
         return NULL;
-    if (PyObject_GetBuffer(args[2], &dst, PyBUF_WRITABLE | PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) {
-        PyBuffer_Release(&src);
-        return NULL;
+    Py_ssize_t wanted = PyTuple_GET_SIZE(args[2]), taken = 0;
+    if (take_source(&source, &src) == 0) {
+        while (taken < wanted &&
+               take_target(targets + taken, views + taken, PyTuple_GET_ITEM(args[2], taken), &source) == 0)
+            taken++;
     }
-    if (check_images(&job, &src, &dst) == 0 &&
-        take_pass(&job.x, &x, args[3], args[4], src.shape[1], dst.shape[1]) == 0 &&
-        take_pass(&job.y, &y, args[5], args[6], src.shape[0], dst.shape[0]) == 0) {
+    if (taken == wanted) {
         int failed;
         Py_BEGIN_ALLOW_THREADS
-        failed = path->resize(&job);
+        failed = way->resize(&source, targets, wanted);
         Py_END_ALLOW_THREADS
         result = failed ? PyErr_NoMemory() : Py_NewRef(Py_None);
     }
-    release_pass(&job.x, &x);
-    release_pass(&job.y, &y);
-    PyBuffer_Release(&dst);
+    while (taken--)
+        release_target(targets + taken, views + taken);
     PyBuffer_Release(&src);
     return result;
 }
@@ -282,8 +333,8 @@ _Static_assert(sizeof(Py_ssize_t) >= 8, "mmtk needs a 64-bit machine");
 
 static PyMethodDef methods[] = {
     {"resize", (PyCFunction)(void (*)(void))native_resize, METH_FASTCALL,
-     "resize(path, src, dst, x_bounds, x_weights, y_bounds, y_weights)\n--\n\n"
-     "Resize src into dst; see mmtk.imaging.resize."},
+     "resize(path, src, targets)\n--\n\n"
+     "Resize src into every (dst, x_bounds, x_weights, y_bounds, y_weights); see mmtk.imaging.resize."},
     {"gather", (PyCFunction)(void (*)(void))native_gather, METH_FASTCALL,
      "gather(images, rows, out)\n--\n\nPick rows out, as they are or normalised, by the type of out."},
     {"unfilter_grey", (PyCFunction)(void (*)(void))native_unfilter_grey, METH_FASTCALL,
@@ -295,8 +346,8 @@ static PyMethodDef methods[] = {
 static int fill_module(PyObject *module)
 {
     PyObject *names = PyList_New(0);
-    for (int i = 0; names && i < PATHS; i++) {
-        PyObject *name = paths[i].there() ? PyUnicode_FromString(paths[i].name) : Py_NewRef(Py_None);
+    for (int i = 0; names && i < WAYS; i++) {
+        PyObject *name = ways[i].there() ? PyUnicode_FromString(ways[i].name) : Py_NewRef(Py_None);
         if (!name || (name != Py_None && PyList_Append(names, name) < 0))
             Py_CLEAR(names);
         Py_XDECREF(name);

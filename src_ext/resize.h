@@ -2,7 +2,8 @@
  *
  * The arithmetic is that of mmtk/imaging/_resizer.py: int32 weights with 22 fractional bits, the sum starts at one half,
  * is shifted down and clipped; the horizontal pass comes first and leaves uint8. Whoever calls a path has checked every
- * size and table entry: ranges rise and lie inside the input, and no sum overflows an int32.
+ * size and table entry: ranges rise and lie inside the input, no weight is beyond
+ * LARGEST_WEIGHT, and no sum overflows an int32.
  */
 #ifndef MMTK_RESIZE_H
 #define MMTK_RESIZE_H
@@ -11,6 +12,7 @@
 #include <stdint.h>
 
 enum { PRECISION = 22, HALF = 1 << (PRECISION - 1), LOW_BITS = 12 };
+enum { LARGEST_WEIGHT = 127 << 16 }; /* nearly 2, and three signed bytes */
 
 /* Weights of one pass: output i is the sum over k < count of weights[i][k] * input[start + k]. */
 typedef struct {
@@ -19,13 +21,18 @@ typedef struct {
     ptrdiff_t size, taps, most; /* most: the largest count */
 } Pass;
 
+/* An image: rows `stride` bytes apart, of 1 or 3 channels. */
 typedef struct {
-    const uint8_t *src;
+    const uint8_t *pixels;
+    ptrdiff_t stride, height, width, channels;
+} Source;
+
+/* What is to be made of it, in one of its sizes. */
+typedef struct {
     uint8_t *dst;
-    ptrdiff_t src_stride, src_width, dst_height, dst_row; /* dst_row: bytes of an output row, width times channels */
-    ptrdiff_t channels;
+    ptrdiff_t height, row; /* row: bytes of an output row, width times channels */
     Pass x, y;
-} Job;
+} Target;
 
 static inline uint8_t clip8(int32_t sum)
 {
@@ -45,11 +52,13 @@ static inline int16_t low_part(int32_t weight)
     return (int16_t)(weight & ((1 << LOW_BITS) - 1));
 }
 
-/* Each does the job; -1 without memory, and then nothing is set. */
-int resize_plain(const Job *job);
-int resize_avx2(const Job *job);
+/* Each makes all targets; -1 without memory, and then nothing that was set counts. */
+int resize_plain(const Source *source, const Target *targets, ptrdiff_t count);
+int resize_avx2(const Source *source, const Target *targets, ptrdiff_t count);
+int resize_vnni(const Source *source, const Target *targets, ptrdiff_t count);
 
 /* Whether this build and machine have the path. */
 int has_avx2(void);
+int has_vnni(void);
 
 #endif

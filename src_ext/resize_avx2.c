@@ -1,54 +1,22 @@
-/* The resize with AVX2: a band of rows at a time, a row a lane.
- *
- * Horizontal pass. A band of source rows is turned so that one vector holds the same two neighbouring pixels (a unit) of
- * eight rows as 16-bit numbers; multiplied with a pair of weights, a unit adds its share to eight rows at once, and no
- * sum across a vector is ever needed. Grey takes two vectors a unit, sixteen rows; RGB three, the channels of eight rows,
- * so that each pair of weights is loaded once for all of them. Vertical pass. Rows are taken two by two in the same way.
+/* The resize with AVX2. A unit is two pixels as 16-bit numbers of eight rows, multiplied with a pair of weights in two
+ * parts each. Grey takes two vectors a unit, sixteen rows; RGB three, the channels of eight rows, so that each pair of
+ * weights is loaded once for all of them.
  */
-#include "resize.h"
+#include "resize_bands.h"
 
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#ifdef MMTK_X86
 
 #include <immintrin.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define AVX2 __attribute__((target("avx2")))
-#define INLINE AVX2 static inline __attribute__((always_inline))
+#define INLINE AVX2 ALWAYS
 
-enum { LANES = 8, GROUP = 4, PAD = 32 }; /* rows a vector, outputs stored together, bytes behind a row of the ring */
+enum { LANES = 8 };
 
-typedef struct {
-    const Job *job;
-    ptrdiff_t vectors;      /* of a unit: 2 for grey, 3 for RGB */
-    ptrdiff_t rows;         /* of a band: 16 for grey, 8 for RGB */
-    __m256i *units;         /* (units, vectors): the band */
-    int32_t *high, *low;    /* (x.size, pairs): two 16-bit weights each */
-    ptrdiff_t pairs;        /* units an output reads, at most */
-    uint8_t *ring;          /* (held, ring_row): rows between the passes */
-    ptrdiff_t held, ring_row, last; /* last: the row behind the last that is needed */
-    ptrdiff_t done;         /* rows before this one have been in the ring */
-} Work;
-
-static inline int32_t two(int16_t first, int16_t second)
+static void pack(const int32_t *weights, int32_t *words)
 {
-    return (int32_t)((uint32_t)(uint16_t)first | (uint32_t)(uint16_t)second << 16);
-}
-
-/* Weights by units: an output may start at an odd pixel, whose unit then has a zero in front. */
-static void pair_weights(const Work *work)
-{
-    const Pass *x = &work->job->x;
-    for (ptrdiff_t i = 0; i < x->size; i++) {
-        const int32_t *weight = x->weights + i * x->taps;
-        ptrdiff_t odd = x->bounds[2 * i] & 1, count = x->bounds[2 * i + 1];
-        for (ptrdiff_t u = 0; u < work->pairs; u++) {
-            ptrdiff_t k = 2 * u - odd;
-            int32_t a = k >= 0 && k < count ? weight[k] : 0, b = k + 1 < count ? weight[k + 1] : 0;
-            work->high[i * work->pairs + u] = two(high_part(a), high_part(b));
-            work->low[i * work->pairs + u] = two(low_part(a), low_part(b));
-        }
-    }
+    words[0] = two(high_part(weights[0]), high_part(weights[1]));
+    words[1] = two(low_part(weights[0]), low_part(weights[1]));
 }
 
 /* Turns eight rows of eight 16-bit items (two bytes each), row r beside row r + 4, into items of eight rows, widened to
@@ -81,21 +49,17 @@ INLINE __m128i rest(const uint8_t *from, ptrdiff_t bytes)
     return _mm_loadu_si128((const __m128i *)(const void *)tail);
 }
 
-/* Fills the units of a band from row `first` on; rows behind the last one that is needed repeat it. */
-INLINE void fill_band(const Work *work, ptrdiff_t first, const int grey)
+INLINE void fill(const Band *band, const int grey)
 {
-    const Job *job = work->job;
-    ptrdiff_t bytes = job->src_width * job->channels;
+    ptrdiff_t bytes = band->source->width * band->source->channels;
     /* of four RGB pixels: the units R0R1, G0G1, B0B1, R2R3, G2G3, B2B3 */
     const __m256i apart = _mm256_setr_epi8(0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11, -1, -1, -1, -1,
                                            0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11, -1, -1, -1, -1);
-    for (ptrdiff_t half = 0; half < work->rows / LANES; half++) {
+    for (ptrdiff_t half = 0; half < (grey ? 2 : 1); half++) {
         const uint8_t *line[LANES];
-        for (ptrdiff_t r = 0; r < LANES; r++) {
-            ptrdiff_t row = first + half * LANES + r;
-            line[r] = job->src + (row < work->last ? row : work->last - 1) * job->src_stride;
-        }
-        __m256i part[LANES / 2];
+        for (ptrdiff_t r = 0; r < LANES; r++)
+            line[r] = band_row(band, half * LANES + r);
+        __m256i part[LANES / 2], *units = band->units;
         for (ptrdiff_t at = 0; at < bytes; at += grey ? 16 : 12) {
             for (int r = 0; r < LANES / 2; r++) {
                 __m128i upper, lower;
@@ -111,27 +75,19 @@ INLINE void fill_band(const Work *work, ptrdiff_t first, const int grey)
                     part[r] = _mm256_shuffle_epi8(part[r], apart);
             }
             if (grey)
-                turn(part, work->units + at / 2 * 2 + half, 2, 8);
+                turn(part, units + at / 2 * 2 + half, 2, 8);
             else
-                turn(part, work->units + at / 2, 1, 6);
+                turn(part, units + at / 2, 1, 6);
         }
     }
 }
 
-/* From two sums to bytes that are clipped already, as 32-bit lanes. */
-INLINE __m256i finish(__m256i highs, __m256i lows)
+/* One output of all rows of a band: `vectors` results, bytes that are clipped already, as 32-bit lanes. */
+INLINE void output(const Band *band, const Making *making, ptrdiff_t i, __m256i *result, const int vectors)
 {
-    __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(highs, LOW_BITS), lows);
-    sum = _mm256_srai_epi32(sum, PRECISION);
-    return _mm256_min_epi32(_mm256_max_epi32(sum, _mm256_setzero_si256()), _mm256_set1_epi32(255));
-}
-
-/* One output of all rows of a band: `vectors` results. */
-INLINE void output(const Work *work, ptrdiff_t i, __m256i *result, const int vectors)
-{
-    const Pass *x = &work->job->x;
-    const __m256i *unit = work->units + x->bounds[2 * i] / 2 * vectors;
-    const int32_t *high = work->high + i * work->pairs, *low = work->low + i * work->pairs;
+    const Pass *x = &making->target->x;
+    const __m256i *unit = (const __m256i *)band->units + x->bounds[2 * i] / 2 * vectors;
+    const int32_t *words = making->weights + i * making->units * 2;
     ptrdiff_t count = (x->bounds[2 * i] % 2 + x->bounds[2 * i + 1] + 1) / 2;
     __m256i highs[3], lows[3];
     for (int v = 0; v < vectors; v++) {
@@ -140,15 +96,18 @@ INLINE void output(const Work *work, ptrdiff_t i, __m256i *result, const int vec
     }
 #pragma GCC unroll 2
     for (ptrdiff_t u = 0; u < count; u++) {
-        __m256i h = _mm256_set1_epi32(high[u]), l = _mm256_set1_epi32(low[u]);
+        __m256i h = _mm256_set1_epi32(words[2 * u]), l = _mm256_set1_epi32(words[2 * u + 1]);
         for (int v = 0; v < vectors; v++) {
             __m256i pixels = unit[u * vectors + v];
             highs[v] = _mm256_add_epi32(highs[v], _mm256_madd_epi16(pixels, h));
             lows[v] = _mm256_add_epi32(lows[v], _mm256_madd_epi16(pixels, l));
         }
     }
-    for (int v = 0; v < vectors; v++)
-        result[v] = finish(highs[v], lows[v]);
+    for (int v = 0; v < vectors; v++) {
+        __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(highs[v], LOW_BITS), lows[v]);
+        sum = _mm256_max_epi32(_mm256_srai_epi32(sum, PRECISION), _mm256_setzero_si256());
+        result[v] = _mm256_min_epi32(sum, _mm256_set1_epi32(255));
+    }
 }
 
 /* Stores four outputs of eight rows, four bytes a row. */
@@ -164,139 +123,57 @@ INLINE void store_group(const __m256i four[GROUP], uint8_t *const row[LANES], pt
         memcpy(row[r] + at, lane + r, GROUP);
 }
 
-/* Brings the band from `work->done` on through the horizontal pass into the ring. Bytes are written behind the end of a
- * ring's row, into its pad; rows that are not needed go to a spare one. */
-AVX2 static void horizontal(Work *work)
+AVX2 static void fill_grey(const Band *band)
 {
-    const Job *job = work->job;
+    fill(band, 1);
+}
+
+AVX2 static void fill_rgb(const Band *band)
+{
+    fill(band, 0);
+}
+
+AVX2 static void across_grey(const Band *band, const Making *making)
+{
+    const ptrdiff_t size = making->target->x.size;
     uint8_t *row[2 * LANES];
-    for (ptrdiff_t r = 0; r < work->rows; r++) {
-        ptrdiff_t number = work->done + r;
-        row[r] = work->ring + (number < work->last ? number % work->held : work->held) * work->ring_row;
-    }
-    const __m256i none = _mm256_setzero_si256();
-    if (job->channels == 1) {
-        fill_band(work, work->done, 1);
-        for (ptrdiff_t i = 0; i < job->x.size; i += GROUP) {
-            __m256i upper[GROUP] = {none, none, none, none}, lower[GROUP] = {none, none, none, none};
-            for (ptrdiff_t g = 0; g < GROUP && i + g < job->x.size; g++) {
-                __m256i both[2];
-                output(work, i + g, both, 2);
-                upper[g] = both[0];
-                lower[g] = both[1];
-            }
-            store_group(upper, row, i);
-            store_group(lower, row + LANES, i);
+    for (ptrdiff_t r = 0; r < 2 * LANES; r++)
+        row[r] = ring_row(making, band->first + r);
+    for (ptrdiff_t i = 0; i < size; i += GROUP) {
+        __m256i upper[GROUP] = {0}, lower[GROUP] = {0};
+        for (ptrdiff_t g = 0; g < GROUP && i + g < size; g++) {
+            __m256i both[2];
+            output(band, making, i + g, both, 2);
+            upper[g] = both[0];
+            lower[g] = both[1];
         }
-    } else {
-        fill_band(work, work->done, 0);
-        for (ptrdiff_t i = 0; i < job->x.size; i += GROUP) {
-            __m256i pixels[3 * GROUP];
-            for (ptrdiff_t g = 0; g < GROUP; g++) {
-                if (i + g < job->x.size)
-                    output(work, i + g, pixels + 3 * g, 3);
-                else
-                    pixels[3 * g] = pixels[3 * g + 1] = pixels[3 * g + 2] = none;
-            }
-            for (int part = 0; part < 3; part++)
-                store_group(pixels + GROUP * part, row, 3 * i + GROUP * part);
-        }
-    }
-    work->done += work->rows;
-}
-
-/* One output row from `count` rows of `bytes` bytes; `row_at` finds them. */
-static inline const uint8_t *row_at(const Work *work, ptrdiff_t row)
-{
-    const Job *job = work->job;
-    return job->x.bounds ? work->ring + row % work->held * work->ring_row : job->src + row * job->src_stride;
-}
-
-AVX2 static void vertical(const Work *work, ptrdiff_t i)
-{
-    const Job *job = work->job;
-    ptrdiff_t first = job->y.bounds[2 * i], count = job->y.bounds[2 * i + 1], at = 0;
-    const int32_t *weight = job->y.weights + i * job->y.taps;
-    uint8_t *out = job->dst + i * job->dst_row;
-    ptrdiff_t whole = job->x.bounds ? job->dst_row : job->dst_row / 16 * 16; /* the ring has a pad to read */
-    for (; at < whole; at += 16) {
-        __m256i highs[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-        __m256i lows[2] = {_mm256_set1_epi32(HALF), _mm256_set1_epi32(HALF)};
-        for (ptrdiff_t k = 0; k < count; k += 2) {
-            int both = k + 1 < count;
-            int32_t second = both ? weight[k + 1] : 0;
-            const uint8_t *a = row_at(work, first + k), *b = both ? row_at(work, first + k + 1) : a;
-            __m128i upper = _mm_loadu_si128((const __m128i *)(const void *)(a + at));
-            __m128i lower = _mm_loadu_si128((const __m128i *)(const void *)(b + at));
-            __m256i h = _mm256_set1_epi32(two(high_part(weight[k]), high_part(second)));
-            __m256i l = _mm256_set1_epi32(two(low_part(weight[k]), low_part(second)));
-            __m256i near = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(upper, lower));
-            __m256i far = _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(upper, lower));
-            highs[0] = _mm256_add_epi32(highs[0], _mm256_madd_epi16(near, h));
-            lows[0] = _mm256_add_epi32(lows[0], _mm256_madd_epi16(near, l));
-            highs[1] = _mm256_add_epi32(highs[1], _mm256_madd_epi16(far, h));
-            lows[1] = _mm256_add_epi32(lows[1], _mm256_madd_epi16(far, l));
-        }
-        __m256i words = _mm256_packs_epi32(finish(highs[0], lows[0]), finish(highs[1], lows[1]));
-        words = _mm256_permute4x64_epi64(words, 0xD8);
-        __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-        if (at + 16 <= job->dst_row) {
-            _mm_storeu_si128((__m128i *)(void *)(out + at), bytes);
-        } else {
-            uint8_t tail[16];
-            _mm_storeu_si128((__m128i *)(void *)tail, bytes);
-            memcpy(out + at, tail, (size_t)(job->dst_row - at));
-        }
-    }
-    for (; at < job->dst_row; at++) { /* rows of the source have no pad to read */
-        int32_t sum = HALF;
-        for (ptrdiff_t k = 0; k < count; k++)
-            sum += weight[k] * row_at(work, first + k)[at];
-        out[at] = clip8(sum);
+        store_group(upper, row, i);
+        store_group(lower, row + LANES, i);
     }
 }
 
-/* The scratch lies in one piece, the units first, at a multiple of their size. No size overflows, see resize_plain. */
-int resize_avx2(const Job *job)
+AVX2 static void across_rgb(const Band *band, const Making *making)
 {
-    int grey = job->channels == 1;
-    Work work = {.job = job, .vectors = grey ? 2 : 3, .rows = grey ? 2 * LANES : LANES};
-    const ptrdiff_t rows = job->y.bounds ? job->y.size : job->dst_height;
-    work.last = job->y.bounds ? job->y.bounds[2 * rows - 2] + job->y.bounds[2 * rows - 1] : rows;
-    size_t units = 0, weights = 0, ring = 0;
-    if (job->x.bounds) {
-        work.pairs = job->x.most / 2 + 1;
-        work.held = (job->y.bounds ? job->y.most : 0) + work.rows;
-        work.ring_row = job->dst_row + PAD;
-        units = (size_t)((job->src_width / 2 + 9) * work.vectors); /* a band's last step fills whole vectors */
-        weights = (size_t)(job->x.size * work.pairs);
-        ring = (size_t)((work.held + 1) * work.ring_row);
+    const ptrdiff_t size = making->target->x.size;
+    uint8_t *row[LANES];
+    for (ptrdiff_t r = 0; r < LANES; r++)
+        row[r] = ring_row(making, band->first + r);
+    for (ptrdiff_t i = 0; i < size; i += GROUP) {
+        __m256i pixels[3 * GROUP] = {0};
+        for (ptrdiff_t g = 0; g < GROUP && i + g < size; g++)
+            output(band, making, i + g, pixels + 3 * g, 3);
+        for (int part = 0; part < 3; part++)
+            store_group(pixels + GROUP * part, row, 3 * i + GROUP * part);
     }
-    char *scratch = malloc(sizeof(__m256i) * (units + 1) + 2 * weights * sizeof(int32_t) + ring);
-    if (!scratch)
-        return -1;
-    work.units = (__m256i *)(void *)(scratch + (sizeof(__m256i) - (uintptr_t)scratch % sizeof(__m256i)));
-    work.high = (int32_t *)(void *)(work.units + units);
-    work.low = work.high + weights;
-    work.ring = (uint8_t *)(work.low + weights);
-    if (job->x.bounds)
-        pair_weights(&work);
-    for (ptrdiff_t i = 0; i < job->dst_height; i++) {
-        if (job->x.bounds) {
-            ptrdiff_t first = job->y.bounds ? job->y.bounds[2 * i] : i;
-            ptrdiff_t end = job->y.bounds ? first + job->y.bounds[2 * i + 1] : i + 1;
-            if (work.done < first)
-                work.done = first;
-            while (work.done < end)
-                horizontal(&work);
-        }
-        if (job->y.bounds)
-            vertical(&work, i);
-        else
-            memcpy(job->dst + i * job->dst_row, row_at(&work, i), (size_t)job->dst_row);
-    }
-    free(scratch);
-    return 0;
+}
+
+int resize_avx2(const Source *source, const Target *targets, ptrdiff_t count)
+{
+    static const Path path = {
+        .rows = {2 * LANES, LANES}, .step = {16, 12}, .filled = {16 * 32, 6 * 32}, .pixels = 2, .words = 2,
+        .pack = pack, .fill = {fill_grey, fill_rgb}, .across = {across_grey, across_rgb},
+    };
+    return resize_by_bands(&path, source, targets, count);
 }
 
 int has_avx2(void)
@@ -306,9 +183,9 @@ int has_avx2(void)
 
 #else
 
-int resize_avx2(const Job *job)
+int resize_avx2(const Source *source, const Target *targets, ptrdiff_t count)
 {
-    return resize_plain(job);
+    return resize_plain(source, targets, count);
 }
 
 int has_avx2(void)

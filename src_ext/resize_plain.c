@@ -7,7 +7,8 @@
 enum { BLOCK = 8 };
 
 typedef struct {
-    const Job *job;
+    const Source *source;
+    const Target *target;
     int32_t *sums;        /* (dst_row): one row of the vertical pass */
     int16_t *high, *low;  /* (x.size, padded): x weights in two parts, zero beyond the count; grey only */
     int16_t *wide;        /* (src_width + BLOCK): one source row; grey only */
@@ -24,7 +25,7 @@ static inline ptrdiff_t whole_blocks(ptrdiff_t count)
  * slower than the plain loop, since the channels must be drawn apart first. */
 static void split_weights(const Work *work)
 {
-    const Pass *x = &work->job->x;
+    const Pass *x = &work->target->x;
     for (ptrdiff_t i = 0; i < x->size; i++) {
         const int32_t *weight = x->weights + i * x->taps;
         ptrdiff_t count = x->bounds[2 * i + 1];
@@ -38,9 +39,9 @@ static void split_weights(const Work *work)
 
 static void horizontal_grey(const Work *work, const uint8_t *restrict line, uint8_t *restrict out)
 {
-    const Pass *x = &work->job->x;
+    const Pass *x = &work->target->x;
     int16_t *restrict wide = work->wide;
-    for (ptrdiff_t j = 0; j < work->job->src_width; j++)
+    for (ptrdiff_t j = 0; j < work->source->width; j++)
         wide[j] = line[j];
     for (ptrdiff_t i = 0; i < x->size; i++) {
         const int16_t *restrict high = work->high + i * work->padded, *restrict low = work->low + i * work->padded;
@@ -57,7 +58,7 @@ static void horizontal_grey(const Work *work, const uint8_t *restrict line, uint
 
 static void horizontal_rgb(const Work *work, const uint8_t *restrict line, uint8_t *restrict out)
 {
-    const Pass *x = &work->job->x;
+    const Pass *x = &work->target->x;
     for (ptrdiff_t i = 0; i < x->size; i++) {
         const uint8_t *pixel = line + 3 * (ptrdiff_t)x->bounds[2 * i];
         const int32_t *weight = x->weights + i * x->taps;
@@ -75,49 +76,50 @@ static void horizontal_rgb(const Work *work, const uint8_t *restrict line, uint8
 
 static void horizontal(const Work *work, ptrdiff_t row, uint8_t *out)
 {
-    const Job *job = work->job;
-    (job->channels == 1 ? horizontal_grey : horizontal_rgb)(work, job->src + row * job->src_stride, out);
+    const Source *source = work->source;
+    (source->channels == 1 ? horizontal_grey : horizontal_rgb)(work, source->pixels + row * source->stride, out);
 }
 
 /* Only the rows that the vertical pass asks for go through the horizontal one, each once and just before its first
  * use, into a ring of y.most rows. */
 static void vertical(const Work *work)
 {
-    const Job *job = work->job;
+    const Source *source = work->source;
+    const Target *target = work->target;
     int32_t *restrict sums = work->sums;
     ptrdiff_t done = 0;
-    for (ptrdiff_t i = 0; i < job->dst_height; i++) {
-        ptrdiff_t first = job->y.bounds[2 * i], end = first + job->y.bounds[2 * i + 1];
-        const int32_t *weight = job->y.weights + i * job->y.taps;
-        if (job->x.bounds) {
+    for (ptrdiff_t i = 0; i < target->height; i++) {
+        ptrdiff_t first = target->y.bounds[2 * i], end = first + target->y.bounds[2 * i + 1];
+        const int32_t *weight = target->y.weights + i * target->y.taps;
+        if (target->x.bounds) {
             for (done = done < first ? first : done; done < end; done++)
-                horizontal(work, done, work->ring + done % job->y.most * job->dst_row);
+                horizontal(work, done, work->ring + done % target->y.most * target->row);
         }
-        for (ptrdiff_t j = 0; j < job->dst_row; j++)
+        for (ptrdiff_t j = 0; j < target->row; j++)
             sums[j] = HALF;
         for (ptrdiff_t row = first; row < end; row++) {
-            const uint8_t *restrict line = job->x.bounds ? work->ring + row % job->y.most * job->dst_row
-                                                         : job->src + row * job->src_stride;
+            const uint8_t *restrict line = target->x.bounds ? work->ring + row % target->y.most * target->row
+                                                            : source->pixels + row * source->stride;
             int32_t w = weight[row - first];
-            for (ptrdiff_t j = 0; j < job->dst_row; j++)
+            for (ptrdiff_t j = 0; j < target->row; j++)
                 sums[j] += w * line[j];
         }
-        uint8_t *restrict out = job->dst + i * job->dst_row;
-        for (ptrdiff_t j = 0; j < job->dst_row; j++)
+        uint8_t *restrict out = target->dst + i * target->row;
+        for (ptrdiff_t j = 0; j < target->row; j++)
             out[j] = clip8(sums[j]);
     }
 }
 
 /* Takes the scratch in one piece, widest type first. No size overflows: sides are below 2^29, and x.size * x.most is at
  * most the size of a table that is in memory. */
-int resize_plain(const Job *job)
+static int make(const Source *source, const Target *target)
 {
-    int grey = job->x.bounds && job->channels == 1;
-    Work work = {.job = job, .padded = grey ? whole_blocks(job->x.most) : 0};
-    size_t sums = job->y.bounds ? (size_t)job->dst_row : 0;
-    size_t weights = (size_t)(job->x.size * work.padded);
-    size_t wide = grey ? (size_t)(job->src_width + BLOCK) : 0;
-    size_t ring = job->x.bounds && job->y.bounds ? (size_t)(job->y.most * job->dst_row) : 0;
+    int grey = target->x.bounds && source->channels == 1;
+    Work work = {.source = source, .target = target, .padded = grey ? whole_blocks(target->x.most) : 0};
+    size_t sums = target->y.bounds ? (size_t)target->row : 0;
+    size_t weights = (size_t)(target->x.size * work.padded);
+    size_t wide = grey ? (size_t)(source->width + BLOCK) : 0;
+    size_t ring = target->x.bounds && target->y.bounds ? (size_t)(target->y.most * target->row) : 0;
     char *scratch = calloc(1, sums * sizeof(int32_t) + (2 * weights + wide) * sizeof(int16_t) + ring + 1);
     if (!scratch)
         return -1;
@@ -128,16 +130,24 @@ int resize_plain(const Job *job)
     work.ring = (uint8_t *)(work.wide + wide);
     if (grey)
         split_weights(&work);
-    if (job->y.bounds) {
+    if (target->y.bounds) {
         vertical(&work);
     } else {
-        for (ptrdiff_t i = 0; i < job->dst_height; i++) {
-            if (job->x.bounds)
-                horizontal(&work, i, job->dst + i * job->dst_row);
+        for (ptrdiff_t i = 0; i < target->height; i++) {
+            if (target->x.bounds)
+                horizontal(&work, i, target->dst + i * target->row);
             else
-                memcpy(job->dst + i * job->dst_row, job->src + i * job->src_stride, (size_t)job->dst_row);
+                memcpy(target->dst + i * target->row, source->pixels + i * source->stride, (size_t)target->row);
         }
     }
     free(scratch);
     return 0;
+}
+
+int resize_plain(const Source *source, const Target *targets, ptrdiff_t count)
+{
+    int failed = 0;
+    for (ptrdiff_t t = 0; t < count && !failed; t++)
+        failed = make(source, targets + t);
+    return failed;
 }

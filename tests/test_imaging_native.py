@@ -15,10 +15,9 @@ SRC = np.arange(200, dtype=np.uint8).reshape(10, 20)
 X, Y = coefficients(20, 5, "bilinear"), coefficients(10, 4, "bilinear")
 
 
-def arguments(**changes):
-    named = {"path": "plain", "src": SRC, "dst": np.zeros((4, 5), np.uint8)}
-    named |= {"xb": X[0], "xw": X[1], "yb": Y[0], "yw": Y[1]}
-    return list((named | changes).values())
+def arguments(path="plain", src=SRC, **changes):
+    named = {"dst": np.zeros((4, 5), np.uint8), "xb": X[0], "xw": X[1], "yb": Y[0], "yw": Y[1]}
+    return [path, src, (tuple((named | changes).values()),)]
 
 
 def changed(table, at, value):
@@ -43,10 +42,11 @@ HUGE = np.broadcast_to(np.uint8(0), (1 << 30, 1))
         ({"src": SRC.astype(np.uint16)}, "uint8"),
         ({"dst": np.zeros((4, 5), np.float32)}, "uint8"),
         ({"src": SRC[0]}, "uint8 arrays of shape"),
-        ({"src": RGB}, "uint8 arrays of shape"),
-        ({"src": RGB, "dst": np.zeros((4, 5, 4), np.uint8)}, "three channels"),
-        ({"src": RGB[..., ::-1], "dst": np.zeros((4, 5, 3), np.uint8)}, "three channels"),
-        ({"src": RGB[..., :2], "dst": np.zeros((4, 5, 2), np.uint8)}, "three channels"),
+        ({"src": RGB}, "all grey or all RGB"),
+        ({"dst": np.zeros((4, 5, 3), np.uint8)}, "all grey or all RGB"),
+        ({"src": RGB, "dst": np.zeros((4, 5, 4), np.uint8)}, "uint8 arrays of shape"),
+        ({"src": RGB[..., ::-1], "dst": np.zeros((4, 5, 3), np.uint8)}, "side by side"),
+        ({"src": RGB[..., :2], "dst": np.zeros((4, 5, 2), np.uint8)}, "uint8 arrays of shape"),
         ({"src": SRC[None, None], "dst": np.zeros((1, 1, 4, 5), np.uint8)}, "uint8 arrays of shape"),
         ({"src": SRC[:, ::2]}, "side by side"),
         ({"src": SRC.T}, "side by side"),
@@ -75,6 +75,7 @@ HUGE = np.broadcast_to(np.uint8(0), (1 << 30, 1))
         ({"xw": changed(X[1], (1, 1), 2**31 - 1)}, "32 bits"),
         ({"xw": changed(X[1], (1, 1), -(2**31))}, "32 bits"),
         ({"yw": changed(Y[1], (1, 1), 9 << 22)}, "32 bits"),
+        ({"yw": changed(Y[1] * 0, (1, 1), (127 << 16) + 1)}, "32 bits"),
     ],
 )
 def test_wrong_arguments_are_refused(changes, match):
@@ -104,8 +105,16 @@ def test_what_gives_no_fitting_buffer_is_refused(changes, kind):
 
 
 def test_the_number_of_arguments_is_checked():
-    with pytest.raises(TypeError, match="7 arguments, not 5"):
-        native.resize(*arguments()[:5])
+    with pytest.raises(TypeError, match="3 arguments, not 2"):
+        native.resize(*arguments()[:2])
+    path, src, (target,) = arguments()
+    for targets in ((), [target], (target[:4],), (list(target),), (target,) * 65, None):
+        with pytest.raises(TypeError, match=r"targets: expected|a tuple of 1 to 64"):
+            native.resize(path, src, targets)
+    bad = (target[0], target[1], None, None, None)
+    with pytest.raises(TypeError):
+        native.resize(path, src, (target, bad))
+    assert not target[0].any()
     for path in ("fortran", None, "plain\0"):
         with pytest.raises(ValueError, match=r"expected one of mmtk\._native\.paths"):
             native.resize(*arguments(path=path))
@@ -136,12 +145,12 @@ def test_random_tables_are_refused_or_computed_exactly(path, data):
     src = rng.integers(0, 256, (2, width), dtype=np.uint8)
     across, down = np.zeros((2, size), np.uint8), np.zeros((size, 2), np.uint8)
     try:
-        native.resize(path, src, across, bounds, weights, None, None)
+        native.resize(path, src, ((across, bounds, weights, None, None),))
     except ValueError:
         with pytest.raises(ValueError, match=r"bounds|weights"):
-            native.resize(path, src.T.copy(), down, None, None, bounds, weights)
+            native.resize(path, src.T.copy(), ((down, None, None, bounds, weights),))
         return
-    native.resize(path, src.T.copy(), down, None, None, bounds, weights)
+    native.resize(path, src.T.copy(), ((down, None, None, bounds, weights),))
     for row in range(2):
         expected = naive(src[row], bounds, weights)
         np.testing.assert_array_equal(across[row], expected)

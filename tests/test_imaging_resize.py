@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmtk.errors import ArgumentError
-from mmtk.imaging import FILTERS, center_box, center_crop, kernels_in_use, resize
+from mmtk.imaging import FILTERS, center_box, center_crop, kernels_in_use, resize, resize_each
 from tests import reference
 
 SIDES = st.one_of(st.integers(1, 8), st.integers(1, 80), st.integers(1, 400), st.integers(1, 3000))
@@ -24,7 +24,7 @@ PILLOW = {"box": "BOX", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos":
 MOST = 1 << 20  # pixels of a drawn image: larger ones are named below
 
 
-@pytest.fixture(params=["avx2", "plain", "numba"])
+@pytest.fixture(params=["vnni", "avx2", "plain", "numba"])
 def kernel(request, monkeypatch):
     """Force one kernel; those in C may be missing where no compiler was found or the machine lacks the instructions."""
     if request.param != "numba" and request.param not in pytest.importorskip("mmtk._native").paths:
@@ -35,10 +35,11 @@ def kernel(request, monkeypatch):
 
 
 @st.composite
-def cases(draw):
+def cases(draw, most=1):
     height, width = draw(st.tuples(SIDES, SIDES).filter(lambda s: s[0] * s[1] <= MOST))
     # the image between the passes is as high as the source and as wide as the target
-    size = draw(st.tuples(SIDES, SIDES).filter(lambda s: max(s[0], height) * s[1] <= MOST))
+    one = st.tuples(SIDES, SIDES).filter(lambda s: max(s[0], height) * s[1] <= MOST)
+    size = draw(one) if most == 1 else draw(st.lists(one, max_size=most))
     box = None
     if draw(st.booleans()):
         top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
@@ -86,6 +87,26 @@ def test_all_kernels_equal_the_reference(kernel, case):
     assert got.flags.c_contiguous
     assert not np.shares_memory(got, image)
     np.testing.assert_array_equal(got, reference.resize(image, size, filter, box))
+
+
+@settings(max_examples=40)
+@given(cases(most=4))
+@example(((1024, 1024), None, [(28, 28), (224, 224), (64, 64), (128, 128)], "bilinear", None, NOISE))
+@example(((450, 600), 3, [(224, 600), (450, 28), (450, 600), (28, 28)], "bilinear", None, NOISE))
+def test_several_sizes_in_one_call_are_those_of_one_each(kernel, case):
+    shape, channels, sizes, filter, box, content = case
+    image = picture(shape, channels, content)
+    together = resize_each(image, sizes, filter, box)
+    assert len(together) == len(sizes)
+    for size, got in zip(sizes, together, strict=True):
+        np.testing.assert_array_equal(got, reference.resize(image, size, filter, box))
+
+
+def test_more_sizes_than_one_call_takes_are_refused(kernel):
+    image = picture((20, 30), None, NOISE)
+    assert len(resize_each(image, [(1, 1)] * 64)) == 64
+    with pytest.raises(ArgumentError, match="sizes: expected at most 64, found 65"):
+        resize_each(image, [(1, 1)] * 65)
 
 
 @settings(max_examples=60)
@@ -138,6 +159,7 @@ def test_weights_fit_32_bits_and_add_up_at_every_small_geometry(filter):
             bounds, weights = coefficients(n, m, filter)
             assert bounds.dtype == weights.dtype == np.int32
             assert np.abs(weights.astype(np.int64)).sum(1).max() * 255 + (1 << 21) < 1 << 31
+            assert np.abs(weights).max() <= 127 << 16
             assert abs(weights.sum(1) - (1 << 22)).max() <= bounds[:, 1].max()
 
 
@@ -217,7 +239,7 @@ def test_without_the_extension_numba_takes_over_and_native_is_refused():
 
 def test_an_unknown_kernel_is_refused(monkeypatch):
     monkeypatch.setenv("MMTK_KERNELS", "fortran")
-    with pytest.raises(ArgumentError, match="expected native, avx2, plain or numba, found fortran"):
+    with pytest.raises(ArgumentError, match="expected native, vnni, avx2, plain or numba, found fortran"):
         kernels_in_use()
 
 

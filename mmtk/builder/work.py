@@ -20,7 +20,7 @@ from mmtk.datasets.base import SPLITS, CenterCrop, Colour, Grey, HuWindow, Resiz
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.organ import extents
 from mmtk.errors import ImageError
-from mmtk.imaging import ImageFile, Volume, extract_slice, hu_window, read_image, read_volume, resize, round_trip
+from mmtk.imaging import ImageFile, Volume, extract_slice, hu_window, read_image, read_volume, resize_each, round_trip
 from mmtk.store import Layout, write_at
 
 BLOCK = 16  # images in a unit: enough to make bookkeeping cheap, few enough to lose little when killed
@@ -119,18 +119,15 @@ def slice_pixels(volume: Volume, row: Planned, plan: Plan, sizes: list[int]) -> 
 
 
 def _small(image: Array, plan: Plan, sizes: list[int], region: tuple[int, int, int, int] | None) -> list[Array]:
-    results = []
-    for size in sizes:
-        small = image
-        for step in plan.dataset.recipe_for(plan.pixels):
-            match step:
-                case Resize(filter):
-                    small = resize(image, (size, size), filter, region)
-                case RoundTrip(format, quality):
-                    small = round_trip(small, format, quality)
-                case Grey() | Colour() | CenterCrop() | Slice() | HuWindow():
-                    pass  # decoded and cut so already; the crop is the region that the resize reads
-        results.append(small)
+    results = [image] * len(sizes)
+    for step in plan.dataset.recipe_for(plan.pixels):
+        match step:
+            case Resize(filter):
+                results = resize_each(image, [(size, size) for size in sizes], filter, region)
+            case RoundTrip(format, quality):
+                results = [round_trip(small, format, quality) for small in results]
+            case Grey() | Colour() | CenterCrop() | Slice() | HuWindow():
+                pass  # decoded and cut so already; the crop is the region that the resize reads
     return results
 
 

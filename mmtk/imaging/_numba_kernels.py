@@ -60,14 +60,14 @@ def _vertical(src, bounds, weights, first_row, out):  # type: ignore[no-untyped-
                 out[y, x, channel] = _clip8(totals[x, channel])
 
 
-def resize(
-    src: NDArray[np.uint8], dst: NDArray[np.uint8],
-    x_bounds: NDArray[np.int32] | None, x_weights: NDArray[np.int32] | None,
-    y_bounds: NDArray[np.int32] | None, y_weights: NDArray[np.int32] | None,
-) -> None:
-    """Resize `src` into `dst`, as ``mmtk._native.resize`` does, but trusting the tables of ``coefficients``."""
+def resize(src: NDArray[np.uint8], targets: tuple[tuple[Any, ...], ...]) -> None:
+    """Resize `src` into every target, as ``mmtk._native.resize`` does, but trusting the tables of ``coefficients``."""
     image: NDArray[Any] = src if src.ndim == 3 else src[:, :, None]
-    out = dst.reshape(*dst.shape[:2], -1)
+    for dst, *tables in targets:
+        _resize_one(image, dst.reshape(*dst.shape[:2], -1), *tables)
+
+
+def _resize_one(image, out, x_bounds, x_weights, y_bounds, y_weights):  # type: ignore[no-untyped-def]
     first, end = (y_bounds[0, 0], y_bounds[-1].sum()) if y_bounds is not None else (0, len(image))
     if x_bounds is not None:
         between = out if y_bounds is None else np.empty((end - first, *out.shape[1:]), np.uint8)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache, partial
 from operator import index
 from typing import Any
@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from mmtk.errors import ArgumentError
 
 PRECISION = 22
-_PATHS = ("avx2", "plain")  # of the C kernel
+_PATHS = ("vnni", "avx2", "plain")  # of the C kernel
 LARGEST = 1 << 15  # pixels a side, in or out: beyond any image here, and small enough for every intermediate array
 
-Pass = tuple[NDArray[np.int32], NDArray[np.int32]] | tuple[None, None]
+_MOST_SIZES = 64  # of one call
+Table = NDArray[np.int32] | None
+Target = tuple[NDArray[np.uint8], Table, Table, Table, Table]  # an image, bounds and weights of x and of y
 Kernel = Callable[..., None]
 
 
@@ -124,9 +126,9 @@ def _kernel(wish: str) -> tuple[str, Kernel]:
 
 
 def kernels_in_use() -> str:
-    """Say which kernel resizes images: ``avx2`` or ``plain``, both C, or ``numba`` without a compiler; the same bits.
+    """Say which kernel resizes images: ``vnni``, ``avx2`` or ``plain``, all C, or ``numba`` without a compiler.
 
-    The environment variable ``MMTK_KERNELS`` forces one of them, or C by ``native``.
+    All give the same bits. The environment variable ``MMTK_KERNELS`` forces one of them, or C by ``native``.
 
     Raises
     ------
@@ -175,6 +177,25 @@ def resize(
         If `image` is not uint8 or of another shape, if a side is below 1 or above 32768 pixels, if `filter` is unknown,
         or if `box` leaves the image.
     """
+    return resize_each(image, (size,), filter, box)[0]
+
+
+def resize_each(
+    image: NDArray[np.uint8], sizes: Sequence[tuple[int, int]], filter: str = "bilinear",
+    box: tuple[int, int, int, int] | None = None,
+) -> list[NDArray[np.uint8]]:
+    """Resize an image to several sizes in one pass over it; `resize` for each gives the same.
+
+    Parameters
+    ----------
+    sizes : sequence of tuple of int
+        At most 64.
+
+    Returns
+    -------
+    list of ndarray
+        One a size; the rest, and what is raised, as for `resize`.
+    """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ArgumentError(
@@ -182,21 +203,32 @@ def resize(
         )
     if filter not in FILTERS:
         raise ArgumentError("filter", expected=", ".join(FILTERS), found=repr(filter))
+    if len(sizes) > _MOST_SIZES:
+        raise ArgumentError("sizes", expected=f"at most {_MOST_SIZES}", found=str(len(sizes)))
+    _check_sides("image", image.shape[:2])
+    if box is not None:
+        top, left, h, w = _region(box, *image.shape[:2])
+        image = image[top : top + h, left : left + w]
+    if image.strides[1:] != ((3, 1) if image.ndim == 3 else (1,)):
+        image = np.ascontiguousarray(image)
+    targets = tuple(_target(image, size, filter) for size in sizes)
+    if targets:
+        _kernel(os.environ.get("MMTK_KERNELS", ""))[1](image, targets)
+    return [target[0] for target in targets]
+
+
+def _target(image: NDArray[np.uint8], size: tuple[int, int], filter: str) -> Target:
     try:
         out_height, out_width = (index(v) for v in size)
     except (TypeError, ValueError):
         raise ArgumentError("size", expected="two integers (height, width)", found=repr(size)) from None
-    for what, sides in (("size", (out_height, out_width)), ("image", image.shape[:2])):
-        if min(sides) < 1 or max(sides) > LARGEST:
-            raise ArgumentError(what, expected=f"1 to {LARGEST} pixels a side", found=f"(height, width) = {sides}")
-    if box is not None:
-        top, left, h, w = _region(box, *image.shape[:2])
-        image = image[top : top + h, left : left + w]
+    _check_sides("size", (out_height, out_width))
     height, width = image.shape[:2]
-    if image.strides[1:] != ((3, 1) if image.ndim == 3 else (1,)):
-        image = np.ascontiguousarray(image)
-    out = np.empty((out_height, out_width, *image.shape[2:]), np.uint8)
     x = coefficients(width, out_width, filter) if width != out_width else (None, None)
     y = coefficients(height, out_height, filter) if height != out_height else (None, None)
-    _kernel(os.environ.get("MMTK_KERNELS", ""))[1](image, out, *x, *y)
-    return out
+    return np.empty((out_height, out_width, *image.shape[2:]), np.uint8), *x, *y
+
+
+def _check_sides(what: str, sides: tuple[int, ...]) -> None:
+    if min(sides) < 1 or max(sides) > LARGEST:
+        raise ArgumentError(what, expected=f"1 to {LARGEST} pixels a side", found=f"(height, width) = {sides}")
