@@ -67,7 +67,9 @@ def resize(src: NDArray[np.uint8], targets: tuple[tuple[Any, ...], ...]) -> None
         _resize_one(image, dst.reshape(*dst.shape[:2], -1), *tables)
 
 
-def _resize_one(image, out, x_bounds, x_weights, y_bounds, y_weights):  # type: ignore[no-untyped-def]
+def _resize_one(
+    image: NDArray[Any], out: NDArray[Any], x_bounds: Any, x_weights: Any, y_bounds: Any, y_weights: Any
+) -> None:
     first, end = (y_bounds[0, 0], y_bounds[-1].sum()) if y_bounds is not None else (0, len(image))
     if x_bounds is not None:
         between = out if y_bounds is None else np.empty((end - first, *out.shape[1:]), np.uint8)
