@@ -33,6 +33,7 @@ from mmtk.errors import ArgumentError, ImageError, SourceError
 from mmtk.imaging import Box, Header, center_box, probe, probe_volume, slice_region
 from mmtk.store import StoreInfo, record_dtype
 
+_BLOCK = 64  # headers that a thread reads at a time
 _NAMED = 3  # missing files named in an error, the rest is counted
 
 
@@ -252,21 +253,28 @@ def make_plan(
 def _read_headers(
     records: list[Record], listing: Listing, dataset: Dataset, bad: dict[str, str] | None
 ) -> dict[str, Header]:
-    def read(record: Record) -> Header | ImageError:
-        try:
-            return probe(listing.path(record.file))
-        except ImageError as error:
-            return error
+    def read(block: list[Record]) -> list[Header | ImageError]:
+        answers: list[Header | ImageError] = []
+        for record in block:
+            try:
+                answers.append(probe(listing.path(record.file)))
+            except ImageError as error:
+                answers.append(error)
+                if bad is None:
+                    break
+        return answers
 
+    blocks = [records[at : at + _BLOCK] for at in range(0, len(records), _BLOCK)]
     headers: dict[str, Header] = {}
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
-        for record, answer in zip(records, pool.map(read, records), strict=True):
-            if isinstance(answer, Header):
-                headers[record.source] = answer
-            elif bad is None:
-                raise answer
-            else:
-                bad[record.source] = str(answer)
+        for block, answers in zip(blocks, pool.map(read, blocks), strict=True):
+            for record, answer in zip(block, answers, strict=False):
+                if isinstance(answer, Header):
+                    headers[record.source] = answer
+                elif bad is None:
+                    raise answer
+                else:
+                    bad[record.source] = str(answer)
     return headers
 
 

@@ -41,14 +41,15 @@ def _read_lists(listing: Listing) -> dict[str, tuple[str, tuple[int, ...]]]:
     for split in SPLITS:
         named = [n for n in listing.names if f"/{n}".endswith(f"/chexnet_lists/{split}_list.txt")]
         for name in named[:1]:
+            path = listing.path(name)
             for number, line in enumerate(listing.read_text(name).splitlines(), 1):
                 match = _LINE.fullmatch(line.strip())
-                where = f"{listing.path(name)} line {number}"
                 if match is None:
                     expected = "an image and 14 flags, as in 00011997_000.png 0 0 1 0 0 0 0 0 0 0 0 0 0 0"
-                    raise SourceError(where, expected=expected, found=repr(line[:60]))
+                    raise SourceError(f"{path} line {number}", expected=expected, found=repr(line[:60]))
                 if match[1] in found:
-                    raise SourceError(where, expected="each image once", found=f"{match[1]} a second time")
+                    what = f"{match[1]} a second time"
+                    raise SourceError(f"{path} line {number}", expected="each image once", found=what)
                 found[match[1]] = (split, tuple(map(int, match[2].split())))
     return found
 
