@@ -1,5 +1,5 @@
 /* mmtk._native: the exact antialiased resize, see resize.h for its arithmetic and resize_*.c for its paths; the rows of
- * a PNG; rows of images for a batch.
+ * a PNG and the strips of a TIFF; rows of images for a batch.
  *
  * Callers hand over NumPy arrays; every type, size, stride and table entry is checked here before the first pixel is
  * touched, so that no argument, however wrong, reads or writes outside its buffers or overflows an int32. The GIL is
@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "gather.h"
+#include "packbits.h"
 #include "png.h"
 #include "resize.h"
 
@@ -269,6 +270,25 @@ static PyObject *native_unfilter_grey(PyObject *Py_UNUSED(self), PyObject *const
     return result;
 }
 
+/* unpack_bits(packed, dst) -> int */
+static PyObject *native_unpack_bits(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_buffer packed, dst;
+    if (nargs != 2)
+        return PyErr_Format(PyExc_TypeError, "unpack_bits takes 2 arguments, not %zd", nargs);
+    if (PyObject_GetBuffer(args[0], &packed, PyBUF_SIMPLE) < 0)
+        return NULL;
+    if (PyObject_GetBuffer(args[1], &dst, PyBUF_WRITABLE) < 0) {
+        PyBuffer_Release(&packed);
+        return NULL;
+    }
+    /* strips are small: with the GIL kept, for to give it away and wait for it costs more than they do */
+    ptrdiff_t found = unpack_bits(packed.buf, packed.len, dst.buf, dst.len);
+    PyBuffer_Release(&dst);
+    PyBuffer_Release(&packed);
+    return PyLong_FromSsize_t(found);
+}
+
 /* Whether a view has the type that a form is kept as; bfloat16 are 16-bit integers to NumPy. */
 static int form_of(const Py_buffer *view, Form *form)
 {
@@ -337,6 +357,9 @@ static PyMethodDef methods[] = {
      "Resize src into every (dst, x_bounds, x_weights, y_bounds, y_weights); see mmtk.imaging.resize."},
     {"gather", (PyCFunction)(void (*)(void))native_gather, METH_FASTCALL,
      "gather(images, rows, out)\n--\n\nPick rows out, as they are or normalised, by the type of out."},
+    {"unpack_bits", (PyCFunction)(void (*)(void))native_unpack_bits, METH_FASTCALL,
+     "unpack_bits(packed, dst)\n--\n\n"
+     "Unpack PackBits into dst; how many bytes that gives, -1 where it ends inside a run."},
     {"unfilter_grey", (PyCFunction)(void (*)(void))native_unfilter_grey, METH_FASTCALL,
      "unfilter_grey(raw, dst, channels)\n--\n\nUndo the filters of a PNG's inflated rows and take their luma."},
     {NULL, NULL, 0, NULL},

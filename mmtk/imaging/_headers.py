@@ -88,23 +88,43 @@ def as_file(path: str | os.PathLike[str]) -> ImageFile:
 @contextmanager
 def open_file(path: ImageFile, kind: str, most: int = MAX_BYTES) -> Iterator[IO[bytes]]:
     """Open a file of at most so many bytes; whatever fails while it is read becomes an ImageError."""
+    with _reading(path, kind), path.open("rb") as stream:
+        _expect_size(path, os.fstat(stream.fileno()).st_size if isinstance(path, Path) else 0, most)
+        yield stream
+
+
+def read_file(path: ImageFile) -> bytes:
+    """All of an image file of at most `MAX_BYTES`."""
+    with _reading(path, "image"):
+        if not isinstance(path, Path):
+            with path.open("rb") as stream:
+                data = stream.read(MAX_BYTES + 1)
+        else:  # bare calls: each gives the interpreter away, and to get it back from another thread takes long
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                size = os.fstat(handle).st_size
+                _expect_size(path, size, MAX_BYTES)
+                data = os.read(handle, size)
+                while len(data) < size and (more := os.read(handle, size - len(data))):
+                    data += more
+            finally:
+                os.close(handle)
+        _expect_size(path, len(data), MAX_BYTES)
+    return data
+
+
+@contextmanager
+def _reading(path: ImageFile, kind: str) -> Iterator[None]:
     try:
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size if isinstance(path, Path) else 0
-            if size > most:
-                raise ImageError(path, expected=f"at most {most} bytes", found=f"{size} bytes")
-            yield stream
+        yield
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(path, expected=f"a readable {kind} file", found=reason, remedy=_AGAIN) from None
 
 
-def read_bytes(stream: IO[bytes], path: ImageFile) -> bytes:
-    """All of a file of at most `MAX_BYTES`."""
-    data = stream.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ImageError(path, expected=f"at most {MAX_BYTES} bytes", found="more")
-    return data
+def _expect_size(path: ImageFile, size: int, most: int) -> None:
+    if size > most:
+        raise ImageError(path, expected=f"at most {most} bytes", found=f"{size} bytes")
 
 
 def read_header(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:

@@ -83,6 +83,26 @@ def _resize_one(
         out[:] = image
 
 
+@_compile(types.int64(types.Array(types.uint8, 1, "C", readonly=True), types.Array(types.uint8, 1, "C")))
+def unpack_bits(packed, dst):  # type: ignore[no-untyped-def]
+    """Unpack PackBits into `dst`; how many bytes that gives, -1 where it ends inside a run."""
+    at = total = 0
+    while at < packed.size:
+        head = int(packed[at])
+        at += 1
+        if head == 128:
+            continue
+        count, taken = (head + 1, head + 1) if head < 128 else (257 - head, 1)
+        if taken > packed.size - at:
+            return -1
+        if count <= dst.size - total:
+            for i in range(count):
+                dst[total + i] = packed[at + (i if head < 128 else 0)]
+        at += taken
+        total += count
+    return total
+
+
 def _window_signature(unit: types.Type) -> types.Type:
     units = types.Array(unit, 1, "C", readonly=True)
     return types.boolean(units, types.float64, types.float64, types.Array(types.uint8, 1, "C"))

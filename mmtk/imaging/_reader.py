@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._headers import as_file, open_file, read_bytes, read_header
+from mmtk.imaging._headers import as_file, read_file, read_header
 from mmtk.imaging._jpeg import decode_jpeg
 from mmtk.imaging._png import decode_png
 from mmtk.imaging._tiff import decode_tiff
@@ -43,16 +44,14 @@ def read_image(path: str | os.PathLike[str], colour: bool) -> NDArray[np.uint8]:
         If a JPEG is met and the package simplejpeg is not installed.
     """
     file = as_file(path)
-    with open_file(file, "image") as stream:
-        header, orientation = read_header(stream, file)
-        stream.seek(0)
-        data = read_bytes(stream, file)
+    data = read_file(file)
+    header, orientation = read_header(io.BytesIO(data), file)
     if header.format == "png":
         image = decode_png(data, file, colour, header)
     elif header.format == "jpeg":
         image = decode_jpeg(data, file, colour, orientation)
     else:
-        image = decode_tiff(data, file, colour)
+        image = decode_tiff(data, file, colour, header)
     if image.shape[:2] != (header.height, header.width):
         found = f"{image.shape[1]} x {image.shape[0]}"
         raise ImageError(path, expected=f"{header.width} x {header.height} pixels, as its header says", found=found)

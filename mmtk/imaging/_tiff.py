@@ -1,4 +1,4 @@
-"""TIFF: every strip is checked to unpack to its very length, then OpenCV decodes."""
+"""TIFF: every strip must unpack to its very length. What needs no conversion is unpacked here, OpenCV does the rest."""
 
 from __future__ import annotations
 
@@ -8,48 +8,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._headers import ImageFile, tiff_tags
+from mmtk.imaging._headers import Header, ImageFile, tiff_tags
 from mmtk.imaging._png import decode_cv2
 
 _PACKBITS = 32773
+_FILL_ORDER, _SAMPLE_FORMAT = 266, 339  # 1 in both: bits from the highest on, whole numbers without a sign
 
 
-def decode_tiff(data: bytes, path: ImageFile, colour: bool) -> NDArray[np.uint8]:
+def decode_tiff(data: bytes, path: ImageFile, colour: bool, header: Header) -> NDArray[np.uint8]:
     """Pixels of a TIFF whose header was accepted; see `mmtk.imaging.read_image`."""
-    _check_strips(data, path)
-    return decode_cv2(data, path, colour)
-
-
-def _check_strips(data: bytes, path: ImageFile) -> None:
-    """Refuse strips that lie outside the file or do not give their rows: libtiff fills those up with what it has."""
     tags = tiff_tags(io.BytesIO(data), path, data[:8])
-    width, height, channels = tags[256][0], tags[257][0], tags.get(277, (1,))[0]
+    pixels = _unpacked_strips(memoryview(data), path, tags, header)
+    plain = all(set(tags.get(tag, (1,))) == {1} for tag in (_FILL_ORDER, _SAMPLE_FORMAT))
+    if not plain or colour != (header.channels == 3):
+        return decode_cv2(data, path, colour)
+    return pixels if colour else pixels[:, :, 0]
+
+
+def _unpacked_strips(
+    data: memoryview, path: ImageFile, tags: dict[int, tuple[int, ...]], header: Header
+) -> NDArray[np.uint8]:
+    """The image of all strips; strips outside the file, or that do not give their rows, are refused."""
+    height, width, channels = header.height, header.width, header.channels
     rows = min(tags.get(278, (height,))[0], height) or height
     offsets, lengths = tags[273], tags[279]
     if len(offsets) != len(lengths) or len(offsets) != -(-height // rows):
         raise _damaged(path, f"{len(offsets)} strips for {height} rows")
+    pixels = np.empty((height, width, channels), np.uint8)
     for strip, (offset, length) in enumerate(zip(offsets, lengths, strict=True)):
-        wanted = min(rows, height - strip * rows) * width * channels
-        content = data[offset : offset + length]
+        content, target = data[offset : offset + length], pixels[strip * rows : (strip + 1) * rows].reshape(-1)
         if len(content) < length:
             raise _damaged(path, f"a file cut off after {len(data)} bytes")
-        found = _unpacked(content) if tags.get(259, (1,))[0] == _PACKBITS else length
-        if found != wanted:
-            raise _damaged(path, f"a strip of {found} bytes where {wanted} belong")
-
-
-def _unpacked(content: bytes) -> int:
-    """Bytes that a PackBits strip unpacks to, -1 if it ends inside a run."""
-    at = total = 0
-    while at < len(content):
-        head = content[at]
-        if head < 128:
-            at, total = at + head + 2, total + head + 1
-        elif head > 128:
-            at, total = at + 2, total + 257 - head
+        if tags.get(259, (1,))[0] == _PACKBITS:
+            found = _unpack_bits(content, target)
         else:
-            at += 1
-    return total if at == len(content) else -1
+            found = length
+            if found == len(target):
+                target[:] = np.frombuffer(content, np.uint8)
+        if found < 0:
+            raise _damaged(path, "a strip that ends inside a run")
+        if found != len(target):
+            raise _damaged(path, f"a strip of {found} bytes where {len(target)} belong")
+    return pixels
+
+
+def _unpack_bits(content: memoryview, target: NDArray[np.uint8]) -> int:
+    """Unpack a PackBits strip; the bytes it gives, -1 if it ends inside a run."""
+    try:
+        from mmtk._native import unpack_bits
+    except ImportError:
+        from mmtk.imaging import _numba_kernels
+
+        return int(_numba_kernels.unpack_bits(np.frombuffer(content, np.uint8), target))
+    return unpack_bits(content, target)
 
 
 def _damaged(path: ImageFile, found: str) -> ImageError:
