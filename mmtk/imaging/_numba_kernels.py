@@ -15,6 +15,7 @@ _HALF = 1 << 21
 _image = types.Array(types.uint8, 3, "A", readonly=True)
 _target = types.Array(types.uint8, 3, "C")
 _table = types.Array(types.int32, 2, "C", readonly=True)
+_bytes = types.Array(types.uint8, 1, "C", readonly=True)
 
 
 def _compile(*signatures: Any) -> Callable[[Any], Any]:
@@ -83,7 +84,7 @@ def _resize_one(
         out[:] = image
 
 
-@_compile(types.int64(types.Array(types.uint8, 1, "C", readonly=True), types.Array(types.uint8, 1, "C")))
+@_compile(types.int64(_bytes, types.Array(types.uint8, 1, "C")))
 def unpack_bits(packed, dst):  # type: ignore[no-untyped-def]
     """Unpack PackBits into `dst`; how many bytes that gives, -1 where it ends inside a run."""
     at = total = 0
@@ -103,12 +104,17 @@ def unpack_bits(packed, dst):  # type: ignore[no-untyped-def]
     return total
 
 
-def _window_signature(unit: types.Type) -> types.Type:
-    units = types.Array(unit, 1, "C", readonly=True)
-    return types.boolean(units, types.float64, types.float64, types.Array(types.uint8, 1, "C"))
+@_compile(types.void(types.Array(types.int16, 2, "A", readonly=True), _bytes, types.Array(types.uint8, 2, "C")))
+def look_up(units, table, out):  # type: ignore[no-untyped-def]
+    """Put the entry of each of `units` into `out`, in one pass over them as they lie; `table` starts at -32768."""
+    for y in range(units.shape[0]):
+        for x in range(units.shape[1]):
+            out[y, x] = table[np.int64(units[y, x]) + 32768]
 
 
-@_compile(_window_signature(types.int16), _window_signature(types.float32))
+@_compile(types.boolean(
+    types.Array(types.float32, 1, "C", readonly=True), types.float64, types.float64, types.Array(types.uint8, 1, "C")
+))
 def window(units, low, width, out):  # type: ignore[no-untyped-def]
     """Window `units` into `out`; False where a NaN was met."""
     clean = True

@@ -11,8 +11,9 @@ import math
 import mmap
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -141,10 +142,23 @@ def _opened(file: ImageFile) -> Iterator[tuple[IO[bytes], bool]]:
         packed = stream.read(2) == b"\x1f\x8b"
         stream.seek(0)
         if packed:
-            with gzip.open(stream) as unpacked:
-                yield unpacked, True  # type: ignore[misc]
+            opener, damage = _gzip()
+            try:
+                with opener(stream) as unpacked:
+                    yield unpacked, True
+            except damage as error:
+                raise zlib.error(str(error)) from None
         else:
             yield stream, False
+
+
+def _gzip() -> tuple[Callable[[IO[bytes]], AbstractContextManager[IO[bytes]]], type[Exception]]:
+    """What unpacks gzip as a stream, and what it raises for damage: ISA-L, two and a half times as fast as zlib."""
+    try:
+        from isal import igzip, isal_zlib
+    except ImportError:
+        return gzip.open, zlib.error  # type: ignore[return-value]
+    return igzip.open, isal_zlib.error  # type: ignore[return-value]
 
 
 def _read_header(stream: IO[bytes], file: ImageFile) -> VolumeHeader:
@@ -302,7 +316,7 @@ def extract_slice(
     Returns
     -------
     ndarray of int16, shape (h, w)
-        Hounsfield units.
+        Hounsfield units; a view of the volume where nothing is interpolated or filled.
 
     Raises
     ------
@@ -334,7 +348,7 @@ def extract_slice(
         if 0 in volume.signs:
             raise ArgumentError("orientation", expected="a volume that tells its axes", found="one that does not")
         picture = picture[:: -volume.signs[rows], :: -volume.signs[columns]]
-    return np.ascontiguousarray(picture)
+    return picture
 
 
 def _region(plane: NDArray[np.int16], top: int, left: int, height: int, width: int) -> NDArray[np.int16]:

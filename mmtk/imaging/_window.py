@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,30 @@ def hu_window(
         raise ArgumentError("volume", expected="Hounsfield units as int16 or float32", found=str(hu.dtype))
     if not (math.isfinite(level) and math.isfinite(width) and width > 0):
         raise ArgumentError("window", expected="a finite level and a width above 0", found=f"{level}, {width}")
+    out = np.empty(hu.shape, np.uint8)
+    low = float(level) - float(width) / 2
+    if native == np.int16:
+        from mmtk.imaging._numba_kernels import look_up
+
+        if hu.ndim == 2:  # a slice is read as it lies in its volume
+            look_up(hu.astype(native, copy=False), _greys(low, float(width)), out)
+        else:
+            flat = np.ascontiguousarray(hu, dtype=native).reshape(1, -1)
+            look_up(flat, _greys(low, float(width)), out.reshape(1, -1))
+    elif not _window(np.ascontiguousarray(hu, dtype=native).reshape(-1), low, float(width), out.reshape(-1)):
+        raise ArgumentError("volume", expected="numbers", found="NaN", remedy="replace NaN, say by -1024 (air)")
+    return out
+
+
+@lru_cache(maxsize=16)
+def _greys(low: float, width: float) -> NDArray[np.uint8]:
+    """The grey level of every int16, from -32768 on: a float holds each of them exactly."""
+    table = np.empty(1 << 16, np.uint8)
+    _window(np.arange(-(1 << 15), 1 << 15, dtype=np.float32), low, width, table)
+    return table
+
+
+def _window(units: NDArray[np.float32], low: float, width: float, out: NDArray[np.uint8]) -> bool:
     from mmtk.imaging._numba_kernels import window
 
-    units = np.ascontiguousarray(hu, dtype=native).reshape(-1)
-    out = np.empty(units.shape, np.uint8)
-    if not window(units, float(level) - float(width) / 2, float(width), out):
-        raise ArgumentError("volume", expected="numbers", found="NaN", remedy="replace NaN, say by -1024 (air)")
-    return out.reshape(hu.shape)
+    return bool(window(units, low, width, out))
