@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -568,8 +569,21 @@ def test_a_build_says_counts_marks_speed_and_findings(phantoms, tmp_path):
     assert store.startswith(str(tmp_path / "pneumoniamnist_28.h5"))
     assert "of 4,708" in store
     assert "(SYNTHETIC)" in store
-    assert "images/s" in speed
+    assert re.fullmatch(r"\d+ images in [\d.]+ s, \d+ images/s; of the workers' time (\w[\w ]* \d+%(, )?)+", speed)
+    assert "decode" in speed
     assert "junk" in findings
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_result_says_where_the_time_went(phantoms, tmp_path, workers):
+    start = time.perf_counter()
+    small, large = build("pneumoniamnist", sources=phantoms, out=tmp_path, sizes=(28, 64), workers=workers)
+    wall = time.perf_counter() - start
+    assert small.seconds is large.seconds
+    stages = {"plan", "decode", "resize", "round trip", "write", "sync", "finish", "waiting"}
+    assert set(small.seconds) == stages
+    assert all(seconds >= 0 for seconds in small.seconds.values())
+    assert 0 < small.seconds["decode"] < sum(small.seconds.values()) <= 1.05 * workers * wall
 
 
 def test_plan_only_prints_counts_and_writes_nothing(phantoms, tmp_path):

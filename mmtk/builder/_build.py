@@ -6,11 +6,13 @@ import csv
 import io
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmtk import __version__, store
+from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, make_plan
 from mmtk.builder.work import Left, Progress, Target, fill
@@ -36,6 +38,8 @@ class BuildResult:
     counts : images in each split
     findings : what a user should know about the source, bad images among it
     reused : the store was there already, from the same plan, and has been left alone
+    seconds : where the time went, in seconds of all workers together, by stage; "waiting" is what is left. Datasets
+        that are built together have it in common.
     """
 
     path: Path
@@ -46,6 +50,7 @@ class BuildResult:
     reused: bool
     synthetic: bool
     partial: bool
+    seconds: dict[str, float] = field(repr=False)
 
 
 def build(
@@ -208,7 +213,9 @@ def _build_together(
 ) -> list[BuildResult]:
     """Build the stores of one family in one pass; those that are there from the same plan are left alone."""
     listing, skip_bad = makes[0].listing, makes[0].skip_bad
-    plans = [_plan_without_known_bad(make, out) for make in makes]
+    start, clock = time.perf_counter(), Clock()
+    with clock("plan", workers):
+        plans = [_plan_without_known_bad(make, out) for make in makes]
     final = {(number, size): out / f"{p.dataset.flag}_{size}.h5" for number, p in enumerate(plans) for size in sizes}
 
     def is_there(key: tuple[int, int]) -> bool:
@@ -225,20 +232,25 @@ def _build_together(
             for key in missing:  # again: a build that has just ended may have left one of another plan
                 is_there(key)
             worked = [number for number in range(len(plans)) if any(key[0] == number for key in missing)]
-            targets = _targets(journal, plans, missing)
+            with clock("plan", workers):
+                targets = _targets(journal, plans, missing)
             own = [plans[number] for number in worked]
-            left = fill(own, listing, targets, journal, workers=workers, skip_bad=skip_bad, progress=progress)
+            left = fill(own, listing, targets, journal, clock, workers=workers, skip_bad=skip_bad, progress=progress)
             if left:
-                own = _without(makes, worked, own, targets, journal, left)
+                with clock("plan", workers):
+                    own = _without(makes, worked, own, targets, journal, left)
             built = [own[worked.index(number)] if number in worked else plan for number, plan in enumerate(plans)]
             finished = [(journal.folder / final[key].name, final[key]) for key in missing]
-            for path, _ in finished:
-                store.finalize(path)
-            for plan in own:
-                _write_findings(out / f"{plan.dataset.flag}_findings.csv", plan.bad)
-            for path, name in finished:
-                store.publish(path, name)
-            journal.remove()
+            with clock("finish", workers):
+                for path, _ in finished:
+                    store.finalize(path)
+                for plan in own:
+                    _write_findings(out / f"{plan.dataset.flag}_findings.csv", plan.bad)
+                for path, name in finished:
+                    store.publish(path, name)
+                journal.remove()
+    spent = workers * (time.perf_counter() - start)
+    seconds = {**clock.seconds, "waiting": max(0.0, spent - sum(clock.seconds.values()))}
     return [
         BuildResult(
             path=path,
@@ -252,6 +264,7 @@ def _build_together(
             reused=(number, size) in there,
             synthetic=built[number].synthetic,
             partial=built[number].partial,
+            seconds=seconds,
         )
         for (number, size), path in final.items()
     ]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, Planned
 from mmtk.datasets.base import SPLITS, CenterCrop, Colour, Grey, HuWindow, Resize, RoundTrip, Slice
@@ -82,7 +83,7 @@ def units(plans: list[Plan]) -> list[Unit]:
     return [Unit(number, block) for number, block in enumerate(blocks)]
 
 
-def image_pixels(path: ImageFile, row: Planned, plan: Plan, sizes: list[int]) -> list[Array]:
+def image_pixels(path: ImageFile, clock: Clock, row: Planned, plan: Plan, sizes: list[int]) -> list[Array]:
     """Run the recipe on one image, for every size from one decode.
 
     Raises
@@ -90,42 +91,48 @@ def image_pixels(path: ImageFile, row: Planned, plan: Plan, sizes: list[int]) ->
     ImageError
         If the file cannot be decoded, or is no longer the one that was planned.
     """
-    image = read_image(path, plan.colour)
+    with clock("decode"):
+        image = read_image(path, plan.colour)
     if image.shape[:2] != row.header[1:3]:
         found = f"{image.shape[1]} x {image.shape[0]}"
         planned = f"{row.header.width} x {row.header.height} pixels, as planned"
         raise ImageError(path, expected=planned, found=found, remedy="do not change sources while they are built")
     box = row.box(plan.cropped)
-    return _small(image, plan, sizes, None if box is None else (box.top, box.left, box.side, box.side))
+    return _small(image, clock, plan, sizes, None if box is None else (box.top, box.left, box.side, box.side))
 
 
-def slice_pixels(volume: Volume, row: Planned, plan: Plan, sizes: list[int]) -> list[Array]:
+def slice_pixels(volume: Volume, clock: Clock, row: Planned, plan: Plan, sizes: list[int]) -> list[Array]:
     """Run the recipe on one slice of a volume, for every size; no images where the edition leaves blank slices out."""
     cut = row.record.cut
     assert cut is not None
     picture: Array = volume.voxels
-    for step in plan.dataset.recipe:
-        match step:
-            case Slice(plane, resample, crop, orientation):
-                picture = extract_slice(
-                    volume, cut.box, plane, cut.slice, extents(cut.box),
-                    resample=resample, crop=crop, orientation=orientation,
-                )
-            case HuWindow(level, width):
-                picture = hu_window(picture, level, width)
+    with clock("slice"):
+        for step in plan.dataset.recipe:
+            match step:
+                case Slice(plane, resample, crop, orientation):
+                    picture = extract_slice(
+                        volume, cut.box, plane, cut.slice, extents(cut.box),
+                        resample=resample, crop=crop, orientation=orientation,
+                    )
+                case HuWindow(level, width):
+                    picture = hu_window(picture, level, width)
     if plan.edition != "2020" and picture.min() == picture.max():
         return []
-    return _small(picture, plan, sizes, None)
+    return _small(picture, clock, plan, sizes, None)
 
 
-def _small(image: Array, plan: Plan, sizes: list[int], region: tuple[int, int, int, int] | None) -> list[Array]:
+def _small(
+    image: Array, clock: Clock, plan: Plan, sizes: list[int], region: tuple[int, int, int, int] | None
+) -> list[Array]:
     results = [image] * len(sizes)
     for step in plan.dataset.recipe_for(plan.pixels):
         match step:
             case Resize(filter):
-                results = resize_each(image, [(size, size) for size in sizes], filter, region)
+                with clock("resize"):
+                    results = resize_each(image, [(size, size) for size in sizes], filter, region)
             case RoundTrip(format, quality):
-                results = [round_trip(small, format, quality) for small in results]
+                with clock("round trip"):
+                    results = [round_trip(small, format, quality) for small in results]
             case Grey() | Colour() | CenterCrop() | Slice() | HuWindow():
                 pass  # decoded and cut so already; the crop is the region that the resize reads
     return results
@@ -136,6 +143,7 @@ def fill(
     listing: Listing,
     targets: list[Target],
     journal: Journal,
+    clock: Clock,
     *,
     workers: int,
     skip_bad: bool,
@@ -163,15 +171,16 @@ def fill(
         for file in files:
             stack.callback(os.close, file)
         pool = stack.enter_context(ThreadPoolExecutor(workers, "mmtk-build"))
-        writer = _Writer(plans, listing, list(zip(targets, files, strict=True)), skip_bad)
+        writer = _Writer(plans, listing, list(zip(targets, files, strict=True)), skip_bad, clock)
         answers = _volumes(pool, writer, todo) if volumetric else _bounded(pool, writer.block, todo, 2 * workers)
         done: list[int] = []
         left = Left()
 
         def note() -> None:
-            for file in files:
-                os.fsync(file)
-            journal.note(done)
+            with clock("sync"):
+                for file in files:
+                    os.fsync(file)
+                journal.note(done)
             done.clear()
 
         noted = time.monotonic()
@@ -201,6 +210,7 @@ class _Writer:
     listing: Listing
     targets: list[tuple[Target, int]]  # with the open file
     skip_bad: bool
+    clock: Clock
     stopping: bool = False
 
     def planned(self, place: Place) -> Planned:
@@ -216,14 +226,14 @@ class _Writer:
         for place in unit.rows:
             if self.stopping:
                 break
-            left.add(self._put(place, partial(image_pixels, self.file(place))))
+            left.add(self._put(place, partial(image_pixels, self.file(place), self.clock)))
         return left
 
     def slices(self, volume: Volume, places: tuple[Place, ...]) -> Left:
         """Do slices of a volume."""
         left = Left()
         for place in places:
-            left.add(self._put(place, partial(slice_pixels, volume)))
+            left.add(self._put(place, partial(slice_pixels, volume, self.clock)))
         return left
 
     def refuse(self, places: tuple[Place, ...], error: ImageError) -> Left:
@@ -242,8 +252,9 @@ class _Writer:
             return self.refuse((place,), error)
         if not images:
             return Left(blank={self.planned(place).record.source})
-        for (target, file), image in zip(mine, images, strict=True):
-            write_at(file, image.data, target.layout.image_offset(split, row))
+        with self.clock("write"):
+            for (target, file), image in zip(mine, images, strict=True):
+                write_at(file, image.data, target.layout.image_offset(split, row))
         return Left()
 
 
@@ -252,7 +263,8 @@ def _volumes(pool: ThreadPoolExecutor, writer: _Writer, todo: list[Unit]) -> Ite
     for unit in todo:
         left = Left()
         try:
-            volume = read_volume(writer.file(unit.rows[0]))
+            with writer.clock("decode"):
+                volume = read_volume(writer.file(unit.rows[0]))
         except ImageError as error:
             left = writer.refuse(unit.rows, error)
         else:

@@ -69,7 +69,8 @@ def build_command(
     if as_json:
         echo_json([
             {"path": str(r.path), "flag": r.flag, "size": r.size, "counts": r.counts, "reused": r.reused,
-             "synthetic": r.synthetic, "partial": r.partial, "findings": [vars(f) for f in r.findings]}
+             "synthetic": r.synthetic, "partial": r.partial, "seconds": r.seconds,
+             "findings": [vars(f) for f in r.findings]}
             for r in results
         ])
     else:
@@ -81,7 +82,7 @@ def build_command(
             click.echo(f"{result.path}: {_beside_published(result.flag, choices['edition'], result.counts)}{tail}")
         built = sum(sum(counts.values()) for counts in {r.flag: r.counts for r in results if not r.reused}.values())
         if built:
-            click.echo(f"{built} images in {seconds:.1f} s, {built / seconds:.0f} images/s")
+            click.echo(f"{built} images in {seconds:.1f} s, {built / seconds:.0f} images/s{_shares(results)}")
         for flag, findings in {r.flag: r.findings for r in results}.items():
             if kinds := Counter(finding.kind for finding in findings):
                 click.echo(f"{flag}: {', '.join(f'{n:,} {kind}' for kind, n in kinds.items())}; --json names them")
@@ -89,6 +90,16 @@ def build_command(
         click.echo(f"left out: {name}: {reason}", err=True)
     if bad:
         ctx.exit(1)
+
+
+def _shares(results: list[Any]) -> str:
+    """Where the time of all workers went, most first."""
+    spent: Counter[str] = Counter()
+    for seconds in {id(r.seconds): r.seconds for r in results}.values():
+        spent.update(seconds)
+    total = sum(spent.values()) or 1.0
+    shares = [f"{stage} {share:.0%}" for stage, s in spent.most_common() if (share := s / total) >= 0.005]
+    return f"; of the workers' time {', '.join(shares)}"
 
 
 def _all(sources: Path | None, allow_partial: bool) -> list[str]:
