@@ -11,6 +11,7 @@ from mmtk.datasets import list_datasets
 from mmtk.errors import ArgumentError
 from mmtk.training import PROTOCOLS, get_protocol
 from mmtk.training.published import TABLE_2_28
+from tests import peers
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -47,11 +48,7 @@ def test_weights_start_from_pytorch_defaults(name):
 
 @pytest.mark.parametrize("name", list(CIFAR))
 def test_equals_torchvision(name):
-    try:
-        from torchvision import models
-    except (ImportError, RuntimeError) as error:
-        pytest.skip(f"torchvision cannot be imported here: {error}")
-    peer = getattr(models, name)(num_classes=5)
+    peer = getattr(peers.torchvision().models, name)(num_classes=5)
     peer.conv1 = torch.nn.Conv2d(1, 64, 3, 1, 1, bias=False)
     peer.maxpool = torch.nn.Identity()
     model = build_model(name, 1, 5)
