@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,12 @@ from mmtk.errors import ArgumentError, ImageError, SourceError
 from mmtk.imaging import Box, Header, center_box, probe, probe_volume, slice_region
 from mmtk.store import StoreInfo, record_dtype
 
-_BLOCK = 64  # headers that a thread reads at a time
+_T = TypeVar("_T")
+_U = TypeVar("_U")
+
+_BLOCK = 64  # headers that are read at a time
+_QUICK = 3e-4  # seconds in which a header is read where the file is in memory already
+_THREADS = 8  # for files that are not
 _NAMED = 3  # missing files named in an error, the rest is counted
 
 
@@ -264,18 +269,28 @@ def _read_headers(
                     break
         return answers
 
-    blocks = [records[at : at + _BLOCK] for at in range(0, len(records), _BLOCK)]
     headers: dict[str, Header] = {}
-    with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
-        for block, answers in zip(blocks, pool.map(read, blocks), strict=True):
-            for record, answer in zip(block, answers, strict=False):
-                if isinstance(answer, Header):
-                    headers[record.source] = answer
-                elif bad is None:
-                    raise answer
-                else:
-                    bad[record.source] = str(answer)
+    for block, answers in _mapped(read, [records[at : at + _BLOCK] for at in range(0, len(records), _BLOCK)]):
+        for record, answer in zip(block, answers, strict=False):
+            if isinstance(answer, Header):
+                headers[record.source] = answer
+            elif bad is None:
+                raise answer
+            else:
+                bad[record.source] = str(answer)
     return headers
+
+
+def _mapped(work: Callable[[list[_T]], _U], blocks: list[list[_T]]) -> Iterator[tuple[list[_T], _U]]:
+    """Each block with its answer, by threads if the first shows that files are slow to open; else they only wait for
+    each other."""
+    start = time.perf_counter()
+    first = [work(block) for block in blocks[:1]]
+    if time.perf_counter() - start < _QUICK * _BLOCK:
+        yield from zip(blocks, (*first, *map(work, blocks[1:])), strict=True)
+        return
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from zip(blocks, (*first, *pool.map(work, blocks[1:])), strict=True)
 
 
 def _slice_headers(
