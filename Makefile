@@ -37,7 +37,7 @@ sanitize: $(VENV)/ready
 	  "from setuptools import setup; setup()" -q build --build-lib $(SANITIZED) --build-temp build/temp-sanitized
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
 	  $(BIN)/python -m pytest -q -p no:benchmark -p no:cacheprovider -o pythonpath="$(SANITIZED) ." \
-	  tests/test_imaging_native.py tests/test_imaging_png.py tests/test_imaging_tiff.py tests/test_imaging_resize.py tests/test_loader_gather.py \
+	  $(addprefix tests/test_,$(addsuffix .py,imaging_native imaging_png imaging_tiff imaging_jpeg imaging_resize loader_gather)) \
 	  -k "not process and not extension and not room and not torch"
 
 clean:

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "gather.h"
+#include "jpeg.h"
 #include "packbits.h"
 #include "png.h"
 #include "resize.h"
@@ -289,6 +290,35 @@ static PyObject *native_unpack_bits(PyObject *Py_UNUSED(self), PyObject *const *
     return PyLong_FromSsize_t(found);
 }
 
+/* jpeg_round_trip(images, quality) */
+static PyObject *native_jpeg_round_trip(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_buffer images;
+    PyObject *result = NULL;
+    if (nargs != 2)
+        return PyErr_Format(PyExc_TypeError, "jpeg_round_trip takes 2 arguments, not %zd", nargs);
+    long quality = PyLong_AsLong(args[1]);
+    if (quality == -1 && PyErr_Occurred())
+        return NULL;
+    if (PyObject_GetBuffer(args[0], &images, PyBUF_WRITABLE | PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0)
+        return NULL;
+    if (images.ndim < 3 || images.ndim > 4 || !is_type(&images, "B", 1) || (images.ndim == 4 && images.shape[3] != 3)) {
+        fail("images: expected uint8 of shape (n, h, w) or (n, h, w, 3)");
+    } else if (images.shape[1] < 1 || images.shape[2] < 1 || images.shape[1] > UINT16_MAX ||
+               images.shape[2] > UINT16_MAX || quality < 1 || quality > 100) {
+        fail("images: expected sides from 1 to 65535, and a quality from 1 to 100");
+    } else {
+        int failed;
+        Py_BEGIN_ALLOW_THREADS
+        failed = jpeg_round_trip(images.buf, images.shape[0], images.shape[1], images.shape[2],
+                                 images.ndim == 4 ? 3 : 1, (int)quality);
+        Py_END_ALLOW_THREADS
+        result = failed ? PyErr_NoMemory() : Py_NewRef(Py_None);
+    }
+    PyBuffer_Release(&images);
+    return result;
+}
+
 /* Whether a view has the type that a form is kept as; bfloat16 are 16-bit integers to NumPy. */
 static int form_of(const Py_buffer *view, Form *form)
 {
@@ -357,6 +387,8 @@ static PyMethodDef methods[] = {
      "Resize src into every (dst, x_bounds, x_weights, y_bounds, y_weights); see mmtk.imaging.resize."},
     {"gather", (PyCFunction)(void (*)(void))native_gather, METH_FASTCALL,
      "gather(images, rows, out)\n--\n\nPick rows out, as they are or normalised, by the type of out."},
+    {"jpeg_round_trip", (PyCFunction)(void (*)(void))native_jpeg_round_trip, METH_FASTCALL,
+     "jpeg_round_trip(images, quality)\n--\n\nTake images through JPEG in place; see mmtk.imaging.round_trip."},
     {"unpack_bits", (PyCFunction)(void (*)(void))native_unpack_bits, METH_FASTCALL,
      "unpack_bits(packed, dst)\n--\n\n"
      "Unpack PackBits into dst; how many bytes that gives, -1 where it ends inside a run."},
