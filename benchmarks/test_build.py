@@ -24,7 +24,7 @@ from mmtk.imaging import read_image
 from mmtk.phantom import write_phantom
 from tests.peers import torchvision
 
-REAL = {"chestmnist": 40, "breastmnist": 10, "pneumoniamnist": 40, "dermamnist": 12, "octmnist": 60, "pathmnist": 400}
+REAL = {"chestmnist": 60, "breastmnist": 15, "pneumoniamnist": 60, "dermamnist": 20, "octmnist": 200, "pathmnist": 1200}
 PHANTOMS = ("breastmnist", "pneumoniamnist", "dermamnist")
 WAYS = ("mmtk, 2 workers", "mmtk, 1 worker", "its decoder alone, 2 threads", "straightforward", "straightforward, 2")
 
