@@ -24,8 +24,8 @@ lint: $(VENV)/ready
 	$(BIN)/lint-imports
 
 bench: $(VENV)/ready
-	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-columns=min,median,rounds \
-	  --benchmark-json=bench.json $(ARGS)
+	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-quiet --benchmark-json=bench.json \
+	  --benchmark-max-time=0.2 --benchmark-min-rounds=3 $(ARGS)
 
 # The C kernels once more under the address and undefined-behaviour sanitizers, by their own tests. Where SIMDe's headers
 # are there (Debian: libsimde-dev), they stand in for AVX-512, so that its path is tested on any x86-64.

@@ -24,6 +24,7 @@ from mmtk.imaging import read_image
 from mmtk.phantom import write_phantom
 from tests.peers import torchvision
 
+CYCLES = 3
 REAL = {"chestmnist": 60, "breastmnist": 15, "pneumoniamnist": 60, "dermamnist": 20, "octmnist": 200, "pathmnist": 1200}
 PHANTOMS = ("breastmnist", "pneumoniamnist", "dermamnist")
 WAYS = ("mmtk, 2 workers", "mmtk, 1 worker", "its decoder alone, 2 threads", "straightforward", "straightforward, 2")
@@ -93,4 +94,4 @@ def test_build(benchmark, source, request, tmp_path: Path, way: str) -> None:
         def once() -> None:
             straightforward(files, mode, tmp_path / f"{next(rounds)}.h5", 2 if way.endswith("2") else 1)
 
-    benchmark.pedantic(once, rounds=3, warmup_rounds=1)
+    benchmark.pedantic(once, rounds=1, warmup_rounds=0)

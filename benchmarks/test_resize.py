@@ -64,7 +64,7 @@ def test_resize(benchmark, monkeypatch, one_thread, who, shape, size):
     elif who == "scikit-image":
         transform = pytest.importorskip("skimage.transform", reason="scikit-image is not installed")
         benchmark.pedantic(
-            transform.resize, (image, size), {"anti_aliasing": True, "preserve_range": True}, rounds=3, warmup_rounds=1
+            transform.resize, (image, size), {"anti_aliasing": True, "preserve_range": True}, rounds=1, warmup_rounds=0
         )
     else:
         _force(monkeypatch, who)

@@ -4,13 +4,15 @@
 
 #include "resize.h"
 
-enum { AHEAD = 8, LINE = 64 }; /* rows fetched before they are needed, bytes of a cache line */
+/* Rows fetched before they are needed; bytes of a cache line; bytes of a row that are fetched: once its copy runs, the
+ * machine sees where it goes. */
+enum { AHEAD = 8, LINE = 64, START = 1024 };
 
 #if defined(__GNUC__) || defined(__clang__)
 #define INLINE static inline __attribute__((always_inline))
 static void fetch(const uint8_t *row, ptrdiff_t width)
 {
-    for (ptrdiff_t at = 0; at < width; at += LINE)
+    for (ptrdiff_t at = 0; at < width && at < START; at += LINE)
         __builtin_prefetch(row + at);
 }
 #else
