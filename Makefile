@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint bench sanitize clean
+.PHONY: demo test lint bench sanitize fuzz clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml .ci/constraints.txt $(wildcard src_ext/*.[ch])
@@ -24,6 +24,7 @@ lint: $(VENV)/ready
 	$(BIN)/lint-imports
 
 bench: $(VENV)/ready
+	$(PIP) install -c .ci/constraints.txt -e '.[bench]'
 	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-quiet --benchmark-json=bench.json \
 	  --benchmark-max-time=0.2 --benchmark-min-rounds=3 $(ARGS)
 
@@ -39,6 +40,17 @@ sanitize: $(VENV)/ready
 	  $(BIN)/python -m pytest -q -p no:benchmark -p no:cacheprovider -o pythonpath="$(SANITIZED) ." \
 	  $(addprefix tests/test_,$(addsuffix .py,imaging_native imaging_png imaging_tiff imaging_jpeg imaging_resize loader_gather)) \
 	  -k "not process and not extension and not room and not torch"
+
+# Every decoder of our own on whatever bytes a fuzzer comes up with, each for SECONDS; the C kernels need clang.
+SECONDS ?= 600
+fuzz: $(VENV)/ready
+	$(PIP) install -c .ci/constraints.txt -e '.[fuzz]'
+	for target in header png tiff nifti; do \
+	  $(BIN)/python -m tests.fuzz.run $$target -max_total_time=$(SECONDS) || exit 1; done
+	mkdir -p build
+	clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Isrc_ext \
+	  tests/fuzz/kernels.c src_ext/png.c src_ext/packbits.c -o build/fuzz-kernels
+	build/fuzz-kernels -max_total_time=$(SECONDS) -print_final_stats=1
 
 clean:
 	rm -rf $(VENV) build *.egg-info mmtk/_native*.so demo

@@ -1,7 +1,8 @@
 """Peers are timed by turns, again and again, and in the end one table says how they compare.
 
 A shared machine is slower in one second than in the next by more than the differences looked for. So each benchmark is
-run in several cycles (a module's own ``CYCLES``, or five), all peers of a group in each, and a ratio is the median of its cycles' ratios.
+run in several cycles (a module's own ``CYCLES``, or five), all peers of a group in each, and a ratio is the median of
+its cycles' ratios.
 """
 
 from __future__ import annotations

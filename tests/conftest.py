@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _SHARED_MACHINE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 settings.register_profile("mmtk", deadline=None, suppress_health_check=_SHARED_MACHINE)
+settings.register_profile("thorough", settings.get_profile("mmtk"), max_examples=2000)
 settings.load_profile("mmtk")
 
 

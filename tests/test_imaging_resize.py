@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmtk.errors import ArgumentError
-from mmtk.imaging import FILTERS, center_box, center_crop, kernels_in_use, resize, resize_each
+from mmtk.imaging import FILTERS, center_box, center_crop, kernels_in_use, read_image, resize, resize_each
 from tests import reference
 
 SIDES = st.one_of(st.integers(1, 8), st.integers(1, 80), st.integers(1, 400), st.integers(1, 3000))
@@ -65,7 +65,6 @@ def picture(shape, channels, content):
 NOISE, EXTREMES = ("noise", 0), ("extremes", 1)
 
 
-@settings(max_examples=120)
 @given(cases())
 @example(((1, 1), None, (1, 1), "bilinear", None, NOISE))
 @example(((1, 1), 3, (3000, 7), "lanczos", None, NOISE))
@@ -89,7 +88,19 @@ def test_all_kernels_equal_the_reference(kernel, case):
     np.testing.assert_array_equal(got, reference.resize(image, size, filter, box))
 
 
-@settings(max_examples=40)
+def test_all_kernels_equal_the_reference_on_real_files(kernel, real_data):
+    kinds = (".png", ".jpg", ".jpeg", ".tif")
+    files = [path for path in sorted((real_data / "sources").rglob("*")) if path.suffix in kinds]
+    files = [path for path in files if "_mask" not in path.name]
+    assert len(files) > 100
+    for path in files:
+        image = read_image(path, colour=path.suffix in (".jpg", ".tif"))
+        top, left, side = center_box(*image.shape[:2])
+        box = (top, left, side, side)
+        for got in resize_each(image, [(28, 28), (224, 224)], "bilinear", box):
+            np.testing.assert_array_equal(got, reference.resize(image, got.shape[:2], "bilinear", box), path.name)
+
+
 @given(cases(most=4))
 @example(((1024, 1024), None, [(28, 28), (224, 224), (64, 64), (128, 128)], "bilinear", None, NOISE))
 @example(((450, 600), 3, [(224, 600), (450, 28), (450, 600), (28, 28)], "bilinear", None, NOISE))

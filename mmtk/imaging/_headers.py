@@ -21,6 +21,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS = {0: ("grey", 1), 2: ("RGB", 3), 3: ("palette", 1), 4: ("grey with alpha", 2), 6: ("RGB with alpha", 4)}
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 _TIFF_TYPES = {1: "B", 3: "H", 4: "I"}  # the number types of the tags read here: byte, short, long
+_TIFF_TILES = {322, 323, 324, 325}  # tags of files in tiles
 _MOST_STRIPS = 1 << 16
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, all Huffman
@@ -218,7 +219,7 @@ def _jpeg(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
 
 
 def tiff_tags(stream: IO[bytes], path: ImageFile, start: bytes) -> dict[int, tuple[int, ...]]:
-    """The whole numbers of a TIFF's first directory, by tag, and its byte order under tag 0 (1 for little-endian)."""
+    """The whole numbers of a TIFF's first directory, by tag; none for a tag of another type, or of too many."""
     order = "<" if start[:2] == b"II" else ">"
     stream.seek(struct.unpack(order + "I", start[4:8])[0])
     (count,) = struct.unpack(order + "H", _take(stream, 2, path))
@@ -226,7 +227,10 @@ def tiff_tags(stream: IO[bytes], path: ImageFile, start: bytes) -> dict[int, tup
     tags: dict[int, tuple[int, ...]] = {}
     for at in range(0, len(entries), 12):
         tag, kind, number = struct.unpack_from(order + "HHI", entries, at)
-        if kind not in _TIFF_TYPES or not 1 <= number <= _MOST_STRIPS:
+        if tag in tags:  # which one counts, decoders disagree about
+            raise ImageError(path, expected="each tag of a TIFF once", found=f"tag {tag} twice", remedy=_AGAIN)
+        if kind not in _TIFF_TYPES or number > _MOST_STRIPS:
+            tags[tag] = ()
             continue
         layout = f"{order}{number}{_TIFF_TYPES[kind]}"
         if struct.calcsize(layout) <= 4:
@@ -241,13 +245,15 @@ def _tiff(stream: IO[bytes], path: ImageFile, start: bytes) -> Header:
     tags = tiff_tags(stream, path, start)
 
     def first(tag: int, default: int) -> int:
-        return tags.get(tag, (default,))[0]
+        values = tags.get(tag, (default,))
+        return values[0] if len(values) == 1 else -1
 
     width, height, bits, packing = first(256, 0), first(257, 0), tags.get(258, (1,)), first(259, 1)
     photometric, channels, planar = first(262, -1), first(277, 1), first(284, 1)
     plain = set(bits) == {8} and packing in (1, 32773) and (channels, photometric) in ((1, 1), (3, 2))
-    if not (plain and planar == 1 and first(274, 1) == 1 and 273 in tags and 279 in tags):
-        found = f"{bits[0]} bits, {channels} channels, compression {packing}, photometric {photometric}"
+    strips = {273, 279} <= tags.keys() and not _TIFF_TILES & tags.keys() and first(278, 1) > 0
+    if not (plain and strips and planar == 1 and first(274, 1) == 1):
+        found = f"{max(bits, default=0)} bits, {channels} channels, compression {packing}, photometric {photometric}"
         raise ImageError(
             path, expected="a TIFF of 8-bit grey or RGB, uncompressed or PackBits, in strips", found=found,
             remedy=_CONVERT,

@@ -30,7 +30,7 @@ def _unpacked_strips(
 ) -> NDArray[np.uint8]:
     """The image of all strips; strips outside the file, or that do not give their rows, are refused."""
     height, width, channels = header.height, header.width, header.channels
-    rows = min(tags.get(278, (height,))[0], height) or height
+    rows = min(*tags.get(278, (height,)), height)
     offsets, lengths = tags[273], tags[279]
     if len(offsets) != len(lengths) or len(offsets) != -(-height // rows):
         raise _damaged(path, f"{len(offsets)} strips for {height} rows")
