@@ -13,6 +13,7 @@
 
 #include "gather.h"
 #include "jpeg.h"
+#include "lzf.h"
 #include "packbits.h"
 #include "png.h"
 #include "resize.h"
@@ -290,6 +291,32 @@ static PyObject *native_unpack_bits(PyObject *Py_UNUSED(self), PyObject *const *
     return PyLong_FromSsize_t(found);
 }
 
+/* unpack_lzf(packed, length) -> bytes */
+static PyObject *native_unpack_lzf(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_buffer packed;
+    if (nargs != 2)
+        return PyErr_Format(PyExc_TypeError, "unpack_lzf takes 2 arguments, not %zd", nargs);
+    Py_ssize_t length = PyLong_AsSsize_t(args[1]);
+    if (length < 0 && !PyErr_Occurred())
+        fail("length: expected a number from 0");
+    if (length < 0 || PyObject_GetBuffer(args[0], &packed, PyBUF_SIMPLE) < 0)
+        return NULL;
+    PyObject *result = PyBytes_FromStringAndSize(NULL, length);
+    int failed = 0;
+    if (result) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = unpack_lzf(packed.buf, packed.len, (uint8_t *)PyBytes_AS_STRING(result), length);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&packed);
+    if (failed) {
+        Py_CLEAR(result);
+        fail("packed: expected LZF that unpacks to as many bytes");
+    }
+    return result;
+}
+
 /* jpeg_round_trip(images, quality) */
 static PyObject *native_jpeg_round_trip(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
 {
@@ -392,6 +419,8 @@ static PyMethodDef methods[] = {
     {"unpack_bits", (PyCFunction)(void (*)(void))native_unpack_bits, METH_FASTCALL,
      "unpack_bits(packed, dst)\n--\n\n"
      "Unpack PackBits into dst; how many bytes that gives, -1 where it ends inside a run."},
+    {"unpack_lzf", (PyCFunction)(void (*)(void))native_unpack_lzf, METH_FASTCALL,
+     "unpack_lzf(packed, length)\n--\n\nUnpack LZF to bytes of a known length."},
     {"unfilter_grey", (PyCFunction)(void (*)(void))native_unfilter_grey, METH_FASTCALL,
      "unfilter_grey(raw, dst, channels)\n--\n\nUndo the filters of a PNG's inflated rows and take their luma."},
     {NULL, NULL, 0, NULL},

@@ -64,16 +64,22 @@ def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json:
 @click.command("export")
 @click.argument("path", metavar="STORE", type=_store)
 @click.option(
-    "--to", "kind", type=click.Choice(["npz", "png"]), required=True, help="One .npz, or a folder of PNG and a CSV."
+    "--to", "kind", type=click.Choice(["npz", "png", "h5"]), required=True,
+    help="One .npz, a folder of PNG and a CSV, or a compressed store.",
 )
 @click.option("--out", type=_store, required=True, help="Folder to write into.")
+@click.option("--compression", type=click.Choice(["gzip", "lzf", "zstd", "blosc"]), default="gzip", show_default=True,
+              help="Of --to h5; zstd and blosc need the extra zstd.")
 @click.option("--force", is_flag=True, help="Replace what is there; equal files are left alone in any case.")
-def export_command(path: Path, kind: str, out: Path, force: bool) -> None:
-    """Write STORE as MedMNIST's .npz, or as PNG files with a CSV."""
+def export_command(path: Path, kind: str, out: Path, compression: str, force: bool) -> None:
+    """Write STORE as MedMNIST's .npz, as PNG files with a CSV, or as a compressed store, which reads like any other."""
     from mmtk import store
 
     opened = store.open(path)
-    written = (store.export_npz if kind == "npz" else store.export_png)(opened, out, force)
+    if kind == "h5":
+        written = store.compress(opened, out, compression, force)
+    else:
+        written = (store.export_npz if kind == "npz" else store.export_png)(opened, out, force)
     click.echo(f"{written}: {_counts(opened.counts)}{_marks(opened.info.marks)}")
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmtk.errors import MmtkError
+from mmtk.store import Images
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]
@@ -32,10 +33,10 @@ _WORKING_MIB = 64
 class Pictures:
     """Several arrays of images, their rows numbered through."""
 
-    def __init__(self, arrays: Sequence[Array]) -> None:
+    def __init__(self, arrays: Sequence[Images]) -> None:
         self.shape: tuple[int, ...] = arrays[0].shape[1:]
         self.width = int(np.prod(self.shape))
-        self._arrays = [array.reshape(len(array), self.width) for array in arrays]
+        self._arrays = arrays
         self._starts = np.cumsum([0, *map(len, arrays)])
 
     def __len__(self) -> int:
@@ -47,12 +48,12 @@ class Pictures:
         which = np.searchsorted(self._starts, numbers, "right") - 1
         for i, (array, start) in enumerate(zip(self._arrays, self._starts[:-1], strict=True)):
             mine = which == i
-            rows[mine] = array[numbers[mine] - start]
+            rows[mine] = array[numbers[mine] - start].reshape(-1, self.width)
         return rows
 
     def digests(self) -> list[bytes]:
         """A key of each row; rows are equal where their keys are."""
-        return [hashlib.blake2b(row.data, digest_size=16).digest() for array in self._arrays for row in array]
+        return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for array in self._arrays for row in array]
 
 
 class Pairs(NamedTuple):

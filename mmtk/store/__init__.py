@@ -1,5 +1,7 @@
 """One HDF5 file a dataset and size, read as memory-mapped arrays. FORMAT.md is the specification."""
 
+from mmtk.store._chunks import COMPRESSIONS, ChunkedImages, Images
+from mmtk.store._compress import compress
 from mmtk.store._fetch import fetch_npz
 from mmtk.store._format import SPLITS, StoreInfo, record_dtype
 from mmtk.store._montage import draw_montage
@@ -10,8 +12,11 @@ from mmtk.store._reader import Split, Store, already_there, open, verify
 from mmtk.store._writer import Layout, create_skeleton, finalize, publish, read_layout, write_at, write_store
 
 __all__ = [
+    "COMPRESSIONS",
     "SPLITS",
+    "ChunkedImages",
     "Comparison",
+    "Images",
     "Layout",
     "Split",
     "SplitComparison",
@@ -19,6 +24,7 @@ __all__ = [
     "StoreInfo",
     "already_there",
     "compare_official",
+    "compress",
     "create_skeleton",
     "dataset_named",
     "draw_montage",

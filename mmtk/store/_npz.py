@@ -25,6 +25,7 @@ from mmtk.datasets import edition_flag, get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Task, recipe_hash, recipe_to_json
 from mmtk.datasets.maps import OfficialMap, official_map
 from mmtk.errors import StoreError
+from mmtk.store._chunks import Images
 from mmtk.store._format import StoreInfo
 from mmtk.store._reader import Store, already_there
 from mmtk.store._writer import block_rows, blocks, empty_records, publish, write_blocks, writing
@@ -322,7 +323,7 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
         If another file is in the way, the disk is full, or the file would pass the 4 GiB of a plain zip.
     """
     final = Path(out) / f"{medmnist_name(store)}.npz"
-    members = [(f"{s.name}_images", s.images) for s in store.splits] + [
+    members: list[tuple[str, Images]] = [(f"{s.name}_images", s.images) for s in store.splits] + [
         (f"{s.name}_labels", s.labels) for s in store.splits
     ]
     write_atomically(final, lambda file: _write_zip(file, members, store.info.marks.encode()), force)
@@ -354,14 +355,15 @@ def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: b
             raise StoreError(final, expected="an equal file or none", found="another", remedy="add --force")
 
 
-def _npy(array: Array) -> Iterator[bytes]:
+def _npy(array: Images) -> Iterator[bytes]:
     head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
+    facts = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(head, facts)
     yield head.getvalue()
     yield from (block.tobytes() for block in blocks(array))
 
 
-def _write_zip(file: IO[bytes], members: list[tuple[str, Array]], comment: bytes) -> None:
+def _write_zip(file: IO[bytes], members: list[tuple[str, Images]], comment: bytes) -> None:
     central: list[bytes] = []
     for name, array in members:
         coded = f"{name}.npy".encode()

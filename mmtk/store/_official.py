@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mmtk.datasets import get_dataset
 from mmtk.errors import StoreError
+from mmtk.store._chunks import Images
 from mmtk.store._npz import export_npz, md5_of, medmnist_name, read_npz
 from mmtk.store._reader import Split, Store
 from mmtk.store._writer import block_rows
@@ -111,12 +112,12 @@ def _compare(split: Split, images: NDArray[np.uint8], labels: NDArray[np.uint8])
     )
 
 
-def _digests(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Iterator[bytes]:
+def _digests(images: Images, labels: NDArray[np.uint8]) -> Iterator[bytes]:
     for image, label in zip(images, labels, strict=True):
         yield hashlib.blake2b(image.tobytes() + label.tobytes(), digest_size=16).digest()
 
 
-def _largest(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
+def _largest(one: Images, other: NDArray[np.uint8]) -> int:
     step = block_rows(one.shape, one.dtype)
     return max(
         (int(np.abs(one[at : at + step].astype(np.int16) - other[at : at + step]).max())

@@ -7,15 +7,16 @@ import mmap
 import stat
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from mmtk.errors import MmtkError, StoreError
+from mmtk.store._chunks import COMPRESSIONS, Images, chunked
 from mmtk.store._format import FORMAT, SPLITS, VERSION, StoreInfo, check_arrays, chunk_rows
-from mmtk.store._writer import Region, find_region
+from mmtk.store._writer import blocks, find_region
 
 Array = np.ndarray[Any, Any]
 _Result = TypeVar("_Result")
@@ -30,7 +31,8 @@ class Split:
     Attributes
     ----------
     images : (n, h, w) or (n, h, w, 3) uint8
-        Mapped from the file where the store allows, else read. Writing into it changes neither file nor other readers.
+        Mapped from the file; writing into it changes neither file nor other readers. Of a compressed store a
+        `ChunkedImages`, which unpacks what is indexed; of a copy that other software scattered or filtered, in memory.
     labels : (n, l) uint8
     records : (n,) structured
         Fields ``source``, ``subject``, ``height``, ``width``, ``top``, ``left``, ``side``; of CT also ``plane`` and
@@ -40,9 +42,26 @@ class Split:
     name: str
     store_path: Path
     info: StoreInfo
-    images: Array
+    images: Images
     labels: Array
     records: Array
+    _mapping: mmap.mmap | None = field(default=None, repr=False)
+
+    def check_whole(self) -> None:
+        """See that the mapped file has not been cut short: reading behind its end would kill the process.
+
+        A file that is cut while a batch is being read still does that; no reader can prevent it. One that was replaced
+        or deleted stays readable as it was.
+
+        Raises
+        ------
+        StoreError
+            If it has been.
+        """
+        if self._mapping is not None and self._mapping.size() < len(self._mapping):
+            raise StoreError(
+                self.store_path, expected="the file as it was opened", found="one cut short since", remedy=_REBUILD
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,7 +99,8 @@ class Store:
         for split in self.splits:
             for array in (split.images, split.labels, split.records):
                 digest.update(f"{split.name}{array.shape}{array.dtype.descr}".encode())
-                digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+                for block in blocks(array):
+                    digest.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
 
     def __enter__(self) -> Self:
@@ -281,16 +301,26 @@ def _read_split(path: Path, file: Any, info: StoreInfo, name: str) -> Split:
     if images.dtype != np.uint8:
         raise StoreError(path, expected="uint8 images", found=f"{images.dtype} in {name}")
     check_arrays(f"{path} {name}", info, images.shape, labels, records)
+    if not len(labels):
+        return Split(name, path, info, np.empty(images.shape, np.uint8), labels, records)
     region = find_region(images)
-    if region is None or not len(labels):
-        return Split(name, path, info, images[()], labels, records)
+    if region is None:
+        return Split(name, path, info, chunked(path, file, images) or _read_whole(path, images), labels, records)
     # of the very file that was checked, whatever may have taken its name since
-    mapped = _map(file.id.get_vfd_handle(), region).reshape(images.shape)
-    return Split(name, path, info, mapped, labels, records)
+    view = mmap.mmap(file.id.get_vfd_handle(), region.offset + region.length, access=mmap.ACCESS_COPY)
+    mapped = np.frombuffer(view, np.uint8, region.length, region.offset).reshape(images.shape)
+    return Split(name, path, info, mapped, labels, records, view)
 
 
-def _map(handle: int, region: Region) -> Array:
-    """Map bytes of an open file copy-on-write; it is a ValueError if the file ends before them."""
-    start = region.offset - region.offset % mmap.ALLOCATIONGRANULARITY
-    view = mmap.mmap(handle, region.offset + region.length - start, access=mmap.ACCESS_COPY, offset=start)
-    return np.frombuffer(view, np.uint8, region.length, region.offset - start)
+def _read_whole(path: Path, images: Any) -> Array:
+    """Read images through HDF5, where its plugins for their filters are here."""
+    import h5py
+
+    plist = images.id.get_create_plist()
+    for number in (plist.get_filter(i)[0] for i in range(plist.get_nfilters())):
+        if not h5py.h5z.filter_avail(number):
+            name = next((name for name, known in COMPRESSIONS.items() if known == number), f"filter {number}")
+            remedy = "pip install 'mmtk[zstd]'"
+            raise StoreError(path, expected="packages that unpack it", found=f"{name} images", remedy=remedy)
+    whole: Array = images[()]
+    return whole

@@ -135,11 +135,7 @@ def create_skeleton(
     row_bytes = int(np.prod(info.row_shape))
     _reserve(path, sum(len(labels[split]) * (row_bytes + records[split].itemsize) for split in SPLITS))
     with h5py.File(path, "w", libver=LIBVER) as file:
-        file.attrs["format"] = np.bytes_(FORMAT)
-        file.attrs["version"] = VERSION
-        file.attrs["ndim"] = 2
-        file.attrs["dtype"] = np.bytes_("uint8")
-        file.attrs["info"] = np.bytes_(info.to_json())  # of fixed length: HDF5 keeps no checksum of other texts
+        write_head(file, info)
         for split in SPLITS:
             group, table = file.create_group(split), file.create_group(f"checksums/{split}")
             rows = len(labels[split])
@@ -155,6 +151,15 @@ def create_skeleton(
     layout = read_layout(path)
     _reserve(path, layout.end)
     return layout
+
+
+def write_head(file: Any, info: StoreInfo) -> None:
+    """Write the attributes that make an HDF5 file a store."""
+    file.attrs["format"] = np.bytes_(FORMAT)
+    file.attrs["version"] = VERSION
+    file.attrs["ndim"] = 2
+    file.attrs["dtype"] = np.bytes_("uint8")
+    file.attrs["info"] = np.bytes_(info.to_json())  # of fixed length: HDF5 keeps no checksum of other texts
 
 
 def _reserve(path: str | Path, size: int) -> None:
@@ -304,8 +309,8 @@ def write_blocks(
     return final
 
 
-def blocks(array: Array) -> Iterator[Array]:
-    """Cut an array along its rows into blocks of a few MiB."""
+def blocks(array: Any) -> Iterator[Array]:
+    """Cut an array, or what is indexed like one, along its rows into blocks of a few MiB."""
     step = block_rows(array.shape, array.dtype)
     return (array[row : row + step] for row in range(0, len(array), step))
 

@@ -1,0 +1,99 @@
+"""An archival copy of a store: the same facts and arrays, images compressed chunk by chunk."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmtk.errors import ArgumentError, StoreError
+from mmtk.store._chunks import COMPRESSIONS
+from mmtk.store._format import LIBVER, chunk_rows
+from mmtk.store._reader import Split, Store, already_there
+from mmtk.store._writer import publish, write_head, writing
+
+
+def compress(store: Store, out: str | Path, compression: str = "zstd", force: bool = False) -> Path:
+    """Write a copy of a store with compressed images. Its content digest is the store's.
+
+    Parameters
+    ----------
+    store : Store
+    out : path
+        Folder of the copy, made if need be; the file has the store's name.
+    compression : {"gzip", "lzf", "zstd", "blosc"}
+        The last two need the extra ``zstd``, to write and to read.
+    force : bool
+        Replace another file of that name; a store of the same plan is left alone.
+
+    Returns
+    -------
+    Path
+        ``out/{flag}_{size}.h5``.
+
+    Raises
+    ------
+    ArgumentError
+        If the compression is unknown.
+    StoreError
+        If another file is in the way, the package for the compression is missing, or the disk is full.
+    """
+    if compression not in COMPRESSIONS:
+        raise ArgumentError("compression", expected=", ".join(COMPRESSIONS), found=repr(compression))
+    final = Path(out) / f"{store.info.flag}_{store.info.size}.h5"
+    if final.exists() and final.samefile(store.path):
+        raise StoreError(final, expected="another folder than the store's own", found="that one")
+    if already_there(final, store.info.plan_hash, force) and not force:
+        return final
+    options = _options(final, compression)
+    with writing(final) as temporary:
+        import h5py
+
+        with h5py.File(temporary, "w", libver=LIBVER) as file:
+            write_head(file, store.info)
+            for split in store.splits:
+                _copy(file, split, options)
+            _plain(file, "complete", np.ones(1, np.uint8))
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        publish(temporary, final)
+    return final
+
+
+def _options(path: Path, compression: str) -> Mapping[str, Any]:
+    """What h5py is told to compress with."""
+    if compression in ("gzip", "lzf"):
+        return {"compression": compression}
+    try:
+        import hdf5plugin
+    except ImportError:
+        raise StoreError(
+            path, expected="the package hdf5plugin", found="not installed", remedy="pip install 'mmtk[zstd]'"
+        ) from None
+    plugin = hdf5plugin.Zstd() if compression == "zstd" else hdf5plugin.Blosc(cname="zstd", shuffle=0)
+    return dict(plugin)
+
+
+def _copy(file: Any, split: Split, options: Mapping[str, Any]) -> None:
+    images, n = split.images, len(split)
+    row_bytes = int(np.prod(images.shape[1:]))
+    step = chunk_rows(n, row_bytes) if n else 1
+    chunks = {"chunks": (step, *images.shape[1:]), **options} if n else {}
+    target = file.create_dataset(f"{split.name}/images", images.shape, "u1", track_times=False, **chunks)
+    sums = []
+    for start in range(0, n, step):
+        block = np.ascontiguousarray(images[start : start + step])
+        target[start : start + step] = block
+        sums.append(zlib.crc32(block.data))
+    _plain(file, f"checksums/{split.name}/images", np.array(sums, "<u4"))
+    for name, values in (("labels", split.labels), ("records", split.records)):
+        _plain(file, f"{split.name}/{name}", values)
+        _plain(file, f"checksums/{split.name}/{name}", np.array([zlib.crc32(values.tobytes())] if n else [], "<u4"))
+
+
+def _plain(file: Any, name: str, values: np.ndarray[Any, Any]) -> None:
+    file.create_dataset(name, data=values, track_times=False)
