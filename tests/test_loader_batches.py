@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -285,7 +286,11 @@ def test_a_state_is_json_of_what_the_order_depends_on(split):
     given = iter(batches)
     next(given)
     state = batches.state_dict()
-    assert state == {"n": 53, "batch_size": 8, "shuffle": True, "seed": 3, "epoch": 0, "position": 1}
+    assert state == {
+        "data": "breastmnist_9/train/0", "batch_size": 8, "n": 53, "shuffle": True, "seed": 3, "weights": "",
+        "window": 0, "world_size": 1, "even": "", "epoch": 0, "position": 1,
+    }
+    assert json.loads(json.dumps(state)) == state
     assert len(list(given)) == 6
     batches.load_state_dict(batches.state_dict())
     next(iter(batches))
@@ -296,6 +301,7 @@ def test_a_state_is_json_of_what_the_order_depends_on(split):
     ("change", "says"),
     [
         ({"n": 54}, "state: n: expected 53, found 54"),
+        ({"data": "x"}, "state: data: expected breastmnist_9/train/0, found x"),
         ({"batch_size": 9}, "state: batch_size: expected 8, found 9"),
         ({"shuffle": False}, "state: shuffle: expected True, found False"),
         ({"seed": 1}, "state: seed: expected 3, found 1"),

@@ -1,7 +1,12 @@
-"""From a mapped split to tensors: `Batches` for speed, `SplitDataset` for any DataLoader."""
+"""From a split to batches: `Batches` for speed, `ArrayBatches` without torch, `SplitDataset` for any DataLoader."""
 
+from mmtk.loader._arrays import ArrayBatches
+from mmtk.loader._augment import Augmentation
 from mmtk.loader._batches import Batches
+from mmtk.loader._data import Data, interleaved, join
 from mmtk.loader._dataset import SplitDataset
-from mmtk.loader._order import permutation
+from mmtk.loader._order import permutation, windowed
 
-__all__ = ["Batches", "SplitDataset", "permutation"]
+__all__ = [
+    "ArrayBatches", "Augmentation", "Batches", "Data", "SplitDataset", "interleaved", "join", "permutation", "windowed",
+]

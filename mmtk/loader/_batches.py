@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mmtk.errors import ArgumentError, MmtkError
-from mmtk.loader._cuda import copied_ahead
-from mmtk.loader._gather import gather
-from mmtk.loader._order import KEY_LIMIT, permutation
+from mmtk.loader._augment import seeded
+from mmtk.loader._cuda import copied_ahead, room_for
+from mmtk.loader._data import Data
+from mmtk.loader._epochs import Epochs, ahead, check_whole
 from mmtk.loader._ring import Ring
-from mmtk.loader._torch import import_torch, target_labels
+from mmtk.loader._torch import import_torch
 from mmtk.store import Split
 
 _DTYPES = ("uint8", "float32", "bfloat16")
 
 
-class Batches:
+class Batches(Epochs):
     """Iterate over a split in batches; each ``iter()`` is the next epoch.
+
+    The order is a function of `seed` and epoch alone, whatever device, threads or number of processes.
 
     Parameters
     ----------
-    split : mmtk.Split
+    split : mmtk.Split, or what `mmtk.loader.join` made of several
     batch_size : int
         If larger than the split, one short batch comes.
     shuffle : bool
@@ -32,11 +35,32 @@ class Batches:
     seed : int
         From 0, below 2**64.
     drop_last : bool
-        Leave out a last batch that is not full.
+        Leave out a last batch that is not full; of several processes each then gets as many batches.
     device : str or torch.device
         "cpu", "cuda" or "cuda:N".
     dtype : {"uint8", "float32", "bfloat16"}
         Pixels as they are, or normalised: ``(x / 255 - 0.5) / 0.5``, computed in float32.
+    sampling : None, "balanced" or (n,) array
+        Draw as many rows as the split has with replacement: each class equally often, or each row by its weight.
+    window : int
+        Where it is not 0: shuffle chunks of the file, and rows only among so many chunks, so that a store larger than
+        memory, or a compressed one, is read nearly in sequence; `mmtk.loader.windowed` says what that costs.
+    rank, world_size : int
+        Of several processes that share the work, this one and how many there are. Their batches make up those of one
+        process with a batch as large as theirs together; no image comes twice or is left out.
+    pad : bool
+        Let the first images of an epoch come twice, so that every process gets as many.
+    ordinal : bool
+        Of an ordinal task: give ``(b, k - 1)`` float32 targets, each telling whether the grade is above one more step.
+    resident : "auto" or bool
+        Keep the whole split on the device, as uint8, and pick rows there: "auto" does so on CUDA where it takes at most
+        half of the memory that is free.
+    threads : int, optional
+        Threads that prepare batches ahead; by default one where they have something to wait for (CUDA, compressed
+        stores), else none.
+    augment : callable, optional
+        Takes the images of a batch, uint8 on the device, and gives as many: an `Augmentation`, or a transform of
+        ``torchvision.transforms.v2``, which draws once a batch. Its randomness comes from `seed`, epoch and batch.
 
     Yields
     ------
@@ -52,11 +76,13 @@ class Batches:
         out of range.
     MmtkError
         If torch is not installed.
+    StoreError
+        While iterating, if the file has been cut short or a compressed chunk is damaged.
     """
 
     def __init__(
         self,
-        split: Split,
+        split: Split | Data,
         batch_size: int = 128,
         *,
         shuffle: bool = False,
@@ -64,130 +90,140 @@ class Batches:
         drop_last: bool = False,
         device: Any = "cpu",
         dtype: str = "uint8",
+        sampling: ArrayLike | str | None = None,
+        window: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        pad: bool = False,
+        ordinal: bool = False,
+        resident: str | bool = "auto",
+        threads: int | None = None,
+        augment: Callable[[Any], Any] | None = None,
     ) -> None:
         torch = self._torch = import_torch()
-        n = len(split)
-        _check_whole("batch_size", batch_size, 1)
-        _check_whole("seed", seed, 0)
-        if not n:
-            raise ArgumentError(f"{split.store_path} {split.name}", expected="images", found="an empty split")
-        if drop_last and batch_size > n:
-            found = f"{batch_size} with drop_last, which leaves no batch"
-            raise ArgumentError("batch_size", expected=f"at most {n}, the images of the split", found=found)
+        super().__init__(
+            split, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, sampling=sampling, window=window,
+            rank=rank, world_size=world_size, pad=pad, ordinal=ordinal,
+        )
         if dtype not in _DTYPES:
             raise ArgumentError("dtype", expected=", ".join(_DTYPES), found=repr(dtype))
+        if resident not in ("auto", True, False):
+            raise ArgumentError("resident", expected="'auto', True or False", found=repr(resident))
+        if threads is not None:
+            check_whole("threads", threads, 0)
         self._device = _device(torch, device)
-        self._dtype = getattr(torch, dtype)
-        self.split, self.batch_size, self.drop_last = split, int(batch_size), bool(drop_last)
-        self.shuffle, self.seed = bool(shuffle), int(seed)
-        # epoch and batches of it: where the next iteration starts, and what has been given
-        self._next = self._given = (0, 0)
-
-        images = split.images if split.images.ndim == 4 else split.images[..., None]
-        self._images: NDArray[np.uint8] = images
+        self._dtype, self._augment = getattr(torch, dtype), augment
+        on_cpu = self._device.type == "cpu"
+        self.resident, self._why = self._residence(resident)
+        mapped = self.data.mapped
+        waits = not on_cpu or mapped is None
+        self.threads = (1 if waits else 0) if threads is None else int(threads)
         with torch.inference_mode(False):  # these outlive the mode they are made in
-            self._whole = torch.from_numpy(images)
-            self._targets = torch.from_numpy(target_labels(split.info.task, split.labels))
             # a tensor on the device: CUDA multiplies by the reciprocal of a plain number, which rounds otherwise
             self._half = torch.tensor(127.5, dtype=torch.float32, device=self._device)
-        self._untouched = self._whole._version
-        shape = (min(self.batch_size, n), *images.shape[1:])
-        on_cpu = self._device.type == "cpu"
-        kept = {torch.uint8: np.uint8, torch.float32: np.float32, torch.bfloat16: np.uint16}[self._dtype]
-        self._gathered = Ring(lambda: np.empty(shape, kept) if on_cpu else self._pinned(shape))
+            self._targets = torch.from_numpy(self.data.targets)
+            self._whole: Any = None if mapped is None else torch.from_numpy(mapped)
+            if self.resident:
+                self._targets, self._whole = self._targets.to(self._device), self._upload()
+        self._untouched = None if self._whole is None else self._whole._version
+        shape = (min(self.batch_size, len(self.order)), *self.data.row_shape)
+        kept = np.uint8 if augment else {"uint8": np.uint8, "float32": np.float32, "bfloat16": np.uint16}[dtype]
+        self._gathered = Ring(lambda: np.empty(shape, kept) if on_cpu else self._pinned(shape), 2 * self.threads)
 
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        full, rest = divmod(len(self.split), self.batch_size)
-        return full + (1 if rest and not self.drop_last else 0)
+    def explain(self) -> str:
+        """How batches come about here, and why."""
+        if self.resident:
+            return f"{self.data.name}: kept on {self._device} as uint8 and picked there; {self._why}"
+        if self._gives_views():
+            return f"{self.data.name}: views of the mapped file; {self._why}"
+        mapped = self.data.mapped is not None
+        way = "gathered by rows from mapped memory" if mapped else "read by rows, unpacked or joined as need be"
+        if self._device.type == "cuda":
+            way += f", copied to {self._device} from pinned memory on a stream of its own"
+        return f"{self.data.name}: {way}; {self._why}; threads that prepare batches ahead: {self.threads}"
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        epoch, start = self._given = self._next
-        self._next = (epoch + 1, 0)
-        return self._epoch(epoch, start)
+    def _residence(self, resident: str | bool) -> tuple[bool, str]:
+        if resident != "auto":
+            return bool(resident), "as asked for"
+        if self._device.type == "cpu":
+            return False, "on the CPU the page cache is its memory already"
+        return room_for(len(self.data) * int(np.prod(self.data.row_shape)), self._device)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Make the next iteration the given epoch, from its start."""
-        _check_whole("epoch", epoch, 0)
-        self._next = self._given = (int(epoch), 0)
+    def _upload(self) -> Any:
+        """All images on the device, a piece at a time."""
+        torch, shape = self._torch, self.data.row_shape
+        whole = torch.empty((len(self.data), *shape), dtype=torch.uint8, device=self._device)
+        step = max(1, (32 << 20) // int(np.prod(shape)))
+        for start in range(0, len(whole), step):
+            rows = np.arange(start, min(start + step, len(whole)))
+            piece = np.empty((len(rows), *shape), np.uint8)
+            self.data.take(rows, piece)
+            whole[start : start + step].copy_(torch.from_numpy(piece))
+        return whole
 
-    def state_dict(self) -> dict[str, int | bool]:
-        """Where the iteration stands: the epoch, the batches given in it, and what their order depends on."""
-        epoch, position = self._given
-        return {**self._identity(), "epoch": epoch, "position": position}
+    def _epoch(self, epoch: int, start: int) -> Iterable[tuple[Any, Any]]:
+        numbers = range(start, len(self))
+        if self.resident:
+            return self._picked(epoch, numbers)
+        if self._gives_views():
+            return map(self._view, numbers)
+        order = self.order.rows(epoch)
+        host = ahead(lambda number: (*self._host_batch(order[self._part(number)]), number), numbers, self.threads)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next iteration go on after the last batch given when `state` was taken.
+        def finish(images: Any, number: int) -> Any:
+            return self._finished(images, epoch, number)
 
-        Raises
-        ------
-        ArgumentError
-            If it is no such state, or one of other images, order or batch size.
-        """
-        identity = self._identity()
-        if set(state) != {*identity, "epoch", "position"}:
-            found = f"fields {', '.join(map(str, state))}" if state else "nothing"
-            raise ArgumentError("state", expected="what state_dict gave", found=found)
-        for name, value in identity.items():
-            if state[name] != value:
-                raise ArgumentError(f"state: {name}", expected=str(value), found=str(state[name]))
-        epoch, position = state["epoch"], state["position"]
-        _check_whole("state: epoch", epoch, 0)
-        _check_whole("state: position", position, 0)
-        if position > len(self):
-            raise ArgumentError("state: position", expected=f"at most {len(self)} batches", found=str(position))
-        self._given = (epoch, position)
-        self._next = self._given if position < len(self) else (epoch + 1, 0)
+        if self._device.type == "cuda":
+            return copied_ahead(host, self._device, finish)
+        return ((finish(images, number), labels) for images, labels, number in host)
 
-    def _identity(self) -> dict[str, int | bool]:
-        return {"n": len(self.split), "batch_size": self.batch_size, "shuffle": self.shuffle, "seed": self.seed}
+    def _gives_views(self) -> bool:
+        """Whether batches are the mapped file itself."""
+        plain = self.order.stored and self._augment is None and self._device.type == "cpu"
+        return plain and self._dtype == self._torch.uint8 and self.data.mapped is not None and not self.resident
 
-    def _epoch(self, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
-        order = permutation(len(self.split), self.seed, epoch) if self.shuffle else None
-        host = (self._host_batch(number, order) for number in range(start, len(self)))
-        batches = copied_ahead(host, self._device, self._finished) if self._device.type == "cuda" else host
-        for given, batch in enumerate(batches, start + 1):
-            self._given = (epoch, given)
-            yield batch
+    def _view(self, number: int) -> tuple[Any, Any]:
+        self.data.check_whole()
+        if self._whole._version != self._untouched:
+            raise MmtkError(
+                self.data.name, expected="batches as they were given",
+                found="one that was written in place, and with it this process's view of the split",
+                remedy="clone() a batch before writing into it, and open the store again",
+            )
+        part = self._part(number)
+        return self._whole[part].permute(0, 3, 1, 2), self._targets[part].clone()
 
-    def _host_batch(self, number: int, order: NDArray[np.int64] | None) -> tuple[Any, Any]:
+    def _host_batch(self, rows: NDArray[np.int64]) -> tuple[Any, Any]:
         torch = self._torch
-        first = number * self.batch_size
-        stop = min(first + self.batch_size, len(self.split))
-        if order is None and self._device.type == "cpu" and self._dtype == torch.uint8:
-            self._check_untouched()
-            return self._whole[first:stop].permute(0, 3, 1, 2), self._targets[first:stop].clone()
-        rows = np.arange(first, stop) if order is None else order[first:stop]
         out = self._gathered.take()[: len(rows)]
-        gather(self._images, rows, out)
+        self.data.take(rows, out)
         pixels = torch.from_numpy(out)
         if out.dtype == np.uint16:
             pixels = pixels.view(torch.bfloat16)
         return pixels.permute(0, 3, 1, 2), self._targets[torch.from_numpy(rows)]
 
-    def _finished(self, pixels: Any) -> Any:
-        """What is left to do on a CUDA device."""
+    def _picked(self, epoch: int, numbers: range) -> Iterator[tuple[Any, Any]]:
+        """Batches of a split that is on the device: the order is sent there once an epoch."""
+        order = self._torch.from_numpy(self.order.rows(epoch)).to(self._device)
+        flat = self._whole.flatten(1)
+        for number in numbers:
+            rows = order[self._part(number)]
+            images = flat.index_select(0, rows).view(len(rows), *self.data.row_shape).permute(0, 3, 1, 2)
+            yield self._finished(images, epoch, number), self._targets.index_select(0, rows)
+
+    def _finished(self, pixels: Any, epoch: int, number: int) -> Any:
+        """What is left to do on the device: augmentation, normalisation where it was not done while gathering."""
         torch = self._torch
-        if self._dtype == torch.uint8:
+        if self._augment is not None:
+            key = (self.order.seed, epoch, number, self.order.rank)
+            pixels = seeded(self._augment, pixels, key).contiguous(memory_format=torch.channels_last)
+        if self._dtype == torch.uint8 or pixels.dtype != torch.uint8:
             return pixels
         return pixels.to(torch.float32).div_(self._half).sub_(1).to(self._dtype)
 
     def _pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         buffer: NDArray[np.uint8] = self._torch.empty(shape, dtype=self._torch.uint8, pin_memory=True).numpy()
         return buffer
-
-    def _check_untouched(self) -> None:
-        if self._whole._version != self._untouched:
-            raise MmtkError(
-                f"{self.split.store_path} {self.split.name}", expected="batches as they were given",
-                found="one that was written in place, and with it this process's view of the split",
-                remedy="clone() a batch before writing into it, and open the store again",
-            )
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, (int, np.integer)) or not least <= value < KEY_LIMIT:
-        raise ArgumentError(name, expected=f"a whole number from {least}", found=repr(value))
 
 
 def _device(torch: Any, name: Any) -> Any:

@@ -9,20 +9,29 @@ from typing import Any
 from mmtk.loader._torch import import_torch
 
 _AHEAD = 2  # batches on their way while one is used
+_SHARE = 0.5  # of the free memory that a resident split may take
+
+
+def room_for(size: int, device: Any) -> tuple[bool, str]:
+    """Whether so many bytes are to be kept on a CUDA device, and why."""
+    free, _ = import_torch().cuda.mem_get_info(device)
+    fits = size <= _SHARE * free
+    limit = f"{_SHARE:.0%} of the {free / 1e9:.2f} GB that are free"
+    return fits, f"its {size / 1e9:.2f} GB are {'at most' if fits else 'more than'} {limit}"
 
 
 def copied_ahead(
-    batches: Iterable[tuple[Any, Any]], device: Any, finish: Callable[[Any], Any]
+    batches: Iterable[tuple[Any, Any, int]], device: Any, finish: Callable[[Any, int], Any]
 ) -> Iterator[tuple[Any, Any]]:
     """Move batches to a device.
 
     Parameters
     ----------
-    batches : iterable of (images, labels)
+    batches : iterable of (images, labels, number)
         Tensors on the host, images pinned and not written again while something refers to them.
     device : torch.device
     finish : callable
-        What is left to do with images on the device.
+        What is left to do with images on the device, given the batch's number.
 
     Yields
     ------
@@ -43,9 +52,9 @@ def copied_ahead(
         return images, labels
 
     try:
-        for host, targets in batches:
+        for host, targets, number in batches:
             with torch.cuda.stream(side):
-                images = finish(host.to(device, non_blocking=True))
+                images = finish(host.to(device, non_blocking=True), number)
                 labels = targets.to(device, non_blocking=True)
                 waiting.append((host, images, labels, side.record_event()))
             del host, images

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import index as as_index
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmtk import store
 from mmtk.errors import ArgumentError, StoreError
-from mmtk.loader._torch import import_torch, target_labels
+from mmtk.loader._data import Data, data_of
+from mmtk.loader._torch import import_torch
+
+
+class Items(Sequence[tuple[Any, Any]]):
+    """The items of a batch, (image, label) each, kept as the two tensors they are rows of."""
+
+    def __init__(self, images: Any, labels: Any) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Items(self.images[index], self.labels[index])
+        return self.images[index], self.labels[index]
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return zip(self.images.unbind(), self.labels.unbind(), strict=True)
 
 
 class SplitDataset:
     """One split of a store as a map-style dataset.
 
     It pickles as its path, and the process it is sent to opens the store when first asked for an item; forked workers
-    share the mapping. Items are copies: writing into one changes nothing else.
+    share the mapping. Items are copies: writing into one changes nothing else. Give its `collate` to the DataLoader,
+    and a batch is gathered in one piece::
+
+        DataLoader(dataset, 128, shuffle=True, collate_fn=dataset.collate)
 
     Parameters
     ----------
@@ -33,7 +55,7 @@ class SplitDataset:
     Raises
     ------
     ArgumentError
-        If the split is unknown.
+        If the split is unknown or empty.
     StoreError
         If the store cannot be opened, or is another one when it is opened again.
     MmtkError
@@ -52,41 +74,69 @@ class SplitDataset:
         import_torch()
         self.path, self.split = Path(path).absolute(), split
         self.transform, self.target_transform = transform, target_transform
-        self._opened: store.Split | None = getattr(store.open(self.path), split)
-        self._identity = (self._opened.info, len(self._opened))
+        opened: store.Split = getattr(store.open(self.path), split)
+        self._data: Data | None = data_of(opened)
+        self._identity = (opened.info, len(opened))
 
-    def _open(self) -> store.Split:
-        if self._opened is None:
+    def _open(self) -> Data:
+        if self._data is None:
             opened: store.Split = getattr(store.open(self.path), self.split)
             if (opened.info, len(opened)) != self._identity:
                 raise StoreError(
                     self.path, expected="the store this dataset was made from", found="another one",
                     remedy="make the dataset again",
                 )
-            self._opened = opened
-        return self._opened
+            self._data = data_of(opened)
+        return self._data
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
+        return {**self.__dict__, "_data": None}
 
     def __len__(self) -> int:
         return self._identity[1]
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        return self.__getitems__([index])[0]
+        return self.__getitems__([index])[0]  # type: ignore[no-any-return]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, Any]]:
-        """The items of a batch, their pixels gathered in one go."""
+    def __getitems__(self, indices: Sequence[int]) -> Any:
+        """The items of a batch, their pixels gathered in one go: a sequence of (image, label).
+
+        Raises
+        ------
+        IndexError
+            If an index is out of range.
+        """
         torch = import_torch()
-        split = self._open()
-        rows = np.array([as_index(index) for index in indices], np.int64)
-        images = torch.from_numpy(np.take(split.images, rows, axis=0))
-        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        labels = torch.from_numpy(target_labels(split.info.task, np.take(split.labels, rows, axis=0)))
+        data = self._open()
+        rows = self._rows(indices)
+        out = torch.empty((len(rows), *data.row_shape), dtype=torch.uint8)
+        data.take(rows, out.numpy())
+        items = Items(out.permute(0, 3, 1, 2), torch.from_numpy(data.targets[rows]))
+        if self.transform is None and self.target_transform is None:
+            return items
         return [
             (
                 self.transform(image) if self.transform else image,
                 self.target_transform(label) if self.target_transform else label,
             )
-            for image, label in zip(images, labels, strict=True)
+            for image, label in items
         ]
+
+    def _rows(self, indices: Sequence[int]) -> NDArray[np.int64]:
+        rows = np.asarray(indices)
+        if rows.dtype.kind not in "iu" and len(rows):
+            raise TypeError(f"indices: expected whole numbers, found {rows.dtype}")
+        rows = rows.astype(np.int64, copy=False)
+        n = len(self)
+        if len(rows) and not -n <= rows.min() <= rows.max() < n:
+            raise IndexError(f"{self.path} {self.split}: expected an index from {-n} to {n - 1}, found {indices}")
+        return np.where(rows < 0, rows + n, rows)
+
+    @staticmethod
+    def collate(items: Any) -> Any:
+        """Make a batch of items: of untransformed ones without another copy."""
+        if isinstance(items, Items):
+            return items.images, items.labels
+        from torch.utils.data import default_collate
+
+        return default_collate(items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -20,19 +21,23 @@ class Ring:
     ----------
     make : callable
         Gives a new array.
+    more : int
+        Arrays that are prepared ahead, to be kept besides those in use.
     """
 
-    def __init__(self, make: Callable[[], NDArray[Any]]) -> None:
+    def __init__(self, make: Callable[[], NDArray[Any]], more: int = 0) -> None:
         self._make = make
-        self._buffers: deque[NDArray[Any]] = deque(maxlen=_KEPT)
+        self._buffers: deque[NDArray[Any]] = deque(maxlen=_KEPT + more)
+        self._lock = threading.Lock()
 
     def take(self) -> NDArray[Any]:
         """An array that nobody else refers to."""
-        for _ in range(len(self._buffers)):
-            buffer = self._buffers[0]
-            self._buffers.rotate(-1)
-            if sys.getrefcount(buffer) == _UNUSED:
-                return buffer
-        buffer = self._make()
-        self._buffers.append(buffer)
-        return buffer
+        with self._lock:
+            for _ in range(len(self._buffers)):
+                buffer = self._buffers[0]
+                self._buffers.rotate(-1)
+                if sys.getrefcount(buffer) == _UNUSED:
+                    return buffer
+            buffer = self._make()
+            self._buffers.append(buffer)
+            return buffer

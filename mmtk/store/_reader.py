@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from mmtk.errors import MmtkError, StoreError
-from mmtk.store._chunks import COMPRESSIONS, Images, chunked
+from mmtk.store._chunks import COMPRESSIONS, ChunkedImages, Images, chunked
 from mmtk.store._format import FORMAT, SPLITS, VERSION, StoreInfo, check_arrays, chunk_rows
 from mmtk.store._writer import blocks, find_region
 
@@ -62,6 +62,12 @@ class Split:
             raise StoreError(
                 self.store_path, expected="the file as it was opened", found="one cut short since", remedy=_REBUILD
             )
+
+    @property
+    def chunk_rows(self) -> int:
+        """Images in a chunk of the file: those that lie together on disk."""
+        row_bytes = int(np.prod(self.images.shape[1:]))
+        return self.images.chunk_rows if isinstance(self.images, ChunkedImages) else chunk_rows(len(self), row_bytes)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,0 +1,81 @@
+"""Batches as NumPy arrays, where torch is not installed or not wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mmtk.errors import ArgumentError
+from mmtk.loader._data import Data
+from mmtk.loader._epochs import Epochs, ahead
+from mmtk.loader._ring import Ring
+from mmtk.store import Split
+
+_DTYPES = {"uint8": np.uint8, "float32": np.float32}
+
+
+class ArrayBatches(Epochs):
+    """Iterate over a split in batches of NumPy arrays; each ``iter()`` is the next epoch.
+
+    The same rows in the same order as `Batches` gives under the same arguments, without torch. Arrays give themselves
+    to other libraries through DLPack, without a copy: ``jax.dlpack.from_dlpack(images)``.
+
+    Parameters
+    ----------
+    split, batch_size, shuffle, seed, drop_last, sampling, window, rank, world_size, pad, ordinal, threads
+        As in `Batches`.
+    dtype : {"uint8", "float32"}
+        Pixels as they are, or normalised: ``(x / 255 - 0.5) / 0.5``.
+
+    Yields
+    ------
+    images : (b, h, w, c) array
+        A copy of its own, never written again by later batches while something refers to it.
+    labels : (b,) int64 array, or (b, l) float32 for multi-label tasks
+
+    Raises
+    ------
+    ArgumentError
+        As `Batches`.
+    """
+
+    def __init__(
+        self,
+        split: Split | Data,
+        batch_size: int = 128,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        dtype: str = "uint8",
+        sampling: ArrayLike | str | None = None,
+        window: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        pad: bool = False,
+        ordinal: bool = False,
+        threads: int = 0,
+    ) -> None:
+        super().__init__(
+            split, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, sampling=sampling, window=window,
+            rank=rank, world_size=world_size, pad=pad, ordinal=ordinal,
+        )
+        if dtype not in _DTYPES:
+            raise ArgumentError("dtype", expected=", ".join(_DTYPES), found=repr(dtype))
+        shape = (min(self.batch_size, len(self.order)), *self.data.row_shape)
+        self._threads = threads
+        self._gathered = Ring(lambda: np.empty(shape, _DTYPES[dtype]), 2 * threads)
+
+    def _epoch(self, epoch: int, start: int) -> Iterable[tuple[Any, Any]]:
+        order = self.order.rows(epoch)
+
+        def make(number: int) -> tuple[Any, Any]:
+            rows = order[self._part(number)]
+            images = self._gathered.take()[: len(rows)]
+            self.data.take(rows, images)
+            return images, self.data.targets[rows]
+
+        return ahead(make, range(start, len(self)), self._threads)

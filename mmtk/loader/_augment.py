@@ -1,0 +1,139 @@
+"""Augmentation of whole batches on their device, each image with its own draws, all draws from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from mmtk.errors import ArgumentError
+from mmtk.loader._torch import import_torch
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Flips, rotation, a shifted crop and colour, drawn anew for each image of a batch.
+
+    The operations are those of ``torchvision.transforms.v2`` (``RandomHorizontalFlip``, ``RandomVerticalFlip``,
+    ``RandomRotation`` with bilinear interpolation, ``RandomCrop`` with padding, ``ColorJitter``), whose classes draw
+    once for all images of a batch. What lies outside an image is black.
+
+    Attributes
+    ----------
+    horizontal, vertical : float
+        Chance of a flip.
+    rotation : float
+        Most degrees either way.
+    padding : int
+        Pixels that are added on every side before a crop of the old size is cut anywhere.
+    colour : float
+        How far brightness, contrast and saturation of RGB images are scaled, from ``1 - colour`` to ``1 + colour``;
+        grey images are left as they are.
+
+    Raises
+    ------
+    ArgumentError
+        If one is out of range.
+    """
+
+    horizontal: float = 0.5
+    vertical: float = 0.0
+    rotation: float = 0.0
+    padding: int = 0
+    colour: float = 0.0
+
+    def __post_init__(self) -> None:
+        most = {"horizontal": 1.0, "vertical": 1.0, "rotation": 180.0, "padding": 1000, "colour": 1.0}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not 0 <= value <= most[field.name]:
+                raise ArgumentError(field.name, expected=f"0 to {most[field.name]}", found=repr(value))
+
+    def __call__(self, images: Any, generator: Any = None) -> Any:
+        """Augment images.
+
+        Parameters
+        ----------
+        images : (b, c, h, w) uint8 tensor
+        generator : torch.Generator, optional
+            Of the CPU, so that the draws are the same for every device.
+
+        Returns
+        -------
+        (b, c, h, w) uint8 tensor
+        """
+        torch = import_torch()
+        draws = torch.rand((8, len(images)), generator=generator).to(images.device, non_blocking=True)
+        flipped, upturned, turn, down, right, *colours = draws
+        if self.horizontal:
+            images = torch.where(_each(flipped < self.horizontal), images.flip(3), images)
+        if self.vertical:
+            images = torch.where(_each(upturned < self.vertical), images.flip(2), images)
+        if self.rotation:
+            images = rotated(images, (2 * turn - 1) * self.rotation)
+        if self.padding:
+            places = 2 * self.padding + 1
+            shifts = [(draw * places).long().clamp_(max=places - 1) for draw in (down, right)]
+            images = cropped(images, self.padding, *shifts)
+        if self.colour and images.shape[1] == 3:
+            images = jittered(images, *(1 + (2 * draw - 1) * self.colour for draw in colours))
+        return images
+
+
+def rotated(images: Any, degrees: Any) -> Any:
+    """Turn each image counter-clockwise by its own angle, with bilinear interpolation and black around it."""
+    torch = import_torch()
+    height, width = images.shape[2:]
+    angle = torch.deg2rad(degrees)[:, None, None]
+    y = (torch.arange(height, device=images.device) - (height - 1) / 2)[None, :, None]
+    x = (torch.arange(width, device=images.device) - (width - 1) / 2)[None, None, :]
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    grid = torch.stack(((cos * x - sin * y) / (width / 2), (sin * x + cos * y) / (height / 2)), dim=-1)
+    turned = torch.nn.functional.grid_sample(images.float(), grid, mode="bilinear", align_corners=False)
+    return turned.round_().clamp_(0, 255).to(images.dtype)
+
+
+def cropped(images: Any, padding: int, down: Any, right: Any) -> Any:
+    """Pad images with black and cut each to its old size, from its own place of the padded one."""
+    torch = import_torch()
+    height, width = images.shape[2:]
+    padded = torch.nn.functional.pad(images.permute(0, 2, 3, 1), (0, 0, padding, padding, padding, padding))
+    rows = (torch.arange(height, device=images.device) + down[:, None])[:, :, None]
+    columns = (torch.arange(width, device=images.device) + right[:, None])[:, None, :]
+    number = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded[number, rows, columns].permute(0, 3, 1, 2)
+
+
+def jittered(images: Any, brightness: Any, contrast: Any, saturation: Any) -> Any:
+    """Scale brightness, contrast around the mean luma, and saturation around the luma of each RGB image."""
+    torch = import_torch()
+
+    def mixed(pixels: Any, other: Any, share: Any) -> Any:
+        share = _each(share)
+        return (pixels * share + other * (1 - share)).clamp_(0, 255).floor_()
+
+    def luma(pixels: Any) -> Any:
+        weights = torch.tensor((0.2989, 0.587, 0.114), device=pixels.device).view(1, 3, 1, 1)
+        return (pixels * weights).sum(1, keepdim=True).floor_()
+
+    pixels = mixed(images.float(), 0.0, brightness)
+    pixels = mixed(pixels, luma(pixels).mean((1, 2, 3), keepdim=True), contrast)
+    return mixed(pixels, luma(pixels), saturation).to(images.dtype)
+
+
+def _each(values: Any) -> Any:
+    """One value an image, to be spread over its pixels."""
+    return values[:, None, None, None]
+
+
+def seeded(augment: Callable[..., Any], images: Any, key: tuple[int, ...]) -> Any:
+    """Augment a batch with randomness that follows from `key` alone; torch's own generators are left as they were."""
+    torch = import_torch()
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    if isinstance(augment, Augmentation):
+        return augment(images, torch.Generator().manual_seed(seed))
+    with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        return augment(images)

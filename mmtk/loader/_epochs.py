@@ -1,0 +1,161 @@
+"""Epochs of batches: which rows come when, where an iteration stands, and threads that prepare batches ahead."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mmtk.errors import ArgumentError
+from mmtk.loader._data import Data, data_of, labels_of
+from mmtk.loader._order import KEY_LIMIT, Order, sampling_weights
+from mmtk.store import Split
+
+_T = TypeVar("_T")
+
+
+class Epochs:
+    """What `Batches` and `ArrayBatches` share; each ``iter()`` is the next epoch."""
+
+    def __init__(
+        self,
+        split: Split | Data,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int,
+        drop_last: bool,
+        sampling: ArrayLike | str | None,
+        window: int,
+        rank: int,
+        world_size: int,
+        pad: bool,
+        ordinal: bool,
+    ) -> None:
+        check_whole("batch_size", batch_size, 1)
+        check_whole("seed", seed, 0)
+        check_whole("window", window, 0)
+        check_whole("world_size", world_size, 1)
+        check_whole("rank", rank, 0)
+        if rank >= world_size:
+            raise ArgumentError("rank", expected=f"below the world size, {world_size}", found=str(rank))
+        if pad and drop_last:
+            raise ArgumentError("pad", expected="not with drop_last, which makes ranks even already", found="both")
+        if window and not shuffle:
+            raise ArgumentError("window", expected="shuffle=True", found="no shuffling")
+        if sampling is not None and (shuffle or window):
+            raise ArgumentError("sampling", expected="rows drawn or rows shuffled", found="both")
+        self.data = data_of(split, ordinal)
+        self.batch_size, self.drop_last = int(batch_size), bool(drop_last)
+        weights = None if sampling is None else self._weights(sampling)
+        self.order = Order(
+            len(self.data), bool(shuffle), int(seed), weights, int(window), self.data.chunk_rows if window else 1,
+            int(rank), int(world_size), "pad" if pad else "drop" if drop_last else "",
+        )
+        rows = len(self.order)
+        if not len(self):
+            if not rows:
+                raise ArgumentError(self.data.name, expected=f"an image for rank {rank}", found=str(len(self.data)))
+            found = f"{batch_size} with drop_last, which leaves no batch"
+            raise ArgumentError("batch_size", expected=f"at most {rows}, the images of the split", found=found)
+        # epoch and batches of it: where the next iteration starts, and what has been given
+        self._next = self._given = (0, 0)
+
+    def _weights(self, sampling: ArrayLike | str) -> NDArray[np.float64] | None:
+        if isinstance(sampling, str):
+            return sampling_weights(sampling, *labels_of(self.data), self.data.name)
+        return sampling_weights(sampling, np.empty((len(self.data), 1), np.uint8), (), self.data.name)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        full, rest = divmod(len(self.order), self.batch_size)
+        return full + (1 if rest and not self.drop_last else 0)
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        epoch, start = self._given = self._next
+        self._next = (epoch + 1, 0)
+        return self._noted(epoch, start)
+
+    def _noted(self, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
+        for given, batch in enumerate(self._epoch(epoch, start), start + 1):
+            self._given = (epoch, given)
+            yield batch
+
+    def _epoch(self, epoch: int, start: int) -> Iterable[tuple[Any, Any]]:
+        raise NotImplementedError
+
+    def _part(self, number: int) -> slice:
+        """Which of an epoch's rows the batch of a number holds."""
+        first = number * self.batch_size
+        return slice(first, min(first + self.batch_size, len(self.order)))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next iteration the given epoch, from its start."""
+        check_whole("epoch", epoch, 0)
+        self._next = self._given = (int(epoch), 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the iteration stands: the epoch, the batches given in it, and what their order depends on.
+
+        It is the same on all ranks.
+        """
+        epoch, position = self._given
+        return {**self._identity(), "epoch": epoch, "position": position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration go on after the last batch given when `state` was taken.
+
+        Raises
+        ------
+        ArgumentError
+            If it is no such state, or one of another store, order or batch size.
+        """
+        identity = self._identity()
+        if set(state) != {*identity, "epoch", "position"}:
+            found = f"fields {', '.join(map(str, state))}" if state else "nothing"
+            raise ArgumentError("state", expected="what state_dict gave", found=found)
+        for name, value in identity.items():
+            if state[name] != value:
+                raise ArgumentError(f"state: {name}", expected=str(value), found=str(state[name]))
+        epoch, position = state["epoch"], state["position"]
+        check_whole("state: epoch", epoch, 0)
+        check_whole("state: position", position, 0)
+        if position > len(self):
+            raise ArgumentError("state: position", expected=f"at most {len(self)} batches", found=str(position))
+        self._given = (epoch, position)
+        self._next = self._given if position < len(self) else (epoch + 1, 0)
+
+    def _identity(self) -> dict[str, Any]:
+        return {"data": self.data.key, "batch_size": self.batch_size, **self.order.identity()}
+
+
+def ahead(make: Callable[[int], _T], numbers: range, threads: int) -> Iterator[_T]:
+    """Make things in order, by threads that work ahead of use, twice as many things as there are threads.
+
+    What they raise is raised in its place; when the iteration is left, what is not begun is not made.
+    """
+    if not threads:
+        yield from map(make, numbers)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="mmtk-batches") as pool:
+        waiting: deque[Future[_T]] = deque()
+        try:
+            for number in numbers:
+                waiting.append(pool.submit(make, number))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Refuse what is no whole number from `least`, below 2**64."""
+    if not isinstance(value, (int, np.integer)) or not least <= value < KEY_LIMIT:
+        raise ArgumentError(name, expected=f"a whole number from {least}", found=repr(value))
