@@ -80,7 +80,7 @@ def decode(files: list[Path], colour: bool) -> None:
 )
 def test_build(benchmark, source, request, tmp_path: Path, way: str) -> None:
     dataset, root, files = source
-    benchmark.group = f"build {request.node.callspec.id.partition('-')[0]}, {len(files)} images"
+    benchmark.group = f"build {' '.join(request.node.callspec.params['source'])}, {len(files)} images"
     rounds = iter(range(100))
     if way.startswith("mmtk"):
         def once() -> None:

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.copying import compile_copy
 from mmtk.loader._gather import gather
 
-# The least that copying rows can cost: each row is fetched some rows before it is copied.
-COPY = r"""
-#include <stdint.h>
-#include <string.h>
-void copy(const char *images, const int64_t *rows, int64_t count, int64_t width, char *out)
-{
-    for (int64_t i = 0; i < count; i++) {
-        if (i + 8 < count)
-            for (int64_t at = 0; at < width; at += 64)
-                __builtin_prefetch(images + rows[i + 8] * width + at);
-        memcpy(out + i * width, images + rows[i] * width, (size_t)width);
-    }
-}
-"""
 SHAPES = {"28 grey": (200_000, 28, 28), "224 RGB": (2_000, 224, 224, 3)}
 BATCH = {"28 grey": 4096, "224 RGB": 64}
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    source = tmp_path_factory.mktemp("copy") / "copy.c"
-    source.write_text(COPY)
-    subprocess.run([compiler, "-O3", "-shared", "-fPIC", "-o", source.with_suffix(".so"), source], check=True)
-    function = ctypes.CDLL(str(source.with_suffix(".so"))).copy
-    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
-    return function
+    return compile_copy(tmp_path_factory.mktemp("copy"))
 
 
 @pytest.fixture(scope="module")

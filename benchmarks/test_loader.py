@@ -1,40 +1,26 @@
 """A shuffled epoch after the first, in batches of 128, on one thread: ours beside PyTorch's own ways and MedMNIST's.
 
-``TensorDataset`` holds the split as a tensor in memory; MedMNIST's way makes a PIL image an item and normalises it by
-itself. ``images_per_second`` is in the extra info (``--benchmark-verbose`` or JSON). Read the ratios within a group.
+``TensorDataset`` holds the split as a tensor in memory; ``medmnist`` is the package's own dataset, which makes a PIL
+image an item. ``C memcpy`` copies the same rows in the same order into two buffers by turns and makes no tensors.
+``images_per_second`` is in the extra info (``--benchmark-verbose`` or JSON). Read the ratios within a group.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from benchmarks.copying import compile_copy
 from mmtk import store
-from mmtk.loader import Batches, SplitDataset
+from mmtk.loader import ArrayBatches, Batches, SplitDataset, permutation
+from mmtk.loader._dataset import Items
 from tests.small_stores import write_small_store
 
 torch = pytest.importorskip("torch")
 loading = pytest.importorskip("torch.utils.data")
 
 BATCH = 128
-COUNTS = {"28 grey": (20_000, 28, 1), "224 rgb": (640, 224, 3)}
-
-
-class PillowItems:
-    """An item as ``medmnist`` and torchvision's ToTensor and Normalize make it."""
-
-    def __init__(self, split: store.Split, normalise: bool) -> None:
-        self.split, self.normalise = split, normalise
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, np.ndarray]:
-        picture, target = Image.fromarray(self.split.images[index]), self.split.labels[index].astype(int)
-        array = np.array(picture)
-        tensor = torch.from_numpy(array[..., None] if array.ndim == 2 else array).permute(2, 0, 1).contiguous()
-        return tensor.float().div(255).sub_(0.5).div_(0.5) if self.normalise else tensor, target
+COUNTS = {"28 grey": (20_000, 28, 1), "224 RGB": (640, 224, 3)}
 
 
 class Normalised:
@@ -47,11 +33,41 @@ class Normalised:
         return ((images.float().div_(255).sub_(0.5).div_(0.5), labels) for images, labels in self.batches)
 
 
+class Free:
+    """A dataset whose batches cost nothing: the same one each time, as ours gives it."""
+
+    def __init__(self, dataset: SplitDataset) -> None:
+        self.n, self.items = len(dataset), dataset.__getitems__(range(BATCH))
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitems__(self, indices):
+        return Items(self.items.images[: len(indices)], self.items.labels[: len(indices)])
+
+
+def as_tensor(image):
+    array = np.array(image)
+    return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy())
+
+
+def as_normalised(image):
+    return as_tensor(image).float().div(255).sub_(0.5).div_(0.5)
+
+
 @pytest.fixture(scope="module", params=COUNTS)
 def split(request, tmp_path_factory):
     n, size, channels = COUNTS[request.param]
-    path = tmp_path_factory.mktemp("bench") / f"{request.param}.h5"
-    return store.open(write_small_store(path, (n, 2, 2), channels=channels, size=size)).train
+    flag = {1: "breastmnist", 3: "pathmnist"}[channels]
+    path = tmp_path_factory.mktemp("bench") / f"{flag}_{size}.h5"
+    opened = store.open(write_small_store(path, (n, 2, 2), flag=flag, channels=channels, size=size))
+    store.export_npz(opened, path.parent)
+    return opened.train
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    return compile_copy(tmp_path_factory.mktemp("copy"))
 
 
 @pytest.fixture(autouse=True)
@@ -66,41 +82,92 @@ def epoch(batches) -> int:
     return sum(len(labels) for _, labels in batches)
 
 
-def tensor_batches(split: store.Split):
+def loader(dataset, **options):
+    return loading.DataLoader(dataset, BATCH, shuffle=True, **options)
+
+
+def in_memory(split: store.Split):
     images = torch.from_numpy(np.array(split.images if split.images.ndim == 4 else split.images[..., None]))
-    dataset = loading.TensorDataset(images.permute(0, 3, 1, 2), torch.from_numpy(split.labels[:, 0].astype(np.int64)))
-    return loading.DataLoader(dataset, BATCH, shuffle=True)
+    return loading.TensorDataset(images.permute(0, 3, 1, 2), torch.from_numpy(split.labels[:, 0].astype(np.int64)))
+
+
+def medmnist(split: store.Split, transform=as_tensor):
+    package = pytest.importorskip("medmnist")
+    kind = getattr(package, package.INFO[split.info.flag]["python_class"])
+    dataset = kind("train", transform=transform, root=split.store_path.parent, size=split.info.size)
+    dataset.info = {**dataset.info, "n_samples": {"train": len(split)}}  # it insists on the published number
+    return dataset
+
+
+def ours(split: store.Split) -> SplitDataset:
+    return SplitDataset(split.store_path, "train")
+
+
+def own(dataset, **options):
+    return loader(dataset, collate_fn=SplitDataset.collate, **options)
 
 
 WAYS = {
     "Batches": lambda split: Batches(split, BATCH, shuffle=True),
     "Batches in stored order": lambda split: Batches(split, BATCH),
-    "SplitDataset + DataLoader": lambda split: loading.DataLoader(
-        SplitDataset(split.store_path, "train"), BATCH, shuffle=True
-    ),
-    "TensorDataset + DataLoader": tensor_batches,
-    "PIL an item + DataLoader": lambda split: loading.DataLoader(PillowItems(split, False), BATCH, shuffle=True),
+    "Batches as NumPy arrays": lambda split: ArrayBatches(split, BATCH, shuffle=True),
+    "TensorDataset + DataLoader": lambda split: loader(in_memory(split)),
+    "medmnist + DataLoader": lambda split: loader(medmnist(split)),
 }
 NORMALISED = {
     "Batches": lambda split: Batches(split, BATCH, shuffle=True, dtype="float32"),
     "Batches bfloat16": lambda split: Batches(split, BATCH, shuffle=True, dtype="bfloat16"),
-    "TensorDataset + DataLoader": lambda split: Normalised(tensor_batches(split)),
-    "PIL an item + DataLoader": lambda split: loading.DataLoader(PillowItems(split, True), BATCH, shuffle=True),
+    "TensorDataset + DataLoader": lambda split: Normalised(loader(in_memory(split))),
+    "medmnist + DataLoader": lambda split: loader(medmnist(split, as_normalised)),
+}
+LOADERS = {
+    "own collate": {"SplitDataset": lambda split: own(ours(split)), "medmnist": lambda split: loader(medmnist(split))},
+    "default collate": {
+        "SplitDataset": lambda split: loader(ours(split)),
+        "TensorDataset": lambda split: loader(in_memory(split)),
+    },
+    "own collate, 2 workers": {
+        "SplitDataset": lambda split: own(ours(split), num_workers=2, persistent_workers=True),
+        "a dataset that costs nothing": lambda split: own(Free(ours(split)), num_workers=2, persistent_workers=True),
+        "TensorDataset": lambda split: loader(in_memory(split), num_workers=2, persistent_workers=True),
+    },
 }
 
 
-def measure(benchmark, split, kind, make):
-    benchmark.group = f"{kind} epoch, {split.info.size} px, {split.info.channels} channels"
-    found = benchmark.pedantic(epoch, (make(split),), rounds=5, warmup_rounds=1)
+def measure(benchmark, split, kind, batches):
+    benchmark.group = f"{kind}, {split.info.size} px, {split.info.channels} channels"
+    found = benchmark.pedantic(epoch, (batches,), rounds=3, warmup_rounds=1)
     assert found == len(split)
-    benchmark.extra_info["images_per_second"] = round(len(split) / benchmark.stats.stats.min)
+    benchmark.extra_info["images_per_second"] = round(len(split) / benchmark.stats.stats.median)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_uint8(benchmark, split, way):
-    measure(benchmark, split, "uint8", WAYS[way])
+@pytest.mark.parametrize("way", [*WAYS, "C memcpy, prefetching"])
+def test_uint8(benchmark, split, copy, way):
+    if way in WAYS:
+        measure(benchmark, split, "uint8 epoch", WAYS[way](split))
+        return
+    buffers = [np.empty((BATCH, *split.images.shape[1:]), np.uint8) for _ in range(2)]
+    width = split.images[0].size
+
+    class Copies:
+        def __iter__(self):
+            order = permutation(len(split), 0, 0)
+            for number, start in enumerate(range(0, len(split), BATCH)):
+                rows, out = order[start : start + BATCH], buffers[number % 2]
+                copy(split.images.ctypes.data, rows.ctypes.data, len(rows), width, out.ctypes.data)
+                yield out, rows
+
+    measure(benchmark, split, "uint8 epoch", Copies())
 
 
 @pytest.mark.parametrize("way", NORMALISED)
 def test_normalised(benchmark, split, way):
-    measure(benchmark, split, "normalised", NORMALISED[way])
+    measure(benchmark, split, "normalised epoch", NORMALISED[way](split))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize(("kind", "way"), [(kind, way) for kind, ways in LOADERS.items() for way in ways])
+def test_dataloader(benchmark, split, kind, way):
+    if split.info.size != 28:
+        pytest.skip("shown at 28 px")
+    measure(benchmark, split, f"DataLoader, {kind}", LOADERS[kind][way](split))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mmtk import imaging, loader
+    from mmtk import compat, imaging, loader
     from mmtk.builder import BuildResult, build
     from mmtk.datasets import get_dataset, list_datasets
     from mmtk.errors import MmtkError
@@ -30,10 +30,10 @@ _HOME = {
     "Store": "mmtk.store",
     "open": "mmtk.store",
 }
-_ROOMS = ("imaging", "loader")
+_ROOMS = ("compat", "imaging", "loader")
 
 __all__ = [
-    "BuildResult", "Metrics", "MmtkError", "Split", "Store", "build", "evaluate",
+    "BuildResult", "Metrics", "MmtkError", "Split", "Store", "build", "compat", "evaluate",
     "get_dataset", "imaging", "list_datasets", "loader", "open",
 ]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mmtk import store
 from mmtk.errors import ArgumentError
-from mmtk.loader import ArrayBatches, Batches, permutation, windowed
+from mmtk.loader import ArrayBatches, Batches, Data, permutation, windowed
 from tests.small_stores import MULTILABEL, write_small_store
 
 torch = pytest.importorskip("torch")
@@ -125,6 +125,48 @@ def test_a_state_of_one_rank_fits_all(split):
 def rows_of_tensors(loop):
     known = {image.tobytes(): row for row, image in enumerate(loop.data.parts[0].images)}
     return [known[image.numpy().tobytes()] for images, _ in loop for image in images]
+
+
+@given(
+    n=st.integers(1, 150), batch_size=st.integers(1, 60), world_size=st.integers(1, 7), threads=st.integers(0, 3),
+    resident=st.booleans(), shuffle=st.booleans(), stop=st.integers(0, 40), keep=st.integers(1, 5),
+    rank=st.integers(0, 6), seed=st.integers(0, 3),
+)
+def test_nothing_is_lost_repeated_or_overwritten_wherever_an_epoch_is_broken_off(
+    n, batch_size, world_size, threads, resident, shuffle, stop, keep, rank, seed
+):
+    rank %= world_size
+    if rank >= n:
+        rank = 0
+    images = np.arange(n, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 1), np.uint8)
+    data = Data("made up", "key", images, np.arange(n), ())
+    options = {"shuffle": shuffle, "seed": seed, "rank": rank, "world_size": world_size}
+    order = (permutation(n, seed, 0) if shuffle else np.arange(n))[rank::world_size].tolist()
+
+    def loop():
+        return Batches(data, batch_size, threads=threads, resident=resident, **options)
+
+    kept, rows, first = [], [], loop()
+    for number, (pixels, labels) in enumerate(first):
+        if number == stop:
+            break
+        rows += labels.tolist()
+        kept.append((pixels, labels.tolist()) if number % keep == 0 else None)
+        if kept[-1] is None and (shuffle or world_size > 1 or resident):
+            pixels.fill_(255)
+    state = first.state_dict()
+    if stop < len(first):
+        state = {**state, "position": stop}  # the batch that was given last was not used
+    again = loop()
+    again.load_state_dict(state)
+    if stop < len(first):
+        for pixels, labels in again:
+            rows += labels.tolist()
+            kept.append((pixels, labels.tolist()))
+    assert rows == order
+    for pixels, labels in filter(None, kept):
+        assert pixels.shape[1:] == (1, 2, 3)
+        assert (pixels.flatten(1) == torch.tensor(labels, dtype=torch.uint8)[:, None]).all()
 
 
 # -------------------------------------------------------------------------- sampling

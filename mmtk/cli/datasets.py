@@ -37,7 +37,8 @@ def list_command(as_json: bool) -> None:
 @click.command("info")
 @click.argument("name", metavar="FLAG_OR_STORE")
 @json_option
-def info_command(name: str, as_json: bool) -> None:
+@click.option("--croissant", is_flag=True, help="Of a store: print it as Croissant JSON-LD.")
+def info_command(name: str, as_json: bool, croissant: bool) -> None:
     """Show the facts of a dataset, by its flag or an alias, or of a store, by its file."""
     from mmtk.datasets import get_dataset
     from mmtk.errors import ArgumentError
@@ -49,8 +50,16 @@ def info_command(name: str, as_json: bool) -> None:
             raise
         from mmtk import store
 
-        _show_store(store.open(name), as_json)
+        opened = store.open(name)
+        if croissant:
+            from mmtk.compat import to_croissant
+
+            echo_json(to_croissant(opened))
+        else:
+            _show_store(opened, as_json)
         return
+    if croissant:
+        raise ArgumentError("--croissant", expected="a store", found=f"the flag {name}", remedy="give a store's file")
     if as_json:
         echo_json(dataset.facts())
         return

@@ -127,6 +127,7 @@ class Batches(Epochs):
                 self._targets, self._whole = self._targets.to(self._device), self._upload()
         self._untouched = None if self._whole is None else self._whole._version
         shape = (min(self.batch_size, len(self.order)), *self.data.row_shape)
+        self._fused = torch.bfloat16 if dtype == "bfloat16" and on_cpu and not augment else None
         kept = np.uint8 if augment else {"uint8": np.uint8, "float32": np.float32, "bfloat16": np.uint16}[dtype]
         self._gathered = Ring(lambda: np.empty(shape, kept) if on_cpu else self._pinned(shape), 2 * self.threads)
 
@@ -168,14 +169,17 @@ class Batches(Epochs):
         if self._gives_views():
             return map(self._view, numbers)
         order = self.order.rows(epoch)
-        host = ahead(lambda number: (*self._host_batch(order[self._part(number)]), number), numbers, self.threads)
+        labels = self._torch.from_numpy(self.data.targets[order]).split(self.batch_size)
+        host = ahead(lambda number: (self._gather(order[self._part(number)]), labels[number]), numbers, self.threads)
 
         def finish(images: Any, number: int) -> Any:
             return self._finished(images, epoch, number)
 
         if self._device.type == "cuda":
-            return copied_ahead(host, self._device, finish)
-        return ((finish(images, number), labels) for images, labels, number in host)
+            return copied_ahead(zip(numbers, host, strict=True), self._device, finish)
+        if self._augment is None:
+            return host
+        return ((finish(images, number), targets) for number, (images, targets) in zip(numbers, host, strict=True))
 
     def _gives_views(self) -> bool:
         """Whether batches are the mapped file itself."""
@@ -193,14 +197,11 @@ class Batches(Epochs):
         part = self._part(number)
         return self._whole[part].permute(0, 3, 1, 2), self._targets[part].clone()
 
-    def _host_batch(self, rows: NDArray[np.int64]) -> tuple[Any, Any]:
-        torch = self._torch
+    def _gather(self, rows: NDArray[np.int64]) -> Any:
         out = self._gathered.take()[: len(rows)]
         self.data.take(rows, out)
-        pixels = torch.from_numpy(out)
-        if out.dtype == np.uint16:
-            pixels = pixels.view(torch.bfloat16)
-        return pixels.permute(0, 3, 1, 2), self._targets[torch.from_numpy(rows)]
+        pixels = self._torch.from_numpy(out.transpose(0, 3, 1, 2))
+        return pixels if self._fused is None else pixels.view(self._fused)
 
     def _picked(self, epoch: int, numbers: range) -> Iterator[tuple[Any, Any]]:
         """Batches of a split that is on the device: the order is sent there once an epoch."""

@@ -21,13 +21,13 @@ def room_for(size: int, device: Any) -> tuple[bool, str]:
 
 
 def copied_ahead(
-    batches: Iterable[tuple[Any, Any, int]], device: Any, finish: Callable[[Any, int], Any]
+    batches: Iterable[tuple[int, tuple[Any, Any]]], device: Any, finish: Callable[[Any, int], Any]
 ) -> Iterator[tuple[Any, Any]]:
     """Move batches to a device.
 
     Parameters
     ----------
-    batches : iterable of (images, labels, number)
+    batches : iterable of (number, (images, labels))
         Tensors on the host, images pinned and not written again while something refers to them.
     device : torch.device
     finish : callable
@@ -52,7 +52,7 @@ def copied_ahead(
         return images, labels
 
     try:
-        for host, targets, number in batches:
+        for number, (host, targets) in batches:
             with torch.cuda.stream(side):
                 images = finish(host.to(device, non_blocking=True), number)
                 labels = targets.to(device, non_blocking=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,13 @@ class Data:
     def __len__(self) -> int:
         return len(self.targets)
 
-    @property
+    @cached_property
     def row_shape(self) -> tuple[int, int, int]:
         """Height, width and channels."""
         height, width, channels = (*self.images.shape[1:], 1)[:3]
         return height, width, channels
 
-    @property
+    @cached_property
     def mapped(self) -> NDArray[np.uint8] | None:
         """The images as one array in memory, where they are that."""
         if not isinstance(self.images, np.ndarray):

@@ -123,13 +123,16 @@ class SplitDataset:
         ]
 
     def _rows(self, indices: Sequence[int]) -> NDArray[np.int64]:
-        rows = np.asarray(indices)
-        if rows.dtype.kind not in "iu" and len(rows):
-            raise TypeError(f"indices: expected whole numbers, found {rows.dtype}")
-        rows = rows.astype(np.int64, copy=False)
+        given = np.asarray(indices)
+        if given.dtype.kind not in "iu" and len(given):
+            raise TypeError(f"indices: expected whole numbers, found {given.dtype}")
+        rows = given.astype(np.int64, copy=False)
         n = len(self)
-        if len(rows) and not -n <= rows.min() <= rows.max() < n:
-            raise IndexError(f"{self.path} {self.split}: expected an index from {-n} to {n - 1}, found {indices}")
+        if (rows.view(np.uint64) < n).all():
+            return rows
+        wrong = rows[(rows < -n) | (rows >= n)]
+        if len(wrong):
+            raise IndexError(f"{self.path} {self.split}: expected an index from {-n} to {n - 1}, found {wrong[0]}")
         return np.where(rows < 0, rows + n, rows)
 
     @staticmethod

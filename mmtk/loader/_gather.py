@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,12 +26,16 @@ def gather(images: NDArray[np.uint8], rows: NDArray[np.int64], out: NDArray[Any]
     out : ndarray, shape (b, h, w, c)
         Contiguous; of uint8, or normalised: float32, or uint16 that holds the bits of bfloat16.
     """
+    _kernel()(images, rows, out)
+
+
+@cache
+def _kernel() -> Callable[..., None]:
     try:
-        from mmtk import _native
+        from mmtk._native import gather as native
     except ImportError:
-        _gather_plain(images, rows, out)
-    else:
-        _native.gather(images, rows, out)
+        return _gather_plain
+    return native
 
 
 def _gather_plain(images: NDArray[np.uint8], rows: NDArray[np.int64], out: NDArray[Any]) -> None:

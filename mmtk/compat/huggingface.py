@@ -1,0 +1,76 @@
+"""A store for the package ``datasets`` of Hugging Face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmtk import store
+from mmtk.errors import MmtkError, StoreError
+
+
+def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> Any:
+    """A store as a ``datasets.DatasetDict``: images as PNG, labels with the names of their classes.
+
+    Parameters
+    ----------
+    opened : Store
+    cache_dir : path, optional
+        Where ``datasets`` keeps the Arrow files it makes; by default its own cache.
+
+    Returns
+    -------
+    datasets.DatasetDict
+        Splits "train", "validation" and "test", empty ones left out; columns ``image``, ``label`` (a ``ClassLabel``, or
+        for multi-label tasks a list of the labels that are set), ``source`` and ``subject``.
+
+    Raises
+    ------
+    MmtkError
+        If the package datasets is not installed.
+    """
+    try:
+        import datasets
+    except ImportError:
+        remedy = "pip install 'mmtk[huggingface]'"
+        raise MmtkError("to_huggingface", expected="the package datasets", found="none", remedy=remedy) from None
+    info = opened.info
+    label = datasets.ClassLabel(names=list(info.classes))
+    features = datasets.Features({
+        "image": datasets.Image(),
+        "label": datasets.Sequence(label) if info.labels > 1 else label,
+        "source": datasets.Value("string"),
+        "subject": datasets.Value("string"),
+    })
+    about = datasets.DatasetInfo(
+        description=f"{info.title}, {info.size} px. {info.marks}".strip(), license=info.licence, citation=info.citation,
+        features=features,
+    )
+    names = {"train": datasets.Split.TRAIN, "val": datasets.Split.VALIDATION, "test": datasets.Split.TEST}
+    return datasets.DatasetDict({
+        str(names[split.name]): datasets.Dataset.from_generator(
+            _rows, features=features, cache_dir=None if cache_dir is None else str(cache_dir), split=names[split.name],
+            # what the cache tells contents apart by
+            gen_kwargs={"path": str(opened.path.absolute()), "name": split.name, "plan": info.plan_hash},
+        ).cast(about.features)
+        for split in opened.splits
+        if len(split)
+    })
+
+
+def _rows(path: str, name: str, plan: str) -> Iterator[dict[str, Any]]:
+    import cv2
+
+    opened = store.open(path)
+    if opened.info.plan_hash != plan:
+        raise StoreError(path, expected="the store that was given", found="another one")
+    split: store.Split = getattr(opened, name)
+    for image, label, record in zip(split.images, split.labels, split.records, strict=True):
+        data = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1].tobytes()
+        yield {
+            "image": {"bytes": data, "path": None},
+            "label": [i for i, on in enumerate(label) if on] if opened.info.labels > 1 else int(label[0]),
+            "source": record["source"].decode(),
+            "subject": record["subject"].decode(),
+        }

@@ -1,0 +1,233 @@
+"""Drop-ins and ways out: medmnist's interface, Hugging Face, Croissant."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mmtk import compat, store
+from mmtk.cli import group
+from mmtk.compat import medmnist
+from tests.small_stores import MULTILABEL, write_small_store
+
+pytest.importorskip("PIL")
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_small_store(tmp_path / "breastmnist_28.h5", (40, 9, 12), size=28)
+    path = {"flag": "pathmnist", "channels": 3, "size": 64, "classes": 9, "task": "multi-class"}
+    write_small_store(tmp_path / "pathmnist_64.h5", (20, 6, 9), **path)
+    chest = {"flag": "chestmnist", "size": 28, "classes": 14, "task": MULTILABEL}
+    write_small_store(tmp_path / "chestmnist_28.h5", (30, 6, 20), **chest)
+    return tmp_path
+
+
+# ---------------------------------------------------------------------------- medmnist
+
+
+def test_items_are_pil_images_and_arrays_of_labels(root):
+    split = store.open(root / "breastmnist_28.h5").val
+    data = medmnist.BreastMNIST(split="val", root=root)
+    assert len(data) == 9
+    for row in (0, 8, -1):
+        image, label = data[row]
+        assert (image.mode, image.size) == ("L", (28, 28))
+        assert np.array_equal(np.array(image), split.images[row])
+        assert (label.tolist(), label.dtype) == (split.labels[row].tolist(), np.dtype(int))
+    assert medmnist.BreastMNIST("val", root=root, as_rgb=True)[0][0].mode == "RGB"
+    both = medmnist.BreastMNIST("val", transform=lambda x: x.size, target_transform=lambda y: y + 1, root=root)[2]
+    assert both[0] == (28, 28)
+    assert both[1].tolist() == (split.labels[2] + 1).tolist()
+    assert medmnist.PathMNIST("test", root=root, size=64, mmap_mode="r")[0][0].size == (64, 64)
+
+
+def test_it_speaks_as_medmnist_does(root):
+    """Against the package itself where it is installed: the same facts, the same words."""
+    theirs = pytest.importorskip("medmnist")
+    for flag, ours in medmnist.INFO.items():
+        official = theirs.INFO[flag]
+        assert set(ours) == set(official)
+        for name in ("python_class", "task", "n_channels", "n_samples", "url", "url_224", "MD5", "MD5_64"):
+            assert ours[name] == official[name], (flag, name)
+        assert len(ours["label"]) == len(official["label"])
+        assert getattr(medmnist, ours["python_class"]).flag == flag
+    store.export_npz(store.open(root / "breastmnist_28.h5"), root)
+    here, there = (lib.BreastMNIST(split="train", root=root) for lib in (medmnist, theirs))
+    assert np.array_equal(here.imgs, there.imgs)
+    assert np.array_equal(here.labels, there.labels)
+    there.info = {**there.info, "n_samples": {"train": 40}}  # it insists on the published number
+    ours, official = (
+        [line for line in repr(data).splitlines() if not line.strip().startswith(("Description", "Number of", "Mean"))]
+        for data in (here, there)
+    )
+    assert ours == official
+    for length in (1, 4):
+        np.random.seed(3)  # noqa: NPY002 - both draw from it
+        mine = here.montage(length=length)
+        np.random.seed(3)  # noqa: NPY002
+        assert np.array_equal(np.array(mine), np.array(there.montage(length=length)))
+    for data, folder in ((here, root / "a"), (there, root / "b")):
+        folder.mkdir()
+        data.save(folder)
+    files = sorted(path.relative_to(root / "a") for path in (root / "a").rglob("*") if path.is_file())
+    assert len(files) == 41
+    assert all((root / "a" / file).read_bytes() == (root / "b" / file).read_bytes() for file in files)
+
+
+def test_the_evaluator_gives_medmnists_figures_and_files(root):
+    theirs = pytest.importorskip("medmnist")
+    rng = np.random.default_rng(0)
+    for flag, columns in (("breastmnist", 2), ("chestmnist", 14)):
+        store.export_npz(store.open(root / f"{flag}_28.h5"), root)
+        here, there = (lib.Evaluator(flag, "test", root=root) for lib in (medmnist, theirs))
+        scores = rng.random((len(here.labels), columns))
+        folders = [root / "ours", root / "official"]
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+        found = [one.evaluate(scores, folder, "7") for one, folder in zip((here, there), folders, strict=True)]
+        assert tuple(found[0]) == tuple(found[1])
+        assert found[0]._fields == found[1]._fields
+        name = here.get_standard_evaluation_filename(found[0], "7")
+        ours, official = (np.loadtxt(folder / name, delimiter=",") for folder in folders)
+        assert np.array_equal(ours, official)
+        assert medmnist.Evaluator.parse_and_evaluate(folders[0] / name, root=root) == found[0]
+        assert medmnist.getAUC(here.labels, scores, here.info["task"]) == found[0].AUC
+        assert medmnist.getACC(here.labels, scores, here.info["task"]) == found[0].ACC
+        assert here.get_dummy_prediction().shape[0] == len(here.labels)
+
+
+def test_official_files_in_the_root_are_imported(root, tmp_path):
+    folder = tmp_path / "npz"
+    store.export_npz(store.open(root / "breastmnist_28.h5"), folder)
+    data = medmnist.BreastMNIST("train", root=folder)
+    assert np.array_equal(data.imgs, store.open(root / "breastmnist_28.h5").train.images)
+    assert (folder / "breastmnist_28.h5").is_file()
+
+
+def test_what_is_not_there_is_said_as_medmnist_says_it(root, tmp_path):
+    with pytest.raises(RuntimeError, match=r"Dataset not found.*retinamnist_28\.h5.*download=True"):
+        medmnist.RetinaMNIST("train", root=root)
+    with pytest.raises(RuntimeError, match="specify and create the `root`"):
+        medmnist.RetinaMNIST("train", root=tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="expected train, val, test, found 'all'"):
+        medmnist.BreastMNIST("all", root=root)
+    with pytest.raises(AssertionError, match="expected one of"):
+        medmnist.BreastMNIST("train", root=root, size=32)
+    with pytest.raises(ValueError, match="split"):
+        medmnist.Evaluator("breastmnist", "all", root=root)
+    (root / "dermamnist_28.h5").write_bytes(b"no store")
+    with pytest.raises(RuntimeError, match="expected a store"):
+        medmnist.DermaMNIST("train", root=root)
+
+
+def test_download_fetches_and_imports(root, tmp_path, monkeypatch):
+    asked = []
+
+    def fetch(flag, out, *, size):
+        asked.append((flag, size))
+        return store.export_npz(store.open(root / "breastmnist_28.h5"), out)
+
+    monkeypatch.setattr(store, "fetch_npz", fetch)
+    (tmp_path / "new").mkdir()
+    for _ in range(2):
+        assert len(medmnist.BreastMNIST("test", root=tmp_path / "new", download=True)) == 12
+    assert asked == [("breastmnist", 28)]
+
+
+def test_it_pickles_without_its_pixels(root):
+    data = medmnist.PathMNIST("train", root=root, size=64)
+    text = pickle.dumps(data)
+    assert len(text) < 10_000
+    again = pickle.loads(text)
+    assert np.array_equal(again.imgs, data.imgs)
+
+
+SCRIPT = '''
+import numpy as np, sys, torch, torch.nn as nn, torch.optim as optim, torch.utils.data as data
+import medmnist
+from medmnist import INFO, Evaluator
+from medmnist.info import HOMEPAGE
+from medmnist.evaluator import getAUC
+root = sys.argv[1]
+print(f"MedMNIST v{medmnist.__version__} @ {medmnist.HOMEPAGE}")
+info = INFO["breastmnist"]
+DataClass = getattr(medmnist, info["python_class"])
+as_tensor = lambda image: torch.from_numpy(np.array(image))[None].float().div(255).sub(0.5).div(0.5)
+train = DataClass(split="train", transform=as_tensor, download=False, root=root)
+test = DataClass(split="test", transform=as_tensor, download=False, root=root)
+print(train); train.montage(length=1); train.montage(length=3)
+loader = data.DataLoader(dataset=train, batch_size=16, shuffle=True)
+model = nn.Sequential(nn.Flatten(), nn.Linear(784, len(info["label"])))
+optimizer = optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
+for epoch in range(2):
+    for inputs, targets in loader:
+        optimizer.zero_grad()
+        loss = nn.CrossEntropyLoss()(model(inputs), targets.squeeze().long())
+        loss.backward()
+        optimizer.step()
+with torch.no_grad():
+    scores = torch.cat([model(x).softmax(-1) for x, _ in data.DataLoader(test, 32)]).numpy()
+metrics = Evaluator("breastmnist", "test", root=root).evaluate(scores)
+print("test  auc: %.3f  acc:%.3f" % metrics)
+assert metrics.AUC == getAUC(test.labels, scores, info["task"])
+'''
+
+
+def test_a_script_in_the_manner_of_getting_started_runs_unchanged(root):
+    pytest.importorskip("torch")
+    script = root / "getting_started.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    command = [sys.executable, "-m", "mmtk.compat.medmnist", str(script), str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    assert "Dataset BreastMNIST of size 28 (breastmnist)" in done.stdout
+    assert "test  auc:" in done.stdout
+
+
+# ------------------------------------------------------------------------ hugging face
+
+
+def test_hugging_face_gets_images_and_class_names(root, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    for name in ("breastmnist_28", "pathmnist_64", "chestmnist_28"):
+        opened = store.open(root / f"{name}.h5")
+        found = compat.to_huggingface(opened, tmp_path / "cache")
+        assert set(found) == {"train", "validation", "test"}
+        for split, rows in zip(opened.splits, found.values(), strict=True):
+            assert len(rows) == len(split)
+            for row in (0, len(split) - 1):
+                assert np.array_equal(np.array(rows[row]["image"]), split.images[row])
+                label = rows[row]["label"]
+                expected = split.labels[row]
+                assert label == (np.flatnonzero(expected).tolist() if opened.info.labels > 1 else expected[0])
+
+
+# --------------------------------------------------------------------------- croissant
+
+
+@pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")
+def test_a_store_is_described_as_croissant_that_its_own_library_takes(root):
+    for name in ("breastmnist_28", "chestmnist_28"):
+        done = CliRunner().invoke(group, ["info", str(root / f"{name}.h5"), "--croissant"])
+        assert done.exit_code == 0, done.output
+        described = json.loads(done.output)
+        assert described["distribution"][0]["encodingFormat"] == "application/x-hdf5"
+        mlcroissant = pytest.importorskip("mlcroissant")
+        (root / "croissant.json").write_text(done.output)
+        read = mlcroissant.Dataset(root / "croissant.json")
+        assert not read.metadata.ctx.issues.errors
+        assert [sets.id for sets in read.metadata.record_sets] == ["classes", "train", "val", "test"]
+        names = [row["classes/name"] for row in read.records("classes")]
+        assert names == list(store.open(root / f"{name}.h5").info.classes)
+    done = CliRunner().invoke(group, ["info", "breastmnist", "--croissant"])
+    assert done.exit_code != 0
