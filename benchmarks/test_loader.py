@@ -1,7 +1,7 @@
 """A shuffled epoch after the first, in batches of 128, on one thread: ours beside PyTorch's own ways and MedMNIST's.
 
 ``TensorDataset`` holds the split as a tensor in memory; ``medmnist`` is the package's own dataset, which makes a PIL
-image an item. ``C memcpy`` copies the same rows in the same order into two buffers by turns and makes no tensors.
+image an item, given ``PILToTensor``, or, as in its scripts, ``ToTensor`` and ``Normalize``. ``C memcpy`` copies the same rows in the same order into two buffers by turns and makes no tensors.
 ``images_per_second`` is in the extra info (``--benchmark-verbose`` or JSON). Read the ratios within a group.
 """
 
@@ -14,6 +14,7 @@ from benchmarks.copying import compile_copy
 from mmtk import store
 from mmtk.loader import ArrayBatches, Batches, SplitDataset, permutation
 from mmtk.loader._dataset import Items
+from tests.peers import torchvision
 from tests.small_stores import write_small_store
 
 torch = pytest.importorskip("torch")
@@ -46,13 +47,10 @@ class Free:
         return Items(self.items.images[: len(indices)], self.items.labels[: len(indices)])
 
 
-def as_tensor(image):
-    array = np.array(image)
-    return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy())
-
-
-def as_normalised(image):
-    return as_tensor(image).float().div(255).sub_(0.5).div_(0.5)
+def published():
+    """The transform of MedMNIST's own scripts."""
+    transforms = torchvision().transforms
+    return transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean=[0.5], std=[0.5])])
 
 
 @pytest.fixture(scope="module", params=COUNTS)
@@ -91,9 +89,10 @@ def in_memory(split: store.Split):
     return loading.TensorDataset(images.permute(0, 3, 1, 2), torch.from_numpy(split.labels[:, 0].astype(np.int64)))
 
 
-def medmnist(split: store.Split, transform=as_tensor):
+def medmnist(split: store.Split, transform=None):
     package = pytest.importorskip("medmnist")
     kind = getattr(package, package.INFO[split.info.flag]["python_class"])
+    transform = transform or torchvision().transforms.PILToTensor()
     dataset = kind("train", transform=transform, root=split.store_path.parent, size=split.info.size)
     dataset.info = {**dataset.info, "n_samples": {"train": len(split)}}  # it insists on the published number
     return dataset
@@ -113,15 +112,20 @@ WAYS = {
     "Batches as NumPy arrays": lambda split: ArrayBatches(split, BATCH, shuffle=True),
     "TensorDataset + DataLoader": lambda split: loader(in_memory(split)),
     "medmnist + DataLoader": lambda split: loader(medmnist(split)),
+    "medmnist + DataLoader as its scripts use it": lambda split: loader(medmnist(split, published())),
 }
 NORMALISED = {
     "Batches": lambda split: Batches(split, BATCH, shuffle=True, dtype="float32"),
     "Batches bfloat16": lambda split: Batches(split, BATCH, shuffle=True, dtype="bfloat16"),
     "TensorDataset + DataLoader": lambda split: Normalised(loader(in_memory(split))),
-    "medmnist + DataLoader": lambda split: loader(medmnist(split, as_normalised)),
+    "medmnist + DataLoader": lambda split: loader(medmnist(split, published())),
 }
 LOADERS = {
-    "own collate": {"SplitDataset": lambda split: own(ours(split)), "medmnist": lambda split: loader(medmnist(split))},
+    "own collate": {
+        "SplitDataset": lambda split: own(ours(split)),
+        "medmnist": lambda split: loader(medmnist(split)),
+        "medmnist as its scripts use it": lambda split: loader(medmnist(split, published())),
+    },
     "default collate": {
         "SplitDataset": lambda split: loader(ours(split)),
         "TensorDataset": lambda split: loader(in_memory(split)),

@@ -50,7 +50,7 @@ class BuildResult:
     reused: bool
     synthetic: bool
     partial: bool
-    seconds: dict[str, float] = field(repr=False)
+    seconds: dict[str, float] = field(repr=False, compare=False)
 
 
 def build(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mmtk import store
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.loader._data import Data, data_of
+from mmtk.loader._ring import Ring
 from mmtk.loader._torch import import_torch
 
 
@@ -77,6 +78,7 @@ class SplitDataset:
         opened: store.Split = getattr(store.open(self.path), split)
         self._data: Data | None = data_of(opened)
         self._identity = (opened.info, len(opened))
+        self._ring: tuple[int, Ring] | None = None
 
     def _open(self) -> Data:
         if self._data is None:
@@ -90,7 +92,7 @@ class SplitDataset:
         return self._data
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_data": None}
+        return {**self.__dict__, "_data": None, "_ring": None}
 
     def __len__(self) -> int:
         return self._identity[1]
@@ -109,9 +111,11 @@ class SplitDataset:
         torch = import_torch()
         data = self._open()
         rows = self._rows(indices)
-        out = torch.empty((len(rows), *data.row_shape), dtype=torch.uint8)
-        data.take(rows, out.numpy())
-        items = Items(out.permute(0, 3, 1, 2), torch.from_numpy(data.targets[rows]))
+        out = self._buffer(len(rows))
+        data.take(rows, out)
+        height, width, channels = data.row_shape
+        pixels = out.reshape(len(rows), 1, height, width) if channels == 1 else out.transpose(0, 3, 1, 2)
+        items = Items(torch.from_numpy(pixels), torch.from_numpy(data.targets[rows]))
         if self.transform is None and self.target_transform is None:
             return items
         return [
@@ -122,13 +126,21 @@ class SplitDataset:
             for image, label in items
         ]
 
+    def _buffer(self, count: int) -> NDArray[np.uint8]:
+        """Room for a batch: used again once nobody refers to it, for fresh memory costs more than the copy."""
+        if self._ring is None or self._ring[0] < count:
+            shape = (count, *self._open().row_shape)
+            self._ring = (count, Ring(lambda: np.empty(shape, np.uint8)))
+        most, ring = self._ring
+        return ring.take()[:count] if 2 * count > most else np.empty((count, *self._open().row_shape), np.uint8)
+
     def _rows(self, indices: Sequence[int]) -> NDArray[np.int64]:
         given = np.asarray(indices)
         if given.dtype.kind not in "iu" and len(given):
             raise TypeError(f"indices: expected whole numbers, found {given.dtype}")
         rows = given.astype(np.int64, copy=False)
         n = len(self)
-        if (rows.view(np.uint64) < n).all():
+        if not len(rows) or rows.view(np.uint64).max() < n:
             return rows
         wrong = rows[(rows < -n) | (rows >= n)]
         if len(wrong):
