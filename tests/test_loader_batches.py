@@ -359,15 +359,19 @@ def test_without_torch_the_room_imports_and_its_use_says_what_to_install(tmp_pat
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from mmtk import store\nfrom mmtk.errors import MmtkError\n"
-        "from mmtk.loader import Batches, SplitDataset, permutation\n"
+        "from mmtk.loader import ArrayBatches, Batches, SplitDataset, permutation\n"
         f"path = {str(path)!r}; permutation(5, 0, 0)\n"
+        "for dtype in ('uint8', 'float32'):\n"
+        "    batches = ArrayBatches(store.open(path).train, 6, shuffle=True, dtype=dtype)\n"
+        "    print(sum(len(labels) for _, labels in batches))\n"
         "for use in (lambda: Batches(store.open(path).train), lambda: SplitDataset(path, 'train')):\n"
         "    try: use()\n"
         "    except MmtkError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    lines = done.stdout.splitlines()
-    assert len(lines) == 2, done.stderr
+    *seen, first, second = done.stdout.splitlines()
+    assert seen == ["20", "20"], done.stderr
+    lines = [first, second]
     assert all("pip install 'mmtk[train]'" in line for line in lines)
 
 
