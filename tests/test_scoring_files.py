@@ -213,7 +213,7 @@ def test_each_task_is_scored_against_its_store(tmp_path, scored):
         assert found.metrics == metrics
         assert found.agrees
         assert not found.own_order
-        assert found.synthetic == found.partial == (flag == "breastmnist")
+        assert found.info.synthetic == found.info.partial == (flag == "breastmnist")
 
 
 def write_2020(path, labels, scores):

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from mmtk.cli import group
-from mmtk.cli.training import published_figures
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.scoring import Metrics
 from mmtk.store import open as open_store
+from mmtk.training.decathlon import published
 from tests.small_stores import write_small_store
 
 pytest.importorskip("torch", reason="torch is not installed")
@@ -75,7 +75,7 @@ def test_a_synthetic_store_is_said(tmp_path):
 def test_the_papers_figures_stand_only_beside_a_run_like_the_papers(tmp_path, marks, protocol, epochs, expected):
     info = open_store(write_small_store(tmp_path / "s.h5", size=28, **marks)).info
     result = RunResult(tmp_path, {"test": Metrics(0.5, 0.5)}, {"test": 9}, 1, epochs, reused=False)
-    assert published_figures(info, protocol, "resnet18", result) == expected
+    assert published(info, protocol, "resnet18", result) == expected
 
 
 def test_a_store_of_another_size_is_refused(tmp_path):

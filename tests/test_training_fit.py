@@ -226,6 +226,26 @@ def test_bad_arguments(store, tmp_path, options, message):
         train(store, tmp_path / "run", **options)
 
 
+def test_v2_gives_grey_images_three_channels_and_goes_on_at_the_right_rate(store, tmp_path):
+    short = replace(get_protocol("v2"), batch_size=8, epochs=4)
+    whole = train(store, tmp_path / "whole", short)
+    weights = checkpoints.load(tmp_path / "whole" / "best.pt")
+    assert weights["conv1.weight"].shape[1] == 3
+
+    def stop(line):
+        if line["epoch"] == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(store, tmp_path / "broken", short, report=stop)
+    assert train(store, tmp_path / "broken", short).metrics == whole.metrics
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+    other = train(store, tmp_path / "flat", replace(short, milestones=()))
+    assert outcome(tmp_path / "flat")["last"].keys() == outcome(tmp_path / "whole")["last"].keys()
+    assert outcome(tmp_path / "flat")["last"] != outcome(tmp_path / "whole")["last"]
+    assert other.epochs == 4
+
+
 def test_a_network_learns_under_quick(tmp_path):
     """Bright against dark quarters: AUC near 1 after a few epochs."""
     path = write_small_store(tmp_path / "plain.h5", (64, 32, 32))

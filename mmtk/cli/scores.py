@@ -1,4 +1,4 @@
-"""``mmtk evaluate``: score result files against their stores."""
+"""``mmtk evaluate`` and ``compare``: score result files against their stores, and against each other."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 @click.command("evaluate")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @stores_option
+@click.option("--intervals", "with_intervals", is_flag=True,
+              help="Add 95 % intervals (bootstrap of 2,000 resamples), and with --json the figures of each class.")
 @json_option
 @click.pass_context
-def evaluate_command(ctx: click.Context, files: tuple[Path, ...], stores: Path, as_json: bool) -> None:
+def evaluate_command(
+    ctx: click.Context, files: tuple[Path, ...], stores: Path, with_intervals: bool, as_json: bool
+) -> None:
     """Score each result FILE against its store.
 
     The store is the one of the dataset and size that the file's name tells. Exit 1 if a name carries other figures than
@@ -38,34 +42,93 @@ def evaluate_command(ctx: click.Context, files: tuple[Path, ...], stores: Path, 
             lines.append({"file": str(path), "error": str(error)})
             continue
         code = max(code, 0 if scored.agrees and not scored.own_order else 1)
-        lines.append(_facts(scored))
+        lines.append(_facts(scored, with_intervals and as_json))
         if not as_json:
             click.echo(_line(scored))
+            if with_intervals:
+                click.echo(f"  {_intervals(scored)}")
     if as_json:
         echo_json(lines)
     ctx.exit(code)
 
 
-def _facts(scored: ScoredFile) -> dict[str, Any]:
+@click.command("compare")
+@click.argument("files", metavar="FILE OTHER", nargs=2, type=click.Path(path_type=Path))
+@stores_option
+@json_option
+def compare_command(files: tuple[Path, Path], stores: Path, as_json: bool) -> None:
+    """Say how much better result FILE scores than OTHER on the same images, with 95 % intervals of the difference.
+
+    Both are scored on the same 2,000 resamples; for a binary task DeLong's interval of the AUC is given too.
+    """
+    from dataclasses import asdict
+
+    from mmtk.errors import ScoreError
+    from mmtk.scoring import delong_difference, evaluate_file, paired_difference
+
+    one, other = (evaluate_file(path, stores) for path in files)
+    same = (one.info, one.predictions.split) == (other.info, other.predictions.split)
+    if not same or (one.labels != other.labels).any():
+        raise ScoreError(files[1], expected=f"the images of {files[0].name}, in their order", found="others")
+    scores = one.predictions.scores, other.predictions.scores
+    found = paired_difference(one.labels, *scores, one.info.task, one.subjects)
+    facts = {"file": str(files[0]), "other": str(files[1]), **asdict(found)}
+    if one.info.task == "binary-class":
+        difference, p = delong_difference(one.labels, *scores)
+        facts |= {"delong": {**asdict(difference), "p": p}}
+    if as_json:
+        echo_json(facts)
+        return
+    click.echo(f"AUC {found.auc}  ACC {found.acc}  by {found.resamples} resamples of {found.resampled}")
+    if "delong" in facts:
+        click.echo(f"AUC {difference} by DeLong, p = {p:.3g}")
+
+
+def _intervals(scored: ScoredFile) -> str:
+    from mmtk.scoring import delong, intervals
+
+    scores = scored.predictions.scores
+    found = intervals(scored.labels, scores, scored.info.task, scored.subjects)
+    lost = f", {found.undefined} without every class" if found.undefined else ""
+    text = f"AUC {found.auc}  ACC {found.acc}  by {found.resamples} resamples of {found.resampled}{lost}"
+    binary = scored.info.task == "binary-class"
+    return text + (f"; AUC {delong(scored.labels, scores)} by DeLong" if binary else "")
+
+
+def _detailed(scored: ScoredFile) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from mmtk.scoring import details, intervals
+
+    scores, task = scored.predictions.scores, scored.info.task
+    inside = details(scored.labels, scores, task, scored.info.classes)
+    matrix = None if inside.confusion is None else inside.confusion.tolist()
+    return {
+        "intervals": asdict(intervals(scored.labels, scores, task, scored.subjects)),
+        "details": {**asdict(inside), "confusion": matrix},
+    }
+
+
+def _facts(scored: ScoredFile, in_detail: bool) -> dict[str, Any]:
     found = scored.predictions
     return {
         "file": str(scored.path), "flag": found.flag, "size": found.size, "split": found.split, "run": found.run,
         "images": len(found.scores), "auc": scored.metrics.auc, "acc": scored.metrics.acc,
         "named": found.metrics._asdict() if found.metrics else None, "agrees": scored.agrees,
         "own_order": scored.own_order,
-        "synthetic": scored.synthetic, "partial": scored.partial,
+        "synthetic": scored.info.synthetic, "partial": scored.info.partial,
+        **(_detailed(scored) if in_detail else {}),
     }
 
 
 def _line(scored: ScoredFile) -> str:
     named = scored.predictions.metrics
-    marks = [mark for mark, on in (("SYNTHETIC", scored.synthetic), ("PARTIAL", scored.partial)) if on]
     parts = [
         _figures(scored.metrics),
         f"in the name {_figures(named)}" if named else "none in the name",
         *([] if scored.agrees else ["DIFFERS"]),
         *(["by its own labels, which are the store's IN ANOTHER ORDER"] if scored.own_order else []),
-        f"{len(scored.predictions.scores)} images", *marks, str(scored.path),
+        f"{len(scored.predictions.scores)} images", *scored.info.marks.split(), str(scored.path),
     ]
     return "  ".join(parts)
 

@@ -1,4 +1,4 @@
-"""``mmtk train``: one model on one store under a protocol."""
+"""``mmtk train`` and ``decathlon``: one model on one store under a protocol, and all of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtk.cli._common import echo_json, json_option, progress_bar
+from mmtk.cli._common import echo_json, json_option, progress_bar, stores_option
 from mmtk.errors import ArgumentError
 from mmtk.training.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
-    from mmtk.store import StoreInfo
-    from mmtk.training import RunResult
+    from mmtk.training.decathlon import Outcome, Row
 
 
 @click.command("train")
@@ -35,7 +34,7 @@ def train_command(
     A run that was stopped goes on when the same command is given again.
     """
     from mmtk import store
-    from mmtk.training import fit
+    from mmtk.training import decathlon, fit
 
     opened = store.open(path)
     if opened.info.size != int(resolution):
@@ -51,7 +50,7 @@ def train_command(
             opened, protocol, model, out, seed=seed, epochs=epochs, device=None if device == "auto" else device,
             progress=progress, report=report,
         )
-    published = published_figures(opened.info, protocol, model, result)
+    published = decathlon.published(opened.info, protocol, model, result)
     if as_json:
         echo_json({
             "path": str(out), "protocol": protocol, "model": model, "seed": seed, "best_epoch": result.best_epoch,
@@ -71,9 +70,64 @@ def train_command(
         click.echo(f"{name:6}{result.images[name]:>8}{metrics.auc:>8.3f}{metrics.acc:>8.3f}{beside}")
 
 
-def published_figures(info: StoreInfo, protocol: str, model: str, result: RunResult) -> tuple[float, float] | None:
-    """The paper's test AUC and ACC, where the run is one that may be held against them."""
-    from mmtk.training.published import TABLE_2_28
+@click.command("decathlon")
+@stores_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs; continued if there.")
+@click.option("--model", "models", type=click.Choice(["resnet18", "resnet50"]), multiple=True, default=("resnet18",),
+              show_default=True, help="Give it again for more.")
+@click.option("--protocol", "protocols", type=click.Choice(list(PROTOCOLS)), multiple=True, default=("isbi21",),
+              show_default=True, help="Give it again for more.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many, from seed 0 on.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the protocol's number.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@json_option
+@click.pass_context
+def decathlon_command(
+    ctx: click.Context, stores: Path, out: Path, models: tuple[str, ...], protocols: tuple[str, ...], seeds: int,
+    epochs: int | None, device: str, as_json: bool,
+) -> None:
+    """Train and test on every 28 px store of the ten that is there; print the table of test figures.
 
-    same = protocol == "isbi21" and result.epochs == PROTOCOLS[protocol].epochs
-    return TABLE_2_28[model].get(info.flag) if same and not (info.synthetic or info.partial) else None
+    Runs that were finished before are left alone, one that was stopped goes on. Exit 1 if a run failed; the others are
+    made all the same.
+    """
+    from mmtk.training import decathlon
+
+    entries, missing = decathlon.plan_runs(
+        stores, out, models=models, protocols=protocols, seeds=range(seeds), epochs=epochs
+    )
+    outcomes = []
+    with progress_bar("decathlon") as progress:
+        runs = decathlon.run_all(entries, device=None if device == "auto" else device, progress=progress)
+        for number, outcome in enumerate(runs, 1):
+            outcomes.append(outcome)
+            click.echo(f"{number}/{len(entries)} {outcome.entry.name}: {_said(outcome)}", err=True)
+    decathlon.write_results(outcomes, out)
+    if as_json:
+        echo_json(decathlon.as_json(outcomes))
+    else:
+        _echo_rows(decathlon.rows_of(outcomes))
+        if missing:
+            click.echo(f"no store of {', '.join(missing)} in {stores}")
+    ctx.exit(1 if any(outcome.error for outcome in outcomes) else 0)
+
+
+def _said(outcome: Outcome) -> str:
+    if outcome.result is None:
+        return outcome.error
+    test = outcome.result.metrics["test"]
+    return f"AUC {test.auc:.3f} ACC {test.acc:.3f}" + (" (finished before)" if outcome.result.reused else "")
+
+
+def _echo_rows(rows: list[Row]) -> None:
+    """The table, a block for each model and protocol, with the mean over its datasets."""
+    for model, protocol in dict.fromkeys((row.model, row.protocol) for row in rows):
+        block = [row for row in rows if (row.model, row.protocol) == (model, protocol)]
+        click.echo(f"\n{f'{model}, {protocol}':34}{'seeds':>6}{'images':>8}{'AUC':>8}{'ACC':>8}   paper: AUC     ACC")
+        for row in block:
+            paper = f"{row.paper[0]:>14.3f}{row.paper[1]:>8.3f}" if row.paper else ""
+            spread = "  (sd {:.3f}, {:.3f})".format(*row.spread) if row.spread else ""
+            name = f"{row.info.title} {row.info.marks}".rstrip()
+            click.echo(f"{name:34}{row.seeds:>6}{row.images:>8}{row.auc:>8.3f}{row.acc:>8.3f}{paper}{spread}")
+        auc, acc = (sum(getattr(row, figure) for row in block) / len(block) for figure in ("auc", "acc"))
+        click.echo(f"{f'mean over {len(block)}':48}{auc:>8.3f}{acc:>8.3f}")

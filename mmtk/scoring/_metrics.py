@@ -50,14 +50,27 @@ def evaluate(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> Metrics:
         On an unknown task.
     """
     kind = _task(task)
+    y, s = checked(labels, scores, kind)
+    if kind is Task.MULTILABEL:
+        return _multilabel(y, s)
+    return _binary(y[:, 0], s[:, -1]) if kind is Task.BINARY else _multiclass(y[:, 0], s)
+
+
+def checked(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Labels (n, l) and scores (n, k) as arrays; they are numbers and as many rows, which `evaluate` checks further.
+
+    Raises
+    ------
+    ScoreError
+        If they are not.
+    """
+    kind = _task(task)
     y, s = _labels(labels, kind), _scores(scores, kind)
     if len(y) != len(s):
         raise ScoreError("scores", expected=f"{len(y)} rows, one for each label", found=f"{len(s)}")
     if len(y) == 0:
         raise ScoreError("labels", expected="at least one row", found="none")
-    if kind is Task.MULTILABEL:
-        return _multilabel(y, s)
-    return _binary(y[:, 0], s[:, -1]) if kind is Task.BINARY else _multiclass(y[:, 0], s)
+    return y, s
 
 
 def _binary(y: NDArray[Any], s: NDArray[Any]) -> Metrics:

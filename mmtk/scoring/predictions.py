@@ -59,15 +59,18 @@ class ScoredFile:
     ----------
     own_order : its true labels are the store's in another order, so that only they tell which row is which image;
         it has been scored against them
-    synthetic, partial : marks of the store
+    info : facts of the store
+    labels : (n, l), in the order of the scores
+    subjects : (n,) bytes, whom the images are of, empty where that is not known
     """
 
     path: Path
     predictions: Predictions
     metrics: Metrics
     own_order: bool
-    synthetic: bool
-    partial: bool
+    info: store.StoreInfo
+    labels: NDArray[Any]
+    subjects: NDArray[Any]
 
     @property
     def agrees(self) -> bool:
@@ -89,7 +92,8 @@ def evaluate_file(path: str | Path, stores: str | Path) -> ScoredFile:
     path = Path(path)
     found = read_predictions(path)
     opened = store.open(Path(stores) / f"{found.flag}_{found.size}.h5")
-    labels = getattr(opened, found.split).labels
+    split: store.Split = getattr(opened, found.split)
+    labels, subjects = split.labels, split.records["subject"]
     if len(found.scores) != len(labels):
         expected = f"{len(labels)} rows, one for each {found.split} image of {opened.path}"
         raise ScoreError(path, expected=expected, found=f"{len(found.scores)}")
@@ -98,14 +102,14 @@ def evaluate_file(path: str | Path, stores: str | Path) -> ScoredFile:
         if not np.array_equal(_sorted(found.labels), _sorted(labels)):
             expected = f"the labels of {opened.path} {found.split}, in whatever order"
             raise ScoreError(path, expected=expected, found="other labels in its true columns")
-        labels = found.labels
+        labels, subjects = found.labels, np.zeros_like(subjects)
     try:
         metrics = evaluate(labels, found.scores, opened.info.task)
     except ScoreError as error:
         raise ScoreError(
             f"{path}: {error.what}", expected=error.expected, found=error.found, remedy=error.remedy
         ) from None
-    return ScoredFile(path, found, metrics, own_order, opened.info.synthetic, opened.info.partial)
+    return ScoredFile(path, found, metrics, own_order, opened.info, labels, subjects)
 
 
 def _sorted(rows: NDArray[Any]) -> NDArray[Any]:

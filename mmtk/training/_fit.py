@@ -146,7 +146,7 @@ class _Run:
             _check_scorable(split, outputs)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.model = build_model(model, store.info.channels, outputs)
+            self.model = build_model(model, protocol.channels(store.info.channels), outputs)
         self.model.to(device=device, memory_format=torch.channels_last)
         parameters, rate = self.model.parameters(), protocol.learning_rate
         self.optimiser = (
@@ -210,10 +210,12 @@ class _Run:
         start = time.perf_counter()
         self.model.train()
         self.batches.set_epoch(epoch - 1)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.protocol.rate(epoch, self.epochs)
         total = torch.zeros((), device=self.device)
         for done, (images, labels) in enumerate(self.batches, start=1):
             self.optimiser.zero_grad()
-            loss = self.loss(self.model(images), labels)
+            loss = self.loss(self._logits(images), labels)
             loss.backward()
             self.optimiser.step()
             total += loss.detach() * len(images)
@@ -233,11 +235,15 @@ class _Run:
             "images_per_second": round(len(self.store.train) / seconds, 1),
         }
 
+    def _logits(self, images: Any) -> Any:
+        channels = self.protocol.channels(images.shape[1])
+        return self.model(images.expand(-1, channels, -1, -1))
+
     def _predict(self, split: Split) -> tuple[NDArray[np.float32], float]:
         """Scores ``(n, outputs)``, softmax or sigmoid, and mean loss."""
         self.model.eval()
         with torch.inference_mode():
-            pairs = [(self.model(images).float(), labels) for images, labels in self._batches(split, shuffle=False)]
+            pairs = [(self._logits(images).float(), labels) for images, labels in self._batches(split, shuffle=False)]
             logits, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
             scores = logits.sigmoid() if self.multilabel else logits.softmax(dim=1)
             return scores.cpu().numpy(), float(self.loss(logits, labels))

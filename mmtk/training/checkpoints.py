@@ -99,7 +99,7 @@ def claim(folder: Path, config: dict[str, Any]) -> None:
     MmtkError
         If the folder holds another run; the first field that differs is named.
     """
-    path = folder / CONFIG
+    path, config = folder / CONFIG, json.loads(json.dumps(config))
     if not path.exists():
         write_text(path, json.dumps(config, indent=2) + "\n")
         return

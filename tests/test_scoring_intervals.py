@@ -1,0 +1,266 @@
+"""Intervals: resamples scored like any other predictions, DeLong by its definition, coverage where truth is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from mmtk import store
+from mmtk.cli import group
+from mmtk.datasets.base import Task
+from mmtk.errors import ArgumentError, ScoreError
+from mmtk.scoring import (
+    delong,
+    delong_difference,
+    details,
+    evaluate,
+    intervals,
+    paired_difference,
+    write_predictions,
+)
+from mmtk.scoring._intervals import _draws, _groups, _resampled
+from tests.small_stores import MULTILABEL, write_small_store
+
+TASKS = ("binary-class", "multi-class", "ordinal-regression", MULTILABEL)
+
+
+def drawn(task, n=60, classes=3, seed=0, levels=None):
+    """Labels and scores that know something of them; coarse ones where `levels` is given, so that they tie."""
+    rng = np.random.default_rng(seed)
+    if task == MULTILABEL:
+        labels = (rng.random((n, classes)) < 0.4).astype(int)
+        labels[:2] = [[0], [1]]
+        scores = rng.random((n, classes)) * 0.6 + labels * 0.3
+    else:
+        classes = 2 if task == "binary-class" else classes
+        labels = np.arange(n)[:, None] % classes
+        scores = rng.random((n, classes)) + (labels == np.arange(classes)) * 0.4
+        scores /= scores.sum(axis=1, keepdims=True)
+    return labels, scores if levels is None else np.round(scores * levels) / levels
+
+
+# --------------------------------------------------------------------------- bootstrap
+
+
+@pytest.mark.parametrize("task", TASKS)
+@settings(max_examples=25)
+@given(
+    n=st.integers(6, 80), seed=st.integers(0, 99), levels=st.sampled_from([None, 3, 10]),
+    clusters=st.one_of(st.none(), st.integers(2, 20)),
+)
+def test_each_resample_is_scored_as_evaluate_scores_its_rows(task, n, seed, levels, clusters):
+    labels, scores = drawn(task, n, seed=seed, levels=levels)
+    subjects = None if clusters is None else np.array([f"p{i % clusters}" for i in range(n)])
+    (found,), resampled = _resampled(labels, [scores], task, subjects, 12, seed)
+    groups, named = _groups(labels, Task(task), subjects)
+    assert resampled == named
+    blocks = [counts for _, counts in _draws(groups, n, 12, seed)]
+    for counts, (auc, acc) in zip(np.concatenate(blocks), found, strict=True):
+        rows = np.repeat(np.arange(n), counts)
+        try:
+            expected, right = evaluate(labels[rows], scores[rows], task)
+        except ScoreError:  # a class is lost
+            expected, right = np.nan, acc
+        assert auc == pytest.approx(expected, abs=1e-12, nan_ok=True)
+        assert acc == pytest.approx(right, abs=1e-12)
+
+
+def test_resamples_draw_what_they_say():
+    labels = np.repeat([0, 1, 2], [50, 7, 3])[:, None]
+    groups, named = _groups(labels, "multi-class", None)
+    assert named == "images of each class"
+    for _, counts in _draws(groups, 60, 130, 3):
+        assert (counts[:, :50].sum(axis=1) == 50).all()
+        assert (counts[:, 57:].sum(axis=1) == 3).all()
+    subjects = np.array([b"a"] * 20 + [b"b"] * 30 + [b""] * 10)
+    groups, named = _groups(labels, "multi-class", subjects)
+    assert named == "subjects"
+    assert len(groups[0]) == 12
+    for _, counts in _draws(groups, 60, 20, 3):
+        assert (counts[:, :20] == counts[:, :1]).all()
+        assert (counts[:, 20:50] == counts[:, 20:21]).all()
+        assert (counts[:, [0, 20, *range(50, 60)]].sum(axis=1) == 12).all()
+    assert _groups(labels, "multi-class", np.zeros(60, "S4"))[1] == "images of each class"
+    whole = np.concatenate([counts for _, counts in _draws(*[[list(np.arange(40)[:, None])]], 40, 4000, 0)])
+    assert whole.mean(axis=0) == pytest.approx(np.ones(40), abs=0.08)
+    assert whole.var() == pytest.approx(1 - 1 / 40, rel=0.03)
+
+
+def test_the_same_seed_gives_the_same_interval_and_the_figure_is_evaluates():
+    labels, scores = drawn("binary-class", 120)
+    one, again = (intervals(labels, scores, "binary-class", resamples=200) for _ in range(2))
+    assert one == again
+    assert (one.auc.value, one.acc.value) == evaluate(labels, scores, "binary-class")
+    assert one.auc.low < one.auc.value < one.auc.high
+    assert one != intervals(labels, scores, "binary-class", resamples=200, seed=1)
+    assert (one.resamples, one.undefined, one.resampled) == (200, 0, "images of each class")
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    """Scores of two normal distributions, whose true AUC is known; bootstrap and DeLong."""
+    truth, hits = 0.76025, np.zeros(2)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        labels = np.arange(120) % 2
+        scores = rng.normal(size=120) + labels
+        scores = 1 / (1 + np.exp(-scores))
+        resampled = intervals(labels, scores, "binary-class", resamples=300).auc
+        for i, found in enumerate((resampled, delong(labels, scores))):
+            hits[i] += found.low <= truth <= found.high
+    assert (hits / 200 > 0.89).all()
+    assert (hits / 200 < 0.995).all()
+
+
+def test_resamples_without_a_class_are_counted_and_left_out():
+    labels = np.array([0] * 19 + [1])
+    scores = np.linspace(0, 1, 20)
+    found = intervals(labels, scores, "binary-class", [f"p{i}" for i in range(20)], resamples=400)
+    assert 100 < found.undefined < 200  # one in e draws
+    assert found.auc.low == found.auc.high == 1.0
+
+
+def test_a_pair_is_compared_on_the_same_resamples():
+    labels, scores = drawn("multi-class", 90, seed=1)
+    same = paired_difference(labels, scores, scores, "multi-class", resamples=50)
+    assert (same.auc.value, same.auc.low, same.auc.high) == (0, 0, 0)
+    worse = np.roll(scores, 1, axis=0)
+    found = paired_difference(labels, scores, worse, "multi-class", resamples=300)
+    assert found.auc.low > 0.1
+    assert found.auc.value == pytest.approx(
+        evaluate(labels, scores, "multi-class").auc - evaluate(labels, worse, "multi-class").auc
+    )
+
+
+# ------------------------------------------------------------------------------ DeLong
+
+
+def by_definition(labels, *predictions):
+    """Structural components over all pairs."""
+    ones, zeros = [], []
+    for scores in predictions:
+        x, y = scores[labels == 1][:, None], scores[labels == 0][None, :]
+        psi = (x > y) + 0.5 * (x == y)
+        ones.append(psi.mean(axis=1))
+        zeros.append(psi.mean(axis=0))
+    areas = [one.mean() for one in ones]
+    return areas, np.cov(ones) / len(ones[0]) + np.cov(zeros) / len(zeros[0])
+
+
+@given(n=st.integers(6, 60), seed=st.integers(0, 99), levels=st.sampled_from([None, 4]))
+def test_delong_is_its_definition(n, seed, levels):
+    labels, scores = drawn("binary-class", n, seed=seed, levels=levels)
+    other = drawn("binary-class", n, seed=seed + 1, levels=levels)[1]
+    (mine, theirs), covariance = by_definition(labels[:, 0], scores[:, 1], other[:, 1])
+    found = delong(labels, scores)
+    assert found.value == pytest.approx(evaluate(labels, scores, "binary-class").auc)
+    reach = 1.959963984540054 * np.sqrt(covariance[0, 0])
+    assert (found.low, found.high) == pytest.approx((max(mine - reach, 0), min(mine + reach, 1)), abs=1e-12)
+    difference, p = delong_difference(labels, scores, other)
+    assert difference.value == pytest.approx(mine - theirs)
+    spread = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert difference.high - difference.low <= 2 * 1.96 * spread + 1e-9
+    assert 0 <= p <= 1
+    assert delong_difference(labels, scores, scores) == (delong_difference(labels, other, other)[0], 1.0)
+
+
+# ----------------------------------------------------------------------------- details
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_details_are_those_of_scikit_learn(task):
+    labels, scores = drawn(task, 200, classes=4, seed=3)
+    names = tuple("abcd"[: scores.shape[1]])
+    found = details(labels, scores, task, names)
+    assert tuple(one.name for one in found.classes) == names
+    if task == MULTILABEL:
+        assert found.confusion is found.kappa is found.balanced_accuracy is None
+        assert [c.recall for c in found.classes] == metrics.recall_score(labels, scores > 0.5, average=None).tolist()
+        assert np.mean([c.auc for c in found.classes]) == pytest.approx(evaluate(labels, scores, task).auc)
+        return
+    chosen = scores.argmax(axis=1)
+    assert found.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels[:, 0], chosen))
+    assert np.array_equal(found.confusion, metrics.confusion_matrix(labels[:, 0], chosen))
+    assert [c.f1 for c in found.classes] == pytest.approx(metrics.f1_score(labels[:, 0], chosen, average=None))
+    assert sum(c.images for c in found.classes) == 200
+    assert (found.kappa is not None) == (task == "ordinal-regression")
+
+
+def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
+    labels = np.array([1] * 70 + [0] * 30)
+    scores = np.full(100, 0.9)
+    scores[0] = 0.2  # so that both classes are chosen
+    found = details(labels, scores, "binary-class", ("no", "yes")).calibration_error
+    assert found == pytest.approx((abs(99 * 0.9 - 69) + abs(0.8 - 0)) / 100)
+    perfect = np.where(labels == 1, 1.0, 0.0)
+    assert details(labels, perfect, "binary-class", ("no", "yes")).calibration_error == 0
+    several, odds = drawn("multi-class", 30)
+    assert details(several, 7 * odds, "multi-class", tuple("abc")).calibration_error is None
+
+
+# ----------------------------------------------------------------------- errors, files
+
+
+def test_what_cannot_be_resampled_is_refused():
+    labels, scores = drawn("binary-class", 20)
+    with pytest.raises(ArgumentError, match="resamples: expected at least 1, found 0"):
+        intervals(labels, scores, "binary-class", resamples=0)
+    with pytest.raises(ScoreError, match="subjects: expected one for each of 20 images"):
+        intervals(labels, scores, "binary-class", ["a"])
+    with pytest.raises(ScoreError, match="expected two images of each class or more, found 1 and 3"):
+        delong([1, 0, 0, 0], [0.1, 0.2, 0.3, 0.4])
+    with pytest.raises(ScoreError, match="expected 2 names, found 1"):
+        details(labels, scores, "binary-class", ("a",))
+    with pytest.raises(ScoreError, match="finite"):
+        intervals(labels, scores * np.nan, "binary-class")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    opened = store.open(write_small_store(tmp_path / "breastmnist_28.h5", (5, 5, 60), size=28))
+    labels = opened.test.labels
+    rng = np.random.default_rng(0)
+    paths = []
+    for run, know in (("good", 0.5), ("poor", 0.1)):
+        positive = np.clip(rng.random(60) * 0.5 + know * labels[:, 0], 0, 1)
+        scores = np.stack([1 - positive, positive], axis=1)
+        found = evaluate(labels, scores, "binary-class")
+        paths.append(write_predictions(tmp_path, "breastmnist", 28, "test", scores, found, run))
+    return paths
+
+
+def test_the_commands_print_intervals_and_differences(runs, tmp_path):
+    def call(*arguments):
+        done = CliRunner().invoke(group, [*map(str, arguments), "--stores", str(tmp_path)])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    said = call("evaluate", runs[0], "--intervals")
+    assert "by 2000 resamples of images of each class; AUC" in said
+    assert "by DeLong" in said
+    (facts,) = json.loads(call("evaluate", runs[0], "--intervals", "--json"))
+    assert facts["intervals"]["auc"]["value"] == facts["auc"]
+    assert np.sum(facts["details"]["confusion"]) == 60
+    assert "by DeLong, p = " in call("compare", *runs)
+    compared = json.loads(call("compare", *runs, "--json"))
+    assert compared["auc"]["low"] > 0
+    assert compared["delong"]["p"] < 0.05
+
+
+def test_files_of_other_images_are_not_compared(runs, tmp_path):
+    store_path = write_small_store(tmp_path / "pneumoniamnist_28.h5", (5, 5, 60), flag="pneumoniamnist", size=28)
+    labels = store.open(store_path).test.labels
+    scores = np.random.default_rng(0).random(60)
+    found = evaluate(labels, scores, "binary-class")
+    other = write_predictions(tmp_path, "pneumoniamnist", 28, "test", scores, found, "x")
+    with pytest.raises(ScoreError, match="expected the images of"):
+        CliRunner().invoke(
+            group, ["compare", str(runs[0]), str(other), "--stores", str(tmp_path)], catch_exceptions=False
+        )
+    assert Path(other).is_file()
