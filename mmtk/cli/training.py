@@ -75,16 +75,20 @@ def train_command(
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs; continued if there.")
 @click.option("--model", "models", type=click.Choice(["resnet18", "resnet50"]), multiple=True, default=("resnet18",),
               show_default=True, help="Give it again for more.")
-@click.option("--protocol", "protocols", type=click.Choice(list(PROTOCOLS)), multiple=True, default=("isbi21",),
-              show_default=True, help="Give it again for more.")
+@click.option("--protocol", "protocols", type=click.Choice(list(PROTOCOLS)), multiple=True,
+              help="Give it again for more; isbi21 if neither this nor a method is given.")
+@click.option("--method", "methods", type=click.Choice(["sklearn"]), multiple=True,
+              help="A method without a network, besides or instead of protocols.")
+@click.option("--budget", type=click.FloatRange(min=0, min_open=True), default=600.0, show_default=True,
+              help="Seconds that a method has for a store.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many, from seed 0 on.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the protocol's number.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @json_option
 @click.pass_context
 def decathlon_command(
-    ctx: click.Context, stores: Path, out: Path, models: tuple[str, ...], protocols: tuple[str, ...], seeds: int,
-    epochs: int | None, device: str, as_json: bool,
+    ctx: click.Context, stores: Path, out: Path, models: tuple[str, ...], protocols: tuple[str, ...],
+    methods: tuple[str, ...], budget: float, seeds: int, epochs: int | None, device: str, as_json: bool,
 ) -> None:
     """Train and test on every 28 px store of the ten that is there; print the table of test figures.
 
@@ -93,9 +97,12 @@ def decathlon_command(
     """
     from mmtk.training import decathlon
 
-    entries, missing = decathlon.plan_runs(
-        stores, out, models=models, protocols=protocols, seeds=range(seeds), epochs=epochs
-    )
+    protocols = protocols or (() if methods else ("isbi21",))
+    ways = [
+        *(decathlon.Way(model, name, epochs or PROTOCOLS[name].epochs) for model in models for name in protocols),
+        *(decathlon.Way(method=method, budget=budget) for method in methods),
+    ]
+    entries, missing = decathlon.plan_runs(stores, out, ways=ways, seeds=range(seeds))
     outcomes = []
     with progress_bar("decathlon") as progress:
         runs = decathlon.run_all(entries, device=None if device == "auto" else device, progress=progress)
@@ -120,10 +127,10 @@ def _said(outcome: Outcome) -> str:
 
 
 def _echo_rows(rows: list[Row]) -> None:
-    """The table, a block for each model and protocol, with the mean over its datasets."""
-    for model, protocol in dict.fromkeys((row.model, row.protocol) for row in rows):
-        block = [row for row in rows if (row.model, row.protocol) == (model, protocol)]
-        click.echo(f"\n{f'{model}, {protocol}':34}{'seeds':>6}{'images':>8}{'AUC':>8}{'ACC':>8}   paper: AUC     ACC")
+    """The table, a block for each way, with the mean over its datasets."""
+    for way in dict.fromkeys(row.way for row in rows):
+        block = [row for row in rows if row.way == way]
+        click.echo(f"\n{way.title:34}{'seeds':>6}{'images':>8}{'AUC':>8}{'ACC':>8}   paper: AUC     ACC")
         for row in block:
             paper = f"{row.paper[0]:>14.3f}{row.paper[1]:>8.3f}" if row.paper else ""
             spread = "  (sd {:.3f}, {:.3f})".format(*row.spread) if row.spread else ""

@@ -21,6 +21,7 @@ class Items(Sequence[tuple[Any, Any]]):
 
     def __init__(self, images: Any, labels: Any) -> None:
         self.images, self.labels = images, labels
+        self._pairs: list[tuple[Any, Any]] | None = None  # made once: the default collate goes through them twice
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -31,7 +32,9 @@ class Items(Sequence[tuple[Any, Any]]):
         return self.images[index], self.labels[index]
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return zip(self.images.unbind(), self.labels.unbind(), strict=True)
+        if self._pairs is None:
+            self._pairs = list(zip(self.images.unbind(), self.labels.unbind(), strict=True))
+        return iter(self._pairs)
 
 
 class SplitDataset:

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from mmtk.errors import MmtkError
 from mmtk.training.protocols import PROTOCOLS, Protocol, get_protocol
+from mmtk.training.results import RunResult, read_result
 
 if TYPE_CHECKING:
-    from mmtk.training._fit import RunResult, fit, read_result
+    from mmtk.training._fit import fit
     from mmtk.training.models import MODELS, build_model
 
 _HOME = {
     "MODELS": "mmtk.training.models",
     "build_model": "mmtk.training.models",
-    "RunResult": "mmtk.training._fit",
     "fit": "mmtk.training._fit",
-    "read_result": "mmtk.training._fit",
 }
 
 __all__ = [

@@ -12,7 +12,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,37 +22,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmtk import __version__
-from mmtk.datasets import edition_flag
 from mmtk.datasets.base import Task
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.loader import Batches
-from mmtk.scoring import Metrics, evaluate, write_predictions
+from mmtk.scoring import evaluate
 from mmtk.store import Split, Store
 from mmtk.training import checkpoints
 from mmtk.training.models import build_model
 from mmtk.training.protocols import Protocol, get_protocol
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run.
-
-    Attributes
-    ----------
-    path : its folder
-    metrics : AUC and ACC of the best epoch, by split
-    images : number of images, by split
-    best_epoch : the epoch with the best validation AUC, from 1
-    epochs : how many were trained
-    reused : the run was finished before and has been left alone
-    """
-
-    path: Path
-    metrics: dict[str, Metrics]
-    images: dict[str, int]
-    best_epoch: int
-    epochs: int
-    reused: bool
+from mmtk.training.results import RunResult, read_result, write_result
 
 
 def fit(
@@ -117,20 +95,6 @@ def fit(
             return read_result(out)
         best_epoch = run.train(progress, report)
         return run.conclude(best_epoch)
-
-
-def read_result(out: str | Path) -> RunResult:
-    """The result of a finished run.
-
-    Raises
-    ------
-    MmtkError
-        If the run is not finished, or its result is damaged.
-    """
-    path = Path(out) / checkpoints.RESULT
-    if not path.is_file():
-        raise MmtkError(path, expected="a finished run", found="no result", remedy="give the same mmtk train again")
-    return _result(Path(out), checkpoints.read_json(path), reused=True)
 
 
 class _Run:
@@ -255,19 +219,10 @@ class _Run:
 
     def conclude(self, best_epoch: int) -> RunResult:
         """Score the best epoch on every split; write result files, then the result."""
-        info = self.store.info
         self.model.load_state_dict(checkpoints.load(self.out / checkpoints.BEST))
-        run = f"{self.name}_{info.size}_{self.protocol.name}_seed{self.seed}"
-        flag = edition_flag(info.flag, info.edition)
-        splits: dict[str, dict[str, Any]] = {}
-        for split in self.store.splits:
-            scores, _ = self._predict(split)
-            metrics = evaluate(split.labels, scores, info.task)
-            file = write_predictions(self.out, flag, info.size, split.name, scores, metrics, run)
-            splits[split.name] = {"images": len(split), "auc": metrics.auc, "acc": metrics.acc, "file": file.name}
-        result = {"best_epoch": best_epoch, "epochs": self.epochs, "synthetic": info.synthetic, "splits": splits}
-        checkpoints.write_text(self.out / checkpoints.RESULT, json.dumps(result, indent=2) + "\n")
-        return _result(self.out, result, reused=False)
+        scores = {split.name: self._predict(split)[0] for split in self.store.splits}
+        name = f"{self.name}_{self.store.info.size}_{self.protocol.name}_seed{self.seed}"
+        return write_result(self.out, self.store, name, scores, best_epoch=best_epoch, epochs=self.epochs)
 
 
 def _check_scorable(split: Split, outputs: int) -> None:
@@ -297,15 +252,3 @@ def _revision() -> str | None:
     except (OSError, subprocess.CalledProcessError, ValueError):
         return None
     return revision if Path(top) == package.parent else None
-
-
-def _result(out: Path, result: dict[str, Any], *, reused: bool) -> RunResult:
-    splits = result["splits"]
-    return RunResult(
-        path=out,
-        metrics={name: Metrics(values["auc"], values["acc"]) for name, values in splits.items()},
-        images={name: values["images"] for name, values in splits.items()},
-        best_epoch=result["best_epoch"],
-        epochs=result["epochs"],
-        reused=reused,
-    )

@@ -1,18 +1,18 @@
-"""All datasets under one set of rules: every store with every model, protocol and seed, a folder a run.
+"""All datasets under one set of rules: every store in every way with every seed, a folder a run.
 
-A run that is finished is not repeated and one that was killed goes on, for each is a run of `fit` in a folder of its
-own: ``{flag}_{size}/{model}_{protocol}_seed{seed}``.
+A way is a model under a protocol, or a method without a network within a budget of seconds. A run that is finished is
+not repeated and one that was killed goes on, each in a folder of its own: ``{flag}_{size}/{way}_seed{seed}``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby, product
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmtk import store
 from mmtk.datasets import list_datasets
@@ -20,28 +20,50 @@ from mmtk.errors import MmtkError
 from mmtk.store import StoreInfo
 from mmtk.training.protocols import PROTOCOLS, get_protocol
 from mmtk.training.published import TABLE_2_28
-
-if TYPE_CHECKING:
-    from mmtk.training._fit import RunResult
+from mmtk.training.results import RunResult
 
 RESULTS = "results.json"
 
 
+METHODS = ("sklearn",)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a run is made: a model under a protocol for so many epochs, or a method within a budget of seconds."""
+
+    model: str = ""
+    protocol: str = ""
+    epochs: int = 0
+    method: str = ""
+    budget: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}_{self.budget:g}s" if self.method else f"{self.model}_{self.protocol}"
+
+    @property
+    def title(self) -> str:
+        return f"{self.method}, {self.budget:g} s" if self.method else f"{self.model}, {self.protocol}"
+
+    def steps(self, images: int) -> int:
+        """What its progress is counted in: batches, or 1."""
+        return 1 if self.method else self.epochs * -(-images // get_protocol(self.protocol).batch_size)
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One run to be: a store under a protocol, and where it leaves what it makes."""
+    """One run to be: a store in a way, and where it leaves what it makes."""
 
     store: Path
     info: StoreInfo
-    model: str
-    protocol: str
+    way: Way
     seed: int
-    epochs: int
     out: Path
 
     @property
     def name(self) -> str:
-        return f"{self.info.flag}_{self.info.size} {self.model} {self.protocol} seed {self.seed}"
+        return f"{self.info.flag}_{self.info.size} {self.way.title}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +77,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: the runs of one dataset under one model and protocol.
+    """A line of the table: the runs of one dataset in one way.
 
     Attributes
     ----------
@@ -65,8 +87,7 @@ class Row:
     """
 
     info: StoreInfo
-    model: str
-    protocol: str
+    way: Way
     seeds: int
     images: int
     auc: float
@@ -76,8 +97,7 @@ class Row:
 
 
 def plan_runs(
-    stores: str | Path, out: str | Path, *, models: Sequence[str], protocols: Sequence[str], seeds: Sequence[int],
-    size: int = 28, epochs: int | None = None,
+    stores: str | Path, out: str | Path, *, ways: Sequence[Way], seeds: Sequence[int], size: int = 28
 ) -> tuple[list[Entry], list[str]]:
     """The runs to be made of the stores in a folder, in the order of the paper's Table 1, and the sets without a store.
 
@@ -93,10 +113,9 @@ def plan_runs(
             missing.append(dataset.flag)
             continue
         info = store.open(path).info
-        for model, protocol, seed in product(models, protocols, seeds):
-            folder = Path(out) / f"{dataset.flag}_{size}" / f"{model}_{protocol}_seed{seed}"
-            length = get_protocol(protocol).epochs if epochs is None else epochs
-            entries.append(Entry(path, info, model, protocol, seed, length, folder))
+        for way, seed in product(ways, seeds):
+            folder = Path(out) / f"{dataset.flag}_{size}" / f"{way.name}_seed{seed}"
+            entries.append(Entry(path, info, way, seed, folder))
     if not entries:
         remedy = "build or import some first"
         raise MmtkError(stores, expected=f"stores named FLAG_{size}.h5", found="none", remedy=remedy)
@@ -119,9 +138,7 @@ def run_all(
     ------
     Outcome
     """
-    from mmtk.training._fit import fit
-
-    lengths = [_batches(entry) for entry in entries]
+    lengths = [entry.way.steps(len(store.open(entry.store).train)) for entry in entries]
     for number, entry in enumerate(entries):
         before, total = sum(lengths[:number]), sum(lengths)
 
@@ -130,43 +147,45 @@ def run_all(
                 progress(before + done, total)
 
         try:
-            result = fit(
-                store.open(entry.store), entry.protocol, entry.model, entry.out, seed=entry.seed, epochs=entry.epochs,
-                device=device, progress=advance,
-            )
+            yield Outcome(entry, _run(entry, device, advance))
         except MmtkError as error:
             yield Outcome(entry, None, str(error))
-        else:
-            yield Outcome(entry, result)
         advance(lengths[number], 0)
 
 
-def _batches(entry: Entry) -> int:
-    images = len(store.open(entry.store).train)
-    return entry.epochs * -(-images // get_protocol(entry.protocol).batch_size)
+def _run(entry: Entry, device: str | None, progress: Callable[[int, int], None]) -> RunResult:
+    opened, way = store.open(entry.store), entry.way
+    if way.method:
+        from mmtk.training.search import search
+
+        return search(opened, entry.out, budget=way.budget, seed=entry.seed)
+    from mmtk.training._fit import fit
+
+    return fit(
+        opened, way.protocol, way.model, entry.out, seed=entry.seed, epochs=way.epochs, device=device, progress=progress
+    )
 
 
 def rows_of(outcomes: Iterable[Outcome]) -> list[Row]:
-    """The table of test figures: a row for each dataset, model and protocol with a finished run."""
+    """The table of test figures: a row for each dataset and way with a finished run."""
     finished = [o for o in outcomes if o.result is not None]
     order = {entry: place for place, entry in enumerate(dict.fromkeys(_kind(o.entry) for o in finished))}
     finished.sort(key=lambda o: order[_kind(o.entry)])
     rows = []
-    for (info, model, protocol), some in groupby(finished, key=lambda o: _kind(o.entry)):
+    for (info, way), some in groupby(finished, key=lambda o: _kind(o.entry)):
         results = [o.result for o in some if o.result is not None]
         figures = [result.metrics["test"] for result in results]
         columns = list(zip(*figures, strict=True))
         spread = (stdev(columns[0]), stdev(columns[1])) if len(figures) > 1 else None
-        paper = published(info, protocol, model, results[0])
+        paper = published(info, way.protocol, way.model, results[0])
         rows.append(Row(
-            info, model, protocol, len(figures), results[0].images["test"], mean(columns[0]), mean(columns[1]), spread,
-            paper,
+            info, way, len(figures), results[0].images["test"], mean(columns[0]), mean(columns[1]), spread, paper,
         ))
     return rows
 
 
-def _kind(entry: Entry) -> tuple[StoreInfo, str, str]:
-    return entry.info, entry.model, entry.protocol
+def _kind(entry: Entry) -> tuple[StoreInfo, Way]:
+    return entry.info, entry.way
 
 
 def published(info: StoreInfo, protocol: str, model: str, result: RunResult) -> tuple[float, float] | None:
@@ -188,8 +207,8 @@ def as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """Each run with its store, set-up, marks, and figures of each split or its error."""
     return [
         {
-            "flag": o.entry.info.flag, "size": o.entry.info.size, "model": o.entry.model, "protocol": o.entry.protocol,
-            "seed": o.entry.seed, "epochs": o.entry.epochs, "out": str(o.entry.out),
+            "flag": o.entry.info.flag, "size": o.entry.info.size, **asdict(o.entry.way), "seed": o.entry.seed,
+            "out": str(o.entry.out),
             "synthetic": o.entry.info.synthetic, "partial": o.entry.info.partial,
             **({"error": o.error} if o.result is None else {
                 "best_epoch": o.result.best_epoch,
