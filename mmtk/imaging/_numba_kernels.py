@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
+
+from mmtk.compiling import compiled
 
 _HALF = 1 << 21
 # One signature each, so that one compilation serves crops, flips and read-only arrays alike.
@@ -18,22 +19,12 @@ _table = types.Array(types.int32, 2, "C", readonly=True)
 _bytes = types.Array(types.uint8, 1, "C", readonly=True)
 
 
-def _compile(*signatures: Any) -> Callable[[Any], Any]:
-    def decorate(function: Any) -> Any:
-        try:
-            return numba.njit(list(signatures), nogil=True, cache=True)(function)
-        except RuntimeError:  # no folder to keep machine code in
-            return numba.njit(list(signatures), nogil=True)(function)
-
-    return decorate
-
-
 @numba.njit(types.uint8(types.int64), inline="always")
 def _clip8(total):  # type: ignore[no-untyped-def]
     return np.uint8(min(max(total >> 22, 0), 255))
 
 
-@_compile(types.void(_image, _table, _table, types.int64, _target))
+@compiled(types.void(_image, _table, _table, types.int64, _target))
 def _horizontal(src, bounds, weights, first_row, out):  # type: ignore[no-untyped-def]
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
@@ -45,7 +36,7 @@ def _horizontal(src, bounds, weights, first_row, out):  # type: ignore[no-untype
                 out[y, x, channel] = _clip8(total)
 
 
-@_compile(types.void(_image, _table, _table, types.int64, _target))
+@compiled(types.void(_image, _table, _table, types.int64, _target))
 def _vertical(src, bounds, weights, first_row, out):  # type: ignore[no-untyped-def]
     totals = np.empty((out.shape[1], out.shape[2]), np.int64)
     for y in range(out.shape[0]):
@@ -84,7 +75,7 @@ def _resize_one(
         out[:] = image
 
 
-@_compile(types.int64(_bytes, types.Array(types.uint8, 1, "C")))
+@compiled(types.int64(_bytes, types.Array(types.uint8, 1, "C")))
 def unpack_bits(packed, dst):  # type: ignore[no-untyped-def]
     """Unpack PackBits into `dst`; how many bytes that gives, -1 where it ends inside a run."""
     at = total = 0
@@ -104,7 +95,7 @@ def unpack_bits(packed, dst):  # type: ignore[no-untyped-def]
     return total
 
 
-@_compile(types.void(types.Array(types.int16, 2, "A", readonly=True), _bytes, types.Array(types.uint8, 2, "C")))
+@compiled(types.void(types.Array(types.int16, 2, "A", readonly=True), _bytes, types.Array(types.uint8, 2, "C")))
 def look_up(units, table, out):  # type: ignore[no-untyped-def]
     """Put the entry of each of `units` into `out`, in one pass over them as they lie; `table` starts at -32768."""
     for y in range(units.shape[0]):
@@ -112,7 +103,7 @@ def look_up(units, table, out):  # type: ignore[no-untyped-def]
             out[y, x] = table[np.int64(units[y, x]) + 32768]
 
 
-@_compile(types.boolean(
+@compiled(types.boolean(
     types.Array(types.float32, 1, "C", readonly=True), types.float64, types.float64, types.Array(types.uint8, 1, "C")
 ))
 def window(units, low, width, out):  # type: ignore[no-untyped-def]

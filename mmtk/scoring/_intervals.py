@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from statistics import NormalDist
 from typing import Any
 
@@ -197,10 +196,12 @@ def _resampled(
     groups, resampled = _groups(y, kind, subjects)
     found = [np.empty((resamples, 2)) for _ in predictions]
 
+    from mmtk.scoring._resampling import score
+
     def work(block: tuple[int, NDArray[np.int32]]) -> None:
         start, counts = block
         for one, out in zip(prepared, found, strict=True):
-            _kernel()(counts, *one, out[start : start + len(counts)])
+            score(counts, *one, out[start : start + len(counts)])
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(work, _draws(groups, len(y), resamples, seed)):
@@ -273,45 +274,3 @@ def _prepare(
     positive = np.take_along_axis(truth.T, order, axis=1)
     parts = truth.shape[1] if task is Task.MULTILABEL else 1
     return np.ascontiguousarray(order, np.int32), new, np.ascontiguousarray(positive), right.astype(np.int64), parts
-
-
-@cache
-def _kernel() -> Any:
-    from numba import njit
-
-    @njit(nogil=True)  # type: ignore[untyped-decorator]
-    def score(counts: Any, order: Any, new: Any, positive: Any, right: Any, parts: Any, out: Any) -> None:
-        for b in range(counts.shape[0]):
-            times = counts[b]
-            total = np.int64(0)
-            good = np.int64(0)
-            for row in range(times.shape[0]):
-                total += times[row]
-                good += times[row] * right[row]
-            out[b, 1] = good / (total * parts)
-            auc = 0.0
-            for column in range(order.shape[0]):
-                twice = np.int64(0)  # the area in half pairs, whole numbers throughout
-                below = np.int64(0)
-                ones = np.int64(0)
-                tied_ones = np.int64(0)
-                tied_zeros = np.int64(0)
-                for at in range(order.shape[1]):
-                    if new[column, at]:
-                        twice += tied_ones * (2 * below + tied_zeros)
-                        below += tied_zeros
-                        ones += tied_ones
-                        tied_ones = np.int64(0)
-                        tied_zeros = np.int64(0)
-                    weight = np.int64(times[order[column, at]])
-                    if positive[column, at]:
-                        tied_ones += weight
-                    else:
-                        tied_zeros += weight
-                twice += tied_ones * (2 * below + tied_zeros)
-                below += tied_zeros
-                ones += tied_ones
-                auc += twice / (2.0 * ones * below) if ones > 0 and below > 0 else np.nan
-            out[b, 0] = auc / order.shape[0]
-
-    return score
