@@ -30,7 +30,7 @@ from mmtk.store import Split, Store
 from mmtk.training import checkpoints
 from mmtk.training.models import build_model
 from mmtk.training.protocols import Protocol, get_protocol
-from mmtk.training.results import RunResult, read_result, write_result
+from mmtk.training.results import RunResult, check_scorable, read_result, write_result
 
 
 def fit(
@@ -107,7 +107,7 @@ class _Run:
         self.seed, self.epochs, self.device = seed, epochs, device
         outputs = len(store.info.classes)
         for split in store.splits:
-            _check_scorable(split, outputs)
+            check_scorable(split)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.model = build_model(model, protocol.channels(store.info.channels), outputs)
@@ -223,15 +223,6 @@ class _Run:
         scores = {split.name: self._predict(split)[0] for split in self.store.splits}
         name = f"{self.name}_{self.store.info.size}_{self.protocol.name}_seed{self.seed}"
         return write_result(self.out, self.store, name, scores, best_epoch=best_epoch, epochs=self.epochs)
-
-
-def _check_scorable(split: Split, outputs: int) -> None:
-    """Refuse a split whose AUC is not defined before an epoch is spent on it."""
-    try:
-        evaluate(split.labels, np.zeros((len(split), outputs)), split.info.task)
-    except MmtkError as error:
-        what = f"{split.store_path} {split.name} {error.what}"
-        raise type(error)(what, expected=error.expected, found=error.found, remedy=error.remedy) from None
 
 
 def _device(name: str | None) -> str:

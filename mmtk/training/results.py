@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.datasets import edition_flag
 from mmtk.errors import MmtkError
 from mmtk.scoring import Metrics, evaluate, write_predictions
-from mmtk.store import Store
+from mmtk.store import Split, Store
 from mmtk.training import checkpoints
 
 
@@ -37,6 +38,21 @@ class RunResult:
     best_epoch: int
     epochs: int
     reused: bool
+
+
+def check_scorable(split: Split) -> None:
+    """Refuse a split whose AUC is not defined before time is spent on it.
+
+    Raises
+    ------
+    ScoreError
+        If a class is missing in it.
+    """
+    try:
+        evaluate(split.labels, np.zeros((len(split), len(split.info.classes))), split.info.task)
+    except MmtkError as error:
+        what = f"{split.store_path} {split.name} {error.what}"
+        raise type(error)(what, expected=error.expected, found=error.found, remedy=error.remedy) from None
 
 
 def write_result(

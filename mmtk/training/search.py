@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from mmtk import __version__
 from mmtk.datasets.base import Task
-from mmtk.errors import ArgumentError, MmtkError, ScoreError
+from mmtk.errors import ArgumentError, MmtkError
 from mmtk.loader import permutation
 from mmtk.scoring import evaluate
 from mmtk.store import Split, Store
 from mmtk.training import checkpoints
-from mmtk.training.results import RunResult, read_result, write_result
+from mmtk.training.results import RunResult, check_scorable, read_result, write_result
 
 _FIRST = 300  # images of the first round
 _SEARCH = 0.5  # share of the budget that the search may take
@@ -64,7 +64,7 @@ def search(store: Store, out: str | Path, *, budget: float, seed: int = 0) -> Ru
         raise ArgumentError("budget", expected="seconds above 0", found=str(budget))
     out = Path(out)
     for split in store.splits:
-        _check_scorable(split)
+        check_scorable(split)
     with checkpoints.alone(out):
         checkpoints.claim(out, _config(store, budget, seed))
         if (out / checkpoints.RESULT).exists():
@@ -86,14 +86,6 @@ def _config(store: Store, budget: float, seed: int) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
-
-
-def _check_scorable(split: Split) -> None:
-    try:
-        evaluate(split.labels, np.zeros((len(split), len(split.info.classes))), split.info.task)
-    except ScoreError as error:
-        what = f"{split.store_path} {split.name} {error.what}"
-        raise ScoreError(what, expected=error.expected, found=error.found, remedy=error.remedy) from None
 
 
 def candidates(seed: int, several: bool, features: int, images: int) -> dict[str, Any]:
