@@ -272,23 +272,49 @@ static PyObject *native_unfilter_grey(PyObject *Py_UNUSED(self), PyObject *const
     return result;
 }
 
-/* unpack_bits(packed, dst) -> int */
-static PyObject *native_unpack_bits(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
+/* unpack_strips(data, spans, step, dst) -> (strip, found) */
+static PyObject *native_unpack_strips(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
 {
-    Py_buffer packed, dst;
-    if (nargs != 2)
-        return PyErr_Format(PyExc_TypeError, "unpack_bits takes 2 arguments, not %zd", nargs);
-    if (PyObject_GetBuffer(args[0], &packed, PyBUF_SIMPLE) < 0)
+    Py_buffer data, spans, dst;
+    PyObject *result = NULL;
+    if (nargs != 4)
+        return PyErr_Format(PyExc_TypeError, "unpack_strips takes 4 arguments, not %zd", nargs);
+    Py_ssize_t step = PyLong_AsSsize_t(args[2]);
+    if ((step == -1 && PyErr_Occurred()) || PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0)
         return NULL;
-    if (PyObject_GetBuffer(args[1], &dst, PyBUF_WRITABLE) < 0) {
-        PyBuffer_Release(&packed);
+    if (PyObject_GetBuffer(args[1], &spans, PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) {
+        PyBuffer_Release(&data);
         return NULL;
     }
-    /* strips are small: with the GIL kept, for to give it away and wait for it costs more than they do */
-    ptrdiff_t found = unpack_bits(packed.buf, packed.len, dst.buf, dst.len);
+    if (PyObject_GetBuffer(args[3], &dst, PyBUF_WRITABLE) < 0) {
+        PyBuffer_Release(&spans);
+        PyBuffer_Release(&data);
+        return NULL;
+    }
+    Py_ssize_t strips = spans.ndim == 2 ? spans.shape[0] : 0, strip = 0, found = 0;
+    const int64_t *span = spans.buf;
+    int fits = spans.ndim == 2 && spans.shape[1] == 2 && is_type(&spans, "l", (Py_ssize_t)sizeof(int64_t));
+    fits = fits && step > 0 && strips > 0 && dst.len > 0 && strips - 1 <= (dst.len - 1) / step;
+    for (Py_ssize_t i = 0; i < strips && fits; i++)
+        fits = span[2 * i] >= 0 && span[2 * i + 1] >= 0 && span[2 * i] <= data.len - span[2 * i + 1];
+    if (!fits) {
+        fail("spans: expected int64 of shape (strips, 2), offsets and lengths inside data, and dst to have a strip each");
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        for (; strip < strips; strip++) {
+            ptrdiff_t start = strip * step, room = step < dst.len - start ? step : dst.len - start;
+            found = unpack_bits((const uint8_t *)data.buf + span[2 * strip], span[2 * strip + 1],
+                                (uint8_t *)dst.buf + start, room);
+            if (found != room)
+                break;
+        }
+        Py_END_ALLOW_THREADS
+        result = Py_BuildValue("nn", strip, found);
+    }
     PyBuffer_Release(&dst);
-    PyBuffer_Release(&packed);
-    return PyLong_FromSsize_t(found);
+    PyBuffer_Release(&spans);
+    PyBuffer_Release(&data);
+    return result;
 }
 
 /* unpack_lzf(packed, length) -> bytes */
@@ -416,9 +442,10 @@ static PyMethodDef methods[] = {
      "gather(images, rows, out)\n--\n\nPick rows out, as they are or normalised, by the type of out."},
     {"jpeg_round_trip", (PyCFunction)(void (*)(void))native_jpeg_round_trip, METH_FASTCALL,
      "jpeg_round_trip(images, quality)\n--\n\nTake images through JPEG in place; see mmtk.imaging.round_trip."},
-    {"unpack_bits", (PyCFunction)(void (*)(void))native_unpack_bits, METH_FASTCALL,
-     "unpack_bits(packed, dst)\n--\n\n"
-     "Unpack PackBits into dst; how many bytes that gives, -1 where it ends inside a run."},
+    {"unpack_strips", (PyCFunction)(void (*)(void))native_unpack_strips, METH_FASTCALL,
+     "unpack_strips(data, spans, step, dst)\n--\n\n"
+     "Unpack PackBits strips, step bytes each, into dst; the first strip that gives another number of bytes (-1 where\n"
+     "it ends inside a run), with that number, or how many strips there are."},
     {"unpack_lzf", (PyCFunction)(void (*)(void))native_unpack_lzf, METH_FASTCALL,
      "unpack_lzf(packed, length)\n--\n\nUnpack LZF to bytes of a known length."},
     {"unfilter_grey", (PyCFunction)(void (*)(void))native_unfilter_grey, METH_FASTCALL,

@@ -104,17 +104,34 @@ def test_what_was_packed_comes_back_and_opencv_agrees(tmp_path_factory, h, w, ch
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=60), st.integers(0, 400))
+@given(st.binary(max_size=60), st.integers(1, 400))
 def test_any_bytes_unpack_as_the_specification_says(content, room):
     native = pytest.importorskip("mmtk._native")
     whole = slow_unpack(content)
-    for unpack in (native.unpack_bits, lambda c, d: _numba_kernels.unpack_bits(np.frombuffer(c, np.uint8), d)):
+    span = np.array([[0, len(content)]])
+    for kernel, data in (
+        (native.unpack_strips, content), (_numba_kernels.unpack_strips, np.frombuffer(content, np.uint8)),
+    ):
         target = np.full(room + 8, 7, np.uint8)
-        found = unpack(content, target[:room])
-        assert found == (-1 if whole is None else len(whole))
+        found = -1 if whole is None else len(whole)
+        assert kernel(data, span, room, target[:room]) == ((1, 0) if found == room else (0, found))
         assert (target[room:] == 7).all()
         if whole is not None and len(whole) <= room:
             assert target[: len(whole)].tobytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("spans", "step", "room"),
+    [
+        ([[0, 5]], 4, 4), ([[-1, 2]], 4, 4), ([[0, -1]], 4, 4), ([[5, 0]], 4, 4), ([[2**62, 2**62]], 4, 4),
+        ([[0, 1], [1, 1]], 4, 4), ([[0, 4]], 0, 4), ([[0, 4]], -4, 4), ([[0, 4]], 4, 0), ([], 4, 4),
+    ],
+)
+def test_spans_outside_their_buffers_are_refused(spans, step, room):
+    native = pytest.importorskip("mmtk._native")
+    table = np.array(spans, np.int64).reshape(-1, 2)
+    with pytest.raises(ValueError, match="spans: expected"):
+        native.unpack_strips(b"\3abc", table, step, np.empty(room, np.uint8))
 
 
 def test_what_needs_libtiff_is_left_to_opencv(tmp_path):

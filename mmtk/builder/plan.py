@@ -20,6 +20,7 @@ from mmtk.datasets.base import (
     Colour,
     Dataset,
     Finding,
+    Recipe,
     Record,
     Slice,
     SplitRule,
@@ -84,13 +85,18 @@ class Plan:
         """Images in each split."""
         return {split: len(self.rows[split]) for split in SPLITS}
 
-    @property
-    def colour(self) -> bool:
-        return any(isinstance(step, Colour) for step in self.dataset.recipe)
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The steps of the choice of pixels."""
+        return self.dataset.recipe_for(self.pixels)
 
-    @property
+    @cached_property
+    def colour(self) -> bool:
+        return any(isinstance(step, Colour) for step in self.recipe)
+
+    @cached_property
     def cropped(self) -> bool:
-        return any(isinstance(step, CenterCrop) for step in self.dataset.recipe)
+        return any(isinstance(step, CenterCrop) for step in self.recipe)
 
     def labels(self) -> dict[str, np.ndarray[Any, Any]]:
         """Label rows ``(n, l)`` uint8 of each split."""
@@ -134,14 +140,14 @@ class Plan:
 
     def info(self, size: int) -> StoreInfo:
         """The facts of the store of one size."""
-        dataset, recipe = self.dataset, self.dataset.recipe_for(self.pixels)
+        dataset = self.dataset
         facts: dict[str, Any] = {
             "flag": dataset.flag,
             "edition": self.edition,
             "pixels": self.pixels,
             "split": self.split,
             "membership": self.membership,
-            "recipe": recipe_to_json(recipe),
+            "recipe": recipe_to_json(self.recipe),
             "synthetic": self.synthetic,
             "partial": self.partial,
             "size": size,
@@ -154,7 +160,7 @@ class Plan:
             task=dataset.task.value,
             classes=dataset.classes,
             channels=dataset.channels,
-            recipe_hash=recipe_hash(recipe),
+            recipe_hash=recipe_hash(self.recipe),
             licence=dataset.source.licence,
             citation=dataset.source.citation,
             source=dataset.source.name,

@@ -21,7 +21,16 @@ from mmtk.datasets.base import SPLITS, CenterCrop, Colour, Grey, HuWindow, Resiz
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.organ import extents
 from mmtk.errors import ImageError
-from mmtk.imaging import ImageFile, Volume, extract_slice, hu_window, read_image, read_volume, resize_each, round_trip
+from mmtk.imaging import (
+    ImageFile,
+    Volume,
+    extract_slice,
+    hu_window,
+    read_image,
+    read_volume,
+    resize_each,
+    round_trip_stack,
+)
 from mmtk.store import Layout, write_at
 
 BLOCK = 16  # images in a unit: enough to make bookkeeping cheap, few enough to lose little when killed
@@ -107,7 +116,7 @@ def slice_pixels(volume: Volume, clock: Clock, row: Planned, plan: Plan, sizes: 
     assert cut is not None
     picture: Array = volume.voxels
     with clock("slice"):
-        for step in plan.dataset.recipe:
+        for step in plan.recipe:
             match step:
                 case Slice(plane, resample, crop, orientation):
                     picture = extract_slice(
@@ -125,16 +134,13 @@ def _small(
     image: Array, clock: Clock, plan: Plan, sizes: list[int], region: tuple[int, int, int, int] | None
 ) -> list[Array]:
     results = [image] * len(sizes)
-    for step in plan.dataset.recipe_for(plan.pixels):
+    for step in plan.recipe:
         match step:
             case Resize(filter):
                 with clock("resize"):
                     results = resize_each(image, [(size, size) for size in sizes], filter, region)
-            case RoundTrip(format, quality):
-                with clock("round trip"):
-                    results = [round_trip(small, format, quality) for small in results]
-            case Grey() | Colour() | CenterCrop() | Slice() | HuWindow():
-                pass  # decoded and cut so already; the crop is the region that the resize reads
+            case Grey() | Colour() | CenterCrop() | Slice() | HuWindow() | RoundTrip():
+                pass  # decoded and cut so already, the region being the crop; the trip is taken by many at once
     return results
 
 
@@ -222,19 +228,11 @@ class _Writer:
 
     def block(self, unit: Unit) -> Left:
         """Do images of a file each."""
-        left = Left()
-        for place in unit.rows:
-            if self.stopping:
-                break
-            left.add(self._put(place, partial(image_pixels, self.file(place), self.clock)))
-        return left
+        return self._rows(unit.rows, lambda place, *how: image_pixels(self.file(place), self.clock, *how))
 
     def slices(self, volume: Volume, places: tuple[Place, ...]) -> Left:
         """Do slices of a volume."""
-        left = Left()
-        for place in places:
-            left.add(self._put(place, partial(slice_pixels, volume, self.clock)))
-        return left
+        return self._rows(places, lambda place, *how: slice_pixels(volume, self.clock, *how))
 
     def refuse(self, places: tuple[Place, ...], error: ImageError) -> Left:
         """Leave out what cannot be read, or stop."""
@@ -242,20 +240,49 @@ class _Writer:
             raise error
         return Left(bad={self.planned(place).record.source: str(error) for place in places})
 
-    def _put(self, place: Place, pixels: Callable[[Planned, Plan, list[int]], list[Array]]) -> Left:
-        number, split, row = place
+    def _rows(
+        self, places: tuple[Place, ...], pixels: Callable[[Place, Planned, Plan, list[int]], list[Array]]
+    ) -> Left:
+        """Make the images of these rows and write those that lie one behind the other together."""
+        left = Left()
+        run: list[list[Array]] = []
+        start: Place = places[0]
+        for place in places:
+            if self.stopping:
+                break
+            if run and place != (*start[:2], start[2] + len(run)):
+                self._write(start, run)
+                run = []
+            plan, planned = self.plans[place[0]], self.planned(place)
+            try:
+                images = pixels(place, planned, plan, [target.size for target, _ in self._targets_of(plan)])
+            except ImageError as error:
+                left.add(self.refuse((place,), error))
+                continue
+            if not images:
+                left.blank.add(planned.record.source)
+                continue
+            if not run:
+                start = place
+            run.append(images)
+        if run:
+            self._write(start, run)
+        return left
+
+    def _targets_of(self, plan: Plan) -> list[tuple[Target, int]]:
+        return [(target, file) for target, file in self.targets if target.plan is plan]
+
+    def _write(self, start: Place, run: list[list[Array]]) -> None:
+        number, split, row = start
         plan = self.plans[number]
-        mine = [(target, file) for target, file in self.targets if target.plan is plan]
-        try:
-            images = pixels(self.planned(place), plan, [target.size for target, _ in mine])
-        except ImageError as error:
-            return self.refuse((place,), error)
-        if not images:
-            return Left(blank={self.planned(place).record.source})
-        with self.clock("write"):
-            for (target, file), image in zip(mine, images, strict=True):
-                write_at(file, image.data, target.layout.image_offset(split, row))
-        return Left()
+        trips = [step for step in plan.recipe if isinstance(step, RoundTrip)]
+        for (target, file), images in zip(self._targets_of(plan), zip(*run, strict=True), strict=True):
+            stack = np.stack(images)
+            for step in trips:
+                with self.clock("round trip"):
+                    round_trip_stack(stack, step.format, step.quality)
+            with self.clock("write"):
+                write_at(file, stack.data, target.layout.image_offset(split, row))
 
 
 def _volumes(pool: ThreadPoolExecutor, writer: _Writer, todo: list[Unit]) -> Iterator[tuple[Unit, Left]]:

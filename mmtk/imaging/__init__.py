@@ -2,7 +2,7 @@
 
 from mmtk.imaging._crop import Box, center_box, center_crop
 from mmtk.imaging._headers import MAX_SIDE, MIN_SIDE, Header, ImageFile, probe
-from mmtk.imaging._jpeg import round_trip
+from mmtk.imaging._jpeg import round_trip, round_trip_stack
 from mmtk.imaging._reader import read_image
 from mmtk.imaging._resizer import FILTERS, kernels_in_use, resize, resize_each
 from mmtk.imaging._volume import Volume, VolumeHeader, extract_slice, probe_volume, read_volume, slice_region
@@ -11,5 +11,5 @@ from mmtk.imaging._window import hu_window
 __all__ = [
     "FILTERS", "MAX_SIDE", "MIN_SIDE", "Box", "Header", "ImageFile", "Volume", "VolumeHeader", "center_box",
     "center_crop", "extract_slice", "hu_window", "kernels_in_use", "probe", "probe_volume", "read_image", "read_volume",
-    "resize", "resize_each", "round_trip", "slice_region",
+    "resize", "resize_each", "round_trip", "round_trip_stack", "slice_region",
 ]

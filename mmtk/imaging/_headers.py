@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zipfile
@@ -20,13 +21,14 @@ MAX_BYTES = 1 << 30  # of a file, which is read whole: more than the largest ima
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS = {0: ("grey", 1), 2: ("RGB", 3), 3: ("palette", 1), 4: ("grey with alpha", 2), 6: ("RGB with alpha", 4)}
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
-_TIFF_TYPES = {1: "B", 3: "H", 4: "I"}  # the number types of the tags read here: byte, short, long
+_TIFF_TYPES = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4)}  # the number types of the tags read here, and their bytes
 _TIFF_TILES = {322, 323, 324, 325}  # tags of files in tiles
 _MOST_STRIPS = 1 << 16
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, all Huffman
 _JPEG_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a segment
+_HEAD = 4096  # bytes that hold most headers
 _MOST_SEGMENTS = 10_000  # of a JPEG header, fill bytes counted: ends the walk through a file made of them
 
 _CONVERT = "convert it to an 8-bit grey or RGB image"
@@ -55,6 +57,14 @@ class Header(NamedTuple):
     channels: int
 
 
+class FullHeader(NamedTuple):
+    """A header with its EXIF orientation, 1 to 8, and the whole numbers of a TIFF's first directory by tag."""
+
+    header: Header
+    orientation: int
+    tags: dict[int, tuple[int, ...]]
+
+
 def probe(path: str | os.PathLike[str]) -> Header:
     """Read the header of a PNG, JPEG or TIFF file, and nothing more of it.
 
@@ -77,8 +87,35 @@ def probe(path: str | os.PathLike[str]) -> Header:
         or a side above 10,000, or if it is larger than 1 GiB.
     """
     file = as_file(path)
-    with open_file(file, "image") as stream:
-        return read_header(stream, file)[0]
+    if not isinstance(file, Path):
+        with open_file(file, "image") as stream:
+            return read_header(stream, file).header
+    with _reading(file, "image"):
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            size = os.fstat(handle).st_size
+            _expect_size(file, size, MAX_BYTES)
+            head = os.read(handle, _HEAD)
+            found = _in_head(head, file, whole=len(head) == size)
+            if found is None:
+                with os.fdopen(handle, "rb", closefd=False) as stream:
+                    stream.seek(0)
+                    found = read_header(stream, file).header
+        finally:
+            os.close(handle)
+    return found
+
+
+def _in_head(head: bytes, path: Path, whole: bool) -> Header | None:
+    """The header of a file by its first bytes; None where these may not be all that it takes."""
+    stream = io.BytesIO(head)
+    try:
+        found = read_header(stream, path).header
+    except ImageError:
+        if whole:
+            raise
+        return None
+    return found if whole or stream.tell() < len(head) else None
 
 
 def as_file(path: str | os.PathLike[str]) -> ImageFile:
@@ -128,16 +165,18 @@ def _expect_size(path: ImageFile, size: int, most: int) -> None:
         raise ImageError(path, expected=f"at most {most} bytes", found=f"{size} bytes")
 
 
-def read_header(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
-    """Header and EXIF orientation (1 to 8) of an open file that stands at its start."""
+def read_header(stream: IO[bytes], path: ImageFile) -> FullHeader:
+    """What decoders need to know, of an open file that stands at its start."""
     start = stream.read(8)
+    orientation, tags = 1, {}
     if start == PNG_SIGNATURE:
         header, orientation = _png(stream, path)
     elif start.startswith(_JPEG_SIGNATURE):
         stream.seek(2)
         header, orientation = _jpeg(stream, path)
     elif len(start) == 8 and start.startswith(TIFF_SIGNATURES):
-        header, orientation = _tiff(stream, path, start), 1
+        tags = _tiff_tags(stream, path, start)
+        header = _tiff(tags, path)
     else:
         known = (PNG_SIGNATURE, _JPEG_SIGNATURE, *TIFF_SIGNATURES)
         cut = any(signature.startswith(start[: len(signature)]) for signature in known)
@@ -148,7 +187,7 @@ def read_header(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
         raise ImageError(path, expected=f"{MIN_SIDE} to {MAX_SIDE} pixels a side", found=f"{width} x {height} pixels")
     if orientation >= 5:
         header = header._replace(height=width, width=height)
-    return header, orientation
+    return FullHeader(header, orientation, tags)
 
 
 def _take(stream: IO[bytes], count: int, path: ImageFile) -> bytes:
@@ -182,15 +221,13 @@ def _jpeg(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
     header = None
     orientation = 1
     for _ in range(_MOST_SEGMENTS):
-        lead, marker = _take(stream, 2, path)
+        lead, marker, high, low = _take(stream, 4, path)
         if lead != 0xFF or marker in (0x00, 0xD8, 0xD9):
             break
-        if marker == 0xFF:
-            stream.seek(-1, os.SEEK_CUR)
+        if marker == 0xFF or marker in _JPEG_BARE:
+            stream.seek(-3 if marker == 0xFF else -2, os.SEEK_CUR)
             continue
-        if marker in _JPEG_BARE:
-            continue
-        length = int.from_bytes(_take(stream, 2, path)) - 2
+        length = (high << 8 | low) - 2
         if length < 0:
             break
         if marker == 0xDA:  # start of scan: the header is over
@@ -218,32 +255,28 @@ def _jpeg(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
     raise ImageError(path, expected="a whole JPEG header", found="a damaged one", remedy=_AGAIN)
 
 
-def tiff_tags(stream: IO[bytes], path: ImageFile, start: bytes) -> dict[int, tuple[int, ...]]:
+def _tiff_tags(stream: IO[bytes], path: ImageFile, start: bytes) -> dict[int, tuple[int, ...]]:
     """The whole numbers of a TIFF's first directory, by tag; none for a tag of another type, or of too many."""
     order = "<" if start[:2] == b"II" else ">"
     stream.seek(struct.unpack(order + "I", start[4:8])[0])
     (count,) = struct.unpack(order + "H", _take(stream, 2, path))
-    entries = _take(stream, 12 * count, path)
     tags: dict[int, tuple[int, ...]] = {}
-    for at in range(0, len(entries), 12):
-        tag, kind, number = struct.unpack_from(order + "HHI", entries, at)
+    for tag, kind, number, value in struct.iter_unpack(order + "HHI4s", _take(stream, 12 * count, path)):
         if tag in tags:  # which one counts, decoders disagree about
             raise ImageError(path, expected="each tag of a TIFF once", found=f"tag {tag} twice", remedy=_AGAIN)
         if kind not in _TIFF_TYPES or number > _MOST_STRIPS:
             tags[tag] = ()
             continue
-        layout = f"{order}{number}{_TIFF_TYPES[kind]}"
-        if struct.calcsize(layout) <= 4:
-            tags[tag] = struct.unpack_from(layout, entries, at + 8)
-        else:
-            stream.seek(struct.unpack_from(order + "I", entries, at + 8)[0])
-            tags[tag] = struct.unpack(layout, _take(stream, struct.calcsize(layout), path))
+        letter, width = _TIFF_TYPES[kind]
+        size = number * width
+        if size > 4:
+            stream.seek(struct.unpack(order + "I", value)[0])
+            value = _take(stream, size, path)
+        tags[tag] = struct.unpack(f"{order}{number}{letter}", value[:size])
     return tags
 
 
-def _tiff(stream: IO[bytes], path: ImageFile, start: bytes) -> Header:
-    tags = tiff_tags(stream, path, start)
-
+def _tiff(tags: dict[int, tuple[int, ...]], path: ImageFile) -> Header:
     def first(tag: int, default: int) -> int:
         values = tags.get(tag, (default,))
         return values[0] if len(values) == 1 else -1

@@ -64,15 +64,33 @@ def round_trip(image: NDArray[np.uint8], format: str = "jpeg", quality: int = 75
     if image.dtype != np.uint8 or not fits:
         what = f"uint8 of shape (h, w) or (h, w, 3), 1 to {_LARGEST} pixels a side"
         raise ArgumentError("image", expected=what, found=f"{image.dtype} of shape {image.shape}")
+    result = np.array(image, order="C")
+    round_trip_stack(result[None], format, quality)
+    return result
+
+
+def round_trip_stack(images: NDArray[np.uint8], format: str = "jpeg", quality: int = 75) -> None:
+    """Take images of one size through JPEG in place, each as `round_trip` does.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+        C-contiguous and writable.
+
+    Raises
+    ------
+    ArgumentError
+        For another format or quality.
+    """
     if format != "jpeg" or not isinstance(quality, int) or not 1 <= quality <= 100:
         raise ArgumentError("round_trip", expected="jpeg, quality 1 to 100", found=f"{format}, quality {quality}")
     try:
         from mmtk._native import jpeg_round_trip
     except ImportError:  # no compiler was there: OpenCV's libjpeg gives the same, slower
-        return _by_opencv(image, quality)
-    result = np.array(image, order="C")
-    jpeg_round_trip(result[None], quality)
-    return result
+        for image in images:
+            image[:] = _by_opencv(image, quality)
+    else:
+        jpeg_round_trip(images, quality)
 
 
 def _by_opencv(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

@@ -75,24 +75,32 @@ def _resize_one(
         out[:] = image
 
 
-@compiled(types.int64(_bytes, types.Array(types.uint8, 1, "C")))
-def unpack_bits(packed, dst):  # type: ignore[no-untyped-def]
-    """Unpack PackBits into `dst`; how many bytes that gives, -1 where it ends inside a run."""
-    at = total = 0
-    while at < packed.size:
-        head = int(packed[at])
-        at += 1
-        if head == 128:
-            continue
-        count, taken = (head + 1, head + 1) if head < 128 else (257 - head, 1)
-        if taken > packed.size - at:
-            return -1
-        if count <= dst.size - total:
-            for i in range(count):
-                dst[total + i] = packed[at + (i if head < 128 else 0)]
-        at += taken
-        total += count
-    return total
+@compiled(types.UniTuple(types.int64, 2)(
+    _bytes, types.Array(types.int64, 2, "C", readonly=True), types.int64, types.Array(types.uint8, 1, "C")
+))
+def unpack_strips(data, spans, step, dst):  # type: ignore[no-untyped-def]
+    """Unpack PackBits strips, `step` bytes each, into `dst`; the first that gives another number of bytes (-1 where it
+    ends inside a run), with that number, or how many strips there are."""
+    for strip in range(len(spans)):
+        packed = data[spans[strip, 0] : spans[strip, 0] + spans[strip, 1]]
+        room = dst[strip * step : (strip + 1) * step]
+        at = total = 0
+        while at < packed.size:
+            head = int(packed[at])
+            at += 1
+            if head == 128:
+                continue
+            count, taken = (head + 1, head + 1) if head < 128 else (257 - head, 1)
+            if taken > packed.size - at:
+                return strip, -1
+            if count <= room.size - total:
+                for i in range(count):
+                    room[total + i] = packed[at + (i if head < 128 else 0)]
+            at += taken
+            total += count
+        if total != room.size:
+            return strip, total
+    return len(spans), 0
 
 
 @compiled(types.void(types.Array(types.int16, 2, "A", readonly=True), _bytes, types.Array(types.uint8, 2, "C")))

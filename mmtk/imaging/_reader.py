@@ -45,13 +45,13 @@ def read_image(path: str | os.PathLike[str], colour: bool) -> NDArray[np.uint8]:
     """
     file = as_file(path)
     data = read_file(file)
-    header, orientation = read_header(io.BytesIO(data), file)
+    header, orientation, tags = read_header(io.BytesIO(data), file)
     if header.format == "png":
         image = decode_png(data, file, colour, header)
     elif header.format == "jpeg":
         image = decode_jpeg(data, file, colour, orientation)
     else:
-        image = decode_tiff(data, file, colour, header)
+        image = decode_tiff(data, file, colour, header, tags)
     if image.shape[:2] != (header.height, header.width):
         found = f"{image.shape[1]} x {image.shape[0]}"
         raise ImageError(path, expected=f"{header.width} x {header.height} pixels, as its header says", found=found)
