@@ -119,6 +119,11 @@ class MedMNIST2D:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __add__(self, other: Any) -> Any:
+        from torch.utils.data import ConcatDataset
+
+        return ConcatDataset([self, other])
+
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         from PIL import Image
 
