@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from mmtk import compat, store
 from mmtk.cli import group
 from mmtk.compat import medmnist
+from tests.peers import torchvision
 from tests.small_stores import MULTILABEL, write_small_store
 
 pytest.importorskip("PIL")
@@ -151,46 +152,162 @@ def test_it_pickles_without_its_pixels(root):
     assert np.array_equal(again.imgs, data.imgs)
 
 
-SCRIPT = '''
-import numpy as np, sys, torch, torch.nn as nn, torch.optim as optim, torch.utils.data as data
+# The package's examples, each as a script written anew: flag, root and a folder for what it writes are its arguments.
+GETTING_STARTED = '''
+import os, sys
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.optim as optim
+import torch.utils.data as data
+import torchvision.transforms as transforms
 import medmnist
 from medmnist import INFO, Evaluator
-from medmnist.info import HOMEPAGE
-from medmnist.evaluator import getAUC
-root = sys.argv[1]
+
+flag, root, folder = sys.argv[1:]
+torch.manual_seed(0)
+np.random.seed(0)
+torch.set_num_threads(1)
 print(f"MedMNIST v{medmnist.__version__} @ {medmnist.HOMEPAGE}")
-info = INFO["breastmnist"]
+info = INFO[flag]
+several = info["task"] == "multi-label, binary-class"
 DataClass = getattr(medmnist, info["python_class"])
-as_tensor = lambda image: torch.from_numpy(np.array(image))[None].float().div(255).sub(0.5).div(0.5)
-train = DataClass(split="train", transform=as_tensor, download=False, root=root)
-test = DataClass(split="test", transform=as_tensor, download=False, root=root)
-print(train); train.montage(length=1); train.montage(length=3)
-loader = data.DataLoader(dataset=train, batch_size=16, shuffle=True)
-model = nn.Sequential(nn.Flatten(), nn.Linear(784, len(info["label"])))
+transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean=[.5], std=[.5])])
+train = DataClass(split="train", transform=transform, download=False, root=root)
+test = DataClass(split="test", transform=transform, download=False, root=root)
+pictures = DataClass(split="train", download=False, root=root, as_rgb=True)
+print(train)
+print("===================")
+print(test)
+image, label = pictures[3]
+print(type(image).__name__, image.mode, image.size, label, label.dtype)
+train.montage(length=1)
+print(train.montage(length=5, save_folder=folder).size)
+test.save(folder)
+train_loader = data.DataLoader(dataset=train, batch_size=32, shuffle=True)
+train_again = data.DataLoader(dataset=train, batch_size=64, shuffle=False)
+test_loader = data.DataLoader(dataset=test, batch_size=64, shuffle=False)
+model = nn.Sequential(
+    nn.Conv2d(info["n_channels"], 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(),
+    nn.Linear(8 * 6 * 6, len(info["label"])),
+)
+criterion = nn.BCEWithLogitsLoss() if several else nn.CrossEntropyLoss()
 optimizer = optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
 for epoch in range(2):
-    for inputs, targets in loader:
+    model.train()
+    for inputs, targets in train_loader:
         optimizer.zero_grad()
-        loss = nn.CrossEntropyLoss()(model(inputs), targets.squeeze().long())
+        outputs = model(inputs)
+        loss = criterion(outputs, targets.to(torch.float32) if several else targets.squeeze().long())
         loss.backward()
         optimizer.step()
-with torch.no_grad():
-    scores = torch.cat([model(x).softmax(-1) for x, _ in data.DataLoader(test, 32)]).numpy()
-metrics = Evaluator("breastmnist", "test", root=root).evaluate(scores)
-print("test  auc: %.3f  acc:%.3f" % metrics)
-assert metrics.AUC == getAUC(test.labels, scores, info["task"])
+model.eval()
+for split, loader in (("train", train_again), ("test", test_loader)):
+    scores = torch.tensor([])
+    with torch.no_grad():
+        for inputs, targets in loader:
+            outputs = model(inputs)
+            scores = torch.cat((scores, outputs.sigmoid() if several else outputs.softmax(dim=-1)), 0)
+    metrics = Evaluator(flag, split, root=root).evaluate(scores.numpy(), folder, "1")
+    print("%s  auc: %r  acc: %r" % (split, *map(float, metrics)))
 '''
+WITHOUT_PYTORCH = '''
+import random, sys
+import numpy as np
+import medmnist
+from medmnist.dataset import BreastMNIST, ChestMNIST, OrganMNISTAxial
+from medmnist.evaluator import getACC, getAUC
+from medmnist.info import DEFAULT_ROOT, HOMEPAGE, INFO
+
+flag, root, folder = sys.argv[1:]
+info = INFO[flag]
+DataClass = {"breastmnist": BreastMNIST, "chestmnist": ChestMNIST, "organamnist": OrganMNISTAxial}[flag]
+
+def batches(dataset, size):
+    order = list(range(len(dataset)))
+    random.Random(0).shuffle(order)
+    for start in range(0, len(order), size):
+        items = [dataset[row] for row in order[start:start + size]]
+        yield np.array([np.array(image) for image, _ in items]), np.array([label for _, label in items])
+
+np.random.seed(0)
+train, test = (DataClass(split=split, root=root, download=False) for split in ("train", "test"))
+print(len(train.montage(length=20, replace=True).tobytes()), sum(1 for _ in train))
+total = seen = 0
+for images, labels in batches(train, 128):
+    total, seen = total + (images / 255 * (labels[:, :1, None] * 2.0 - 1)).sum(0), seen + len(images)
+scores = 1 / (1 + np.exp(-(test.imgs / 255 * total).sum((1, 2)) / seen))
+scores = np.repeat(scores[:, None], test.labels.shape[1], axis=1)
+truth = test.labels.astype(float)
+print(float(getAUC(truth, scores, info["task"])), float(getACC(truth, scores, info["task"])))
+'''
+OFFICIALLY = "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+ON_STORES = "from mmtk.compat import medmnist; sys.argv.insert(0, ''); medmnist.main()"
 
 
-def test_a_script_in_the_manner_of_getting_started_runs_unchanged(root):
-    pytest.importorskip("torch")
-    script = root / "getting_started.py"
-    script.write_text(textwrap.dedent(SCRIPT))
-    command = [sys.executable, "-m", "mmtk.compat.medmnist", str(script), str(root)]
+def run_script(how, script, *arguments):
+    # torchvision has to be imported by the way that is known to work beside any build of torch
+    start = f"import sys\nfrom tests.peers import torchvision\ntorchvision()\nsys.argv = sys.argv[1:]\n{how}"
+    command = [sys.executable, "-c", start, str(script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr
-    assert "Dataset BreastMNIST of size 28 (breastmnist)" in done.stdout
-    assert "test  auc:" in done.stdout
+    return [line for line in done.stdout.splitlines() if not line.strip().startswith(("Description", "Saving"))]
+
+
+@pytest.fixture(params=["getting started", "without PyTorch"])
+def example(request, tmp_path):
+    pytest.importorskip("torch")
+    torchvision()
+    path = tmp_path / "example.py"
+    path.write_text({"getting started": GETTING_STARTED, "without PyTorch": WITHOUT_PYTORCH}[request.param])
+    return path
+
+
+def test_the_examples_print_and_write_on_stores_what_they_do_on_medmnist(example, real_data, tmp_path):
+    pytest.importorskip("medmnist")
+    said, files = [], []
+    for how in (OFFICIALLY, ON_STORES):  # of the same file, imported by the second
+        folder = tmp_path / str(len(said))
+        folder.mkdir()
+        shutil.copy(real_data / "npz" / "breastmnist.npz", tmp_path)
+        said.append(run_script(how, example, "breastmnist", tmp_path, folder))
+        files.append({path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()})
+    assert said[0] == said[1]
+    assert (tmp_path / "breastmnist_28.h5").is_file()
+    assert set(files[0]) == set(files[1])
+    for name, official in files[0].items():
+        if "[AUC]" in name.name:
+            ours = np.loadtxt(files[1][name], delimiter=",")
+            assert np.array_equal(ours, np.loadtxt(official, delimiter=","))
+        else:
+            assert official.read_bytes() == files[1][name].read_bytes(), name
+
+
+def test_the_examples_run_unchanged_on_a_small_store_of_several_labels(example, root):
+    (root / "out").mkdir()
+    said = run_script(ON_STORES, example, "chestmnist", root, root / "out")
+    if "Evaluator" in example.read_text():
+        assert said[1].endswith("(chestmnist)")
+        assert [line.split()[0] for line in said[-2:]] == ["train", "test"]
+    else:
+        assert said[0] == f"{560 * 560} 30"
+        assert all(0 <= float(figure) <= 1 for figure in said[1].split())
+
+
+def test_its_command_runs_a_script_with_its_arguments(root):
+    script = root / "script.py"
+    script.write_text("import sys, medmnist, medmnist.info\nprint(medmnist.info is medmnist, *sys.argv[1:])\n")
+    command = [sys.executable, "-m", "mmtk.compat.medmnist", str(script), "a", "b"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[1])
+    assert done.stdout.split() == ["True", "a", "b"], done.stderr
+
+
+def test_datasets_can_be_added(root):
+    pytest.importorskip("torch")
+    train, test = (medmnist.BreastMNIST(split, root=root) for split in ("train", "test"))
+    both = train + test
+    assert len(both) == 52
+    assert np.array_equal(np.array(both[45][0]), test.imgs[5])
 
 
 # ------------------------------------------------------------------------ hugging face

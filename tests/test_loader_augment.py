@@ -106,6 +106,20 @@ def test_augmented_pixels_are_normalised_like_others(tmp_path):
     assert np.array_equal(split.images, store.open(split.store_path).train.images)
 
 
+def test_no_generator_but_the_used_one_is_seeded(tmp_path, monkeypatch):
+    """torch.manual_seed would seed those of all CUDA devices too, where dropout draws from, and leave them so."""
+    split = store.open(write_small_store(tmp_path / "s.h5", (9, 2, 2))).train
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    monkeypatch.setattr(torch.cuda, "manual_seed", seeded.append)
+    noise = [[torch.rand(3).tolist() for _ in Batches(split, 4, augment=lambda images: images)] for _ in range(2)]
+    assert noise[0] != noise[1]
+    drawn = [images for images, _ in Batches(split, 4, augment=lambda x: x * (torch.rand(len(x), 1, 1, 1) < 0.5))]
+    again = [images for images, _ in Batches(split, 4, augment=lambda x: x * (torch.rand(len(x), 1, 1, 1) < 0.5))]
+    assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
+    assert seeded == []
+
+
 @pytest.mark.parametrize("change", [{"horizontal": 1.5}, {"rotation": -1}, {"padding": -2}, {"colour": 3}])
 def test_settings_out_of_range_are_refused(change):
     with pytest.raises(ArgumentError, match="expected 0 to"):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import json
 import os
 import subprocess
 import sys
+import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +19,8 @@ from hypothesis import strategies as st
 
 from mmtk import store
 from mmtk.errors import ArgumentError, MmtkError
-from mmtk.loader import Batches, permutation
+from mmtk.loader import ArrayBatches, Batches, SplitDataset, permutation
+from mmtk.loader._cuda import copied_ahead, room_for
 from tests.small_stores import MULTILABEL, write_small_store
 
 torch = pytest.importorskip("torch")
@@ -288,7 +292,7 @@ def test_a_state_is_json_of_what_the_order_depends_on(split):
     state = batches.state_dict()
     assert state == {
         "data": "breastmnist_9/train/0", "batch_size": 8, "n": 53, "shuffle": True, "seed": 3, "weights": "",
-        "window": 0, "world_size": 1, "even": "", "epoch": 0, "position": 1,
+        "window": 0, "chunk": 1, "world_size": 1, "even": "", "epoch": 0, "position": 1,
     }
     assert json.loads(json.dumps(state)) == state
     assert len(list(given)) == 6
@@ -309,6 +313,7 @@ def test_a_state_is_json_of_what_the_order_depends_on(split):
         ({"epoch": "1"}, "state: epoch: expected a whole number from 0"),
         ({"position": 8}, "state: position: expected at most 7 batches, found 8"),
         ({"position": None}, "state: position: expected a whole number from 0"),
+        ({"chunk": 5}, "state: chunk: expected 1, found 5"),
         ({"more": 1}, "state: expected what state_dict gave"),
     ],
 )
@@ -318,8 +323,9 @@ def test_a_state_that_does_not_fit_is_refused(split, change, says):
     with pytest.raises(ArgumentError) as error:
         batches.load_state_dict({**state, **change})
     assert says in str(error.value)
-    with pytest.raises(ArgumentError, match="found nothing"):
-        batches.load_state_dict({})
+    for other, found in (({}, "nothing"), (None, "nothing"), ([1, 2], "list")):
+        with pytest.raises(ArgumentError, match=f"state: expected what state_dict gave, found {found}"):
+            batches.load_state_dict(other)
     assert batches.state_dict() == state
 
 
@@ -348,10 +354,39 @@ def test_arguments_that_cannot_be_are_refused(split, arguments, says):
     assert says in str(error.value)
 
 
+@pytest.mark.parametrize("threads", [-1, 1.5, None])
+def test_numbers_of_threads_that_cannot_be_are_refused(split, threads):
+    with pytest.raises(ArgumentError, match="threads: expected a whole number from 0"):
+        ArrayBatches(split, threads=threads)
+    with pytest.raises(ArgumentError, match="threads: expected a whole number from 0"):
+        Batches(split, threads=-1 if threads is None else threads)  # which chooses by itself
+
+
 def test_an_empty_split_is_refused_by_name(tmp_path):
-    split = store.open(write_small_store(tmp_path / "s.h5", (4, 0, 4))).val
-    with pytest.raises(ArgumentError, match=r"s\.h5 val: expected images, found an empty split"):
-        Batches(split)
+    path = write_small_store(tmp_path / "s.h5", (4, 0, 4))
+    for use in (lambda: Batches(store.open(path).val), lambda: SplitDataset(path, "val")):
+        with pytest.raises(ArgumentError, match=r"s\.h5 val: expected images, found an empty split"):
+            use()
+
+
+def test_it_says_what_it_chose_and_why(split, tmp_path):
+    packed = store.open(store.compress(store.open(split.store_path), tmp_path, "gzip")).train
+    for batches, says in (
+        (Batches(split), "views of the mapped file; on the CPU the page cache is its memory already"),
+        (Batches(split, shuffle=True), "gathered by rows from mapped memory; on the CPU"),
+        (Batches(split, dtype="float32", threads=2), "threads that prepare batches ahead: 2"),
+        (Batches(packed), "read by rows, unpacked or joined as need be"),
+        (Batches(packed), "threads that prepare batches ahead: 1"),
+        (Batches(split, resident=True), "kept on cpu as uint8 and picked there; as asked for"),
+    ):
+        assert batches.data.name in batches.explain()
+        assert says in batches.explain()
+
+
+def test_a_split_is_kept_on_a_gpu_where_it_takes_half_of_the_free_memory_at_most(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8_000_000_000, 9_000_000_000))
+    assert room_for(4_000_000_000, "cuda") == (True, "its 4.00 GB are at most 50% of the 8.00 GB that are free")
+    assert room_for(4_000_000_001, "cuda") == (False, "its 4.00 GB are more than 50% of the 8.00 GB that are free")
 
 
 def test_without_torch_the_room_imports_and_its_use_says_what_to_install(tmp_path):
@@ -376,6 +411,111 @@ def test_without_torch_the_room_imports_and_its_use_says_what_to_install(tmp_pat
 
 
 # ------------------------------------------------------------------------------- cuda
+
+
+class Stream:
+    """A CUDA stream in small: what is sent to it happens no sooner than somebody waits for it."""
+
+    def __init__(self, device=None):
+        self.work, self.done, self.awaited = [], 0, []
+
+    def record_event(self):
+        return Event(self, len(self.work))
+
+    def wait_event(self, event):
+        self.awaited.append(event)
+
+    def synchronize(self):
+        Event(self, len(self.work)).synchronize()
+
+
+class Event:
+    def __init__(self, stream, place):
+        self.stream, self.place = stream, place
+
+    def synchronize(self):
+        for work in self.stream.work[self.stream.done : self.place]:
+            work()
+        self.stream.done = max(self.stream.done, self.place)
+
+
+class Cuda:
+    """Of torch.cuda what `copied_ahead` takes; tensors of its device are copied when their stream comes to it."""
+
+    def __init__(self):
+        self.current, self.sides = Stream(), []
+
+    def Stream(self, device):
+        self.sides.append(Stream())
+        return self.sides[-1]
+
+    def current_stream(self, device):
+        return self.current
+
+    @contextlib.contextmanager
+    def stream(self, stream):
+        self.current, before = stream, self.current
+        yield
+        self.current = before
+
+
+class OnHost:
+    def __init__(self, cuda, tensor):
+        self.cuda, self.tensor = cuda, tensor
+
+    def to(self, device, non_blocking):
+        assert non_blocking
+        there, here = OnDevice(torch.full_like(self.tensor, 77)), weakref.ref(self.tensor)
+        self.cuda.current.work.append(lambda: there.tensor.copy_(here()))  # CUDA too keeps no memory alive
+        return there
+
+
+class OnDevice:
+    def __init__(self, tensor):
+        self.tensor, self.streams = tensor, []
+
+    def record_stream(self, stream):
+        self.streams.append(stream)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+@settings(max_examples=15)
+@given(batch_size=st.integers(1, 30), keep=st.integers(1, 4), stop=st.integers(0, 60))
+def test_a_buffer_is_written_again_only_when_its_copy_to_the_device_is_done(split, threads, batch_size, keep, stop):
+    cuda, order = Cuda(), permutation(len(split), 3, 0)
+    loop = Batches(split, batch_size, shuffle=True, seed=3, threads=threads)
+    main, finished, kept = cuda.current, [], []
+
+    def finish(images, number):
+        assert cuda.current is cuda.sides[0]
+        finished.append(number)
+        return images
+
+    def host():
+        for number, (images, labels) in enumerate(loop):
+            batch = [(OnHost(cuda, images), OnDevice(labels))]
+            del images
+            yield number, batch.pop()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmtk.loader._cuda.import_torch", lambda: SimpleNamespace(cuda=cuda))
+        given = copied_ahead(host(), "cuda", finish)
+        for number, (images, labels) in enumerate(given):
+            rows = order[number * batch_size : (number + 1) * batch_size]
+            assert np.array_equal(pixels(images.tensor), split.images[rows])
+            assert labels.tensor.tolist() == split.labels[rows, 0].tolist()
+            assert images.streams == labels.streams == [main]
+            assert len(main.awaited) == number + 1
+            assert main.awaited[-1].stream is cuda.sides[0]
+            kept += [(images.tensor, rows)] if number % keep == 0 else []
+            if number == stop:
+                break
+        given.close()
+    for images, rows in kept:
+        assert np.array_equal(pixels(images), split.images[rows])
+    side = cuda.sides[0]
+    assert side.done == len(side.work) == len(finished) == min(len(loop), stop + 3)
+    assert finished == list(range(len(finished)))
 
 
 @needs_cuda

@@ -6,10 +6,13 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mmtk import store
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.loader import SplitDataset
+from tests.peers import torchvision
 from tests.small_stores import MULTILABEL, write_small_store
 
 torch = pytest.importorskip("torch")
@@ -115,6 +118,94 @@ def test_a_dataloader_takes_it_with_and_without_workers(path, how):
     images = torch.cat([images for images, _ in batches]).permute(0, 2, 3, 1).numpy()
     assert np.array_equal(images.reshape(split.images.shape), split.images)
     assert torch.cat([labels for _, labels in batches]).tolist() == split.labels[:, 0].tolist()
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    return write_small_store(tmp_path_factory.mktemp("stores") / "s.h5", (90, 5, 5), channels=3)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+@settings(max_examples=6)
+@given(
+    rows=st.lists(st.integers(-90, 89), min_size=1, max_size=120), batch_size=st.integers(1, 50), own=st.booleans(),
+    keep=st.lists(st.booleans(), min_size=1, max_size=5),
+)
+def test_a_dataloader_gets_the_rows_it_asks_for_and_batches_keep_their_pixels(
+    large, workers, rows, batch_size, own, keep
+):
+    dataset, split = SplitDataset(large, "train"), store.open(large).train
+    options = {"multiprocessing_context": "fork"} if workers else {}
+    loader = loading.DataLoader(
+        dataset, batch_size, sampler=rows, num_workers=workers, collate_fn=dataset.collate if own else None, **options
+    )
+    kept = []
+    for number, (images, labels) in enumerate(loader):
+        here = rows[number * batch_size : (number + 1) * batch_size]
+        assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), split.images[here])
+        assert labels.tolist() == split.labels[here, 0].tolist()
+        if keep[number % len(keep)]:
+            kept.append((images, here))
+        else:
+            images.fill_(3)
+            labels.fill_(3)
+    assert number == (len(rows) - 1) // batch_size
+    for images, here in kept:
+        assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), split.images[here])
+
+
+def test_the_default_collate_function_takes_a_batch_as_it_is(path):
+    dataset = SplitDataset(path, "train")
+    items = dataset.__getitems__([5, 6, 7])
+    images, labels = loading.default_collate(items)
+    assert (images.data_ptr(), labels.data_ptr()) == (items.images.data_ptr(), items.labels.data_ptr())
+    columns = loading.default_collate(list(items))  # one by one, as a dataset made of others gives them
+    assert torch.equal(columns[0], images)
+    assert torch.equal(columns[1], labels)
+
+
+def test_datasets_made_of_it_work(path):
+    dataset, halved = SplitDataset(path, "train"), SplitDataset(path, "train", transform=halve)
+    images, labels = next(iter(loading.DataLoader(dataset, 23, collate_fn=dataset.collate)))
+    found, targets = next(iter(loading.DataLoader(loading.Subset(dataset, [7, 3, 20]), 3)))
+    assert torch.equal(found, images[[7, 3, 20]])
+    assert torch.equal(targets, labels[[7, 3, 20]])
+    for first, second in ((dataset, halved), (halved, dataset)):
+        ways = [images // 2 if one is halved else images for one in (first, second)]
+        found, targets = next(iter(loading.DataLoader(loading.ConcatDataset([first, second]), 46)))
+        assert torch.equal(found, torch.cat(ways))
+        assert torch.equal(targets, torch.cat([labels, labels]))
+        (found, targets), (others, _) = next(iter(loading.DataLoader(loading.StackDataset(first, second), 23)))
+        assert torch.equal(torch.stack([found, others]), torch.stack(ways))
+        assert torch.equal(targets, labels)
+
+
+@pytest.fixture
+def transforms():
+    torchvision()
+    return pytest.importorskip("torchvision.transforms.v2")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_single_images_pass_through_transforms_of_torchvision(path, transforms, workers):
+    split = store.open(path).train
+    channels = 1 if split.images.ndim == 3 else 3
+    chain = transforms.Compose([
+        transforms.RandomHorizontalFlip(1.0), transforms.Resize((12, 10)),
+        transforms.ToDtype(torch.float32, scale=True), transforms.Normalize([0.5] * channels, [0.5] * channels),
+    ])
+    options = {"num_workers": workers, "multiprocessing_context": "fork"} if workers else {}
+    dataset = SplitDataset(path, "train", transform=chain)
+    for collate in (dataset.collate, None):
+        batches = list(loading.DataLoader(dataset, 10, collate_fn=collate, **options))
+        found, labels = (torch.cat(column) for column in zip(*batches, strict=True))
+        pixels = torch.from_numpy(split.images.reshape(23, 8, 8, channels)).permute(0, 3, 1, 2)
+        expected = torch.stack([chain(image) for image in pixels])
+        assert found.shape == (23, channels, 12, 10)
+        assert torch.equal(found, expected)
+        assert labels.tolist() == split.labels[:, 0].tolist()
 
 
 def test_a_store_gone_when_workers_start_is_one_clear_error(path):

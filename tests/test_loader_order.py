@@ -276,3 +276,5 @@ def test_numpy_batches_pass_through_dlpack_and_are_their_own(split):
             assert np.array_equal(images, copy)
             tensor = torch.from_dlpack(images)
             assert tensor.data_ptr() == images.ctypes.data
+        images, _ = next(iter(Batches(split, 8, shuffle=True, dtype=dtype)))
+        assert np.from_dlpack(images).ctypes.data == images.data_ptr()

@@ -67,6 +67,20 @@ def test_a_read_only_file_in_a_read_only_folder_is_read(path):
         path.parent.chmod(0o755)
 
 
+def test_nothing_has_to_be_written_to_read(path, tmp_path):
+    """As on a full disk: the process may make no file longer than nothing."""
+    packed = store.compress(store.open(path), tmp_path / "packed", "gzip")
+    code = (
+        "import resource, torch.utils.data\nfrom mmtk import store\nfrom mmtk.loader import Batches, SplitDataset\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        f"for path in {[str(path), str(packed)]!r}:\n"
+        "    print(sum(len(labels) for _, labels in Batches(store.open(path).train, 50, shuffle=True, threads=1)))\n"
+        "    print(len(SplitDataset(path, 'train').__getitems__(range(600))))\n"
+    )
+    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["600"] * 4, done.stderr
+
+
 # ----------------------------------------------------------------------------- processes
 
 
@@ -187,6 +201,16 @@ def test_joined_splits_give_each_image_once_with_offset_labels(parts):
         assert torch.cat([targets for _, targets in batches]).tolist() == labels[order].tolist()
     exact, _ = next(iter(Batches(data, 51, dtype="float32")))
     assert np.allclose(exact.permute(0, 2, 3, 1).numpy(), pixels / 127.5 - 1, atol=1e-6)
+
+
+def test_joined_splits_may_be_compressed_and_have_more_classes_than_a_byte_counts(parts, tmp_path):
+    packed = store.open(store.compress(store.open(parts[1].store_path), tmp_path / "packed", "gzip")).train
+    many = store.open(write_small_store(tmp_path / "m.h5", (300, 2, 2), classes=254, channels=3)).train
+    found, labels = next(iter(Batches(join([many, packed, parts[0]]), 400)))
+    expected = np.concatenate([many.images, parts[1].images, np.repeat(parts[0].images[..., None], 3, axis=3)])
+    assert np.array_equal(found.permute(0, 2, 3, 1).numpy(), expected)
+    assert labels[300:331].tolist() == (parts[1].labels[:, 0].astype(int) + 254).tolist()
+    assert labels[331:].tolist() == (parts[0].labels[:, 0].astype(int) + 259).tolist()
 
 
 def test_labels_by_task_and_interleaving_by_weight(parts, tmp_path):

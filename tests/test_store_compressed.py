@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 
 import h5py
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from mmtk import store
 from mmtk.cli import group
 from mmtk.errors import ArgumentError, StoreError
+from mmtk.loader import permutation, windowed
 from mmtk.store import ChunkedImages
 from tests.small_stores import write_small_store
 
@@ -96,6 +98,53 @@ def test_a_forked_process_reads_on(plain, packed):
     if not child:
         os._exit(0 if packed.train.images[::7].sum() == expected else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def read_chunks(images, epochs):
+    """How many chunks are read from the file for `epochs`, orders of rows, in batches of 32."""
+    count, read = [], images._read
+    images._read = lambda number: (count.append(number), read(number))[1]
+    out = np.empty((32, *images.shape[1:]), np.uint8)
+    for order in epochs:
+        for start in range(0, len(order), 32):
+            rows = order[start : start + 32]
+            images.read(rows, out[: len(rows)])
+    return len(count)
+
+
+def test_a_windowed_epoch_reads_each_chunk_once_where_the_cache_is_small(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmtk.store._chunks.CACHE_BYTES", 4 << 20)
+    path = write_small_store(tmp_path / "s.h5", (8000, 2, 2), size=32)
+    packed = store.compress(store.open(path), tmp_path / "packed", "gzip")
+    rows = store.open(packed).train.images.chunk_rows
+    chunks = -(-8000 // rows)
+    assert chunks > 8  # of half a MiB: they do not all fit
+    windows = [windowed(8000, 0, epoch, rows, 3) for epoch in range(2)]
+    assert read_chunks(store.open(packed).train.images, windows) <= 2 * chunks
+    assert read_chunks(store.open(packed).train.images, [permutation(8000, 0, 0)]) > 10 * chunks
+
+
+def test_chunks_are_unpacked_at_once_and_outside_the_lock_of_hdf5(packed, monkeypatch):
+    images, unpack = packed.train.images, packed.train.images._unpack
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    images._begin()
+    both = threading.Barrier(2)
+
+    def meet(data, length):
+        both.wait(timeout=30)
+        return unpack(data, length)
+
+    images._unpack = meet  # which the last chunk, of noise, is not given
+    rows = np.array([0, images.chunk_rows])
+    assert len(images._chunks) == 2 or not images._chunks[1].plain
+    if images._chunks[1].plain:
+        images._chunks[1] = images._chunks[0]
+    found: list[np.ndarray] = []
+    with h5py._hl.base.phil:
+        reader = threading.Thread(target=lambda: found.append(images[rows]))
+        reader.start()
+        reader.join(timeout=60)
+    assert len(found) == 1
 
 
 def flipped(path, find):

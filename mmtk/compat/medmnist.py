@@ -36,6 +36,8 @@ DEFAULT_ROOT = str(Path("~/.medmnist").expanduser())
 SPLIT_DICT = {"train": "TRAIN", "val": "VALIDATION", "test": "TEST"}
 _RECORD = "https://zenodo.org/records/10519652/files"
 _SIZES = (28, 64, 128, 224)
+_MODULES = ("info", "dataset", "evaluator", "utils")  # of medmnist, all of them this one here
+info = dataset = evaluator = utils = sys.modules[__name__]
 
 
 def _open(flag: str, size: int, root: str | os.PathLike[str] | None, download: bool) -> store.Store:
@@ -118,6 +120,11 @@ class MedMNIST2D:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __add__(self, other: Any) -> Any:
+        from torch.utils.data import ConcatDataset
+
+        return ConcatDataset([self, other])
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         from PIL import Image
@@ -335,7 +342,7 @@ class Evaluator:
 def install() -> None:
     """Let ``import medmnist``, and its submodules, mean this module in this process."""
     this = sys.modules[__name__]
-    for name in ("medmnist", *(f"medmnist.{part}" for part in ("info", "dataset", "evaluator", "utils"))):
+    for name in ("medmnist", *(f"medmnist.{part}" for part in _MODULES)):
         sys.modules[name] = this
 
 

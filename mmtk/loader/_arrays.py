@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from mmtk.errors import ArgumentError
 from mmtk.loader._data import Data
-from mmtk.loader._epochs import Epochs, ahead
+from mmtk.loader._epochs import Epochs, ahead, check_whole
 from mmtk.loader._ring import Ring
 from mmtk.store import Split
 
@@ -65,6 +65,7 @@ class ArrayBatches(Epochs):
         )
         if dtype not in _DTYPES:
             raise ArgumentError("dtype", expected=", ".join(_DTYPES), found=repr(dtype))
+        check_whole("threads", threads, 0)
         shape = (min(self.batch_size, len(self.order)), *self.data.row_shape)
         self._threads = threads
         self._gathered = Ring(lambda: np.empty(shape, _DTYPES[dtype]), 2 * threads)

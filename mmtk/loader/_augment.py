@@ -134,6 +134,10 @@ def seeded(augment: Callable[..., Any], images: Any, key: tuple[int, ...]) -> An
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
     if isinstance(augment, Augmentation):
         return augment(images, torch.Generator().manual_seed(seed))
-    with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    on_cuda = images.device.type == "cuda"
+    with torch.random.fork_rng(devices=[images.device] if on_cuda else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed all other devices as well, for good
+        if on_cuda:
+            with torch.cuda.device(images.device):
+                torch.cuda.manual_seed(seed)
         return augment(images)

@@ -44,7 +44,8 @@ class Batches(Epochs):
         Draw as many rows as the split has with replacement: each class equally often, or each row by its weight.
     window : int
         Where it is not 0: shuffle chunks of the file, and rows only among so many chunks, so that a store larger than
-        memory, or a compressed one, is read nearly in sequence; `mmtk.loader.windowed` says what that costs.
+        memory, or a compressed one, is read nearly in sequence; `mmtk.loader.windowed` says what that costs. Of a
+        compressed split two windows should fit `mmtk.store.CACHE_BYTES`, which are kept unpacked.
     rank, world_size : int
         Of several processes that share the work, this one and how many there are. Their batches make up those of one
         process with a batch as large as theirs together; no image comes twice or is left out.
@@ -169,7 +170,7 @@ class Batches(Epochs):
         if self._gives_views():
             return map(self._view, numbers)
         order = self.order.rows(epoch)
-        labels = self._torch.from_numpy(self.data.targets[order]).split(self.batch_size)
+        labels = self._torch.from_numpy(self.data.targets[order]).to(self._device).split(self.batch_size)
         host = ahead(lambda number: (self._gather(order[self._part(number)]), labels[number]), numbers, self.threads)
 
         def finish(images: Any, number: int) -> Any:

@@ -28,7 +28,7 @@ def copied_ahead(
     Parameters
     ----------
     batches : iterable of (number, (images, labels))
-        Tensors on the host, images pinned and not written again while something refers to them.
+        Images on the host, pinned and not written again while something refers to them; labels on the device.
     device : torch.device
     finish : callable
         What is left to do with images on the device, given the batch's number.
@@ -52,10 +52,9 @@ def copied_ahead(
         return images, labels
 
     try:
-        for number, (host, targets) in batches:
+        for number, (host, labels) in batches:
             with torch.cuda.stream(side):
                 images = finish(host.to(device, non_blocking=True), number)
-                labels = targets.to(device, non_blocking=True)
                 waiting.append((host, images, labels, side.record_event()))
             del host, images
             if len(waiting) > _AHEAD:

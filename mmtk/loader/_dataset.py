@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from mmtk.loader._ring import Ring
 from mmtk.loader._torch import import_torch
 
 
-class Items(Sequence[tuple[Any, Any]]):
-    """The items of a batch, (image, label) each, kept as the two tensors they are rows of."""
+class Item(tuple[Any, Any]):
+    """(image, label), of a type of its own by which torch's default collate function knows `Items`."""
+
+
+class Items(Sequence[Item]):
+    """The items of a batch, kept as the two tensors they are rows of."""
 
     def __init__(self, images: Any, labels: Any) -> None:
         self.images, self.labels = images, labels
-        self._pairs: list[tuple[Any, Any]] | None = None  # made once: the default collate goes through them twice
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -29,20 +33,31 @@ class Items(Sequence[tuple[Any, Any]]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Items(self.images[index], self.labels[index])
-        return self.images[index], self.labels[index]
+        return Item((self.images[index], self.labels[index]))
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        if self._pairs is None:
-            self._pairs = list(zip(self.images.unbind(), self.labels.unbind(), strict=True))
-        return iter(self._pairs)
+    def __iter__(self) -> Iterator[Item]:
+        return map(Item, zip(self.images.unbind(), self.labels.unbind(), strict=True))
+
+
+@cache
+def _teach_default_collate() -> None:
+    """Let torch's default collate function take `Items` without another copy, by the registry it keeps for that."""
+    from torch.utils.data._utils.collate import collate, default_collate_fn_map
+
+    def batch(items: Any, *, collate_fn_map: Any = None) -> list[Any]:
+        if isinstance(items, Items):
+            return [items.images, items.labels]
+        return [collate(column, collate_fn_map=collate_fn_map) for column in zip(*items, strict=True)]
+
+    default_collate_fn_map[Item] = batch
 
 
 class SplitDataset:
     """One split of a store as a map-style dataset.
 
     It pickles as its path, and the process it is sent to opens the store when first asked for an item; forked workers
-    share the mapping. Items are copies: writing into one changes nothing else. Give its `collate` to the DataLoader,
-    and a batch is gathered in one piece::
+    share the mapping. Items are copies: writing into one changes nothing else. A DataLoader gets a batch gathered in
+    one piece, by its default collate function (as a list) or by the dataset's own (as a tuple)::
 
         DataLoader(dataset, 128, shuffle=True, collate_fn=dataset.collate)
 
@@ -76,6 +91,7 @@ class SplitDataset:
         if split not in store.SPLITS:
             raise ArgumentError("split", expected=", ".join(store.SPLITS), found=repr(split))
         import_torch()
+        _teach_default_collate()
         self.path, self.split = Path(path).absolute(), split
         self.transform, self.target_transform = transform, target_transform
         opened: store.Split = getattr(store.open(self.path), split)
@@ -85,6 +101,7 @@ class SplitDataset:
 
     def _open(self) -> Data:
         if self._data is None:
+            _teach_default_collate()  # in this process too
             opened: store.Split = getattr(store.open(self.path), self.split)
             if (opened.info, len(opened)) != self._identity:
                 raise StoreError(
@@ -101,7 +118,8 @@ class SplitDataset:
         return self._identity[1]
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        return self.__getitems__([index])[0]  # type: ignore[no-any-return]
+        image, label = self.__getitems__([index])[0]
+        return image, label
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
         """The items of a batch, their pixels gathered in one go: a sequence of (image, label).

@@ -90,8 +90,7 @@ class Epochs:
 
     def _part(self, number: int) -> slice:
         """Which of an epoch's rows the batch of a number holds."""
-        first = number * self.batch_size
-        return slice(first, min(first + self.batch_size, len(self.order)))
+        return slice(number * self.batch_size, (number + 1) * self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration the given epoch, from its start."""
@@ -115,8 +114,9 @@ class Epochs:
             If it is no such state, or one of another store, order or batch size.
         """
         identity = self._identity()
-        if set(state) != {*identity, "epoch", "position"}:
-            found = f"fields {', '.join(map(str, state))}" if state else "nothing"
+        if not isinstance(state, Mapping) or set(state) != {*identity, "epoch", "position"}:
+            kind = f"fields {', '.join(map(str, state))}" if isinstance(state, Mapping) else type(state).__name__
+            found = kind if state else "nothing"
             raise ArgumentError("state", expected="what state_dict gave", found=found)
         for name, value in identity.items():
             if state[name] != value:

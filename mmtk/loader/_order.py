@@ -160,7 +160,7 @@ class Order:
         weights = "" if self.weights is None else hashlib.sha256(self.weights.tobytes()).hexdigest()[:16]
         return {
             "n": self.n, "shuffle": self.shuffle, "seed": self.seed, "weights": weights, "window": self.window,
-            "world_size": self.world_size, "even": self.even,
+            "chunk": self.chunk, "world_size": self.world_size, "even": self.even,
         }
 
 

@@ -1,6 +1,6 @@
 """One HDF5 file a dataset and size, read as memory-mapped arrays. FORMAT.md is the specification."""
 
-from mmtk.store._chunks import COMPRESSIONS, ChunkedImages, Images
+from mmtk.store._chunks import CACHE_BYTES, COMPRESSIONS, ChunkedImages, Images
 from mmtk.store._compress import compress
 from mmtk.store._fetch import fetch_npz
 from mmtk.store._format import SPLITS, StoreInfo, record_dtype
@@ -12,6 +12,7 @@ from mmtk.store._reader import Split, Store, already_there, open, verify
 from mmtk.store._writer import Layout, create_skeleton, finalize, publish, read_layout, write_at, write_store
 
 __all__ = [
+    "CACHE_BYTES",
     "COMPRESSIONS",
     "SPLITS",
     "ChunkedImages",
