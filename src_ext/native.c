@@ -309,7 +309,7 @@ static PyObject *native_unpack_strips(PyObject *Py_UNUSED(self), PyObject *const
                 break;
         }
         Py_END_ALLOW_THREADS
-        result = Py_BuildValue("nn", strip, found);
+        result = Py_BuildValue("nn", strip, strip < strips ? found : 0);
     }
     PyBuffer_Release(&dst);
     PyBuffer_Release(&spans);

@@ -7,7 +7,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmtk.errors import ImageError
@@ -105,6 +105,9 @@ def test_what_was_packed_comes_back_and_opencv_agrees(tmp_path_factory, h, w, ch
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60), st.integers(1, 400))
+@example(b"\1ab\xfec", 5)
+@example(b"\1ab\xfec", 4)
+@example(b"\1ab\xfe", 2)
 def test_any_bytes_unpack_as_the_specification_says(content, room):
     native = pytest.importorskip("mmtk._native")
     whole = slow_unpack(content)
