@@ -61,7 +61,7 @@ def test_equals_torchvision(name):
 def test_unknown_model_and_protocol_are_named():
     with pytest.raises(ArgumentError, match="resnet18, resnet50, found vgg"):
         build_model("vgg", 1, 2)
-    with pytest.raises(ArgumentError, match="isbi21, v2, tuned-v1, quick, or a .toml or .json file, found isbi22"):
+    with pytest.raises(ArgumentError, match=r"isbi21, v2, tuned-v1, quick, or a \.toml or \.json file, found isbi22"):
         get_protocol("isbi22")
 
 

@@ -77,6 +77,11 @@ class World:
         return torch.stack(parts, dim=1).flatten(0, 1)
 
 
+def leads() -> bool:
+    """Whether this process is the first of those that ``torchrun`` has started, or alone."""
+    return not distributed.is_torchelastic_launched() or os.environ.get("RANK") == "0"
+
+
 @contextmanager
 def joined(device: str) -> Iterator[World]:
     """Join the processes that ``torchrun`` has started, or those of a group that the caller has made; or be alone.
@@ -85,7 +90,7 @@ def joined(device: str) -> Iterator[World]:
     ----------
     device : {"cpu", "cuda"}
     """
-    started = distributed.is_available() and distributed.is_torchelastic_launched()
+    started = distributed.is_torchelastic_launched()
     own = started and not distributed.is_initialized()
     local = int(os.environ.get("LOCAL_RANK", "0")) if started else 0
     if device == "cuda":
