@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ class World:
         if on_cuda:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         ids = [torch.device(self.device)] if on_cuda else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # torch 2.11 has no other name for it
+            return nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
 
     def mean(self, tensors: list[Any]) -> None:
         """Replace tensors by their means over processes."""
