@@ -54,6 +54,22 @@ def test_train_prints_epochs_and_a_table_and_leaves_a_finished_run_alone(store, 
     assert result["paper"] is None  # one epoch is not the paper's protocol
 
 
+def test_a_protocol_file_another_resolution_and_curves(store, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text('base = "tuned-v1"\nname = "own"\nbatch_size = 4\n')
+    arguments = ["train", store, "--protocol", own, "--model", "resnet18", "--out", tmp_path / "run", "--device", "cpu"]
+    arguments += ["--epochs", 1, "--resolution", 224, "--precision", "bfloat16", "--tensorboard", "--json"]
+    found = json.loads(invoke(*arguments).stdout)
+    assert (found["protocol"], found["resolution"], found["paper"]) == ("own", 224, None)
+    assert len(list((tmp_path / "run").glob("breastmnist_*@resnet18_224_own_seed0.csv"))) == 3
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert events.Scalars("val_auc")[0].value == pytest.approx(line["val_auc"])
+    assert events.Scalars("val_auc")[0].step == 1
+
+
 def test_a_synthetic_store_is_said(tmp_path):
     path = write_small_store(tmp_path / "breastmnist_28.h5", (8, 6, 6), size=28, synthetic=True)
     found = invoke(*command(path, tmp_path / "run", "--epochs", 1))
@@ -82,12 +98,16 @@ def test_a_store_of_another_size_is_refused(tmp_path):
     path = write_small_store(tmp_path / "s.h5", size=8)
     with pytest.raises(ArgumentError, match="expected images of 28 px, found 8 px"):
         invoke(*command(path, tmp_path / "run"))
+    with pytest.raises(ArgumentError, match="expected images of 224 px, or of 28 to be enlarged, found 8 px"):
+        invoke(*command(path, tmp_path / "run", "--resolution", 224))
 
 
 def test_another_run_in_the_folder_exits_2_in_one_line(store, tmp_path):
     invoke(*command(store, tmp_path / "run", "--epochs", 1))
     with pytest.raises(MmtkError, match="expected seed 3, found 0"):
         invoke(*command(store, tmp_path / "run", "--epochs", 1, "--seed", 3))
+    with pytest.raises(ArgumentError, match="found isbi22"):
+        invoke(*command(store, tmp_path / "run"), "--protocol", "isbi22")
     arguments = [str(a) for a in command(tmp_path / "none.h5", tmp_path / "other")]
     done = subprocess.run([sys.executable, "-m", "mmtk", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -10,13 +10,14 @@ import pytest
 
 import mmtk
 from mmtk.errors import ArgumentError, MmtkError, ScoreError
+from mmtk.loader import Augmentation
 from mmtk.scoring import evaluate, read_predictions
-from mmtk.training import checkpoints, get_protocol
+from mmtk.training import Protocol, checkpoints, get_protocol
 from tests.small_stores import MULTILABEL, write_small_store
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from mmtk.training import build_model, fit  # noqa: E402
+from mmtk.training import _fit, build_model, fit  # noqa: E402
 
 SHORT = replace(get_protocol("isbi21"), batch_size=8, epochs=3)
 
@@ -135,6 +136,8 @@ def test_what_a_run_leaves(store, tmp_path):
     assert config["store"]["content"] == store.content_digest()
     assert config["store"]["synthetic"] is False
     assert config["made_with"]["torch"] == torch.__version__
+    assert config["made_with"]["threads"] == torch.get_num_threads()
+    assert (config["precision"], config["resolution"], config["processes"]) == ("float32", 8, 1)
     weights = torch.load(out / "best.pt", weights_only=True)
     build_model("resnet18", 1, 2).load_state_dict(weights)
     files = sorted(out.glob("breastmnist_8_*.csv"))
@@ -212,14 +215,111 @@ def test_a_split_without_both_classes_is_refused_before_training(tmp_path, count
     assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_is_not_finite_is_said(store, tmp_path):
-    with pytest.raises(MmtkError, match=r"expected a finite loss, found .*nan"):
-        train(store, tmp_path / "run", replace(SHORT, learning_rate=1e30))
+def test_a_loss_that_is_not_finite_is_said_with_its_place_and_the_last_good_epoch_kept(store, tmp_path, monkeypatch):
+    def rate(self, step, in_epoch, epochs):
+        return 1e30 if step == 4 else self.learning_rate  # the second step of the second epoch
+
+    monkeypatch.setattr(Protocol, "rate", rate)
+    found = r"expected a finite loss, found nan in epoch 2, batch 3 of 3; .*last\.pt is that of epoch 1"
+    with pytest.raises(MmtkError, match=found):
+        train(store, tmp_path / "run")
+    state = checkpoints.load(tmp_path / "run" / "last.pt")
+    assert len(state["log"]) == 1
+    assert all(value.isfinite().all() for value in state["model"].values())
+    assert not (tmp_path / "run" / "result.json").exists()
+    monkeypatch.undo()
+    assert train(store, tmp_path / "run").epochs == 3
+
+
+def test_a_last_step_that_ruins_the_weights_shows_in_validation(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(Protocol, "rate", lambda self, step, in_epoch, epochs: 1e30 if step == 2 else 1e-3)
+    with pytest.raises(MmtkError, match="found nan on the validation split after epoch 1"):
+        train(store, tmp_path / "run")
+
+
+def test_memory_that_runs_out_is_one_line(store, tmp_path, monkeypatch):
+    def step(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(_fit, "plain_step", lambda *_: step)
+    lower = "use a lower batch_size in a protocol file or --precision bfloat16 or --resolution 28"
+    with pytest.raises(MmtkError, match=f"expected memory for batches of 8 at 32 px in float32, .*; {lower}"):
+        train(store, tmp_path / "run", resolution=32)
+
+
+TUNED = replace(
+    get_protocol("tuned-v1"), batch_size=8, epochs=3, averaging=1.0, mirror=True,
+    augmentation=Augmentation(0.5, 0.5, 10, 1, 0.1), ordinal_loss="cumulative",
+)
+
+
+def test_a_killed_run_goes_on_with_all_that_a_protocol_can_have(tmp_path):
+    precision = "bfloat16"
+    path = write_small_store(tmp_path / "s.h5", (20, 8, 8), task="ordinal-regression", classes=3, channels=3)
+    opened = mmtk.open(path)
+    train(opened, tmp_path / "whole", TUNED, precision=precision)
+    with pytest.raises(Killed):
+        train(opened, tmp_path / "broken", TUNED, precision=precision, **_kill_after_epoch(None))
+    train(opened, tmp_path / "broken", TUNED, precision=precision)
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+    last = checkpoints.load(tmp_path / "whole" / "last.pt")
+    assert not torch.equal(last["average"]["conv1.weight"], last["model"]["conv1.weight"])
+    assert json.loads((tmp_path / "whole" / "config.json").read_text())["precision"] == precision
+    with pytest.raises(MmtkError, match="expected precision float32, found bfloat16"):
+        train(opened, tmp_path / "whole", TUNED)
+
+
+def test_mirrored_scores_are_the_same_for_mirrored_images(store, tmp_path):
+    train(store, tmp_path / "run", replace(SHORT, epochs=1, mirror=True))
+    mirrored = mmtk.open(store.path)
+    for split in mirrored.splits:
+        split.images[:] = split.images[:, :, ::-1].copy()  # the arrays are copy-on-write
+    weights = checkpoints.load(tmp_path / "run" / "best.pt")
+    model = build_model("resnet18", 1, 2).eval()
+    model.load_state_dict(weights)
+    scores = []
+    for opened in (store, mirrored):
+        images = torch.from_numpy(opened.test.images.copy())[:, None] / 127.5 - 1
+        with torch.inference_mode():
+            scores.append(model(images).softmax(1))
+    found = read_predictions(next((tmp_path / "run").glob("*_test_*.csv"))).scores
+    assert not torch.allclose(scores[0], scores[1], atol=1e-3)
+    np.testing.assert_allclose(found, (scores[0] + scores[1]) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "resolution", "stem"), [(8, 80, 7), (80, None, 7), (8, 28, 3)])
+def test_resolutions_have_their_stem_and_stand_in_the_names(tmp_path, size, resolution, stem):
+    opened = mmtk.open(write_small_store(tmp_path / "s.h5", (8, 4, 4), size=size))
+    train(opened, tmp_path / "run", replace(SHORT, epochs=1), resolution=resolution)
+    assert checkpoints.load(tmp_path / "run" / "best.pt")["conv1.weight"].shape[-1] == stem
+    run = read_predictions(next((tmp_path / "run").glob("*_test_*.csv"))).run
+    assert run == f"resnet18_{resolution or size}_isbi21_seed0"
+
+
+def test_stored_images_are_not_made_smaller(store, tmp_path):
+    with pytest.raises(ArgumentError, match=r"resolution: expected images of at most 7 px, found 8 px in .*\.h5"):
+        train(store, tmp_path / "run", resolution=7)
+
+
+def test_another_task_or_other_weights_in_the_folder_are_refused(store, tmp_path):
+    with pytest.raises(Killed):
+        train(store, tmp_path / "run", **_kill_after_epoch(None))
+    other = mmtk.open(write_small_store(tmp_path / "other.h5", (20, 6, 9), task=MULTILABEL))
+    with pytest.raises(MmtkError, match="expected store task multi-label, binary-class, found binary-class"):
+        train(other, tmp_path / "run")
+    state = checkpoints.load(tmp_path / "run" / "last.pt")
+    state["model"]["fc.weight"] = torch.zeros(3, 512)
+    checkpoints.save(tmp_path / "run" / "last.pt", state)
+    with pytest.raises(MmtkError, match=r"last\.pt: expected weights of this model, found others; remove the run's"):
+        train(store, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"epochs": 0}, "epochs: expected at least 1"), ({"seed": -1}, "seed"), ({"protocol": "isbi22"}, "isbi22")],
+    [
+        ({"epochs": 0}, "epochs: expected at least 1"), ({"seed": -1}, "seed"), ({"protocol": "isbi22"}, "isbi22"),
+        ({"precision": "float16"}, "precision: expected float32 or bfloat16, found float16"),
+    ],
 )
 def test_bad_arguments(store, tmp_path, options, message):
     with pytest.raises(ArgumentError, match=message):
@@ -260,10 +360,22 @@ def test_a_network_learns_under_quick(tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_cuda_is_deterministic_too(store, tmp_path):
+def test_cuda_is_deterministic_too_in_float32(store, tmp_path):
     for name in "ab":
-        fit(store, SHORT, "resnet18", tmp_path / name, device="cuda")
+        fit(store, SHORT, "resnet18", tmp_path / name, device="cuda", precision="float32")
     assert outcome(tmp_path / "a") == outcome(tmp_path / "b")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_cuda_graphs_take_the_steps_that_are_taken_without_them(tmp_path, monkeypatch, optimiser):
+    opened = mmtk.open(write_small_store(tmp_path / "s.h5", (44, 8, 8)))
+    protocol = replace(TUNED, optimiser=optimiser, nesterov=optimiser == "sgd", learning_rate=1e-3)
+    fit(opened, protocol, "resnet18", tmp_path / "graph", device="cuda")
+    monkeypatch.setattr(_fit, "Replayed", lambda step, recorder: step)
+    fit(opened, protocol, "resnet18", tmp_path / "plain", device="cuda")
+    losses = [[line["train_loss"] for line in outcome(tmp_path / name)["log"]] for name in ("graph", "plain")]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")

@@ -61,22 +61,22 @@ def test_equals_torchvision(name):
 def test_unknown_model_and_protocol_are_named():
     with pytest.raises(ArgumentError, match="resnet18, resnet50, found vgg"):
         build_model("vgg", 1, 2)
-    with pytest.raises(ArgumentError, match="isbi21, v2, quick, found isbi22"):
+    with pytest.raises(ArgumentError, match=r"isbi21, v2, tuned-v1, quick, or a \.toml or \.json file, found isbi22"):
         get_protocol("isbi22")
 
 
 def test_isbi21_is_the_published_protocol():
     p = get_protocol("isbi21")
     assert (p.optimiser, p.learning_rate, p.momentum, p.batch_size, p.epochs) == ("sgd", 1e-3, 0.9, 128, 100)
-    assert set(PROTOCOLS) == {"isbi21", "v2", "quick"}
-    assert {p.rate(epoch, 100) for epoch in range(1, 101)} == {1e-3}
+    assert set(PROTOCOLS) == {"isbi21", "v2", "tuned-v1", "quick"}
+    assert {p.rate(step, 5, 100) for step in range(500)} == {1e-3}
     assert (p.channels(1), p.channels(3)) == (1, 3)
 
 
 def test_v2_is_the_protocol_of_2021():
     p = get_protocol("v2")
     assert (p.optimiser, p.learning_rate, p.batch_size, p.epochs) == ("adam", 1e-3, 128, 100)
-    rates = [p.rate(epoch, 100) for epoch in (1, 50, 51, 75, 76, 100)]
+    rates = [p.rate(step, 5, 100) for step in (0, 249, 250, 374, 375, 499)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
     assert (p.channels(1), p.channels(3)) == (3, 3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,51 +18,68 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("path", metavar="STORE", type=click.Path(path_type=Path))
-@click.option("--protocol", type=click.Choice(list(PROTOCOLS)), required=True, help="The training set-up.")
+@click.option("--protocol", metavar="NAME|FILE", required=True,
+              help=f"The training set-up: {', '.join(PROTOCOLS)}, or a protocol file, .toml or .json.")
 @click.option("--model", type=click.Choice(["resnet18", "resnet50"]), required=True)
-@click.option("--resolution", type=click.Choice(["28"]), default="28", show_default=True, help="Edge of the input.")
+@click.option("--resolution", type=click.Choice(["28", "224"]), default="28", show_default=True,
+              help="Edge of the input; images of 28 px are enlarged to 224.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]),
+              help="float32 on the CPU and bfloat16 on CUDA if not given.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; continued if there.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the protocol's number.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard into the run's folder.")
 @json_option
 def train_command(
-    path: Path, protocol: str, model: str, resolution: str, out: Path, epochs: int | None, seed: int, device: str,
-    as_json: bool,
+    path: Path, protocol: str, model: str, resolution: str, precision: str | None, out: Path, epochs: int | None,
+    seed: int, device: str, tensorboard: bool, as_json: bool,
 ) -> None:
     """Train a model on STORE under a protocol; test the epoch with the best validation AUC.
 
-    A run that was stopped goes on when the same command is given again.
+    A run that was stopped goes on when the same command is given again. Several processes share every batch:
+    torchrun --nproc-per-node N -m mmtk train ...
     """
     from mmtk import store
-    from mmtk.training import decathlon, fit
+    from mmtk.training import decathlon, fit, get_protocol
+    from mmtk.training._distributed import leads
+    from mmtk.training._tensorboard import Curves
 
+    chosen = get_protocol(protocol)
     opened = store.open(path)
-    if opened.info.size != int(resolution):
-        raise ArgumentError(path, expected=f"images of {resolution} px", found=f"{opened.info.size} px")
+    if opened.info.size not in (28, int(resolution)):
+        expected = f"images of {resolution} px" + (", or of 28 to be enlarged" if resolution != "28" else "")
+        raise ArgumentError(path, expected=expected, found=f"{opened.info.size} px")
+
+    curves = Curves(out / "tensorboard") if tensorboard else None
 
     def report(line: dict[str, Any]) -> None:
         figures = " ".join(f"{name} {line[f'val_{name.lower()}']:.3f}" for name in ("loss", "AUC", "ACC"))
         speed = f"{line['seconds']:.1f} s, {line['images_per_second']:.0f} images/s"
         click.echo(f"epoch {line['epoch']}: loss {line['train_loss']:.4f}, validation {figures}, {speed}", err=True)
+        if curves:
+            curves(line)
 
-    with progress_bar(f"{opened.info.flag} {model}") as progress:
+    with progress_bar(f"{opened.info.flag} {model}") if leads() else nullcontext() as progress:
         result = fit(
-            opened, protocol, model, out, seed=seed, epochs=epochs, device=None if device == "auto" else device,
-            progress=progress, report=report,
+            opened, chosen, model, out, seed=seed, epochs=epochs, device=None if device == "auto" else device,
+            resolution=int(resolution), precision=precision, progress=progress, report=report,
         )
-    published = decathlon.published(opened.info, protocol, model, result)
+    if not leads():
+        return
+    published = decathlon.published(opened.info, chosen.name, model, result) if resolution == "28" else None
     if as_json:
         echo_json({
-            "path": str(out), "protocol": protocol, "model": model, "seed": seed, "best_epoch": result.best_epoch,
-            "epochs": result.epochs, "flag": opened.info.flag, "synthetic": opened.info.synthetic,
+            "path": str(out), "protocol": chosen.name, "model": model, "resolution": int(resolution), "seed": seed,
+            "best_epoch": result.best_epoch, "epochs": result.epochs,
+            "flag": opened.info.flag, "synthetic": opened.info.synthetic,
             "splits": {n: {"images": result.images[n], **m._asdict()} for n, m in result.metrics.items()},
             "paper": published and dict(zip(("auc", "acc"), published, strict=True)),
         })
         return
     marks = f" {opened.info.marks}" if opened.info.marks else ""
     click.echo(
-        f"{opened.info.title}{marks}: {model}, {protocol}, seed {seed}, epoch {result.best_epoch} of {result.epochs}"
+        f"{opened.info.title}{marks}: {model}, {chosen.name}, seed {seed}, epoch {result.best_epoch} of {result.epochs}"
         + (f" (this run was finished before, {out})" if result.reused else "")
     )
     click.echo(f"{'split':6}{'images':>8}{'AUC':>8}{'ACC':>8}" + ("   paper: AUC     ACC" if published else ""))

@@ -1,17 +1,19 @@
 """Train one model under a protocol: deterministic under a seed, resumable, leaving predictions in MedMNIST's format.
 
-On one machine and device the same seed gives the same weights: first weights come from the seed, the order of images
-from the seed and the epoch, and nothing else is random. A run that was killed and continued equals one that was not.
+On one CPU the same seed gives the same weights, bit for bit: first weights come from the seed, the order of images and
+their augmentation from the seed and the epoch, and nothing else is random. A run that was killed and continued equals
+one that was not. On CUDA float32 is the mode for comparison: deterministic algorithms and no TF32; bfloat16, which is
+what is used there unless one asks, takes the fastest algorithms that cuDNN measures, and replays each step as one CUDA
+graph.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import platform
-import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,18 +21,31 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from mmtk import __version__
-from mmtk.datasets.base import Task
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.loader import Batches
 from mmtk.scoring import evaluate
 from mmtk.store import Split, Store
 from mmtk.training import checkpoints
+from mmtk.training._averaging import Average
+from mmtk.training._distributed import World, joined
+from mmtk.training._environment import made_with
+from mmtk.training._objectives import Objective
+from mmtk.training._steps import (
+    GraphRecorder,
+    Network,
+    Replayed,
+    load_optimiser,
+    make_optimiser,
+    plain_step,
+    set_rate,
+)
 from mmtk.training.models import build_model
 from mmtk.training.protocols import Protocol, get_protocol
 from mmtk.training.results import RunResult, check_scorable, read_result, write_result
+
+PRECISIONS = ("float32", "bfloat16")
+_AT_ONCE = 2000  # images of 28 px that are scored together on CUDA
 
 
 def fit(
@@ -42,24 +57,33 @@ def fit(
     seed: int = 0,
     epochs: int | None = None,
     device: str | None = None,
+    resolution: int | None = None,
+    precision: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> RunResult:
     """Train a model on a store, or go on with an unfinished run of the same configuration.
 
+    Started by ``torchrun``, its processes share every batch, and the first one writes.
+
     Parameters
     ----------
     store : Store
     protocol : str or Protocol
+        A name, a protocol file, or the protocol itself.
     model : {"resnet18", "resnet50"}
     out : path
         Folder of the run. A finished run of the same configuration is left alone and its result returned.
     seed : int
-        Decides first weights and order of images, from 0.
+        Decides first weights, order of images and augmentation, from 0.
     epochs : int, optional
         Instead of the protocol's number.
     device : {"cpu", "cuda"}, optional
         By default ``cuda`` where there is one.
+    resolution : int, optional
+        Edge of the images that the network is given, by default that of the stored ones; smaller ones are enlarged.
+    precision : {"float32", "bfloat16"}, optional
+        By default float32 on the CPU, as the published protocols had it, and bfloat16 on CUDA.
     progress : callable, optional
         Called with the batches done and all batches of the run.
     report : callable, optional
@@ -74,11 +98,11 @@ def fit(
     Raises
     ------
     ArgumentError
-        If a name is unknown, epochs or seed out of range, or the device is not there.
+        If a name is unknown, epochs, seed or resolution out of range, or the device is not there.
     ScoreError
         If the AUC of a split is not defined because a class is missing in it; said before training starts.
     MmtkError
-        If `out` holds another run or is in use, or the loss is no longer finite.
+        If `out` holds another run or is in use, the loss is no longer finite, or memory of the device runs out.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     epochs = protocol.epochs if epochs is None else epochs
@@ -86,58 +110,78 @@ def fit(
         raise ArgumentError("epochs", expected="at least 1", found=str(epochs))
     if not 0 <= seed < 2**63:
         raise ArgumentError("seed", expected="0 to 2^63 - 1", found=str(seed))
-    device = _device(device)
+    kind = _device(device)
+    precision = precision or ("bfloat16" if kind == "cuda" else "float32")
+    if precision not in PRECISIONS:
+        raise ArgumentError("precision", expected=" or ".join(PRECISIONS), found=precision)
+    resolution = store.info.size if resolution is None else resolution
+    if resolution < store.info.size:
+        found = f"{store.info.size} px in {store.path}"
+        raise ArgumentError("resolution", expected=f"images of at most {resolution} px", found=found)
+    for split in store.splits:
+        check_scorable(split)
     out = Path(out)
-    run = _Run(store, protocol, model, out, seed, epochs, device)
-    with checkpoints.alone(out), torch.backends.cudnn.flags(enabled=True, deterministic=True):
-        checkpoints.claim(out, run.config())
-        if (out / checkpoints.RESULT).exists():
-            return read_result(out)
-        best_epoch = run.train(progress, report)
-        return run.conclude(best_epoch)
+    exact = precision == "float32"
+    flags = torch.backends.cudnn.flags(enabled=True, benchmark=not exact, deterministic=exact, allow_tf32=not exact)
+    try:
+        with ExitStack() as stack:
+            world = stack.enter_context(joined(kind))
+            run = _Run(store, protocol, model, out, seed, epochs, resolution, precision, world)
+
+            def claim() -> bool:
+                stack.enter_context(checkpoints.alone(out))
+                checkpoints.claim(out, run.config())
+                return (out / checkpoints.RESULT).exists()
+
+            if world.agreed(claim):
+                return read_result(out)
+            stack.enter_context(flags)
+            best_epoch = run.train(progress if world.first else None, report if world.first else None)
+            return run.conclude(best_epoch)
+    except torch.OutOfMemoryError:
+        raise _out_of_memory(kind, protocol.batch_size, resolution, precision) from None
 
 
 class _Run:
     """One run: its model, optimiser and data."""
 
     def __init__(
-        self, store: Store, protocol: Protocol, model: str, out: Path, seed: int, epochs: int, device: str
+        self, store: Store, protocol: Protocol, model: str, out: Path, seed: int, epochs: int, resolution: int,
+        precision: str, world: World,
     ) -> None:
         self.store, self.protocol, self.name, self.out = store, protocol, model, out
-        self.seed, self.epochs, self.device = seed, epochs, device
-        outputs = len(store.info.classes)
-        for split in store.splits:
-            check_scorable(split)
+        self.seed, self.epochs, self.resolution, self.precision = seed, epochs, resolution, precision
+        self.world, self.kind = world, world.device.partition(":")[0]
+        if protocol.batch_size % world.size:
+            found = f"a batch of {protocol.batch_size}"
+            raise ArgumentError("processes", expected=f"a batch that {world.size} can share", found=found)
+        self.objective = Objective(store.info, protocol)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.model = build_model(model, protocol.channels(store.info.channels), outputs)
-        self.model.to(device=device, memory_format=torch.channels_last)
-        parameters, rate = self.model.parameters(), protocol.learning_rate
-        self.optimiser = (
-            torch.optim.SGD(parameters, lr=rate, momentum=protocol.momentum)
-            if protocol.optimiser == "sgd"
-            else torch.optim.Adam(parameters, lr=rate, betas=(protocol.momentum, 0.999))
-        )
-        self.multilabel = store.info.task == Task.MULTILABEL
-        self.loss = nn.BCEWithLogitsLoss() if self.multilabel else nn.CrossEntropyLoss()
-        self.batches = self._batches(store.train, shuffle=True)
+            self.model = build_model(model, protocol.channels(store.info.channels), self.objective.outputs, resolution)
+        self.model.to(device=world.device, memory_format=torch.channels_last)
+        self.batches = self._batches(store.train, protocol.batch_size // world.size, training=True)
+        self.scored: dict[str, Batches] = {}  # kept, since on CUDA they hold the split
+        self.average = Average(self.model, protocol.averaging, len(self.batches)) if protocol.averaging else None
+        self.tested = self.average.model if self.average else self.model
 
     def config(self) -> dict[str, Any]:
         info = self.store.info
         return {
             "protocol": asdict(self.protocol),
             "model": self.name,
+            "resolution": self.resolution,
             "seed": self.seed,
             "epochs": self.epochs,
-            "device": self.device,
+            "device": self.kind,
+            "precision": self.precision,
+            "processes": self.world.size,
             "store": {
-                "flag": info.flag, "size": info.size, "edition": info.edition, "synthetic": info.synthetic,
-                "partial": info.partial, "content": self.store.content_digest(),
+                "flag": info.flag, "size": info.size, "task": info.task, "channels": info.channels,
+                "edition": info.edition, "synthetic": info.synthetic, "partial": info.partial,
+                "content": self.store.content_digest(),
             },
-            "made_with": {
-                "mmtk": __version__, "revision": _revision(), "torch": torch.__version__, "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
+            "made_with": made_with(self.kind),
         }
 
     def train(
@@ -147,21 +191,33 @@ class _Run:
         log: list[dict[str, Any]] = []
         best_auc, best_epoch = -math.inf, 0
         last = self.out / checkpoints.LAST
+        network = Network(self.world.shared(self.model), self.resolution, self.protocol, self.precision)
+        optimiser = make_optimiser(self.model, self.protocol, self.kind)
+        step = plain_step(network, self.objective, optimiser)
+        if self.kind == "cuda" and self.precision == "bfloat16" and self.world.size == 1:
+            step = Replayed(step, GraphRecorder(optimiser))
         if last.exists():
             state = checkpoints.load(last)
-            self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            self._load(self.model, state["model"], last)
+            if self.average:
+                self._load(self.average.model, state["average"], last)
+            load_optimiser(optimiser, state["optimiser"])
             log, best_auc, best_epoch = state["log"], state["best_auc"], state["best_epoch"]
-        checkpoints.write_text(self.out / checkpoints.LOG, "".join(json.dumps(line) + "\n" for line in log))
+        if self.world.first:
+            checkpoints.write_text(self.out / checkpoints.LOG, "".join(json.dumps(line) + "\n" for line in log))
         for epoch in range(len(log) + 1, self.epochs + 1):
-            line = self._epoch(epoch, progress)
+            line = self._epoch(epoch, step, optimiser, progress)
             log.append(line)
-            if line["val_auc"] > best_auc:
+            improved = line["val_auc"] > best_auc
+            if improved:
                 best_auc, best_epoch = line["val_auc"], epoch
-                checkpoints.save(self.out / checkpoints.BEST, self.model.state_dict())
+            if not self.world.first:
+                continue
+            if improved:
+                checkpoints.save(self.out / checkpoints.BEST, self.tested.state_dict())
             state = {
-                "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(),
-                "log": log, "best_auc": best_auc, "best_epoch": best_epoch,
+                "model": self.model.state_dict(), "average": self.average and self.average.model.state_dict(),
+                "optimiser": optimiser.state_dict(), "log": log, "best_auc": best_auc, "best_epoch": best_epoch,
             }
             checkpoints.save(last, state)
             with (self.out / checkpoints.LOG).open("a") as file:
@@ -170,59 +226,98 @@ class _Run:
                 report(line)
         return best_epoch
 
-    def _epoch(self, epoch: int, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
+    def _epoch(
+        self, epoch: int, step: Any, optimiser: Any, progress: Callable[[int, int], None] | None
+    ) -> dict[str, Any]:
         start = time.perf_counter()
+        steps = len(self.batches)
         self.model.train()
         self.batches.set_epoch(epoch - 1)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.protocol.rate(epoch, self.epochs)
-        total = torch.zeros((), device=self.device)
-        for done, (images, labels) in enumerate(self.batches, start=1):
-            self.optimiser.zero_grad()
-            loss = self.loss(self._logits(images), labels)
-            loss.backward()
-            self.optimiser.step()
-            total += loss.detach() * len(images)
+        losses, counts = torch.zeros(steps, device=self.world.device), np.zeros(steps)
+        for number, (images, labels) in enumerate(self.batches):
+            done = (epoch - 1) * steps + number
+            set_rate(optimiser, self.protocol.rate(done, steps, self.epochs))
+            losses[number] = step(images, labels)
+            counts[number] = len(images)
+            if self.average:
+                self.average.update(first=epoch == 1)
             if progress:
-                progress((epoch - 1) * len(self.batches) + done, self.epochs * len(self.batches))
-        train_loss = float(total) / len(self.store.train)
+                progress(done + 1, self.epochs * steps)
+        statistics = [one for model in (self.model, self.tested) for one in model.buffers()]
+        self.world.mean([losses, *(one for one in statistics if one.is_floating_point())])
+        each = losses.cpu().numpy()
         seconds = time.perf_counter() - start
         scores, val_loss = self._predict(self.store.val)
-        if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
-            found = f"training {train_loss}, validation {val_loss} in epoch {epoch}"
-            remedy = "lower the learning rate, or remove the run's folder if the run was continued"
-            raise MmtkError(self.out, expected="a finite loss", found=found, remedy=remedy)
+        self._check_finite(epoch, each, val_loss)
         val = evaluate(self.store.val.labels, scores, self.store.info.task)
         return {
-            "epoch": epoch, "train_loss": train_loss, "val_loss": val_loss, "val_auc": val.auc, "val_acc": val.acc,
+            "epoch": epoch, "train_loss": float(each @ counts / counts.sum()), "val_loss": val_loss,
+            "val_auc": val.auc, "val_acc": val.acc, "learning_rate": self.protocol.rate(done, steps, self.epochs),
             "seconds": round(time.perf_counter() - start, 3),
             "images_per_second": round(len(self.store.train) / seconds, 1),
         }
 
-    def _logits(self, images: Any) -> Any:
-        channels = self.protocol.channels(images.shape[1])
-        return self.model(images.expand(-1, channels, -1, -1))
+    def _check_finite(self, epoch: int, losses: NDArray[np.float32], val_loss: float) -> None:
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if len(bad):
+            found = f"{losses[bad[0]]} in epoch {epoch}, batch {bad[0] + 1} of {len(losses)}"
+        elif not math.isfinite(val_loss):
+            found = f"{val_loss} on the validation split after epoch {epoch}"
+        else:
+            return
+        kept = f"; {checkpoints.LAST} is that of epoch {epoch - 1}" if epoch > 1 else ""
+        remedy = f"lower the learning rate{kept}"
+        raise MmtkError(self.out, expected="a finite loss", found=found, remedy=remedy)
 
     def _predict(self, split: Split) -> tuple[NDArray[np.float32], float]:
-        """Scores ``(n, outputs)``, softmax or sigmoid, and mean loss."""
-        self.model.eval()
+        """Scores ``(n, classes)`` and mean loss."""
+        self.tested.eval()
+        network = Network(self.tested, self.resolution, self.protocol, self.precision)
+        at_once = self.protocol.batch_size
+        if self.kind == "cuda":
+            at_once = max(at_once, _AT_ONCE * 28**2 // self.resolution**2)
+        batches = self.scored.setdefault(split.name, self._batches(split, at_once))
         with torch.inference_mode():
-            pairs = [(self._logits(images).float(), labels) for images, labels in self._batches(split, shuffle=False)]
-            logits, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-            scores = logits.sigmoid() if self.multilabel else logits.softmax(dim=1)
-            return scores.cpu().numpy(), float(self.loss(logits, labels))
+            rows = []
+            for images, _ in batches:
+                sides = (images, images.flip(3)) if self.protocol.mirror else (images,)
+                rows.append(torch.cat([network(side) for side in sides], dim=1))
+            logits = self.world.gathered(torch.cat(rows))[: len(split)].split(self.objective.outputs, dim=1)
+            scores = sum(self.objective.scores(side) for side in logits) / len(logits)
+            labels = torch.from_numpy(batches.data.targets).to(self.world.device)
+            return scores.cpu().numpy(), float(self.objective.loss(logits[0], labels))
 
-    def _batches(self, split: Split, *, shuffle: bool) -> Batches:
+    def _batches(self, split: Split, size: int, *, training: bool = False) -> Batches:
         return Batches(
-            split, self.protocol.batch_size, shuffle=shuffle, seed=self.seed, device=self.device, dtype="float32"
+            split, size, shuffle=training, seed=self.seed, device=self.world.device, dtype=self.precision,
+            augment=self.protocol.augmentation if training else None,
+            rank=self.world.rank, world_size=self.world.size, pad=self.world.size > 1,
         )
+
+    def _load(self, model: Any, state: dict[str, Any], path: Path) -> None:
+        try:
+            model.load_state_dict(state)
+        except RuntimeError:
+            remedy = "remove the run's folder"
+            raise MmtkError(path, expected="weights of this model", found="others", remedy=remedy) from None
 
     def conclude(self, best_epoch: int) -> RunResult:
         """Score the best epoch on every split; write result files, then the result."""
-        self.model.load_state_dict(checkpoints.load(self.out / checkpoints.BEST))
+        self.world.agreed(lambda: None)  # the others come here while the first still writes
+        best = self.out / checkpoints.BEST
+        self._load(self.tested, checkpoints.load(best), best)
         scores = {split.name: self._predict(split)[0] for split in self.store.splits}
-        name = f"{self.name}_{self.store.info.size}_{self.protocol.name}_seed{self.seed}"
-        return write_result(self.out, self.store, name, scores, best_epoch=best_epoch, epochs=self.epochs)
+        name = f"{self.name}_{self.resolution}_{self.protocol.name}_seed{self.seed}"
+        return self.world.agreed(
+            lambda: write_result(self.out, self.store, name, scores, best_epoch=best_epoch, epochs=self.epochs)
+        )
+
+
+def _out_of_memory(device: str, batch: int, resolution: int, precision: str) -> MmtkError:
+    lower = ["a lower batch_size in a protocol file"]
+    lower += ["--precision bfloat16"] * (precision == "float32") + ["--resolution 28"] * (resolution > 28)
+    expected = f"memory for batches of {batch} at {resolution} px in {precision}"
+    return MmtkError(device, expected=expected, found="too little", remedy=f"use {' or '.join(lower)}")
 
 
 def _device(name: str | None) -> str:
@@ -232,14 +327,3 @@ def _device(name: str | None) -> str:
     if name == "cuda" and not available:
         raise ArgumentError("device", expected="a CUDA device", found="none that torch can use", remedy="use cpu")
     return name or ("cuda" if available else "cpu")
-
-
-def _revision() -> str | None:
-    """The git revision mmtk runs from, where it runs from a checkout of its own."""
-    package = Path(__file__).resolve().parents[1]
-    command = ["git", "-C", str(package), "rev-parse", "--show-toplevel", "HEAD"]
-    try:
-        top, revision = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    except (OSError, subprocess.CalledProcessError, ValueError):
-        return None
-    return revision if Path(top) == package.parent else None

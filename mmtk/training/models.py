@@ -1,8 +1,9 @@
-"""ResNet-18 and ResNet-50 (He et al. 2016) for 28 px images, in plain torch.
+"""ResNet-18 and ResNet-50 (He et al. 2016) in plain torch, for small images and for large ones.
 
-The stem is a 3x3 convolution of stride 1 without max-pooling, the form used for CIFAR. Parameter names are
-torchvision's, whose state dicts load here but for the stem and the last layer. Weights start from PyTorch's defaults
-for ``Conv2d`` and ``Linear``, as in the script behind Table 2; torchvision draws convolutions otherwise.
+Up to 64 px the stem is a 3x3 convolution of stride 1 without max-pooling, the form used for CIFAR; above, it is
+torchvision's, 7x7 of stride 2 and a max-pooling. Parameter names are torchvision's, whose state dicts load here but for
+the small stem and the last layer. Weights start from PyTorch's defaults for ``Conv2d`` and ``Linear``, as in the script
+behind Table 2 at 28 px; torchvision draws convolutions otherwise.
 """
 
 from __future__ import annotations
@@ -72,12 +73,14 @@ class ResNet(nn.Module):  # type: ignore[misc]
     """Stem, four stages of 64, 128, 256 and 512 channels (times the block's expansion), mean over the image, linear."""
 
     def __init__(
-        self, block: type[BasicBlock | Bottleneck], depths: tuple[int, int, int, int], channels: int, outputs: int
+        self, block: type[BasicBlock | Bottleneck], depths: tuple[int, int, int, int], channels: int, outputs: int,
+        large: bool = False,
     ) -> None:
         super().__init__()
-        self.conv1 = _conv(channels, 64, 3)
+        self.conv1 = _conv(channels, 64, 7, 2) if large else _conv(channels, 64, 3)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1) if large else nn.Identity()
         inputs = 64
         for stage, (width, depth) in enumerate(zip((64, 128, 256, 512), depths, strict=True), start=1):
             blocks = []
@@ -89,7 +92,7 @@ class ResNet(nn.Module):  # type: ignore[misc]
         self.fc = nn.Linear(inputs, outputs)
 
     def forward(self, x: Any) -> Any:
-        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
 
@@ -100,7 +103,7 @@ MODELS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int]
 }
 
 
-def build_model(name: str, channels: int, outputs: int) -> ResNet:
+def build_model(name: str, channels: int, outputs: int, resolution: int = 28) -> ResNet:
     """Make a model with fresh weights from torch's global generator.
 
     Parameters
@@ -111,6 +114,8 @@ def build_model(name: str, channels: int, outputs: int) -> ResNet:
         Channels of the input, 1 or 3.
     outputs : int
         Columns of the output, which are logits ``(batch, outputs)``.
+    resolution : int
+        Edge of the images, which decides the stem.
 
     Raises
     ------
@@ -119,4 +124,4 @@ def build_model(name: str, channels: int, outputs: int) -> ResNet:
     """
     if name not in MODELS:
         raise ArgumentError("model", expected=f"one of {', '.join(MODELS)}", found=name)
-    return ResNet(*MODELS[name], channels, outputs)
+    return ResNet(*MODELS[name], channels, outputs, large=resolution > 64)

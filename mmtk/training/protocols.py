@@ -1,15 +1,39 @@
-"""Protocols: named, frozen training set-ups. A protocol is data; what it means is in ``fit``."""
+"""Protocols: named, frozen training set-ups. A protocol is data; what it means is in ``fit``.
+
+A protocol file, TOML or JSON, holds the fields of `Protocol`; with ``base = "NAME"`` those that it leaves out are that
+protocol's.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
 
 from mmtk.errors import ArgumentError
+from mmtk.loader import Augmentation
+
+_CHOICES = {
+    "optimiser": ("sgd", "adam", "adamw"),
+    "schedule": ("milestones", "cosine", "linear"),
+    "ordinal_loss": ("cross entropy", "emd", "cumulative"),
+    "enlarge": ("bilinear", "nearest"),
+}
+_LIMITS = {  # least and most; the most of those that are shares of one is not reached
+    "learning_rate": (0.0, math.inf), "momentum": (0.0, 1.0), "weight_decay": (0.0, math.inf),
+    "batch_size": (1, math.inf), "epochs": (1, math.inf), "warmup": (0.0, 1.0), "label_smoothing": (0.0, 1.0),
+    "averaging": (0.0, math.inf),
+}
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A training set-up without augmentation.
+    """A training set-up.
 
     The input is ``x / 255`` with mean 0.5 and standard deviation 0.5, the loss is cross entropy (binary cross entropy
     of each label for multi-label tasks), the last, smaller batch is kept, and the epoch with the best validation AUC is
@@ -17,10 +41,47 @@ class Protocol:
 
     Attributes
     ----------
+    name, title : str
+        The name stands in result files: letters, digits, ``.`` and ``-``.
+    optimiser : {"sgd", "adam", "adamw"}
+    learning_rate : float
+        The highest.
+    momentum : float
+        Of SGD; the first beta of the others.
+    batch_size : int
+        Of all processes together.
+    epochs : int
     milestones : tuple of float
-        Shares of the epochs after each of which the learning rate is a tenth of what it was.
+        Shares of the epochs after each of which the learning rate is a tenth of what it was, where the schedule is
+        "milestones".
     as_rgb : bool
         Whether grey images are given to the network as three equal channels.
+    weight_decay : float
+        Of all parameters with two or more dimensions; with "adamw" decoupled from the gradient.
+    nesterov : bool
+    schedule : {"milestones", "cosine", "linear"}
+        How the learning rate falls: by epochs, or with each step to nearly 0, as half a cosine or a line.
+    warmup : float
+        Share of the steps in which it rises in a line first.
+    augmentation : Augmentation, optional
+        In protocol files a table, in which what is left out is 0.
+    label_smoothing : float
+        Share of each target that is spread over all classes, in the cross entropy.
+    averaging : float
+        Epochs over which weights are averaged, each step of the past weighing less by ``exp(-1 / steps)`` of so many;
+        running statistics of batch normalisation likewise. The average is what is validated and tested. 0: none.
+    mirror : bool
+        Whether scores are the means of those of the image and of its mirror image.
+    ordinal_loss : {"cross entropy", "emd", "cumulative"}
+        For ordinal tasks: squared earth mover's distance between the distributions over grades, or cross entropy of
+        each "above this grade, given above the last one".
+    enlarge : {"bilinear", "nearest"}
+        How images are enlarged on the device where the network takes larger ones than are stored.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is out of range.
     """
 
     name: str
@@ -32,11 +93,45 @@ class Protocol:
     epochs: int
     milestones: tuple[float, ...] = ()
     as_rgb: bool = False
+    weight_decay: float = 0.0
+    nesterov: bool = False
+    schedule: str = "milestones"
+    warmup: float = 0.0
+    augmentation: Augmentation | None = None
+    label_smoothing: float = 0.0
+    averaging: float = 0.0
+    mirror: bool = False
+    ordinal_loss: str = "cross entropy"
+    enlarge: str = "bilinear"
 
-    def rate(self, epoch: int, epochs: int) -> float:
-        """Learning rate of an epoch, from 1, of so many."""
-        passed = sum(epoch > int(share * epochs) for share in self.milestones)
-        return self.learning_rate * 0.1**passed
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9.-]+", self.name):
+            raise ArgumentError("protocol name", expected="letters, digits, . and -", found=repr(self.name))
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                self._refuse(name, f"one of {', '.join(choices)}")
+        for name, (least, most) in _LIMITS.items():
+            if not least <= getattr(self, name) < most:
+                self._refuse(name, f"from {least} and below {most}" if math.isfinite(most) else f"from {least}")
+        if not all(0 < share < 1 for share in self.milestones):
+            self._refuse("milestones", "shares between 0 and 1")
+        if self.nesterov and not (self.optimiser == "sgd" and self.momentum):
+            self._refuse("nesterov", "sgd with momentum")
+
+    def _refuse(self, name: str, expected: str) -> None:
+        raise ArgumentError(f"protocol {self.name}: {name}", expected=expected, found=repr(getattr(self, name)))
+
+    def rate(self, step: int, in_epoch: int, epochs: int) -> float:
+        """Learning rate of a step, from 0, where an epoch has so many and the run so many epochs."""
+        total = in_epoch * epochs
+        risen = min(1.0, (step + 1) / (self.warmup * total)) if self.warmup else 1.0
+        if self.schedule == "milestones":
+            passed = sum(step // in_epoch >= int(share * epochs) for share in self.milestones)
+            return self.learning_rate * 0.1**passed * risen
+        start = int(self.warmup * total)
+        left = 1 - max(0, step - start) / (total - start)
+        fallen = left if self.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
+        return self.learning_rate * min(risen, fallen)
 
     def channels(self, stored: int) -> int:
         """Channels that the network is given, of images with so many."""
@@ -51,7 +146,13 @@ _ALL = (
     Protocol(
         name="v2", title="MedMNIST v2 (2021)",
         optimiser="adam", learning_rate=1e-3, momentum=0.9, batch_size=128, epochs=100, milestones=(0.5, 0.75),
-        as_rgb=True,
+        as_rgb=True, enlarge="nearest",
+    ),
+    Protocol(
+        name="tuned-v1", title="mmtk's own, one setting for all ten",
+        optimiser="sgd", learning_rate=0.05, momentum=0.9, batch_size=128, epochs=100, weight_decay=5e-4, nesterov=True,
+        schedule="cosine", warmup=0.05, augmentation=Augmentation(horizontal=0.0, padding=2), label_smoothing=0.1,
+        averaging=2.0,
     ),
     Protocol(
         name="quick", title="mmtk's own short set-up for first tries; not a published one",
@@ -62,13 +163,88 @@ PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name.
+    """The protocol of that name, or that of a protocol file.
 
     Raises
     ------
     ArgumentError
-        If there is none.
+        If there is none, or the file is no protocol.
     """
+    if Path(name).suffix in (".toml", ".json"):
+        return read_protocol(name)
     if name not in PROTOCOLS:
-        raise ArgumentError("protocol", expected=f"one of {', '.join(PROTOCOLS)}", found=name)
+        expected = f"one of {', '.join(PROTOCOLS)}, or a .toml or .json file"
+        raise ArgumentError("protocol", expected=expected, found=name)
     return PROTOCOLS[name]
+
+
+def read_protocol(path: str | Path) -> Protocol:
+    """Read a protocol file.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot be read, a key is unknown or missing, a value is of another kind or out of range, or its name is
+        that of a built-in protocol.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text()
+        given = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError) as error:
+        found = getattr(error, "strerror", None) or str(error)
+        raise ArgumentError(path, expected="a protocol as TOML or JSON", found=found) from None
+    if not isinstance(given, dict):
+        raise ArgumentError(path, expected="a table of fields", found=type(given).__name__)
+    base = given.pop("base", None)
+    values = {} if base is None else asdict(get_protocol(base))
+    kinds = {field.name: str(field.type) for field in fields(Protocol)}
+    _check_keys(path, given, kinds)
+    values = {"title": str(path.name), **values, **given}
+    if base is not None and "title" not in given:
+        values["title"] = f"{path.name}, after {base}"
+    missing = [f.name for f in fields(Protocol)[:7] if f.name not in values]
+    if missing or (base is not None and "name" not in given):
+        raise ArgumentError(path, expected=f"the field {missing[0] if missing else 'name'}", found="none")
+    for name, value in values.items():
+        values[name] = _typed(path, name, value, kinds[name])
+    if values["name"] in PROTOCOLS:
+        raise ArgumentError(path, expected="a name of its own", found=f"that of a built-in protocol, {values['name']}")
+    try:
+        return Protocol(**values)
+    except ArgumentError as error:
+        raise ArgumentError(f"{path}: {error.what}", expected=error.expected, found=error.found) from None
+
+
+def _check_keys(path: Path, given: Mapping[str, Any], known: Mapping[str, Any], where: str = "") -> None:
+    for key in given:
+        if key not in known:
+            raise ArgumentError(path, expected=f"fields {where}of {', '.join(known)}", found=f"the unknown key {key}")
+
+
+def _typed(path: Path, name: str, value: Any, kind: str) -> Any:
+    """A value of a file as the field takes it."""
+    if "Augmentation" in kind:
+        if value is None:
+            return None
+        if isinstance(value, dict):
+            none = {field.name: 0.0 for field in fields(Augmentation)}
+            _check_keys(path, value, none, "in augmentation ")
+            for key, number in value.items():
+                _typed(path, f"augmentation {key}", number, "int" if key == "padding" else "float")
+            try:
+                return Augmentation(**{**none, "padding": 0, **value})
+            except ArgumentError as error:
+                what = f"{path}: augmentation {error.what}"
+                raise ArgumentError(what, expected=error.expected, found=error.found) from None
+    elif kind.startswith("tuple"):
+        if isinstance(value, (list, tuple)) and all(type(one) in (int, float) for one in value):
+            return tuple(map(float, value))
+    elif kind == "float":
+        if type(value) in (int, float):
+            return float(value)
+    elif type(value).__name__ == kind:
+        return value
+    wanted = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
+    expected = wanted.get(kind, "a list of numbers" if kind.startswith("tuple") else "a table")
+    raise ArgumentError(f"{path}: {name}", expected=expected, found=repr(value))

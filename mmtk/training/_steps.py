@@ -1,0 +1,176 @@
+"""A training step, as it is and as one CUDA graph; in a step nothing waits for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmtk.training._objectives import Objective
+from mmtk.training.protocols import Protocol
+
+Step = Callable[[Any, Any], Any]
+_WARM = 3  # steps before a capture: cuDNN has then chosen its algorithms and the optimiser has its state
+
+
+class Network(nn.Module):  # type: ignore[misc]
+    """A model as a protocol feeds it: images enlarged and grey ones repeated, computed in a precision.
+
+    Parameters
+    ----------
+    model : nn.Module
+    resolution : int
+        Edge of the images that the model is given.
+    protocol : Protocol
+    precision : {"float32", "bfloat16"}
+        With the latter, convolutions and the last layer are computed in it, from weights in float32.
+    """
+
+    def __init__(self, model: Any, resolution: int, protocol: Protocol, precision: str) -> None:
+        super().__init__()
+        self.model, self._resolution, self._protocol = model, resolution, protocol
+        self._half = precision == "bfloat16"
+
+    def forward(self, images: Any) -> Any:
+        """Logits in float32."""
+        if images.shape[-1] != self._resolution:
+            mode = self._protocol.enlarge
+            images = nn.functional.interpolate(images, (self._resolution, self._resolution), mode=mode)
+        images = images.expand(-1, self._protocol.channels(images.shape[1]), -1, -1)
+        # no cache of weights in bfloat16: each is used once, and a graph must not keep those of an earlier step
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._half, cache_enabled=False):
+            return self.model(images).float()
+
+
+def make_optimiser(model: Any, protocol: Protocol, device: str) -> Any:
+    """The protocol's optimiser: one kernel for all weights on CUDA, its rate on the device where a graph reads it.
+
+    On the CPU SGD gives the same bits that way; Adam does not and stays as the published protocols' results had it.
+    """
+    rate: Any = protocol.learning_rate
+    if device == "cuda":
+        rate = torch.tensor(rate, device=device)
+    parameters: Any = list(model.parameters())
+    if protocol.weight_decay:
+        parameters = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": protocol.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+    if protocol.optimiser == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=rate, momentum=protocol.momentum, nesterov=protocol.nesterov, fused=True
+        )
+    kind = torch.optim.Adam if protocol.optimiser == "adam" else torch.optim.AdamW
+    fused = True if device == "cuda" else None
+    return kind(parameters, lr=rate, betas=(protocol.momentum, 0.999), weight_decay=0.0, fused=fused)
+
+
+def set_rate(optimiser: Any, rate: float) -> None:
+    """Set the learning rate, where it lies on the device there."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def load_optimiser(optimiser: Any, state: dict[str, Any]) -> None:
+    """Load an optimiser's state; a learning rate on the device stays where it is."""
+    rates = [group["lr"] for group in optimiser.param_groups]
+    optimiser.load_state_dict(state)
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+
+def plain_step(network: Any, objective: Objective, optimiser: Any) -> Step:
+    """A step: images and labels in, their loss out, on the device."""
+
+    def step(images: Any, labels: Any) -> Any:
+        optimiser.zero_grad()
+        loss = objective.loss(network(images), labels)
+        loss.backward()
+        optimiser.step()
+        return loss.detach()
+
+    return step
+
+
+class Replayed:
+    """A step that is recorded once and replayed for batches of the first one's shape; others run as they are.
+
+    If recording fails, all do.
+
+    Parameters
+    ----------
+    step : callable
+        Images and labels in, loss out.
+    recorder : object
+        ``warm(step, images, labels)`` runs it; ``record(step, images, labels)`` gives a callable of no arguments that
+        repeats it on those very tensors, and the tensor that then holds the loss, without running it.
+
+    Attributes
+    ----------
+    recorded : bool
+        Whether steps are replayed by now.
+    """
+
+    def __init__(self, step: Step, recorder: Any) -> None:
+        self._step, self._recorder = step, recorder
+        self._shape: Any = None
+        self._steps = 0
+        self._replay: Any = None
+        self.recorded = False
+
+    def __call__(self, images: Any, labels: Any) -> Any:
+        self._shape = self._shape or images.shape
+        if images.shape != self._shape:
+            return self._step(images, labels)
+        self._steps += 1
+        if self._steps <= _WARM:
+            return self._recorder.warm(self._step, images, labels)
+        if self._steps == _WARM + 1:
+            self._images, self._labels = images.clone(), labels.clone()
+            try:
+                self._replay, self._loss = self._recorder.record(self._step, self._images, self._labels)
+                self.recorded = True
+            except RuntimeError:  # what cannot be captured, or no memory for a second pool: slower, not wrong
+                self._replay = None
+        if self._replay is None:
+            return self._step(images, labels)
+        self._images.copy_(images)
+        self._labels.copy_(labels)
+        self._replay()
+        return self._loss
+
+
+class GraphRecorder:
+    """Records a step as a CUDA graph, on the stream that its first runs were on."""
+
+    def __init__(self, optimiser: Any) -> None:
+        self._optimiser, self._stream = optimiser, torch.cuda.Stream()
+
+    def warm(self, step: Step, images: Any, labels: Any) -> Any:
+        """Run a step on that stream, between what is on the current one before and after."""
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            loss = step(images, labels)
+        current.wait_stream(self._stream)
+        return loss
+
+    def record(self, step: Step, images: Any, labels: Any) -> tuple[Callable[[], None], Any]:
+        """Record it; gradients are made anew inside, in the graph's own memory."""
+        self._optimiser.zero_grad()
+        graph = torch.cuda.CUDAGraph()
+        groups = [group for group in self._optimiser.param_groups if "capturable" in group]
+        for group in groups:  # Adam asks for it while it is recorded and warns of it else
+            group["capturable"] = True
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                loss = step(images, labels)
+        finally:
+            for group in groups:
+                group["capturable"] = False
+        return graph.replay, loss

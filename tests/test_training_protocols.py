@@ -1,0 +1,89 @@
+"""Protocol files and schedules: what they say, and one line for what they may not say."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, replace
+
+import pytest
+
+from mmtk.errors import ArgumentError
+from mmtk.loader import Augmentation
+from mmtk.training import get_protocol
+
+TUNED = get_protocol("tuned-v1")
+
+
+def test_a_file_takes_what_it_leaves_out_from_its_base(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text('base = "tuned-v1"\nname = "own"\nlearning_rate = 1\n[augmentation]\nrotation = 10\n')
+    found = get_protocol(str(path))
+    given = {"name": "own", "title": "own.toml, after tuned-v1", "augmentation": Augmentation(0.0, rotation=10)}
+    assert found == replace(TUNED, learning_rate=1.0, **given)
+
+
+def test_a_file_can_say_it_all(tmp_path):
+    path = tmp_path / "all.json"
+    path.write_text(json.dumps(asdict(TUNED) | {"name": "all"}))
+    assert get_protocol(str(path)) == replace(TUNED, name="all")
+    path.write_text(json.dumps({
+        "name": "few", "optimiser": "adam", "learning_rate": 0.1, "momentum": 0.9, "batch_size": 4, "epochs": 2,
+        "milestones": [0.5],
+    }))
+    assert get_protocol(str(path)).milestones == (0.5,)
+
+
+@pytest.mark.parametrize(
+    ("text", r"message"),
+    [
+        ('base = "isbi21"\nname = "a"\nlearning_rat = 1\n', r"p.toml: expected fields of .*, found the unknown key l"),
+        ('base = "isbi21"\nname = "a"\n[augmentation]\nblur = 1\n', r"fields in augmentation of .* unknown key blur"),
+        ('base = "isbi21"\nname = "a"\n[augmentation]\nrotation = 181\n', r"augmentation rotation: expected 0 to 180"),
+        ('base = "isbi21"\nname = "a"\n[augmentation]\npadding = 1.5\n', r"padding: expected a whole number"),
+        ('base = "isbi21"\nname = "a"\naugmentation = 3\n', r"augmentation: expected a table, found 3"),
+        ('base = "isbi21"\nname = "a"\nepochs = true\n', r"epochs: expected a whole number, found True"),
+        ('base = "isbi21"\nname = "a"\nmilestones = [1.5]\n', r"milestones: expected shares between 0 and 1"),
+        ('base = "isbi21"\nname = "a"\nmilestones = "half"\n', r"milestones: expected a list of numbers"),
+        ('base = "isbi21"\nname = "a"\noptimiser = "lion"\n', r"one of sgd, adam, adamw, found 'lion'"),
+        ('base = "isbi21"\nname = "a"\nlabel_smoothing = 1.0\n', r"from 0.0 and below 1.0, found 1.0"),
+        ('base = "isbi21"\nname = "a"\nlearning_rate = nan\n', r"learning_rate: expected from 0.0, found nan"),
+        ('base = "v2"\nname = "a"\nnesterov = true\n', r"nesterov: expected sgd with momentum"),
+        ('base = "isbi21"\nname = "a b"\n', r"protocol name: expected letters, digits"),
+        ('base = "isbi21"\nname = "v2"\n', r"expected a name of its own, found that of a built-in protocol, v2"),
+        ('base = "isbi21"\n', r"expected the field name, found none"),
+        ('name = "a"\n', r"expected the field optimiser, found none"),
+        ('base = "isbi22"\nname = "a"\n', r"found isbi22"),
+        ("name = \n", r"p.toml: expected a protocol as TOML or JSON"),
+    ],
+)
+def test_a_file_that_is_no_protocol_is_one_line(tmp_path, text, message):
+    path = tmp_path / "p.toml"
+    path.write_text(text)
+    with pytest.raises(ArgumentError, match=message) as error:
+        get_protocol(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(ArgumentError, match=r"none\.toml: expected a protocol as TOML or JSON, found No such file"):
+        get_protocol(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", r"linear"])
+def test_the_rate_rises_in_a_line_and_falls_to_nearly_nothing(schedule):
+    protocol = replace(TUNED, schedule=schedule, warmup=0.2, learning_rate=2.0)
+    rates = [protocol.rate(step, 5, 20) for step in range(100)]
+    assert rates[:20] == pytest.approx([0.1 * step for step in range(1, 21)])
+    assert rates[20] == 2.0
+    assert rates[60] == pytest.approx(1.0)
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    last = 2 / 80 if schedule == "linear" else 1 - math.cos(math.pi / 80)
+    assert rates[-1] == pytest.approx(last)
+
+
+def test_tuned_keeps_left_and_right_apart():
+    """The Organ sets have a left and a right kidney, lung and femur."""
+    assert TUNED.augmentation.horizontal == 0
+    assert not TUNED.mirror
+    assert TUNED.epochs * TUNED.batch_size <= get_protocol("isbi21").epochs * 128
