@@ -123,7 +123,8 @@ def test_resamples_draw_what_they_say():
         assert (counts[:, :20] == counts[:, :1]).all()
         assert (counts[:, 20:50] == counts[:, 20:21]).all()
         assert (counts[:, [0, 20, *range(50, 60)]].sum(axis=1) == 12).all()
-    assert _groups(labels, "multi-class", np.zeros(60, "S4"))[1] == "images of each class"
+    for same in (b"", b"one"):
+        assert _groups(labels, "multi-class", np.full(60, same))[1] == "images of each class"
     whole = np.concatenate([counts for _, counts in _draws(*[[list(np.arange(40)[:, None])]], 40, 4000, 0)])
     assert whole.mean(axis=0) == pytest.approx(np.ones(40), abs=0.08)
     assert whole.var() == pytest.approx(1 - 1 / 40, rel=0.03)

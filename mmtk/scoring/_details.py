@@ -95,8 +95,8 @@ def details(labels: ArrayLike, scores: ArrayLike, task: str | Task, classes: tup
         truth, given = y == every, chosen[:, None] == every
     sums = kind is Task.MULTILABEL or np.allclose(s.sum(axis=1), 1, atol=1e-3)
     each = tuple(
-        _of_class(name, *columns, sums)
-        for name, *columns in zip(classes, truth.T, given.T, s.T, strict=True)
+        _of_class(name, one, mine, column, sums)
+        for name, one, mine, column in zip(classes, truth.T, given.T, s.T, strict=True)
     )
     if kind is Task.MULTILABEL:
         balanced = float(np.mean([one.balanced_accuracy for one in each]))

@@ -121,7 +121,8 @@ def resample(
     labels, scores, task
         As `evaluate` takes them.
     subjects : (n,) array, optional
-        Whom each image is of; whole subjects are then drawn. Empty ones are subjects of their own.
+        Whom each image is of; whole subjects are then drawn, if there are two or more. Empty ones are subjects of
+        their own.
     resamples : int
     seed : int
 
@@ -234,7 +235,8 @@ def _groups(
             number = np.where(empty, n + np.arange(n), number)
             order = np.argsort(number, kind="stable")
             cuts = np.flatnonzero(np.diff(number[order])) + 1
-            return [np.split(order, cuts)], "subjects"
+            if len(cuts):  # a single subject says nothing of others
+                return [np.split(order, cuts)], "subjects"
     rows = np.arange(n)[:, None]
     if task is Task.MULTILABEL:
         return [list(rows)], "images"
