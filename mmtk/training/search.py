@@ -143,7 +143,8 @@ class _Search:
             return True
         left = self.job.budget - self._spent()
         others = len(self.store.train) + len(self.store.test)
-        last = self.known.get(name)
+        kind = name.partition(" ")[0]
+        last = self.known.get(name) or next((one for one in self.known.values() if one.name.startswith(kind)), None)
         longest = last.foretold(images, others + len(self.store.val)) if last else 0.0
         reserve = (last.foretold(images, len(self.store.val)) if last else 0.0) + self.best.seconds_an_image * others
         return max(longest, reserve) < left
@@ -160,8 +161,7 @@ class _Search:
         begun = time.perf_counter()
         try:
             features = self._features(self.store.train, rows, reduced)
-            # threads that wait for each other at every small tree cost more than they bring
-            threads = threadpool_limits(1 if images <= _SMALL else None)
+            threads = threadpool_limits(1 if images <= _SMALL else None)  # at small trees they wait for each other
             # of labels that are constant in a small share, say
             with threads, warnings.catch_warnings(action="ignore"):
                 estimator.fit(features, labels if self.several else labels[:, 0])
@@ -182,10 +182,14 @@ class _Search:
 
     def _scores(self, one: _Fitted, split: Split) -> NDArray[np.float64]:
         """Probabilities, (n, classes or labels); 0 for a class it never saw."""
+        from threadpoolctl import threadpool_limits
+
         found = np.zeros((len(split), self.outputs))
         for start in range(0, len(split), _BLOCK):
             rows = np.arange(start, min(start + _BLOCK, len(split)))
-            given = one.estimator.predict_proba(self._features(split, rows, one.reduced))
+            features = self._features(split, rows, one.reduced)
+            with threadpool_limits(None if one.name.startswith("neighbours") else 1):
+                given = one.estimator.predict_proba(features)
             if isinstance(given, list):  # a table for each label, with a column for each value it has seen
                 for label, (table, values) in enumerate(zip(given, one.estimator.classes_, strict=True)):
                     found[rows, label] = table[:, list(values).index(1)] if 1 in values else 0.0
