@@ -199,7 +199,7 @@ def test_a_run_is_scored_once_and_its_predictions_must_be_its_own(stores, tmp_pa
     assert json.dumps(again.facts) == json.dumps(json.loads(json.dumps(outcome.evaluation.facts)))
     np.testing.assert_array_equal(again.resampled.found, outcome.evaluation.resampled.found)
     rows = csv.read_text().splitlines()
-    csv.write_text("\n".join([rows[0].replace("0,0.", "0,1."), *rows[1:]]) + "\n")
+    csv.write_text("".join(f"{row},0.9,0.1\n" for row in range(6)))
     with pytest.raises(MmtkError, match=r"csv: expected AUC .* as in result\.json"):
         evaluate_run(folder, opened)
     csv.write_text("\n".join(rows[:-1]) + "\n")
@@ -453,7 +453,7 @@ def test_no_fit_is_begun_that_would_end_too_late(learnable, tmp_path, monkeypatc
 
     slow = {name: (False, Slow(name)) for name in ("poor", "good", "third")}
     monkeypatch.setattr(search, "candidates", lambda seed, several: slow)
-    for budget, rounds in ((12, [300] * 3), (17, [300] * 3 + [346] * 2), (21, [300] * 3 + [346] * 2 + [400])):
+    for budget, rounds in ((13, [300] * 3), (18.5, [300] * 3 + [346] * 2), (23.4, [300] * 3 + [346] * 2 + [400])):
         clock[0] = 0.0
         by_search(learnable, tmp_path / f"{budget}", budget=budget)
         *lines, end = map(json.loads, (tmp_path / f"{budget}" / "search.jsonl").read_text().splitlines())

@@ -31,7 +31,8 @@ _REDUCED = 64  # principal components
 _BASIS = 4096  # images they are found from
 _BLOCK = 4096  # images predicted at a time: what their pixels take in memory
 _FIT_GROWTH = 1.2  # time of a fit goes with this power of its images, at most
-_SMALL = 10_000  # images up to which a fit runs in one thread
+_SMALL = 10_000  # images up to which boosting runs in one thread
+_SHARE = 0.9  # of the budget; the rest is for writing what was found
 _LOG = "search.jsonl"
 
 
@@ -141,7 +142,7 @@ class _Search:
         """Whether a fit would end soon enough to predict what is then the best."""
         if self.best is None:
             return True
-        left = self.job.budget - self._spent()
+        left = _SHARE * self.job.budget - self._spent()
         others = len(self.store.train) + len(self.store.test)
         kind = name.partition(" ")[0]
         last = self.known.get(name) or next((one for one in self.known.values() if one.name.startswith(kind)), None)
@@ -161,7 +162,8 @@ class _Search:
         begun = time.perf_counter()
         try:
             features = self._features(self.store.train, rows, reduced)
-            threads = threadpool_limits(1 if images <= _SMALL else None)  # at small trees they wait for each other
+            # where a step is short, threads wait for each other most of the time
+            threads = threadpool_limits(None if name.startswith("boosting") and images > _SMALL else 1)
             # of labels that are constant in a small share, say
             with threads, warnings.catch_warnings(action="ignore"):
                 estimator.fit(features, labels if self.several else labels[:, 0])
