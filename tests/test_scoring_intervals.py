@@ -155,6 +155,20 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     assert (hits / 200 < 0.995).all()
 
 
+def test_copies_of_images_add_no_evidence_where_subjects_are_known():
+    """Each image four times: by subject the interval is that of the images once, by images half as wide."""
+    labels, scores = drawn("binary-class", 150, seed=6)
+    subjects = [f"p{i}" for i in range(150)]
+    once = intervals(labels, scores, "binary-class", subjects)
+    rows = np.repeat(np.arange(150), 4)
+    copies = intervals(labels[rows], scores[rows], "binary-class", np.repeat(subjects, 4))
+    naive = intervals(labels[rows], scores[rows], "binary-class")
+    for figure in ("auc", "acc", "balanced_accuracy"):
+        widths = [getattr(found, figure).high - getattr(found, figure).low for found in (once, copies, naive)]
+        assert widths[1] == pytest.approx(widths[0])
+        assert widths[2] / widths[1] == pytest.approx(0.5, abs=0.08)
+
+
 def test_resamples_without_a_class_are_counted_and_left_out():
     labels = np.array([0] * 19 + [1])
     scores = np.linspace(0, 1, 20)
@@ -317,6 +331,10 @@ def test_the_commands_print_intervals_and_differences(runs, tmp_path):
     said = call("evaluate", runs[0], "--intervals")
     assert "by 2000 resamples of images of each class; AUC" in said
     assert "by DeLong" in said
+    lines = said.splitlines()
+    assert lines[2].startswith("  balanced accuracy 0.")
+    assert "  calibration error 0." in lines[2]
+    assert [line.split()[:3] for line in lines[3:]] == [["0", "30", "AUC"], ["1", "30", "AUC"]]
     (facts,) = json.loads(call("evaluate", runs[0], "--intervals", "--json"))
     assert facts["intervals"]["auc"]["value"] == facts["auc"]
     assert np.sum(facts["details"]["confusion"]) == 60
