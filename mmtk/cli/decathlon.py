@@ -60,7 +60,7 @@ def decathlon_command(
         runs = decathlon.run_all(entries, device=None if device == "auto" else device, follow=follow)
         for number, outcome in enumerate(runs, 1):
             outcomes.append(outcome)
-            decathlon.write_results([outcome], out)
+            decathlon.write_results(outcomes, out)
             click.echo(f"{number}/{len(entries)} {outcome.entry.name}: {_said(outcome)}", err=True)
     rows = tables.rows_of(outcomes)
     if as_json:

@@ -249,7 +249,7 @@ def published(info: StoreInfo, protocol: str, model: str, result: RunResult) -> 
 
 
 def write_results(outcomes: Iterable[Outcome], out: str | Path) -> Path:
-    """Put what came of runs into ``results.json``, beside what it tells of others; `as_json` says its form."""
+    """Put what came of runs into ``results.json``, beside what it tells of others that are there; see `as_json`."""
     path = Path(out) / RESULTS
     runs = {run["out"]: run for run in _known(path) if (Path(out) / str(run["out"])).is_dir()}
     runs.update({run["out"]: run for run in as_json(outcomes, out)})
