@@ -332,7 +332,7 @@ def test_the_commands_print_intervals_and_differences(runs, tmp_path):
     assert "by 2000 resamples of images of each class; AUC" in said
     assert "by DeLong" in said
     lines = said.splitlines()
-    assert lines[2].startswith("  balanced accuracy 0.")
+    assert lines[2].startswith("  balanced accuracy 1.000 [1.000, 1.000]")
     assert "  calibration error 0." in lines[2]
     assert [line.split()[:3] for line in lines[3:]] == [["0", "30", "AUC"], ["1", "30", "AUC"]]
     (facts,) = json.loads(call("evaluate", runs[0], "--intervals", "--json"))
