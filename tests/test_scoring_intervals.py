@@ -22,10 +22,12 @@ from mmtk.scoring import (
     details,
     evaluate,
     intervals,
+    mean_intervals,
     paired_difference,
+    resample,
     write_predictions,
 )
-from mmtk.scoring._intervals import _draws, _groups, _resampled
+from mmtk.scoring._intervals import _draws, _groups
 from tests.small_stores import MULTILABEL, write_small_store
 
 TASKS = ("binary-class", "multi-class", "ordinal-regression", MULTILABEL)
@@ -49,27 +51,61 @@ def drawn(task, n=60, classes=3, seed=0, levels=None):
 # --------------------------------------------------------------------------- bootstrap
 
 
+def by_scikit_learn(labels, scores, task):
+    """AUC, ACC, balanced accuracy, kappa, then AUC, recall and F1 of each class, a call each; NaN where undefined."""
+    nan = float("nan")
+
+    def auc(truth, column):
+        return metrics.roc_auc_score(truth, column) if 0 < np.mean(truth) < 1 else nan
+
+    def recall(truth, given):
+        return metrics.recall_score(truth, given) if np.any(truth) else nan
+
+    if task == MULTILABEL:
+        columns = [(labels[:, c] == 1, scores[:, c] > 0.5, scores[:, c]) for c in range(labels.shape[1])]
+        acc = np.mean((scores > 0.5) == labels)
+        balanced = np.mean([(recall(t, g) + recall(~t, ~g)) / 2 for t, g, _ in columns])
+    else:
+        chosen = scores.argmax(axis=1)
+        columns = [(labels[:, 0] == c, chosen == c, scores[:, c]) for c in range(scores.shape[1])]
+        acc = np.mean(chosen == labels[:, 0])
+        balanced = np.mean([recall(t, g) for t, g, _ in columns])
+    kappa = nan
+    if task == "ordinal-regression":
+        kappa = metrics.cohen_kappa_score(labels[:, 0], chosen, weights="quadratic", labels=range(scores.shape[1]))
+    each = [(auc(t, s), recall(t, g), metrics.f1_score(t, g, zero_division=0)) for t, g, s in columns]
+    return [np.mean([one[0] for one in each]), acc, balanced, kappa, *np.ravel(each)]
+
+
 @pytest.mark.parametrize("task", TASKS)
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     n=st.integers(6, 80), seed=st.integers(0, 99), levels=st.sampled_from([None, 3, 10]),
     clusters=st.one_of(st.none(), st.integers(2, 20)),
 )
-def test_each_resample_is_scored_as_evaluate_scores_its_rows(task, n, seed, levels, clusters):
+def test_each_resample_is_scored_as_scikit_learn_scores_its_rows(task, n, seed, levels, clusters):
     labels, scores = drawn(task, n, seed=seed, levels=levels)
+    scores[:, -1] += 1e-6 if task == "binary-class" else 0  # no ties of two columns, where argmax and 0.5 differ
     subjects = None if clusters is None else np.array([f"p{i % clusters}" for i in range(n)])
-    (found,), resampled = _resampled(labels, [scores], task, subjects, 12, seed)
+    one = resample(labels, scores, task, subjects, resamples=8, seed=seed)
     groups, named = _groups(labels, Task(task), subjects)
-    assert resampled == named
-    blocks = [counts for _, counts in _draws(groups, n, 12, seed)]
-    for counts, (auc, acc) in zip(np.concatenate(blocks), found, strict=True):
+    assert one.resampled == named
+    assert tuple(one.values[:2]) == evaluate(labels, scores, task)
+    draws = np.concatenate([counts for _, counts in _draws(groups, n, 8, seed)])
+    for counts, found in zip([np.ones(n, int), *draws], [one.values, *one.found], strict=True):
         rows = np.repeat(np.arange(n), counts)
-        try:
-            expected, right = evaluate(labels[rows], scores[rows], task)
-        except ScoreError:  # a class is lost
-            expected, right = np.nan, acc
-        assert auc == pytest.approx(expected, abs=1e-12, nan_ok=True)
-        assert acc == pytest.approx(right, abs=1e-12)
+        assert found == pytest.approx(by_scikit_learn(labels[rows], scores[rows], task), abs=1e-12, nan_ok=True)
+
+
+def test_an_interval_is_between_percentiles_of_a_plain_loop():
+    labels, scores = drawn("binary-class", 80, seed=5)
+    groups, _ = _groups(labels, Task.BINARY, None)
+    aucs = []
+    for counts in np.concatenate([counts for _, counts in _draws(groups, 80, 400, 0)]):
+        rows = np.repeat(np.arange(80), counts)
+        aucs.append(metrics.roc_auc_score(labels[rows, 0], scores[rows, 1]))
+    found = intervals(labels, scores, "binary-class", resamples=400).auc
+    assert (found.low, found.high) == pytest.approx(np.percentile(aucs, [2.5, 97.5]), abs=1e-12)
 
 
 def test_resamples_draw_what_they_say():
@@ -87,7 +123,8 @@ def test_resamples_draw_what_they_say():
         assert (counts[:, :20] == counts[:, :1]).all()
         assert (counts[:, 20:50] == counts[:, 20:21]).all()
         assert (counts[:, [0, 20, *range(50, 60)]].sum(axis=1) == 12).all()
-    assert _groups(labels, "multi-class", np.zeros(60, "S4"))[1] == "images of each class"
+    for same in (b"", b"one"):
+        assert _groups(labels, "multi-class", np.full(60, same))[1] == "images of each class"
     whole = np.concatenate([counts for _, counts in _draws(*[[list(np.arange(40)[:, None])]], 40, 4000, 0)])
     assert whole.mean(axis=0) == pytest.approx(np.ones(40), abs=0.08)
     assert whole.var() == pytest.approx(1 - 1 / 40, rel=0.03)
@@ -118,6 +155,20 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     assert (hits / 200 < 0.995).all()
 
 
+def test_copies_of_images_add_no_evidence_where_subjects_are_known():
+    """Each image four times: by subject the interval is that of the images once, by images half as wide."""
+    labels, scores = drawn("binary-class", 150, seed=6)
+    subjects = [f"p{i}" for i in range(150)]
+    once = intervals(labels, scores, "binary-class", subjects)
+    rows = np.repeat(np.arange(150), 4)
+    copies = intervals(labels[rows], scores[rows], "binary-class", np.repeat(subjects, 4))
+    naive = intervals(labels[rows], scores[rows], "binary-class")
+    for figure in ("auc", "acc", "balanced_accuracy"):
+        widths = [getattr(found, figure).high - getattr(found, figure).low for found in (once, copies, naive)]
+        assert widths[1] == pytest.approx(widths[0])
+        assert widths[2] / widths[1] == pytest.approx(0.5, abs=0.08)
+
+
 def test_resamples_without_a_class_are_counted_and_left_out():
     labels = np.array([0] * 19 + [1])
     scores = np.linspace(0, 1, 20)
@@ -136,6 +187,16 @@ def test_a_pair_is_compared_on_the_same_resamples():
     assert found.auc.value == pytest.approx(
         evaluate(labels, scores, "multi-class").auc - evaluate(labels, worse, "multi-class").auc
     )
+
+
+def test_a_mean_over_datasets_takes_those_of_a_group_together_and_others_apart():
+    labels, scores = drawn("binary-class", 200, seed=2)
+    one = resample(labels, scores, "binary-class", resamples=2000)
+    (auc, acc), width = mean_intervals([one, one], ["a", "a"]), one.intervals().auc
+    assert (auc, acc) == (width, one.intervals().acc)
+    apart, _ = mean_intervals([one] * 4, ["a", "b", "c", "d"])
+    assert apart.value == pytest.approx(auc.value)
+    assert (apart.high - apart.low) / (auc.high - auc.low) == pytest.approx(0.5, rel=0.1)
 
 
 # ------------------------------------------------------------------------------ DeLong
@@ -180,7 +241,13 @@ def test_details_are_those_of_scikit_learn(task):
     found = details(labels, scores, task, names)
     assert tuple(one.name for one in found.classes) == names
     if task == MULTILABEL:
-        assert found.confusion is found.kappa is found.balanced_accuracy is None
+        assert found.confusion is found.kappa is None
+        given = (scores > 0.5).astype(int)
+        assert np.array_equal([c.confusion for c in found.classes], metrics.multilabel_confusion_matrix(labels, given))
+        balanced = [metrics.balanced_accuracy_score(labels[:, c], given[:, c]) for c in range(labels.shape[1])]
+        assert [c.balanced_accuracy for c in found.classes] == pytest.approx(balanced)
+        assert found.balanced_accuracy == pytest.approx(np.mean(balanced))
+        assert found.calibration_error == pytest.approx(np.mean([c.calibration_error for c in found.classes]))
         assert [c.recall for c in found.classes] == metrics.recall_score(labels, scores > 0.5, average=None).tolist()
         assert np.mean([c.auc for c in found.classes]) == pytest.approx(evaluate(labels, scores, task).auc)
         return
@@ -190,6 +257,23 @@ def test_details_are_those_of_scikit_learn(task):
     assert [c.f1 for c in found.classes] == pytest.approx(metrics.f1_score(labels[:, 0], chosen, average=None))
     assert sum(c.images for c in found.classes) == 200
     assert (found.kappa is not None) == (task == "ordinal-regression")
+    assert [(one.confusion[1][1], sum(one.confusion[1])) for one in found.classes] == [
+        (row[c], sum(row)) for c, row in enumerate(found.confusion.tolist())
+    ]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_intervals_stand_around_the_figures_in_detail(task):
+    labels, scores = drawn(task, 90, seed=4)
+    inside = details(labels, scores, task, tuple("abc"[: scores.shape[1]]))
+    found = intervals(labels, scores, task, resamples=100)
+    assert found.balanced_accuracy.value == pytest.approx(inside.balanced_accuracy)
+    assert (found.kappa and found.kappa.value) == (inside.kappa and pytest.approx(inside.kappa))
+    for estimates, exact in zip(found.classes, inside.classes, strict=True):
+        for name in ("auc", "recall", "f1"):
+            estimate = getattr(estimates, name)
+            assert estimate.value == pytest.approx(getattr(exact, name))
+            assert estimate.low <= estimate.value <= estimate.high
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
@@ -201,7 +285,8 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
     perfect = np.where(labels == 1, 1.0, 0.0)
     assert details(labels, perfect, "binary-class", ("no", "yes")).calibration_error == 0
     several, odds = drawn("multi-class", 30)
-    assert details(several, 7 * odds, "multi-class", tuple("abc")).calibration_error is None
+    found = details(several, 7 * odds, "multi-class", tuple("abc"))
+    assert found.calibration_error is found.classes[0].calibration_error is None
 
 
 # ----------------------------------------------------------------------- errors, files
@@ -217,6 +302,8 @@ def test_what_cannot_be_resampled_is_refused():
         delong([1, 0, 0, 0], [0.1, 0.2, 0.3, 0.4])
     with pytest.raises(ScoreError, match="expected 2 names, found 1"):
         details(labels, scores, "binary-class", ("a",))
+    with pytest.raises(ScoreError, match="each of 0 to 1 at least once"):
+        delong([1, 1, 1], [0.1, 0.2, 0.3])
     with pytest.raises(ScoreError, match="finite"):
         intervals(labels, scores * np.nan, "binary-class")
 
@@ -244,6 +331,10 @@ def test_the_commands_print_intervals_and_differences(runs, tmp_path):
     said = call("evaluate", runs[0], "--intervals")
     assert "by 2000 resamples of images of each class; AUC" in said
     assert "by DeLong" in said
+    lines = said.splitlines()
+    assert lines[2].startswith("  balanced accuracy 1.000 [1.000, 1.000]")
+    assert "  calibration error 0." in lines[2]
+    assert [line.split()[:3] for line in lines[3:]] == [["0", "30", "AUC"], ["1", "30", "AUC"]]
     (facts,) = json.loads(call("evaluate", runs[0], "--intervals", "--json"))
     assert facts["intervals"]["auc"]["value"] == facts["auc"]
     assert np.sum(facts["details"]["confusion"]) == 60

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +18,11 @@ from click.testing import CliRunner
 from mmtk import store
 from mmtk.cli import group
 from mmtk.errors import ArgumentError, MmtkError, ScoreError
-from mmtk.scoring import evaluate_file
-from mmtk.training import decathlon
-from mmtk.training.search import search
+from mmtk.scoring import evaluate, evaluate_file, intervals
+from mmtk.training import checkpoints, decathlon, methods, search
+from mmtk.training.evaluation import evaluate_run
+from mmtk.training.methods import Job, Method, get_method, list_methods, paper_budget, register, trained
+from mmtk.training.tables import differences_of, means_of, rows_of
 from tests.small_stores import MULTILABEL, write_small_store
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -33,9 +41,20 @@ class Killed(BaseException):
     pass
 
 
+def constant(job: Job):
+    """A method of no time: the same scores for every image, but for the seed."""
+    job.progress(1, 2)
+    scores = {split.name: np.random.default_rng(job.seed).random((len(split), len(split.info.classes)))
+              for split in job.store.splits}
+    return job.leave({"method": "constant"}, lambda: scores)
+
+
+CONSTANT = Method("constant", "constant", constant, {"method": "constant"})
+
+
 def plan(stores, out, protocols=("isbi21",), seeds=(0,), epochs=2):
-    ways = [decathlon.Way("resnet18", protocol, epochs) for protocol in protocols]
-    return decathlon.plan_runs(stores, out, ways=ways, seeds=seeds)
+    chosen = [trained("resnet18", protocol, epochs) for protocol in protocols]
+    return decathlon.plan_runs(stores, out, methods=chosen, seeds=seeds)
 
 
 def files(out: Path) -> dict[str, bytes]:
@@ -46,48 +65,156 @@ def files(out: Path) -> dict[str, bytes]:
 
 def test_runs_are_planned_in_the_papers_order_and_what_is_missing_is_named(stores, tmp_path):
     entries, missing = plan(stores, tmp_path / "runs", protocols=["isbi21", "v2"], seeds=[0, 1])
-    assert [(e.info.flag, e.way.protocol, e.seed) for e in entries[::2]] == [
-        ("pathmnist", "isbi21", 0), ("pathmnist", "v2", 0), ("breastmnist", "isbi21", 0), ("breastmnist", "v2", 0),
+    assert [(e.flag, e.method.name, e.seed) for e in entries[::2]] == [
+        ("pathmnist", "resnet18_isbi21", 0), ("pathmnist", "resnet18_v2", 0),
+        ("breastmnist", "resnet18_isbi21", 0), ("breastmnist", "resnet18_v2", 0),
     ]
     assert len({entry.out for entry in entries}) == 8
     assert len(missing) == 8
     with pytest.raises(MmtkError, match=r"expected stores named FLAG_28\.h5, found none"):
         plan(tmp_path, tmp_path / "runs")
+    with pytest.raises(ArgumentError, match="methods: expected each once, found resnet18_v2, resnet18_v2"):
+        plan(stores, tmp_path / "runs", protocols=["v2", "v2"])
 
 
 def test_a_killed_decathlon_goes_on_and_repeats_nothing(stores, tmp_path):
     entries, _ = plan(stores, tmp_path / "whole")
     whole = list(decathlon.run_all(entries, device="cpu"))
     entries, _ = plan(stores, tmp_path / "broken")
-    for stop in (2, 3):  # once at the end of the first run's last epoch, once inside the second run
-        def progress(done, total, stop=stop):
-            assert total == 4
-            if done == stop:
+    for stop in ((0, 1.0), (1, 0.5)):  # once at the end of the first run's last epoch, once inside the second run
+        def follow(now, stop=stop):
+            if (now.done, now.share) == stop:
                 raise Killed
 
         with pytest.raises(Killed):
-            list(decathlon.run_all(entries, device="cpu", progress=progress))
+            list(decathlon.run_all(entries, device="cpu", follow=follow))
     told = []
-    again = list(decathlon.run_all(entries, device="cpu", progress=lambda done, total: told.append((done, total))))
-    assert told[-1] == (4, 4)
-    assert told == sorted(told)
+    again = list(decathlon.run_all(entries, device="cpu", follow=told.append))
+    assert [now.done + now.share for now in told] == sorted(now.done + now.share for now in told)
+    assert (told[-1].done, told[-1].runs, told[-1].left) == (2, 2, 0)
     assert [outcome.result.reused for outcome in again] == [True, False]
     assert [outcome.result.metrics for outcome in again] == [outcome.result.metrics for outcome in whole]
     assert files(tmp_path / "broken") == files(tmp_path / "whole")
     third = list(decathlon.run_all(entries, device="cpu"))
     assert all(outcome.result.reused for outcome in third)
-    assert decathlon.rows_of(third) == decathlon.rows_of(whole)
+    assert [(row.auc, row.acc, row.tests) for row in rows_of(third)] == [
+        (row.auc, row.acc, row.tests) for row in rows_of(whole)
+    ]
+
+
+def stamps(out: Path) -> dict[str, tuple[int, bytes]]:
+    """Time and content of everything in finished runs."""
+    finished = [path.parent for path in out.rglob("scores.json")]
+    return {str(p.relative_to(out)): (p.stat().st_mtime_ns, p.read_bytes())
+            for folder in finished for p in folder.iterdir()}
+
+
+def test_a_decathlon_killed_twice_by_the_system_touches_no_finished_run(stores, tmp_path):
+    for flag in ("dermamnist", "octmnist"):
+        write_small_store(stores / f"{flag}_28.h5", (12, 8, 8), flag=flag, size=28, classes=4, task="multi-class")
+    out = tmp_path / "runs"
+    arguments = ["--stores", str(stores), "--out", str(out), "--protocol", "quick", "--epochs", "2", "--device", "cpu"]
+    command = [sys.executable, "-m", "mmtk", "decathlon", *arguments]
+    before: list[dict[str, tuple[int, bytes]]] = []
+    for finished in (1, 2):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            deadline = time.monotonic() + 120
+            while len(list(out.rglob("scores.json"))) < finished:
+                assert process.poll() is None, process.stderr.read()
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+        before.append(stamps(out))
+    done = CliRunner().invoke(group, ["decathlon", *arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    after = stamps(out)
+    for earlier in before:
+        assert earlier
+        assert {name: after[name] for name in earlier} == earlier
+    told = json.loads(done.stdout)
+    assert [run["flag"] for run in told["runs"]] == ["pathmnist", "dermamnist", "octmnist", "breastmnist"]
+    assert all(set(run["splits"]) == set(store.SPLITS) for run in told["runs"])
+    assert done.stderr.count("(finished before)") >= 2
+    assert json.loads((out / decathlon.RESULTS).read_text())["runs"] == told["runs"]
+    for run in told["runs"]:
+        kept = {path.name for path in (out / run["out"]).iterdir() if not path.name.endswith(".csv")}
+        assert {"config.json", "metrics.jsonl", "best.pt", "result.json", "scores.json"} <= kept
+        assert len(list((out / run["out"]).glob("*.csv"))) == 3
+        made_with = json.loads((out / run["out"] / "config.json").read_text())["made_with"]
+        assert {"mmtk", "revision", "torch"} <= set(made_with)
+
+
+# ------------------------------------------------------------------------------- tables
+
+
+def outcomes_of(stores, out, seeds=(0,), chosen=(CONSTANT,)):
+    entries, _ = decathlon.plan_runs(stores, out, methods=chosen, seeds=seeds)
+    return list(decathlon.run_all(entries))
 
 
 def test_rows_mean_over_seeds_and_hold_against_the_paper_only_what_may_be(stores, tmp_path):
-    entries, _ = plan(stores, tmp_path / "runs", seeds=[0, 1], epochs=1)
-    outcomes = list(decathlon.run_all(entries, device="cpu"))
-    path, breast = decathlon.rows_of(reversed(outcomes[:2] + outcomes[2:]))[::-1]
-    assert (path.info.flag, breast.info.flag, breast.seeds, breast.images) == ("pathmnist", "breastmnist", 2, 6)
+    outcomes = outcomes_of(stores, tmp_path / "runs", seeds=(0, 1))
+    path, breast = rows_of(outcomes)
+    assert [row.info.flag for row in (path, breast)] == ["pathmnist", "breastmnist"]
+    assert (list(breast.tests), breast.images) == ([0, 1], 6)
     tests = [outcome.result.metrics["test"] for outcome in outcomes[2:]]
-    assert breast.auc == pytest.approx(sum(test.auc for test in tests) / 2)
+    assert breast.auc.value == pytest.approx(sum(test.auc for test in tests) / 2)
     assert breast.spread[1] == pytest.approx(abs(tests[0].acc - tests[1].acc) / 2**0.5)
-    assert path.paper is breast.paper is None  # synthetic, and one epoch
+    assert path.paper is breast.paper is None
+    (mean,) = means_of([path, breast])
+    assert mean.auc.value == pytest.approx((path.auc.value + breast.auc.value) / 2)
+    assert mean.auc.low < mean.auc.value < mean.auc.high
+    by_seed = [np.mean([outcomes[seed].result.metrics["test"].acc, tests[seed].acc]) for seed in (0, 1)]
+    assert mean.spread[1] == pytest.approx(np.std(by_seed, ddof=1))
+    assert means_of(rows_of(outcomes[:3]))[0].spread is None  # breastmnist has one seed only
+    assert differences_of([path, breast]) == []
+
+
+def test_a_method_differs_from_itself_by_nothing_and_from_another_by_an_interval(stores, tmp_path):
+    other = Method("other", "other", lambda job: constant(Job(job.store, job.out, job.budget, job.share, job.seed + 5)))
+    same = Method("same", "same", constant, {"method": "constant"})
+    rows = rows_of(outcomes_of(stores, tmp_path / "runs", chosen=(CONSTANT, same, other)))
+    nothing, some, again = differences_of(rows)
+    assert (nothing.method, nothing.other, nothing.datasets) == ("same", "constant", 2)
+    assert (nothing.auc.low, nothing.auc.value, nothing.auc.high) == (0, 0, 0)
+    assert (some.auc, some.acc) == (again.auc, again.acc)
+    by_dataset = [rows[4 + i].auc.value - rows[i].auc.value for i in (0, 1)]
+    assert some.auc.value == pytest.approx(np.mean(by_dataset))
+    assert some.auc.low < some.auc.high
+
+
+def test_a_run_is_scored_once_and_its_predictions_must_be_its_own(stores, tmp_path):
+    (outcome,) = outcomes_of(stores, tmp_path / "runs")[1:]
+    opened, folder = store.open(stores / "breastmnist_28.h5"), outcome.entry.out
+    (csv,) = folder.glob("*_test_*.csv")
+    found = evaluate_file(csv, stores)
+    bands = intervals(found.labels, found.predictions.scores, found.info.task, found.subjects)
+    assert outcome.evaluation.facts["intervals"]["auc"] == vars(bands.auc)
+    assert np.sum(outcome.evaluation.facts["details"]["confusion"]) == 6
+    assert outcome.evaluation.facts["delong"]["value"] == pytest.approx(bands.auc.value)
+    before = (folder / "scores.json").stat().st_mtime_ns
+    again = evaluate_run(folder, opened)
+    assert (folder / "scores.json").stat().st_mtime_ns == before
+    assert json.dumps(again.facts) == json.dumps(json.loads(json.dumps(outcome.evaluation.facts)))
+    np.testing.assert_array_equal(again.resampled.found, outcome.evaluation.resampled.found)
+    rows = csv.read_text().splitlines()
+    csv.write_text("".join(f"{row},0.9,0.1\n" for row in range(6)))
+    with pytest.raises(MmtkError, match=r"csv: expected AUC .* as in result\.json"):
+        evaluate_run(folder, opened)
+    csv.write_text("\n".join(rows[:-1]) + "\n")
+    with pytest.raises(ScoreError, match="expected 6 rows"):
+        evaluate_run(folder, opened)
+    (theirs,) = (tmp_path / "runs" / "pathmnist_28" / "constant_seed0").glob("*_test_*.csv")
+    shutil.copy(theirs, folder / theirs.name)
+    told = json.loads((folder / "result.json").read_text())
+    told["splits"]["test"]["file"] = theirs.name
+    (folder / "result.json").write_text(json.dumps(told))
+    with pytest.raises(MmtkError, match=r"expected test predictions of breastmnist_28, found test .* of pathmnist_28"):
+        evaluate_run(folder, opened)
+
+
+# -------------------------------------------------------------------------------- trouble
 
 
 def test_the_command_prints_a_table_and_a_failed_run_does_not_stop_the_others(stores, tmp_path):
@@ -103,16 +230,148 @@ def test_the_command_prints_a_table_and_a_failed_run_does_not_stop_the_others(st
     assert "no store of chestmnist" in table
     assert "octmnist_28 resnet18, isbi21, seed 0:" in done.stderr
     assert "octmnist_28.h5 test labels" in done.stderr
-    results = json.loads((tmp_path / "runs" / decathlon.RESULTS).read_text())
+    results = json.loads((tmp_path / "runs" / decathlon.RESULTS).read_text())["runs"]
     assert [("error" in run, run["flag"]) for run in results] == [
         (False, "pathmnist"), (True, "octmnist"), (False, "breastmnist"),
     ]
     again = CliRunner().invoke(group, [*arguments, "--json"])
-    assert json.loads(again.stdout) == results
+    told = json.loads(again.stdout)
+    assert told["runs"] == results
+    assert [row["flag"] for row in told["table"]] == ["pathmnist", "breastmnist"]
+    assert len(told["means"]) == 1
     assert again.stderr.count("(finished before)") == 2
 
 
+def flip(path: Path) -> None:
+    """Turn a byte in the middle of a store's images, where nothing but a checksum shows it."""
+    content = bytearray(path.read_bytes())
+    content[content.index(store.open(path).train.images.tobytes()) + 100] ^= 255
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (Path.unlink, "expected a store, found No such file"),
+        (lambda path: os.truncate(path, 3000), "expected a whole store, found a file cut short"),
+        (flip, "expected a whole store, found .*train/images chunk 0.*expected checksum"),
+        (lambda path: shutil.copy(path.with_name("pathmnist_28.h5"), path),
+         "expected a store of breastmnist_28, found one of pathmnist_28"),
+    ],
+    ids=["vanished", "cut short", "flipped", "another"],
+)
+def test_a_store_spoilt_on_the_way_costs_its_own_runs_only(stores, tmp_path, spoil, says):
+    write_small_store(stores / "retinamnist_28.h5", (12, 8, 8), flag="retinamnist", size=28, classes=4,
+                      task="ordinal-regression")
+    entries, _ = decathlon.plan_runs(stores, tmp_path / "runs", methods=[CONSTANT], seeds=(0, 1))
+    outcomes = []
+    for outcome in decathlon.run_all(entries):
+        if not outcomes:
+            spoil(stores / "breastmnist_28.h5")
+        outcomes.append(outcome)
+    assert [bool(outcome.error) for outcome in outcomes] == [False] * 4 + [True] * 2
+    with pytest.raises(MmtkError, match=says):
+        raise MmtkError(outcomes[-1].error)
+    assert not (tmp_path / "runs" / "breastmnist_28").exists()
+    assert [row.info.flag for row in rows_of(outcomes)] == ["pathmnist", "retinamnist"]
+
+
+def test_a_damaged_store_is_said_and_the_others_run(stores, tmp_path):
+    (stores / "octmnist_28.h5").write_bytes(b"no store")
+    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "sklearn"]
+    done = CliRunner().invoke(group, [*arguments, "--budget", "0.01"])
+    assert done.exit_code == 1, done.output
+    assert "octmnist_28.h5: expected a store (an HDF5 file), found another kind of file" in done.stderr
+    assert "mean over 2" in done.stdout
+
+
+def test_a_run_folder_in_use_is_left_alone(stores, tmp_path):
+    out = tmp_path / "runs"
+    with checkpoints.alone(out / "breastmnist_28" / "constant_seed0"):
+        outcomes = outcomes_of(stores, out)
+    assert "expected a folder for one run, found another process" in outcomes[1].error
+    assert not list((out / "breastmnist_28" / "constant_seed0").iterdir())
+    assert outcomes[0].result
+
+
+def test_results_of_other_methods_are_kept(stores, tmp_path):
+    out = tmp_path / "runs"
+    for method in (CONSTANT, Method("second", "second", constant, {"method": "second"})):
+        path = decathlon.write_results(outcomes_of(stores, out, chosen=[method]), out)
+    told = json.loads(path.read_text())["runs"]
+    assert [run["method"] for run in told] == ["constant"] * 2 + ["second"] * 2
+    shutil.rmtree(out / "breastmnist_28" / "constant_seed0")
+    path.write_text(path.read_text()[:50])
+    decathlon.write_results(outcomes_of(stores, out)[:1], out)
+    assert [run["out"] for run in json.loads(path.read_text())["runs"]] == ["pathmnist_28/constant_seed0"]
+
+
+def test_time_left_is_foretold_from_the_pace_and_from_budgets(stores, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(decathlon.time, "perf_counter", lambda: now[0])
+    chosen = [trained("resnet18", "isbi21", 10), CONSTANT]
+    entries, _ = decathlon.plan_runs(stores, tmp_path, methods=chosen, seeds=(0,), budget=30)
+    clock = decathlon._Clock(entries)
+    clock.begin()
+    assert clock.left(0, 0) is None
+    clock.tell(entries[0], 4, 10)  # goes on from four batches
+    now[0] = 8.0
+    clock.tell(entries[0], 8, 10)
+    assert clock.left(0, 0.8) == pytest.approx(0.2 * 20 + 30 + 20 + 30)
+    clock.begin()
+    assert clock.left(1, 0.5) == pytest.approx(15 + 20 + 30)
+
+
+# ------------------------------------------------------------------------------- methods
+
+
+def test_a_method_takes_one_function_and_names_are_told_apart(stores, tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "_METHODS", dict(methods._METHODS))
+    register("constant", "always the same")(constant)
+    with pytest.raises(ArgumentError, match="method: expected a name that is not taken, found constant"):
+        register("constant", "again")(constant)
+    with pytest.raises(ArgumentError, match=r"expected one of constant, resnet18_isbi21.*, sklearn, found nothing"):
+        get_method("nothing")
+    assert {"sklearn", "resnet18_v2", "resnet50_isbi21", "constant"} <= {method.name for method in list_methods()}
+    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "constant"]
+    done = CliRunner().invoke(group, [*arguments, "--seeds", "2"])
+    assert done.exit_code == 0, done.output
+    assert "always the same" in done.stdout
+    assert "(sd " in done.stdout
+    assert "decathlon: 100 %" in done.stderr
+    assert (tmp_path / "runs" / "breastmnist_28" / "constant_seed1" / "result.json").is_file()
+    wrong = CliRunner().invoke(group, [*arguments, "--method", "other"])
+    assert isinstance(wrong.exception, ArgumentError)
+
+
+def test_a_protocol_is_a_method_and_its_options_stand_in_its_name(stores, tmp_path):
+    method = get_method("resnet18_quick")
+    assert (method.facts["epochs"], method.batches(17)) == (6, 12)
+    assert trained("resnet18", "quick", 1, resolution=None).name == "resnet18_quick"
+    assert trained("resnet18", "quick", 1, resolution=224, precision="bfloat16").name == "resnet18_quick_224_bfloat16"
+    with pytest.raises(ArgumentError, match="model: expected one of resnet18, resnet50, found vgg"):
+        trained("vgg", "quick")
+    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "resnet18_quick"]
+    done = CliRunner().invoke(group, [*arguments, "--protocol", "quick", "--epochs", "1", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("resnet18, quick") == 1
+
+
+def test_budgets_are_the_papers_by_the_number_of_images_or_given(stores, tmp_path):
+    assert [paper_budget(n) / 3600 for n in (780, 9_999, 10_000, 50_000, 50_001, 112_120)] == [2, 2, 4, 4, 6, 6]
+    entries, _ = decathlon.plan_runs(stores, tmp_path, methods=[CONSTANT], seeds=[0])
+    assert (entries[0].budget, entries[0].out.name) == (120, "constant_seed0")
+    entries, _ = decathlon.plan_runs(stores, tmp_path, methods=[CONSTANT], seeds=[0], budget=5)
+    assert (entries[0].budget, entries[0].out.name) == (5, "constant_5s_seed0")
+    both = ["decathlon", "--stores", str(stores), "--out", str(tmp_path), "--budget", "1", "--budget-share", "1"]
+    assert "exclude each other" in CliRunner().invoke(group, both).output
+
+
 # ------------------------------------------------------------------------------ sklearn
+
+
+def by_search(opened, out, budget=300.0, seed=0):
+    return get_method("sklearn").run(Job(opened, out, budget, seed=seed))
 
 
 @pytest.fixture(params=["binary-class", "multi-class", "multi-label, binary-class"])
@@ -132,24 +391,32 @@ def learnable(request, tmp_path):
 
 
 def test_the_method_without_a_network_learns_and_gives_the_same_again(learnable, tmp_path):
-    first = search(learnable, tmp_path / "a", budget=300)
+    first = by_search(learnable, tmp_path / "a")
     assert first.metrics["test"].auc > 0.95
     assert first.images == {"train": 400, "val": 80, "test": 80}
-    again = search(learnable, tmp_path / "a", budget=300)
+    again = by_search(learnable, tmp_path / "a")
     assert (first.reused, again.reused, again.metrics) == (False, True, first.metrics)
-    other = search(learnable, tmp_path / "b", budget=300)
+    other = by_search(learnable, tmp_path / "b")
     assert other.metrics == first.metrics
     names = sorted(path.name for path in (tmp_path / "a").glob("*.csv"))
     assert len(names) == 3
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
-    lines = [json.loads(line) for line in (tmp_path / "a" / "search.jsonl").read_text().splitlines()]
+    *lines, end = map(json.loads, (tmp_path / "a" / "search.jsonl").read_text().splitlines())
     counts = [line["images"] for line in lines]
     assert counts == sorted(counts)
+    assert [counts.count(size) for size in sorted(set(counts))] == [11, 6, 3, 2, 1]
     assert (counts[0], counts[-1]) == (300, 400)
-    assert len(lines) < 2 * counts.count(300)
+    assert end["candidate"] == max(lines, key=lambda line: line["val_auc"])["candidate"]
     for split in ("train", "val", "test"):
         scored = evaluate_file(next((tmp_path / "a").glob(f"*_{split}_*.csv")), renamed(learnable, tmp_path))
         assert scored.agrees
+    assert first.metrics["val"] == evaluate(
+        learnable.val.labels, read_scores(tmp_path / "a", "val"), learnable.info.task
+    )
+
+
+def read_scores(folder, split):
+    return np.loadtxt(next(folder.glob(f"*_{split}_*.csv")), delimiter=",")[:, 1:]
 
 
 def renamed(opened, folder):
@@ -162,27 +429,45 @@ def renamed(opened, folder):
 
 
 def test_a_short_budget_ends_the_search_early_with_what_there_is(learnable, tmp_path):
-    result = search(learnable, tmp_path / "run", budget=0.001)
+    result = by_search(learnable, tmp_path / "run", budget=0.001)
     lines = (tmp_path / "run" / "search.jsonl").read_text().splitlines()
-    assert len(lines) == 1
+    assert len(lines) == 2
     assert result.metrics["test"].auc > 0.5
+
+
+def test_no_fit_is_begun_that_would_end_too_late(learnable, tmp_path, monkeypatch):
+    """By a clock on which a fit takes a second for each 100 images, and predictions nothing."""
+    clock = [0.0]
+    monkeypatch.setattr(search.time, "perf_counter", lambda: clock[0])
+
+    class Slow:
+        def __init__(self, name):
+            self.classes_, self.good = np.arange(len(learnable.info.classes)), name == "good"
+
+        def fit(self, features, labels):
+            clock[0] += len(features) / 100
+
+        def predict_proba(self, features):
+            scores = np.random.default_rng(0).random((len(features), len(self.classes_)))
+            return scores + 10 * features[:, :1] if self.good else scores
+
+    slow = {name: (False, Slow(name)) for name in ("poor", "good", "third")}
+    monkeypatch.setattr(search, "candidates", lambda seed, several: slow)
+    for budget, rounds in ((13, [300] * 3), (18.5, [300] * 3 + [346] * 2), (23.4, [300] * 3 + [346] * 2 + [400])):
+        clock[0] = 0.0
+        by_search(learnable, tmp_path / f"{budget}", budget=budget)
+        *lines, end = map(json.loads, (tmp_path / f"{budget}" / "search.jsonl").read_text().splitlines())
+        assert [line["images"] for line in lines] == rounds
+        assert clock[0] == pytest.approx(end["chosen_after"])
+        assert clock[0] <= budget
 
 
 def test_a_budget_or_store_that_cannot_be_is_refused(learnable, tmp_path):
     with pytest.raises(ArgumentError, match="budget: expected seconds above 0, found 0"):
-        search(learnable, tmp_path / "run", budget=0)
+        by_search(learnable, tmp_path / "run", budget=0)
     lost = store.open(write_small_store(tmp_path / "lost.h5", (20, 6, 2), classes=4, task="multi-class"))
     with pytest.raises(ScoreError, match=r"lost\.h5 test labels"):
-        search(lost, tmp_path / "run", budget=10)
-    search(learnable, tmp_path / "run", budget=0.001)
+        by_search(lost, tmp_path / "run", budget=10)
+    by_search(learnable, tmp_path / "run", budget=0.001)
     with pytest.raises(MmtkError, match="expected seed 1, found 0 in the run that lies there"):
-        search(learnable, tmp_path / "run", budget=0.001, seed=1)
-
-
-def test_the_command_takes_methods_beside_protocols(stores, tmp_path):
-    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "sklearn"]
-    done = CliRunner().invoke(group, [*arguments, "--budget", "0.01"])
-    assert done.exit_code == 0, done.output
-    assert "sklearn, 0.01 s" in done.stdout
-    assert "resnet18" not in done.stdout
-    assert (tmp_path / "runs" / "breastmnist_28" / "sklearn_0.01s_seed0" / "result.json").is_file()
+        by_search(learnable, tmp_path / "run", budget=0.001, seed=1)

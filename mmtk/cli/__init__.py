@@ -26,7 +26,7 @@ _COMMANDS = {
     "audit": ("matching", "Find duplicates, conflicting labels and subjects in several splits."),
     "show": ("stores", "Draw a montage of a store."),
     "train": ("training", "Train a model on a store under a protocol."),
-    "decathlon": ("training", "Train and test on every store there is, and print one table."),
+    "decathlon": ("decathlon", "Train and test on every store there is, and print one table."),
     "evaluate": ("scores", "Score result files against their stores."),
     "compare": ("scores", "Say how much better one result file scores than another."),
     "demo": ("demo", "Go the whole way on phantoms, printing each command."),

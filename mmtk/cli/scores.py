@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @stores_option
 @click.option("--intervals", "with_intervals", is_flag=True,
-              help="Add 95 % intervals (bootstrap of 2,000 resamples), and with --json the figures of each class.")
+              help="Add 95 % intervals (bootstrap of 2,000 resamples) and the figures of each class.")
 @json_option
 @click.pass_context
 def evaluate_command(
@@ -46,7 +47,8 @@ def evaluate_command(
         if not as_json:
             click.echo(_line(scored))
             if with_intervals:
-                click.echo(f"  {_intervals(scored)}")
+                for line in _intervals(scored):
+                    click.echo(f"  {line}")
     if as_json:
         echo_json(lines)
     ctx.exit(code)
@@ -84,15 +86,23 @@ def compare_command(files: tuple[Path, Path], stores: Path, as_json: bool) -> No
         click.echo(f"AUC {difference} by DeLong, p = {p:.3g}")
 
 
-def _intervals(scored: ScoredFile) -> str:
-    from mmtk.scoring import delong, intervals
+def _intervals(scored: ScoredFile) -> Iterator[str]:
+    """Lines of intervals, then of each class or label."""
+    from mmtk.scoring import delong, details, intervals
 
-    scores = scored.predictions.scores
-    found = intervals(scored.labels, scores, scored.info.task, scored.subjects)
+    scores, task = scored.predictions.scores, scored.info.task
+    found = intervals(scored.labels, scores, task, scored.subjects)
+    inside = details(scored.labels, scores, task, scored.info.classes)
     lost = f", {found.undefined} without every class" if found.undefined else ""
     text = f"AUC {found.auc}  ACC {found.acc}  by {found.resamples} resamples of {found.resampled}{lost}"
-    binary = scored.info.task == "binary-class"
-    return text + (f"; AUC {delong(scored.labels, scores)} by DeLong" if binary else "")
+    yield text + (f"; AUC {delong(scored.labels, scores)} by DeLong" if task == "binary-class" else "")
+    error = inside.calibration_error
+    yield f"balanced accuracy {found.balanced_accuracy}" + (
+        f"  quadratic kappa {found.kappa}" if found.kappa else ""
+    ) + (f"  calibration error {error:.3f}" if error is not None else "")
+    width = max(len(one.name) for one in inside.classes)
+    for one, band in zip(inside.classes, found.classes, strict=True):
+        yield f"{one.name:{width}} {one.images:>6}  AUC {band.auc}  recall {band.recall}  F1 {band.f1}"
 
 
 def _detailed(scored: ScoredFile) -> dict[str, Any]:

@@ -1,7 +1,17 @@
 """AUC and ACC as ``medmnist.Evaluator`` defines them, their intervals, MedMNIST's result files. Needs no torch."""
 
+from mmtk.scoring._delong import delong, delong_difference
 from mmtk.scoring._details import ClassScores, Details, details
-from mmtk.scoring._intervals import Estimate, Intervals, delong, delong_difference, intervals, paired_difference
+from mmtk.scoring._intervals import (
+    ClassIntervals,
+    Estimate,
+    Intervals,
+    Resampled,
+    intervals,
+    mean_intervals,
+    paired_difference,
+    resample,
+)
 from mmtk.scoring._metrics import Metrics, evaluate
 from mmtk.scoring.predictions import (
     Predictions,
@@ -13,12 +23,14 @@ from mmtk.scoring.predictions import (
 )
 
 __all__ = [
+    "ClassIntervals",
     "ClassScores",
     "Details",
     "Estimate",
     "Intervals",
     "Metrics",
     "Predictions",
+    "Resampled",
     "ScoredFile",
     "delong",
     "delong_difference",
@@ -26,8 +38,10 @@ __all__ = [
     "evaluate",
     "evaluate_file",
     "intervals",
+    "mean_intervals",
     "paired_difference",
     "read_predictions",
+    "resample",
     "result_name",
     "write_predictions",
 ]

@@ -17,13 +17,23 @@ _BINS = 15
 
 @dataclass(frozen=True)
 class ClassScores:
-    """One class against the rest, or one label of several."""
+    """One class against the rest, or one label of several.
+
+    Attributes
+    ----------
+    balanced_accuracy : mean of recall and specificity
+    confusion : images without and with it (rows) that were not and were given it (columns)
+    calibration_error : as `Details` has it, of the score of this class or label
+    """
 
     name: str
     images: int
     auc: float
     recall: float
     f1: float
+    balanced_accuracy: float
+    confusion: tuple[tuple[int, int], tuple[int, int]]
+    calibration_error: float | None
 
 
 @dataclass(frozen=True)
@@ -33,8 +43,8 @@ class Details:
     Attributes
     ----------
     classes : tuple of ClassScores
-    balanced_accuracy : float or None
-        Mean recall of the classes; None for multi-label tasks.
+    balanced_accuracy : float
+        Mean recall of the classes; for multi-label tasks the labels' balanced accuracies, meaned.
     confusion : (k, k) int array or None
         Images of a class (rows) that were given to a class (columns); None for multi-label tasks.
     kappa : float or None
@@ -45,7 +55,7 @@ class Details:
     """
 
     classes: tuple[ClassScores, ...]
-    balanced_accuracy: float | None
+    balanced_accuracy: float
     confusion: NDArray[np.int64] | None
     kappa: float | None
     calibration_error: float | None
@@ -83,20 +93,35 @@ def details(labels: ArrayLike, scores: ArrayLike, task: str | Task, classes: tup
         chosen = (s[:, 1] > THRESHOLD).astype(int) if kind is Task.BINARY else np.argmax(s, axis=1)
         every = np.arange(s.shape[1])
         truth, given = y == every, chosen[:, None] == every
+    sums = kind is Task.MULTILABEL or np.allclose(s.sum(axis=1), 1, atol=1e-3)
     each = tuple(
-        ClassScores(
-            name, int(one.sum()), float(metrics.roc_auc_score(one, column)),
-            float(metrics.recall_score(one, mine)), float(metrics.f1_score(one, mine, zero_division=0)),
-        )
+        _of_class(name, one, mine, column, sums)
         for name, one, mine, column in zip(classes, truth.T, given.T, s.T, strict=True)
     )
     if kind is Task.MULTILABEL:
-        return Details(each, None, None, None, _calibration(s.ravel(), truth.ravel(), s.shape[1]))
+        balanced = float(np.mean([one.balanced_accuracy for one in each]))
+        return Details(each, balanced, None, None, _calibration(s.ravel(), truth.ravel(), s.shape[1]))
     confusion = metrics.confusion_matrix(y[:, 0], chosen, labels=every)
     kappa = metrics.cohen_kappa_score(y[:, 0], chosen, weights="quadratic") if kind is Task.ORDINAL else None
-    sums = np.allclose(s.sum(axis=1), 1, atol=1e-3)
     error = _calibration(s[np.arange(len(s)), chosen], chosen == y[:, 0], 1) if sums else None
-    return Details(each, float(np.mean([c.recall for c in each])), confusion, kappa and float(kappa), error)
+    balanced = float(np.mean([one.recall for one in each]))
+    return Details(each, balanced, confusion, None if kappa is None else float(kappa), error)
+
+
+def _of_class(
+    name: str, truth: NDArray[np.bool_], given: NDArray[np.bool_], scores: NDArray[Any], probabilities: bool
+) -> ClassScores:
+    from sklearn import metrics
+
+    confusion = metrics.confusion_matrix(truth, given, labels=[False, True])
+    recall = float(metrics.recall_score(truth, given))
+    return ClassScores(
+        name=name, images=int(truth.sum()), auc=float(metrics.roc_auc_score(truth, scores)), recall=recall,
+        f1=float(metrics.f1_score(truth, given, zero_division=0)),
+        balanced_accuracy=(recall + float(confusion[0, 0] / confusion[0].sum())) / 2,
+        confusion=((int(confusion[0, 0]), int(confusion[0, 1])), (int(confusion[1, 0]), int(confusion[1, 1]))),
+        calibration_error=_calibration(scores, truth, 1) if probabilities else None,
+    )
 
 
 def _calibration(scores: NDArray[Any], right: NDArray[np.bool_], columns: int) -> float | None:

@@ -1,4 +1,4 @@
-"""How far a score may be trusted: bootstrap intervals, DeLong's for the binary AUC, and paired differences.
+"""How far a score may be trusted: bootstrap intervals, of single predictions and of paired differences.
 
 A resample draws images with replacement: whole subjects where they are known, for images of one subject are no
 independent evidence; else within each class, so that no class is lost; for multi-label tasks plainly. Resamples depend
@@ -8,10 +8,9 @@ on the seed alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from mmtk.scoring._metrics import THRESHOLD, checked, evaluate
 
 RESAMPLES = 2000
 _BLOCK = 50  # resamples drawn at a time: what their counts take in memory
+_WHOLE = 4  # figures of all classes together: AUC, ACC, balanced accuracy, kappa
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,26 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class ClassIntervals:
+    """Figures of one class against the rest, or of one label of several."""
+
+    auc: Estimate
+    recall: Estimate
+    f1: Estimate
+
+
+@dataclass(frozen=True)
 class Intervals:
-    """AUC and ACC with bootstrap intervals.
+    """Figures with bootstrap intervals.
 
     Attributes
     ----------
     auc, acc : Estimate
+    balanced_accuracy : Estimate
+        As `Details` has it.
+    kappa : Estimate or None
+        With quadratic weights, for ordinal tasks.
+    classes : tuple of ClassIntervals
     resampled : {"subjects", "images of each class", "images"}
         What was drawn.
     resamples : int
@@ -53,9 +67,90 @@ class Intervals:
 
     auc: Estimate
     acc: Estimate
+    balanced_accuracy: Estimate
+    kappa: Estimate | None
+    classes: tuple[ClassIntervals, ...]
     resampled: str
     resamples: int
     undefined: int
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Figures of predictions, and of each resample of them; two of the same images may be subtracted.
+
+    Attributes
+    ----------
+    values : (figures,)
+        AUC, ACC, balanced accuracy, kappa, then of each class its AUC, recall and F1.
+    found : (resamples, figures)
+        NaN where a resample has lost what a figure needs.
+    resampled : what was drawn, as in `Intervals`
+    """
+
+    values: NDArray[np.float64]
+    found: NDArray[np.float64]
+    resampled: str
+
+    def __sub__(self, other: Resampled) -> Resampled:
+        return Resampled(self.values - other.values, self.found - other.found, self.resampled)
+
+    def intervals(self) -> Intervals:
+        """95 % percentile intervals of all figures."""
+        each = [_estimate(value, found) for value, found in zip(self.values, self.found.T, strict=True)]
+        auc, acc, balanced, kappa = each[:_WHOLE]
+        classes = tuple(ClassIntervals(*each[at : at + 3]) for at in range(_WHOLE, len(each), 3))
+        undefined = int(np.isnan(self.found[:, 0]).sum())
+        agreement = None if np.isnan(kappa.value) else kappa
+        return Intervals(auc, acc, balanced, agreement, classes, self.resampled, len(self.found), undefined)
+
+
+def resample(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    task: str | Task,
+    subjects: ArrayLike | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Resampled:
+    """Score predictions and resamples of them; the same labels, subjects and seed give the same resamples.
+
+    Parameters
+    ----------
+    labels, scores, task
+        As `evaluate` takes them.
+    subjects : (n,) array, optional
+        Whom each image is of; whole subjects are then drawn, if there are two or more. Empty ones are subjects of
+        their own.
+    resamples : int
+    seed : int
+
+    Raises
+    ------
+    ScoreError
+        For the reasons of `evaluate`, or if there is not a subject for each image.
+    """
+    if resamples < 1:
+        raise ArgumentError("resamples", expected="at least 1", found=str(resamples))
+    exact = evaluate(labels, scores, task)
+    kind = Task(task)
+    y, s = checked(labels, scores, kind)
+    groups, resampled = _groups(y, kind, subjects)
+    scorer = _Scorer(y, s, kind)
+    found = np.empty((resamples, scorer.figures))
+
+    def work(block: tuple[int, NDArray[np.int32]]) -> None:
+        start, counts = block
+        scorer.score(counts, found[start : start + len(counts)])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(work, _draws(groups, len(y), resamples, seed)):
+            pass
+    values = np.empty((1, scorer.figures))
+    scorer.score(np.ones((1, len(y)), np.int32), values)
+    values[0, :2] = exact
+    return Resampled(values[0], found, resampled)
 
 
 def intervals(
@@ -67,27 +162,11 @@ def intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Intervals:
-    """AUC and ACC with 95 % percentile intervals of the bootstrap.
+    """AUC, ACC and the figures of each class with 95 % percentile intervals of the bootstrap.
 
-    Parameters
-    ----------
-    labels, scores, task
-        As `evaluate` takes them.
-    subjects : (n,) array, optional
-        Whom each image is of; whole subjects are then drawn. Empty ones are subjects of their own.
-    resamples : int
-    seed : int
-
-    Raises
-    ------
-    ScoreError
-        For the reasons of `evaluate`, or if there is not a subject for each image.
+    Parameters and errors are those of `resample`.
     """
-    (found,), resampled = _resampled(labels, [scores], task, subjects, resamples, seed)
-    exact = evaluate(labels, scores, task)
-    undefined = int(np.isnan(found[:, 0]).sum())
-    auc, acc = (_estimate(value, found[:, i]) for i, value in enumerate(exact))
-    return Intervals(auc, acc, resampled, resamples, undefined)
+    return resample(labels, scores, task, subjects, resamples=resamples, seed=seed).intervals()
 
 
 def paired_difference(
@@ -102,74 +181,35 @@ def paired_difference(
 ) -> Intervals:
     """How much higher `scores` score than `others` on the same images, from the same resamples for both.
 
-    Parameters and errors are those of `intervals`.
+    Parameters and errors are those of `resample`.
     """
-    (mine, theirs), resampled = _resampled(labels, [scores, others], task, subjects, resamples, seed)
-    exact = np.subtract(evaluate(labels, scores, task), evaluate(labels, others, task))
-    found = mine - theirs
-    auc, acc = (_estimate(float(value), found[:, i]) for i, value in enumerate(exact))
-    return Intervals(auc, acc, resampled, resamples, int(np.isnan(found[:, 0]).sum()))
+    one, other = (
+        resample(labels, each, task, subjects, resamples=resamples, seed=seed) for each in (scores, others)
+    )
+    return (one - other).intervals()
 
 
-def delong(labels: ArrayLike, scores: ArrayLike) -> Estimate:
-    """A binary AUC with DeLong's 95 % interval.
+def mean_intervals(parts: Sequence[Resampled], groups: Sequence[str]) -> tuple[Estimate, Estimate]:
+    """AUC and ACC, meaned over datasets, with 95 % intervals.
 
-    DeLong, DeLong and Clarke-Pearson, Biometrics 44, 837-845, 1988, by the midranks of Sun and Xu, IEEE Signal
-    Processing Letters 21, 1389-1393, 2014. The interval is cut at 0 and 1.
+    Resamples of one dataset do not depend on those of another, but in a group (the three planes of the same volumes)
+    the same subjects are drawn together.
 
     Parameters
     ----------
-    labels : (n,) or (n, 1)
-    scores : (n,), (n, 1) or (n, 2)
-
-    Raises
-    ------
-    ScoreError
-        For the reasons of `evaluate`, or with fewer than two images of a class.
+    parts : sequence of Resampled
+        One for each dataset, with as many resamples.
+    groups : sequence of str
+        To which group each belongs.
     """
-    (area,), covariance = _delong(labels, [scores])
-    return _normal(area, float(covariance[0, 0]), 0.0, 1.0)
-
-
-def delong_difference(labels: ArrayLike, scores: ArrayLike, others: ArrayLike) -> tuple[Estimate, float]:
-    """How much higher a binary AUC is than another on the same images: 95 % interval and two-sided p, by DeLong.
-
-    Parameters and errors are those of `delong`.
-    """
-    (mine, theirs), covariance = _delong(labels, [scores, others])
-    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    difference = mine - theirs
-    spread = np.sqrt(max(variance, 0.0))
-    p = 1.0 if difference == 0 else 0.0 if spread == 0 else 2 * NormalDist().cdf(-abs(difference) / spread)
-    return _normal(difference, variance, -1.0, 1.0), p
-
-
-def _delong(labels: ArrayLike, predictions: list[ArrayLike]) -> tuple[list[float], NDArray[np.float64]]:
-    """AUCs and their covariance."""
-    from scipy.stats import rankdata
-
-    parts, areas = [], []
-    positive = negative = 0
-    for scores in predictions:
-        y, s = checked(labels, scores, Task.BINARY)
-        ones, zeros = s[y[:, 0] == 1, -1], s[y[:, 0] == 0, -1]
-        positive, negative = len(ones), len(zeros)
-        if min(positive, negative) < 2:
-            raise ScoreError("labels", expected="two images of each class or more", found=f"{positive} and {negative}")
-        together = rankdata(np.concatenate([ones, zeros]))
-        above = (together[:positive] - rankdata(ones)) / negative  # for each positive, the share of negatives below
-        below = 1 - (together[positive:] - rankdata(zeros)) / positive
-        areas.append(float(above.mean()))
-        parts.append((above, below))
-    covariance = sum(
-        np.atleast_2d(np.cov(np.stack([part[i] for part in parts]))) / n for i, n in enumerate((positive, negative))
-    )
-    return areas, np.asarray(covariance)
-
-
-def _normal(value: float, variance: float, least: float, most: float) -> Estimate:
-    reach = NormalDist().inv_cdf(0.975) * float(np.sqrt(max(variance, 0.0)))
-    return Estimate(value, max(value - reach, least), min(value + reach, most))
+    names = sorted(set(groups))
+    shuffled = []
+    for part, group in zip(parts, groups, strict=True):
+        # equal seeds draw alike from datasets of equal size: pair them at random
+        order = np.random.Generator(np.random.Philox(key=names.index(group))).permutation(len(part.found))
+        shuffled.append(part.found[order, :2])
+    values, found = np.mean([part.values[:2] for part in parts], axis=0), np.mean(shuffled, axis=0)
+    return _estimate(values[0], found[:, 0]), _estimate(values[1], found[:, 1])
 
 
 def _estimate(value: float, found: NDArray[np.float64]) -> Estimate:
@@ -178,35 +218,6 @@ def _estimate(value: float, found: NDArray[np.float64]) -> Estimate:
         return Estimate(float(value), float("nan"), float("nan"))
     low, high = np.quantile(defined, (0.025, 0.975))
     return Estimate(float(value), float(low), float(high))
-
-
-# -------------------------------------------------------------------------- resampling
-
-
-def _resampled(
-    labels: ArrayLike, predictions: list[ArrayLike], task: str | Task, subjects: ArrayLike | None, resamples: int,
-    seed: int,
-) -> tuple[list[NDArray[np.float64]], str]:
-    """AUC and ACC of each resample, (resamples, 2), of each of the predictions; and what was drawn."""
-    if resamples < 1:
-        raise ArgumentError("resamples", expected="at least 1", found=str(resamples))
-    kind = Task(task)
-    prepared = [_prepare(*checked(labels, scores, kind), kind) for scores in predictions]
-    y, _ = checked(labels, predictions[0], kind)
-    groups, resampled = _groups(y, kind, subjects)
-    found = [np.empty((resamples, 2)) for _ in predictions]
-
-    from mmtk.scoring._resampling import score
-
-    def work(block: tuple[int, NDArray[np.int32]]) -> None:
-        start, counts = block
-        for one, out in zip(prepared, found, strict=True):
-            score(counts, *one, out[start : start + len(counts)])
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(work, _draws(groups, len(y), resamples, seed)):
-            pass
-    return found, resampled
 
 
 def _groups(
@@ -224,7 +235,8 @@ def _groups(
             number = np.where(empty, n + np.arange(n), number)
             order = np.argsort(number, kind="stable")
             cuts = np.flatnonzero(np.diff(number[order])) + 1
-            return [np.split(order, cuts)], "subjects"
+            if len(cuts):  # a single subject says nothing of others
+                return [np.split(order, cuts)], "subjects"
     rows = np.arange(n)[:, None]
     if task is Task.MULTILABEL:
         return [list(rows)], "images"
@@ -252,25 +264,51 @@ def _draws(
         yield start, counts
 
 
-def _prepare(
-    y: NDArray[np.int64], s: NDArray[Any], task: Task
-) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64], int]:
-    """For each column of an AUC: rows from the lowest score up, where a new score begins, which are positive.
+class _Scorer:
+    """What of predictions does not change from resample to resample."""
 
-    And of each row how much of it was right, and of how much.
-    """
-    if task is Task.MULTILABEL:
-        truth, columns, right = y == 1, s, (y == (s > THRESHOLD)).sum(axis=1)
-    elif task is Task.BINARY:
-        truth, columns = y == 1, s[:, -1:]
-        right = (y[:, 0] == (s[:, -1] > THRESHOLD)).astype(np.int64)
-    else:
-        truth, columns = y == np.arange(s.shape[1]), s
-        right = (y[:, 0] == np.argmax(s, axis=-1)).astype(np.int64)
-    order = np.argsort(columns, axis=0, kind="stable").T
-    ranked = np.take_along_axis(columns.T, order, axis=1)
-    new = np.ones(order.shape, np.bool_)
-    new[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
-    positive = np.take_along_axis(truth.T, order, axis=1)
-    parts = truth.shape[1] if task is Task.MULTILABEL else 1
-    return np.ascontiguousarray(order, np.int32), new, np.ascontiguousarray(positive), right.astype(np.int64), parts
+    def __init__(self, y: NDArray[np.int64], s: NDArray[Any], task: Task) -> None:
+        self._several, self._ordinal = task is Task.MULTILABEL, task is Task.ORDINAL
+        if self._several:
+            truth, given, columns = y == 1, s > THRESHOLD, s
+        else:
+            binary = task is Task.BINARY
+            classes = np.arange(2 if binary else s.shape[1])
+            chosen = (s[:, -1] > THRESHOLD).astype(np.int64) if binary else np.argmax(s, axis=-1)
+            truth, given, columns = y == classes, chosen[:, None] == classes, s[:, -1:] if binary else s
+        self._classes = truth.shape[1]
+        self.figures = _WHOLE + 3 * self._classes
+        order = np.argsort(columns, axis=0, kind="stable").T
+        ranked = np.take_along_axis(columns.T, order, axis=1)
+        new = np.ones(order.shape, np.bool_)
+        new[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+        positive = np.take_along_axis(truth.T[-columns.shape[1] :], order, axis=1)
+        self._areas = np.ascontiguousarray(order, np.int32), new, np.ascontiguousarray(positive)
+        parts = [truth, given, truth & given]
+        if self._ordinal:
+            parts.append((y - chosen[:, None]) ** 2)
+        self._sums = np.concatenate(parts, axis=1).astype(np.float64)
+
+    def score(self, counts: NDArray[np.int32], out: NDArray[np.float64]) -> None:
+        """Fill the figures (resamples, figures) of resamples that take each row so many times."""
+        from mmtk.scoring._resampling import areas
+
+        aucs = np.empty((len(counts), len(self._areas[0])))
+        areas(counts, *self._areas, aucs)
+        sums, k = counts @ self._sums, self._classes
+        total = counts.sum(axis=1, dtype=np.int64)[:, None].astype(np.float64)
+        truth, given, both = sums[:, :k], sums[:, k : 2 * k], sums[:, 2 * k : 3 * k]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            recall = both / truth
+            f1 = np.where(truth + given > 0, 2 * both / (truth + given), 0.0)
+            right = (total - truth - given + 2 * both) / k if self._several else both
+            specificity = (total - truth - given + both) / (total - truth)
+            out[:, 2] = ((recall + specificity) / 2 if self._several else recall).mean(axis=1)
+            out[:, 3] = np.nan
+            if self._ordinal:
+                apart = np.subtract.outer(np.arange(k), np.arange(k)) ** 2
+                by_chance = ((truth @ apart) * given).sum(axis=1) / total[:, 0]
+                out[:, 3] = 1 - sums[:, -1] / by_chance
+        out[:, 0] = aucs.mean(axis=1)
+        out[:, 1] = right.sum(axis=1) / total[:, 0]
+        out[:, _WHOLE::3], out[:, _WHOLE + 1 :: 3], out[:, _WHOLE + 2 :: 3] = aucs, recall, f1

@@ -1,4 +1,4 @@
-"""The loop that scores resamples, loaded only on use."""
+"""The loop that gives the AUC of resamples, loaded only on use."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _flags = types.Array(types.bool_, 2, "C", readonly=True)
 
 @compiled(types.void(
     types.Array(types.int32, 2, "A", readonly=True), types.Array(types.int32, 2, "C", readonly=True), _flags, _flags,
-    types.Array(types.int64, 1, "C", readonly=True), types.int64, types.Array(types.float64, 2, "A"),
+    types.Array(types.float64, 2, "A"),
 ))
-def score(counts, order, new, positive, right, parts, out):  # type: ignore[no-untyped-def]
-    """AUC and ACC of resamples.
+def areas(counts, order, new, positive, out):  # type: ignore[no-untyped-def]
+    """AUC of each column in each resample.
 
     Parameters
     ----------
@@ -26,21 +26,11 @@ def score(counts, order, new, positive, right, parts, out):  # type: ignore[no-u
     new : (columns, n) bool
         Where a score is above the one before it.
     positive : (columns, n) bool
-    right : (n,) int64
-        How much of a row was right, of `parts`.
-    parts : int
-    out : (resamples, 2) float64
-        Filled with AUC, meaned over columns, NaN where a column has lost a class, and ACC.
+    out : (resamples, columns) float64
+        Filled; NaN where a column has lost a class.
     """
     for b in range(counts.shape[0]):
         times = counts[b]
-        total = np.int64(0)
-        good = np.int64(0)
-        for row in range(times.shape[0]):
-            total += times[row]
-            good += times[row] * right[row]
-        out[b, 1] = good / (total * parts)
-        auc = 0.0
         for column in range(order.shape[0]):
             twice = np.int64(0)  # the area in half pairs, whole numbers throughout
             below = np.int64(0)
@@ -62,5 +52,4 @@ def score(counts, order, new, positive, right, parts, out):  # type: ignore[no-u
             twice += tied_ones * (2 * below + tied_zeros)
             below += tied_zeros
             ones += tied_ones
-            auc += twice / (2.0 * ones * below) if ones > 0 and below > 0 else np.nan
-        out[b, 0] = auc / order.shape[0]
+            out[b, column] = twice / (2.0 * ones * below) if ones > 0 and below > 0 else np.nan

@@ -1,208 +1,227 @@
 """The method ``sklearn``: well-known estimators on flattened pixels, chosen by successive halving within a time budget.
 
 Every candidate is fitted on a small share of the training images; the better half, by AUC on the validation images,
-goes on to twice as many, until one is left or half of the budget is spent. The best is fitted on all of them, as far as
-the rest of the budget allows. Jamieson and Talwalkar, AISTATS 2016.
+goes on to a larger share, until one is left for all of them. Jamieson and Talwalkar, AISTATS 2016. No fit is begun
+that, as the candidate's earlier fits foretell, would end too late to predict every split within the budget.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import platform
 import time
 import warnings
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtk import __version__
 from mmtk.datasets.base import Task
-from mmtk.errors import ArgumentError, MmtkError
+from mmtk.errors import MmtkError
 from mmtk.loader import permutation
 from mmtk.scoring import evaluate
-from mmtk.store import Split, Store
+from mmtk.store import Split
 from mmtk.training import checkpoints
-from mmtk.training.results import RunResult, check_scorable, read_result, write_result
+from mmtk.training.methods import Job, register
+from mmtk.training.results import RunResult
 
 _FIRST = 300  # images of the first round
-_SEARCH = 0.5  # share of the budget that the search may take
+_REDUCED = 64  # principal components
+_BASIS = 4096  # images they are found from
+_BLOCK = 4096  # images predicted at a time: what their pixels take in memory
+_FIT_GROWTH = 1.2  # time of a fit goes with this power of its images, at most
+_SMALL = 10_000  # images up to which boosting runs in one thread
+_SHARE = 0.9  # of the budget; the rest is for writing what was found
 _LOG = "search.jsonl"
 
 
-def search(store: Store, out: str | Path, *, budget: float, seed: int = 0) -> RunResult:
+@register("sklearn", "sklearn")
+def search(job: Job) -> RunResult:
     """Choose and fit an estimator, and leave its predictions of every split.
 
-    Parameters
-    ----------
-    store : Store
-    out : path
-        Folder of the run. A finished run of the same configuration is left alone and its result returned; one that was
-        killed begins anew.
-    budget : float
-        Seconds, above 0. A fit that has begun is not broken off. As long as no round is cut short by it, the same seed
-        gives the same predictions.
-    seed : int
-
-    Returns
-    -------
-    RunResult
-        ``out`` then holds ``config.json``, ``search.jsonl``, ``result.json`` and a result file for each split.
-
-    Raises
-    ------
-    ArgumentError
-        If the budget is not above 0.
-    ScoreError
-        If the AUC of a split is not defined because a class is missing in it.
-    MmtkError
-        If `out` holds another run or is in use.
+    The folder then holds ``config.json``, ``search.jsonl``, ``result.json`` and a result file for each split; a run
+    that was killed begins anew. As long as the budget leaves out no fit, the same seed gives the same predictions.
     """
-    if not budget > 0:
-        raise ArgumentError("budget", expected="seconds above 0", found=str(budget))
-    out = Path(out)
-    for split in store.splits:
-        check_scorable(split)
-    with checkpoints.alone(out):
-        checkpoints.claim(out, _config(store, budget, seed))
-        if (out / checkpoints.RESULT).exists():
-            return read_result(out)
-        model = _Search(store, budget, seed).best(out)
-        scores = {split.name: model.scores(split) for split in store.splits}
-        return write_result(out, store, f"sklearn_{store.info.size}_{budget:g}s_seed{seed}", scores)
+    return job.leave({"method": "sklearn"}, lambda: _Search(job).predictions())
 
 
-def _config(store: Store, budget: float, seed: int) -> dict[str, Any]:
-    import sklearn
-
-    info = store.info
-    return {
-        "method": "sklearn", "budget": budget, "seed": seed,
-        "store": {"flag": info.flag, "size": info.size, "edition": info.edition, "content": store.content_digest()},
-        "made_with": {
-            "mmtk": __version__, "scikit-learn": sklearn.__version__, "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-    }
-
-
-def candidates(seed: int, several: bool, features: int, images: int) -> dict[str, Any]:
-    """Estimators by name; for tasks of several labels those that take one are fitted label by label."""
-    from sklearn.decomposition import PCA
+def candidates(seed: int, several: bool) -> dict[str, tuple[bool, Any]]:
+    """Estimators by name, each with whether it takes principal components; of several labels one by one if it must."""
     from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    def reduced(estimator: Any, alone: bool = False) -> Any:
-        pca = PCA(min(64, features, images), svd_solver="randomized", random_state=seed)
-        return make_pipeline(StandardScaler(), pca, OneVsRestClassifier(estimator) if several and alone else estimator)
+    def alone(estimator: Any) -> Any:
+        return OneVsRestClassifier(estimator) if several else estimator
 
-    found: dict[str, Any] = {}
+    found: dict[str, tuple[bool, Any]] = {}
     for strength in (0.01, 0.1, 1.0):
-        found[f"logistic C {strength:g}"] = reduced(LogisticRegression(C=strength, max_iter=500), alone=True)
+        found[f"logistic C {strength:g}"] = True, alone(LogisticRegression(C=strength, max_iter=500))
     for neighbours in (5, 25):
-        found[f"neighbours {neighbours}"] = reduced(KNeighborsClassifier(neighbours, weights="distance"))
+        found[f"neighbours {neighbours}"] = True, KNeighborsClassifier(neighbours, weights="distance")
     for rate in (0.05, 0.2):
         boosting = HistGradientBoostingClassifier(learning_rate=rate, random_state=seed)
-        found[f"boosting rate {rate:g}"] = reduced(boosting, alone=True)
+        found[f"boosting rate {rate:g}"] = True, alone(boosting)
     for kind in (RandomForestClassifier, ExtraTreesClassifier):
-        for leaf in (1, 5):
+        for leaf in (5, 25) if several else (1, 10):  # a leaf keeps two numbers a label: larger ones save memory
             name = f"{kind.__name__.removesuffix('Classifier')} leaf {leaf}"
-            found[name] = kind(200, min_samples_leaf=leaf, n_jobs=-1, random_state=seed)
+            found[name] = False, kind(100, min_samples_leaf=leaf, n_jobs=-1, random_state=seed)
     return found
 
 
+@dataclass
 class _Fitted:
-    """An estimator with the classes it has seen."""
+    """An estimator, how well it does and what it costs."""
 
-    def __init__(self, name: str, estimator: Any, images: int, outputs: int, several: bool) -> None:
-        self.name, self.estimator, self.images, self.seconds, self.auc = name, estimator, images, 0.0, -math.inf
-        self._outputs, self._several = outputs, several
+    name: str
+    estimator: Any
+    reduced: bool
+    images: int
+    auc: float = -math.inf
+    fit_seconds: float = 0.0
+    seconds_an_image: float = 0.0  # to predict it
 
-    def scores(self, split: Split) -> NDArray[np.float64]:
-        """Probabilities, (n, classes or labels); 0 for a class it never saw."""
-        given = self.estimator.predict_proba(_pixels(split, np.arange(len(split))))
-        found = np.zeros((len(split), self._outputs))
-        if isinstance(given, list):  # a table for each label, with a column for each value it has seen
-            for label, (table, values) in enumerate(zip(given, self.estimator.classes_, strict=True)):
-                found[:, label] = table[:, list(values).index(1)] if 1 in values else 0.0
-        elif self._several:
-            found[:] = given
-        else:
-            found[:, self.estimator.classes_.astype(int)] = given
-        return found
+    def foretold(self, images: int, predicted: int) -> float:
+        """Seconds at most to fit so many images and predict others."""
+        growth = max(images / self.images, 1.0)
+        slower = growth if self.name.startswith("neighbours") else growth**0.25
+        return float(self.fit_seconds * growth**_FIT_GROWTH + self.seconds_an_image * slower * predicted)
 
 
 class _Search:
-    def __init__(self, store: Store, budget: float, seed: int) -> None:
-        self.store, self.budget, self.seed = store, budget, seed
-        self.several = store.info.task == Task.MULTILABEL
-        self.outputs = len(store.info.classes)
-        self.order = permutation(len(store.train), seed, 0)
+    def __init__(self, job: Job) -> None:
+        self.job, self.store = job, job.store
         self.start = time.perf_counter()
+        self.several = job.store.info.task == Task.MULTILABEL
+        self.outputs = len(job.store.info.classes)
+        self.order = permutation(len(job.store.train), job.seed, 0)
+        self.log: list[dict[str, Any]] = []
+        self.known: dict[str, _Fitted] = {}  # the last fit of each candidate, without its estimator
+        self.best: _Fitted | None = None
+        self._reduce: Any = None
 
-    def spent(self) -> float:
-        return time.perf_counter() - self.start
-
-    def best(self, out: Path) -> _Fitted:
-        """The estimator that the search ends with."""
-        train = self.store.train
-        images = min(_FIRST, len(train))
-        names = list(candidates(self.seed, self.several, 1, 1))
-        log: list[dict[str, Any]] = []
-        best: _Fitted | None = None
-        while True:
-            round_: list[_Fitted] = []
-            for name in names:
-                if best is not None and self.spent() > _SEARCH * self.budget:
-                    break
-                fitted = self._fit(name, images, log)
-                round_.append(fitted)
-                best = fitted if best is None or best.images < images or fitted.auc > best.auc else best
-            whole = len(round_) == len(names)
-            if not whole or images == len(train) or (len(names) == 1 and best is not None):
+    def predictions(self) -> dict[str, NDArray[Any]]:
+        """Search; the best estimator's scores of every split."""
+        names = list(candidates(self.job.seed, self.several))
+        images = 0
+        for size in self._sizes(len(names)):
+            whole = size
+            while images and size > 1.2 * images and not any(self._fits(name, size) for name in names):
+                size = math.isqrt(size * images)
+            fitted = [self._fit(name, size) for name in names if self._fits(name, size)]
+            if not fitted:
                 break
-            round_.sort(key=lambda one: -one.auc)
-            names = [one.name for one in round_[: max(1, len(round_) // 2)]]
-            images = min(2 * images, len(train)) if len(names) > 1 else len(train)
-        if best is None or best.auc == -math.inf:
-            raise MmtkError(self.store.path, expected="an estimator that can be fitted", found=str(log[-1]["error"]))
-        longer = best.seconds * len(train) / best.images
-        if best.images < len(train) and self.spent() + longer < self.budget:
-            best = self._fit(best.name, len(train), log)
-        checkpoints.write_text(out / _LOG, "".join(json.dumps(line) + "\n" for line in log))
-        return best
+            images = size
+            fitted.sort(key=lambda one: -one.auc)
+            names = [one.name for one in fitted[: -(-len(fitted) // 2)]]
+            if size < whole:
+                break
+        if self.best is None:
+            raise MmtkError(self.store.path, expected="an estimator that can be fitted", found=self.log[-1]["error"])
+        found = {split.name: self._scores(self.best, split) for split in self.store.splits}
+        self.log.append({"candidate": self.best.name, "images": self.best.images, "chosen_after": self._spent()})
+        lines = "".join(json.dumps(line) + "\n" for line in self.log)
+        checkpoints.write_text(self.job.out / _LOG, lines)
+        return found
 
-    def _fit(self, name: str, images: int, log: list[dict[str, Any]]) -> _Fitted:
+    def _sizes(self, count: int) -> list[int]:
+        """Images of each round, so that one candidate is left for all of them."""
+        every = len(self.store.train)
+        rounds = math.ceil(math.log2(count)) if every > _FIRST else 0
+        ratio = every / _FIRST
+        return [int(_FIRST * ratio ** (number / rounds)) for number in range(rounds)] + [every]
+
+    def _spent(self) -> float:
+        spent = time.perf_counter() - self.start
+        self.job.progress(min(int(100 * spent / self.job.budget), 99), 100)
+        return round(spent, 3)
+
+    def _fits(self, name: str, images: int) -> bool:
+        """Whether a fit would end soon enough to predict what is then the best."""
+        if self.best is None:
+            return True
+        left = _SHARE * self.job.budget - self._spent()
+        others = len(self.store.train) + len(self.store.test)
+        kind = name.partition(" ")[0]
+        last = self.known.get(name) or next((one for one in self.known.values() if one.name.startswith(kind)), None)
+        longest = last.foretold(images, others + len(self.store.val)) if last else 0.0
+        reserve = (last.foretold(images, len(self.store.val)) if last else 0.0) + self.best.seconds_an_image * others
+        return max(longest, reserve) < left
+
+    def _fit(self, name: str, images: int) -> _Fitted:
+        """Fit a candidate on so many images and score it on the validation images."""
+        from threadpoolctl import threadpool_limits
+
+        reduced, estimator = candidates(self.job.seed, self.several)[name]
+        one = _Fitted(name, estimator, reduced, images)
         rows = np.sort(self.order[:images])
-        pixels = _pixels(self.store.train, rows)
-        estimator = candidates(self.seed, self.several, pixels.shape[1], images)[name]
-        labels = self.store.train.labels[rows]
-        fitted = _Fitted(name, estimator, images, self.outputs, self.several)
+        labels = self.store.train.labels[rows].astype(int)
+        line: dict[str, Any] = {"candidate": name, "images": images}
         begun = time.perf_counter()
         try:
-            with warnings.catch_warnings(action="ignore"):  # of labels that are constant in a small share, say
-                estimator.fit(pixels, labels.astype(int) if self.several else labels[:, 0].astype(int))
+            features = self._features(self.store.train, rows, reduced)
+            # where a step is short, threads wait for each other most of the time
+            threads = threadpool_limits(None if name.startswith("boosting") and images > _SMALL else 1)
+            # of labels that are constant in a small share, say
+            with threads, warnings.catch_warnings(action="ignore"):
+                estimator.fit(features, labels if self.several else labels[:, 0])
+            if hasattr(estimator, "n_jobs"):
+                estimator.set_params(n_jobs=None)  # threads would add up trees in any order
+            one.fit_seconds = time.perf_counter() - begun
             val = self.store.val
-            fitted.auc = evaluate(val.labels, fitted.scores(val), self.store.info.task).auc
+            one.auc = evaluate(val.labels, self._scores(one, val), self.store.info.task).auc
+            one.seconds_an_image = (time.perf_counter() - begun - one.fit_seconds) / len(val)
+            line["val_auc"] = one.auc
         except (ValueError, MmtkError) as error:  # one class alone in its share, say
-            log.append({"candidate": name, "images": images, "error": str(error).partition("\n")[0]})
-            fitted.seconds = time.perf_counter() - begun
-            return fitted
-        fitted.seconds = time.perf_counter() - begun
-        log.append({
-            "candidate": name, "images": images, "val_auc": fitted.auc, "seconds": round(fitted.seconds, 3),
-            "spent": round(self.spent(), 3),
-        })
-        return fitted
+            line["error"] = str(error).partition("\n")[0]
+        if one.auc > (self.best.auc if self.best else -math.inf):
+            self.best = one
+        self.known[name] = _Fitted(name, None, reduced, images, one.auc, one.fit_seconds, one.seconds_an_image)
+        self.log.append({**line, "seconds": round(time.perf_counter() - begun, 3), "spent": self._spent()})
+        return self.known[name]
+
+    def _scores(self, one: _Fitted, split: Split) -> NDArray[np.float64]:
+        """Probabilities, (n, classes or labels); 0 for a class it never saw."""
+        from threadpoolctl import threadpool_limits
+
+        found = np.zeros((len(split), self.outputs))
+        for start in range(0, len(split), _BLOCK):
+            rows = np.arange(start, min(start + _BLOCK, len(split)))
+            features = self._features(split, rows, one.reduced)
+            with threadpool_limits(None if one.name.startswith("neighbours") else 1):
+                given = one.estimator.predict_proba(features)
+            if isinstance(given, list):  # a table for each label, with a column for each value it has seen
+                for label, (table, values) in enumerate(zip(given, one.estimator.classes_, strict=True)):
+                    found[rows, label] = table[:, list(values).index(1)] if 1 in values else 0.0
+            elif self.several:
+                found[rows] = given
+            else:
+                found[rows[:, None], one.estimator.classes_] = given
+        return found
+
+    def _features(self, split: Split, rows: NDArray[np.int64], reduced: bool) -> NDArray[np.float32]:
+        """Images as rows of numbers from 0 to 1, or as principal components."""
+        if not reduced:
+            return _pixels(split, rows)
+        if self._reduce is None:
+            from sklearn.decomposition import PCA
+            from sklearn.pipeline import make_pipeline
+            from sklearn.preprocessing import StandardScaler
+
+            basis = _pixels(self.store.train, np.sort(self.order[:_BASIS]))
+            components = min(_REDUCED, *basis.shape)
+            pca = PCA(components, svd_solver="randomized", random_state=self.job.seed)
+            self._reduce = make_pipeline(StandardScaler(), pca).fit(basis)
+        blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
+        return np.concatenate([self._reduce.transform(_pixels(split, block)) for block in blocks])
 
 
 def _pixels(split: Split, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Images as rows of numbers from 0 to 1."""
-    flat = split.images[rows].reshape(len(rows), -1)
-    return flat.astype(np.float32) / np.float32(255)
+    """Images as rows of numbers from 0 to 1, without a second copy of them all."""
+    found = np.empty((len(rows), int(np.prod(split.images.shape[1:]))), np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        part = split.images[rows[start : start + _BLOCK]].reshape(-1, found.shape[1])
+        np.divide(part, np.float32(255), out=found[start : start + _BLOCK])
+    return found

@@ -1,0 +1,172 @@
+"""``mmtk decathlon``: every store by every method with every seed, and one table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmtk.cli._common import echo_json, json_option, stores_option
+
+if TYPE_CHECKING:
+    from mmtk.training.decathlon import Outcome, Standing
+    from mmtk.training.methods import Method
+    from mmtk.training.tables import Row
+
+
+@click.command("decathlon")
+@stores_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs; continued if there.")
+@click.option("--model", "models", type=click.Choice(["resnet18", "resnet50"]), multiple=True, default=("resnet18",),
+              show_default=True, help="Give it again for more.")
+@click.option("--protocol", "protocols", multiple=True,
+              help="Give it again for more; isbi21 if neither this nor a method is given.")
+@click.option("--method", "methods", multiple=True,
+              help="A method by its name, besides or instead of protocols: sklearn, without a network.")
+@click.option("--budget", type=click.FloatRange(min=0, min_open=True),
+              help="Seconds that such a method has for a store, instead of a share of the paper's.")
+@click.option("--budget-share", type=click.FloatRange(min=0, min_open=True),
+              help="Share of the paper's 2, 4 or 6 hours by the number of images; by default 1/60, minutes for hours.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many, from seed 0 on.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the protocol's number.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@json_option
+@click.pass_context
+def decathlon_command(
+    ctx: click.Context, stores: Path, out: Path, models: tuple[str, ...], protocols: tuple[str, ...],
+    methods: tuple[str, ...], budget: float | None, budget_share: float | None, seeds: int, epochs: int | None,
+    device: str, as_json: bool,
+) -> None:
+    """Train and test on every 28 px store of the ten that is there; print the table of test figures.
+
+    Runs that were finished before are left alone, one that was stopped goes on. Intervals are of 95 %, of other test
+    images (bootstrap); standard deviations are over seeds. Exit 1 if a run failed; the others are made all the same.
+    """
+    from mmtk.training import decathlon, tables
+    from mmtk.training.methods import SHARE
+
+    if budget is not None and budget_share is not None:
+        raise click.UsageError("--budget and --budget-share exclude each other")
+    chosen = _chosen(models, protocols or (() if methods else ("isbi21",)), methods, epochs)
+    entries, missing = decathlon.plan_runs(
+        stores, out, methods=chosen, seeds=range(seeds), budget=budget, share=budget_share or SHARE
+    )
+    outcomes = []
+    with _following() as follow:
+        runs = decathlon.run_all(entries, device=None if device == "auto" else device, follow=follow)
+        for number, outcome in enumerate(runs, 1):
+            outcomes.append(outcome)
+            decathlon.write_results(outcomes, out)
+            click.echo(f"{number}/{len(entries)} {outcome.entry.name}: {_said(outcome)}", err=True)
+    rows = tables.rows_of(outcomes)
+    if as_json:
+        echo_json(_facts(rows, decathlon.as_json(outcomes, out), missing))
+    else:
+        _echo_rows(rows)
+        if missing:
+            click.echo(f"no store of {', '.join(missing)} in {stores}")
+    ctx.exit(1 if any(outcome.error for outcome in outcomes) else 0)
+
+
+def _chosen(
+    models: tuple[str, ...], protocols: tuple[str, ...], names: tuple[str, ...], epochs: int | None
+) -> list[Method]:
+    """Models under protocols, and methods by name, each once."""
+    from mmtk.training.methods import get_method, trained
+
+    named = [get_method(name).facts for name in names]
+    pairs = [(model, protocol) for model in models for protocol in protocols]
+    pairs += [(facts["model"], facts["protocol"]) for facts in named if "protocol" in facts]
+    found = [trained(*pair, epochs) for pair in pairs]
+    found += [get_method(facts["method"]) for facts in named if "method" in facts]
+    return list({method.name: method for method in found}.values())
+
+
+@contextmanager
+def _following() -> Iterator[Callable[[Standing], None]]:
+    """Show how far the runs are and how long they will take: a bar on a terminal, a line at each tenth else."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        told = TextColumn("{task.percentage:3.0f} %{task.fields[left]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), told)
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("decathlon", total=1.0, left="")
+
+            def show(now: Standing) -> None:
+                done = (now.done + now.share) / now.runs
+                bar.update(task, description=f"{now.done}/{now.runs} {now.name}", completed=done, left=_left(now))
+
+            yield show
+        return
+    last = [0]
+
+    def line(now: Standing) -> None:
+        tenth = int(10 * (now.done + now.share) / now.runs)
+        if tenth > last[0]:
+            last[0] = tenth
+            click.echo(f"decathlon: {10 * tenth} %{_left(now)}", err=True)
+
+    yield line
+
+
+def _left(now: Standing) -> str:
+    if not now.left:
+        return ""
+    minutes, seconds = divmod(round(now.left), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f", about {hours} h {minutes} min left" if hours else f", about {minutes} min {seconds} s left"
+
+
+def _said(outcome: Outcome) -> str:
+    if outcome.result is None:
+        return outcome.error
+    test = outcome.result.metrics["test"]
+    return f"AUC {test.auc:.3f} ACC {test.acc:.3f}" + (" (finished before)" if outcome.result.reused else "")
+
+
+def _facts(rows: list[Row], runs: list[dict[str, Any]], missing: list[str]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from mmtk.training.tables import differences_of, means_of
+
+    table = [
+        {
+            "flag": row.info.flag, "method": row.method, "seeds": len(row.tests), "images": row.images,
+            "auc": asdict(row.auc), "acc": asdict(row.acc), "spread": row.spread, "paper": row.paper,
+        }
+        for row in rows
+    ]
+    means, differences = ([asdict(one) for one in some] for some in (means_of(rows), differences_of(rows)))
+    return {"runs": runs, "table": table, "means": means, "differences": differences, "missing": missing}
+
+
+def _echo_rows(rows: list[Row]) -> None:
+    """The table, a block for each method with its mean, then how the methods differ."""
+    from mmtk.training.tables import differences_of, means_of
+
+    for whole in means_of(rows):
+        block = [row for row in rows if row.method == whole.method]
+        click.echo(f"\n{whole.method:34}{'seeds':>6}{'images':>8}  {'AUC':23}{'ACC':23}" + (
+            "paper: AUC   ACC" if any(row.paper for row in block) else ""
+        ).rstrip())
+        for row in block:
+            paper = f"{row.paper[0]:>10.3f}{row.paper[1]:>6.3f}" if row.paper else ""
+            name = f"{row.info.title} {row.info.marks}".rstrip()
+            figures = f"{row.auc!s:23}{row.acc!s:23}{paper}{_sd(row.spread)}"
+            click.echo(f"{name:34}{len(row.tests):>6}{row.images:>8}  {figures}".rstrip())
+        click.echo(f"{f'mean over {whole.datasets}':50}{whole.auc!s:23}{whole.acc!s:23}{_sd(whole.spread)}".rstrip())
+    differences = differences_of(rows)
+    if differences:
+        click.echo("\ndifferences of means, on the same resamples")
+    for one in differences:
+        click.echo(f"{one.method} - {one.other}, over {one.datasets}: AUC {one.auc}  ACC {one.acc}")
+
+
+def _sd(spread: tuple[float, float] | None) -> str:
+    return "(sd {:.3f}, {:.3f})".format(*spread) if spread else ""

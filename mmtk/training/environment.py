@@ -1,0 +1,66 @@
+"""What a run was made with: versions, revision, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mmtk import __version__
+
+_PACKAGES = ("numpy", "h5py", "numba", "scikit-learn", "torch")
+
+
+def environment() -> dict[str, Any]:
+    """Versions of mmtk and of what it computes with, git revision, machine."""
+    return {
+        "mmtk": __version__, "revision": revision(), "python": platform.python_version(),
+        **{name: version for name in _PACKAGES if (version := _version(name))},
+        "platform": f"{sys.platform} {platform.machine()}", "processor": _processor(), "cores": os.cpu_count(),
+        "device": _gpu(),
+    }
+
+
+def revision() -> str | None:
+    """The git revision mmtk runs from, where it runs from a checkout of its own; with ``+`` if files have changed."""
+    package = Path(__file__).resolve().parents[1]
+    top = _git(package, "rev-parse", "--show-toplevel")
+    if top is None or Path(top) != package.parent:
+        return None
+    head = _git(package, "rev-parse", "HEAD")
+    changed = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    return f"{head}+" if head and changed else head
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _gpu() -> str:
+    """The CUDA device, where torch is loaded and has one: asking for it should not load torch."""
+    torch = sys.modules.get("torch")
+    return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else "cpu"

@@ -1,0 +1,133 @@
+"""The Decathlon's table: each dataset by each method, means over datasets, and how methods differ."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import mean, stdev
+
+from mmtk.datasets import get_dataset
+from mmtk.scoring import Estimate, Metrics, Resampled, mean_intervals
+from mmtk.store import StoreInfo
+from mmtk.training.decathlon import Outcome, published
+from mmtk.training.evaluation import over_seeds
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """The runs of one dataset by one method.
+
+    Attributes
+    ----------
+    method : title of the method
+    tests : test figures of each seed
+    auc, acc : meaned over seeds, with the interval of the mean: of other test images, by the same models
+    resampled : figures of each resample, meaned over seeds
+    paper : the published figures, where the runs may be held against them
+    """
+
+    info: StoreInfo
+    method: str
+    images: int
+    tests: dict[int, Metrics]
+    auc: Estimate
+    acc: Estimate
+    resampled: Resampled
+    paper: tuple[float, float] | None
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """Standard deviations of AUC and ACC over seeds, None for a single one."""
+        return _spread(self.tests.values())
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A method over its datasets.
+
+    Attributes
+    ----------
+    auc, acc : with intervals of other test images
+    spread : standard deviations over seeds of the mean, None unless all datasets have the same two seeds or more
+    """
+
+    method: str
+    datasets: int
+    auc: Estimate
+    acc: Estimate
+    spread: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much higher a method scores than another, meaned over the datasets that both have, on the same resamples."""
+
+    method: str
+    other: str
+    datasets: int
+    auc: Estimate
+    acc: Estimate
+
+
+def rows_of(outcomes: Iterable[Outcome]) -> list[Row]:
+    """A row for each method and dataset with a finished run, in the order the methods come."""
+    groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.result is not None:
+            groups[outcome.entry.title, outcome.entry.flag].append(outcome)
+    titles = list(dict.fromkeys(title for title, _ in groups))
+    return [_row(some) for _, some in sorted(groups.items(), key=lambda item: titles.index(item[0][0]))]
+
+
+def _row(outcomes: Sequence[Outcome]) -> Row:
+    entry, result = outcomes[0].entry, outcomes[0].result
+    assert entry.info is not None
+    assert result is not None
+    facts = entry.method.facts
+    at_28 = "protocol" in facts and facts.get("resolution") in (None, 28)
+    paper = published(entry.info, facts["protocol"], facts["model"], result) if at_28 else None
+    tests = {o.entry.seed: o.result.metrics["test"] for o in outcomes if o.result}
+    resampled = over_seeds([o.evaluation.resampled for o in outcomes if o.evaluation])
+    auc, acc = mean_intervals([resampled], [entry.flag])
+    return Row(entry.info, entry.title, result.images["test"], tests, auc, acc, resampled, paper)
+
+
+def means_of(rows: Iterable[Row]) -> list[Mean]:
+    """Each method's mean over its datasets."""
+    found = []
+    for title, some in _by_method(rows).items():
+        auc, acc = mean_intervals([row.resampled for row in some.values()], [_family(flag) for flag in some])
+        seeds = set.intersection(*(set(row.tests) for row in some.values()))
+        same = all(len(row.tests) == len(seeds) for row in some.values())
+        by_seed = [Metrics(*map(mean, zip(*(row.tests[seed] for row in some.values()), strict=True))) for seed in seeds]
+        found.append(Mean(title, len(some), auc, acc, _spread(by_seed) if same else None))
+    return found
+
+
+def differences_of(rows: Iterable[Row]) -> list[Difference]:
+    """Each method against each that comes before it."""
+    found = []
+    for (other, theirs), (title, mine) in combinations(_by_method(rows).items(), 2):
+        both = [flag for flag in mine if flag in theirs]
+        if both:
+            parts = [mine[flag].resampled - theirs[flag].resampled for flag in both]
+            found.append(Difference(title, other, len(both), *mean_intervals(parts, [_family(flag) for flag in both])))
+    return found
+
+
+def _by_method(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
+    groups: dict[str, dict[str, Row]] = defaultdict(dict)
+    for row in rows:
+        groups[row.method][row.info.flag] = row
+    return groups
+
+
+def _family(flag: str) -> str:
+    return get_dataset(flag).family
+
+
+def _spread(figures: Iterable[Metrics]) -> tuple[float, float] | None:
+    columns = list(zip(*figures, strict=True))
+    return (stdev(columns[0]), stdev(columns[1])) if columns and len(columns[0]) > 1 else None
