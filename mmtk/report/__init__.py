@@ -1,0 +1,1 @@
+"""The paper's tables beside ours, figures, and one HTML page of both."""
