@@ -26,7 +26,7 @@ def write_report(
     out : path
         The page, named ``*.html``; the tables take its name, say ``page.table2.csv``.
     stores : path, optional
-        Folder with the stores; what needs images or labels is left out where a store is not there, and the page says so.
+        Folder with the stores; what needs images or labels is left out where one is not there, and the page says so.
     force : bool
         Replace other files of these names.
 

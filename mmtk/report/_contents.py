@@ -23,17 +23,22 @@ from mmtk.store import Store
 from mmtk.training.published import TABLE_2
 
 _SPLIT_TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
-_OTHER_IMAGES = {"synthetic", "partial", "other test images", "fewer datasets"}
+_OTHER_IMAGES = {"synthetic", "partial", "other test images"}
 _PACKAGES = ("numpy", "scikit-learn", "h5py", "opencv-python", "opencv-python-headless", "matplotlib", "jinja2")
 
 
 @dataclass(frozen=True)
 class Score:
-    """What test predictions tell beyond AUC and ACC; DeLong's interval of the AUC for binary tasks alone."""
+    """What test predictions tell beyond AUC and ACC; DeLong's interval is of the AUC of binary tasks alone."""
 
     intervals: Intervals
     details: Details
     delong: Estimate | None
+
+    def estimate(self, figure: int) -> Estimate | None:
+        """AUC (0) or ACC (1) with its interval; None where resamples cannot differ, as of a single subject."""
+        found = (self.intervals.auc, self.intervals.acc)[figure]
+        return None if found.low == found.high and 0 < found.value < 1 else found
 
 
 def score(tested: Tested) -> Score:
@@ -70,7 +75,8 @@ def counts_table(stores: Mapping[str, Store]) -> Table:
         *(Column(_SPLIT_TITLES[split], "Paper") for split in SPLITS), Column("Licence", number=False),
     )
     note = "As built: images in the stores of this report; the paper's are those of its Table 1, the edition of 2020."
-    return Table("table1", "Table 1. The ten datasets, as built and as the paper counts them", columns, tuple(rows), note)
+    title = "Table 1. The ten datasets, as built and as the paper counts them"
+    return Table("table1", title, columns, tuple(rows), note)
 
 
 def _built(built: Store | None, split: str, paper: int) -> Cell:
@@ -116,15 +122,15 @@ def _pair(runs: list[Run], scored: Mapping[Run, Score]) -> list[Cell]:
     cells = []
     for i, figure in enumerate(("AUC", "ACC")):
         values = [run.test[i] for run in runs]
-        told = [f"seed {run.seed}: {_estimate(scored.get(run), i) or f'{run.test[i]:.3f}'}" for run in runs]
+        found = [scored[run].estimate(i) if run in scored else None for run in runs]
+        told = [
+            f"seed {run.seed}: {estimate or f'{value:.3f}'}"
+            for run, value, estimate in zip(runs, values, found, strict=True)
+        ]
         spread = [f"sd {stdev(values):.3f}"] if len(values) > 1 else []
         tip = f"{figure}, {'; '.join([*told, *spread])}"
         cells.append(Cell(f"{mean(values):.3f}", marks=_marks(runs), tip=tip))
     return cells
-
-
-def _estimate(found: Score | None, figure: int) -> Estimate | None:
-    return (found.intervals.auc, found.intervals.acc)[figure] if found else None
 
 
 def _mean_pair(of_flag: Mapping[str, list[Run]], wanted: int) -> list[Cell]:
@@ -155,7 +161,7 @@ def _mark_best(rows: list[list[Cell]], first: int) -> None:
     for column in range(first, len(rows[0])):
         groups: dict[bool, list[list[Cell]]] = defaultdict(list)
         for row in rows:
-            if row[column].text != NONE:
+            if row[column].text != NONE and "fewer datasets" not in row[column].marks:
                 groups[bool(_OTHER_IMAGES & set(row[column].marks))].append(row)
         for group in groups.values():
             top = max(row[column].text for row in group)
@@ -205,8 +211,9 @@ def intervals_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
     for run in runs:
         found = scored.get(run)
         epoch = f"{run.result.best_epoch} of {run.result.epochs}" if run.result.epochs else NONE
-        auc, acc = (_estimate(found, i) for i in (0, 1))
-        line = [f"{run.test.auc:.3f}", *_ends(auc), *_ends(found and found.delong), f"{run.test.acc:.3f}", *_ends(acc)]
+        auc, acc = (found.estimate(i) if found else None for i in (0, 1))
+        other = found.delong if found else None
+        line = [f"{run.test.auc:.3f}", *_ends(auc), *_ends(other), f"{run.test.acc:.3f}", *_ends(acc)]
         inside = found.details if found else None
         besides = [inside.balanced_accuracy, inside.kappa, inside.calibration_error] if inside else [None] * 3
         rows.append((
@@ -225,9 +232,9 @@ def intervals_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
 
 
 def _ends(found: Estimate | None) -> list[str]:
-    return [NONE if found is None or np.isnan(end) else f"{end:.3f}" for end in (
-        (found.low, found.high) if found else (np.nan, np.nan)
-    )]
+    if found is None or np.isnan(found.low):
+        return [NONE, NONE]
+    return [f"{found.low:.3f}", f"{found.high:.3f}"]
 
 
 def classes_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
@@ -260,7 +267,7 @@ def confusion_table(run: Run, found: Score) -> Table:
         columns = (Column("Label", number=False), *map(Column, ("found", "missed", "falsely seen", "rightly not seen")))
         rows = [
             (Cell(label), *(Cell(f"{n:,}", shade=n / max(of, 1)) for n, of in (
-                (yes[1], yes.sum()), (yes[0], yes.sum()), (no[1], no.sum()), (no[0], no.sum()),
+                (yes[1], yes.sum()), (yes[0], yes.sum()), (no[1], no.sum()), (no[0], np.inf),
             )))
             for label, (no, yes) in zip(tested.classes, kinds, strict=True)
         ]
@@ -307,7 +314,8 @@ def environment_table(runs: Sequence[Run]) -> Table:
         "mmtk": __version__, "python": platform.python_version(), "platform": f"{sys.platform} {platform.machine()}",
         **{name: found for name in _PACKAGES if (found := _version(name))},
     }
-    sides = [here, *({"runs": str(len(some)), "device": device, **dict(made)} for (device, made), some in groups.items())]
+    sides = [here]
+    sides += [{"runs": str(len(some)), "device": device, **dict(made)} for (device, made), some in groups.items()]
     names = dict.fromkeys(name for side in sides[1:] + sides[:1] for name in side)
     columns = (
         Column("", number=False), Column("This report", number=False),

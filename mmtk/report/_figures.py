@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mmtk.datasets.base import SPLITS, Task
@@ -41,10 +43,11 @@ def style_of(place: int) -> tuple[int, str]:
     return place % COLOURS, DASHES[(place // COLOURS + place) % len(DASHES)]
 
 
+@rc_context(_STYLE)
 def bars(runs: Sequence[Run], setups: Sequence[Setup]) -> str:
     """AUC and ACC of each split, a group of bars a set-up, meaned over seeds (the paper's Figure 2)."""
     groups = [(setup, some) for setup, some in by_setup(runs).items() if setup in setups]
-    figure, axes = _figure(0.45 + 0.56 * len(groups), columns=2)
+    figure, axes = _figure(0.4 + 0.72 * len(groups), columns=2)
     for i, (axis, title) in enumerate(zip(axes, ("AUC", "ACC"), strict=True)):
         for row, (_, some) in enumerate(groups):
             for place, split in enumerate(SPLITS):
@@ -60,6 +63,7 @@ def bars(runs: Sequence[Run], setups: Sequence[Setup]) -> str:
     return _svg(figure, f"bars {runs[0].dataset.flag}")
 
 
+@rc_context(_STYLE)
 def curves(runs: Sequence[Run], setups: Sequence[Setup]) -> str | None:
     """Loss and validation AUC by epoch, a line a run; None where nothing was trained by epochs."""
     logged = [run for run in runs if run.log]
@@ -83,6 +87,7 @@ def curves(runs: Sequence[Run], setups: Sequence[Setup]) -> str | None:
     return _svg(figure, f"curves {runs[0].dataset.flag}")
 
 
+@rc_context(_STYLE)
 def roc(runs: Sequence[Run], setups: Sequence[Setup]) -> str | None:
     """ROC curves of test images: a set-up's run, the mean over classes, and the classes of the foremost one, faint."""
     tested = [run for run in runs if run.tested is not None]
@@ -127,21 +132,14 @@ def _look(place: int) -> dict[str, Any]:
 
 
 def _figure(height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(_STYLE):
-        figure = Figure((_WIDTH, height), layout="constrained")
-        axes = figure.subplots(rows, columns, sharex=rows > 1, squeeze=False)
-    return figure, axes.ravel()
+    figure = Figure((_WIDTH, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, sharex=rows > 1, squeeze=False).ravel()
 
 
 def _svg(figure: Any, name: str) -> str:
     """The figure as an element for an HTML page: no ids that others could have, no size but its proportions."""
-    import matplotlib as mpl
-
     text = io.StringIO()
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with rc_context({"svg.hashsalt": name}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     svg = re.sub(r"(?s)^.*?(?=<svg)|<metadata>.*?</metadata>|<!--.*?-->", "", text.getvalue())
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))

@@ -133,7 +133,8 @@ def _marks(runs: Iterable[Run]) -> str:
 def _of_dataset(table: Table, flag: str) -> Table:
     title = get_dataset(flag).title
     rows = tuple(row[1:] for row in table.rows if row[0].text == title)
-    return replace(table, title=f"{title}, class by class", columns=table.columns[1:], rows=rows, note="", grouped=False)
+    heading, columns = f"{title}, class by class", table.columns[1:]
+    return replace(table, title=heading, columns=columns, rows=rows, note="", grouped=False)
 
 
 def _render(**values: Any) -> str:
@@ -149,5 +150,5 @@ def _write_all(files: Mapping[Path, str], force: bool) -> None:
     for path, text in files.items():
         if path.exists() and not force and not (path.is_file() and path.read_bytes() == text.encode()):
             raise StoreError(path, expected="an equal file or none", found="another", remedy="add --force")
-    for path, text in reversed(files.items()):  # the page last
+    for path, text in reversed(list(files.items())):  # the page last
         store.write_atomically(path, lambda file, text=text: file.write(text.encode()), force=True)  # type: ignore[misc]

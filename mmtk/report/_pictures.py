@@ -63,7 +63,7 @@ def mistakes(run: Run, most: int = 8) -> list[Mistake]:
         every = np.arange(len(s))
         sure, said, truths = sure[every, label], given[every, label], y[every, label]
         words = [
-            (f"{names[i]}: {'yes' if truth else 'no'}", "yes" if yes else "no")
+            (names[i] if truth else f"no {names[i]}", names[i] if yes else f"no {names[i]}")
             for i, yes, truth in zip(label, said, truths, strict=True)
         ]
     else:

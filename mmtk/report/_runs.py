@@ -1,4 +1,4 @@
-"""Finished runs as they lie in a folder: what each was, what it scored, and its test predictions where they tell more."""
+"""Finished runs as they lie in a folder: what each was, what it scored, and its test predictions."""
 
 from __future__ import annotations
 

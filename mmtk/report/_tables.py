@@ -94,12 +94,13 @@ class Table:
         """The table cut into narrower ones of about equal width, each of at most so many groups of columns."""
         names = list(dict.fromkeys(column.group for column in self.columns if column.group))
         count = max(1, -(-len(names) // most))
-        cut = []
+        cut: list[Table] = []
         for some in (names[len(names) * i // count : len(names) * (i + 1) // count] for i in range(count)):
             places = [i for i, column in enumerate(self.columns) if column.group in ("", *some)]
             columns = tuple(self.columns[i] for i in places)
             rows = tuple(tuple(row[i] for i in places) for row in self.rows)
-            cut.append(replace(self, columns=columns, rows=rows))
+            title = f"{self.title} ({len(cut) + 1} of {count})" if count > 1 else self.title
+            cut.append(replace(self, title=title, columns=columns, rows=rows))
         return cut
 
     # -------------------------------------------------------------------- other forms
@@ -122,8 +123,9 @@ class Table:
         writer.writerow(spread(titles, marks))
         for row in self.rows:
             words = ["; ".join(dict.fromkeys(mark for i in some for mark in row[i].marks)) for some in groups]
-            plain = [c.text.replace(",", "") if column.number else c.text for c, column in zip(row, self.columns, strict=True)]
-            writer.writerow(spread(["" if text == NONE else text for text in plain], words))
+            texts = ["" if cell.text == NONE else cell.text for cell in row]
+            plain = [t.replace(",", "") if c.number else t for t, c in zip(texts, self.columns, strict=True)]
+            writer.writerow(spread(plain, words))
         return text.getvalue()
 
     def to_markdown(self) -> str:
