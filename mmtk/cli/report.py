@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from mmtk.cli._common import progress_bar
+
 _path = click.Path(path_type=Path)
 
 
@@ -22,7 +24,8 @@ def report_command(runs: Path, out: Path, stores: Path | None, force: bool) -> N
     """
     from mmtk.report import write_report
 
-    (page, *tables), notes = write_report(runs, out, stores=stores, force=force)
+    with progress_bar("scoring runs") as progress:
+        (page, *tables), notes = write_report(runs, out, stores=stores, force=force, progress=progress)
     for note in notes:
         click.echo(note)
     click.echo(f"{page}: written, with {len(tables)} files of its tables beside it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +14,8 @@ __all__ = ["write_report"]
 
 
 def write_report(
-    runs: str | Path, out: str | Path, *, stores: str | Path | None = None, force: bool = False
+    runs: str | Path, out: str | Path, *, stores: str | Path | None = None, force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Write a page about finished runs, and its tables as CSV, Markdown and LaTeX beside it.
 
@@ -29,6 +31,8 @@ def write_report(
         Folder with the stores; what needs images or labels is left out where one is not there, and the page says so.
     force : bool
         Replace other files of these names.
+    progress : callable, optional
+        Told the runs whose intervals are found and their number.
 
     Returns
     -------
@@ -49,4 +53,4 @@ def write_report(
             raise MmtkError("report", expected=f"the package {package}", found="not installed", remedy=remedy)
     from mmtk.report._page import write
 
-    return write(runs, out, stores=stores, force=force)
+    return write(runs, out, stores=stores, force=force, progress=progress)

@@ -127,8 +127,8 @@ def _pair(runs: list[Run], scored: Mapping[Run, Score]) -> list[Cell]:
             f"seed {run.seed}: {estimate or f'{value:.3f}'}"
             for run, value, estimate in zip(runs, values, found, strict=True)
         ]
-        spread = [f"sd {stdev(values):.3f}"] if len(values) > 1 else []
-        tip = f"{figure}, {'; '.join([*told, *spread])}"
+        spread = [f"sd over seeds {stdev(values):.3f}"] if len(values) > 1 else []
+        tip = "\n".join([f"{figure} with its 95 % interval", *told, *spread])
         cells.append(Cell(f"{mean(values):.3f}", marks=_marks(runs), tip=tip))
     return cells
 
@@ -139,7 +139,7 @@ def _mean_pair(of_flag: Mapping[str, list[Run]], wanted: int) -> list[Cell]:
     cells = []
     for i in (0, 1):
         value, spread = _mean_over(of_flag, "test", i)
-        tip = f"mean over {len(of_flag)}" + ("" if spread is None else f"; sd over seeds {spread:.3f}")
+        tip = f"mean over {len(of_flag)}" + ("" if spread is None else f"\nsd over seeds {spread:.3f}")
         cells.append(Cell(f"{value:.3f}", marks=marks, tip=tip))
     return cells
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ class _Section:
 
 
 def write(
-    runs: str | Path, out: str | Path, *, stores: str | Path | None, force: bool
+    runs: str | Path, out: str | Path, *, stores: str | Path | None, force: bool,
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[list[Path], list[str]]:
     """See `mmtk.report.write_report`."""
     page = Path(out)
@@ -47,7 +48,12 @@ def write(
         raise StoreError(page, expected="a name that ends in .html", found=page.name)
     found, unfinished = find_runs(runs, stores)
     opened = _open_stores(stores)
-    scored = {run: contents.score(run.tested) for run in found if run.tested is not None}
+    scored = {}
+    for done, run in enumerate(found, 1):
+        if run.tested is not None:
+            scored[run] = contents.score(run.tested)
+        if progress:
+            progress(done, len(found))
     notes = _notes(found, unfinished, stores is not None)
     audits = _audits(opened, found)
     titles = {dataset.flag: dataset.title for dataset in list_datasets()}
@@ -127,7 +133,8 @@ def _notes(runs: list[Run], unfinished: list[str], stores: bool) -> list[str]:
 
 
 def _marks(runs: Iterable[Run]) -> str:
-    return ", ".join(dict.fromkeys(mark for run in runs for mark in run.marks))
+    """What all runs of a dataset share; how long each was trained is told beside its method."""
+    return ", ".join(dict.fromkeys(mark for run in runs for mark in run.marks if mark != "fewer epochs"))
 
 
 def _of_dataset(table: Table, flag: str) -> Table:
