@@ -236,7 +236,9 @@ def _setup(config: dict[str, Any], size: int) -> Setup:
     protocol = config.get("protocol")
     name = protocol["name"] if isinstance(protocol, dict) else protocol
     if "method" in config:
+        # seconds, or a share of what the paper gave
         budget = f", {config['budget']:g} s" if "budget" in config else ""
+        budget += f", {config['share']:.3g} of the paper's time" if "share" in config else ""
         return Setup(tuple(sorted(values.items())), f"{config['method']}{budget}")
     model = _MODELS.get(config["model"], str(config["model"]))
     title = f"{model} ({config.get('resolution') or size}), {name}"
