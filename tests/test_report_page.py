@@ -330,7 +330,7 @@ def test_many_set_ups_have_looks_of_their_own(runs):
     looks = [figures.style_of(place) for place in range(32)]
     assert len(set(looks)) == 32
     setups = setups_of(runs)
-    svg = figures.bars([run for run in runs if run.dataset.flag == "breastmnist"], setups)
+    svg = figures.bars([run for run in runs if run.dataset.flag == "breastmnist"])
     assert all(setup.title in svg for setup in setups)
 
 

@@ -71,13 +71,13 @@ def test_parts_hold_every_column_once_beside_those_that_name_rows(table, most):
 
 def test_the_forms_of_a_small_table():
     table = Table(
-        "t", "Of 5 %", (Column("From", number=False), Column("Name", number=False), Column("n", "A_b")),
+        "t", "Table 9. Of 5 %", (Column("From", number=False), Column("Name", number=False), Column("n", "A_b")),
         ((Cell("x"), Cell("one"), Cell("1,234", best=True)), (Cell("y"), Cell("two"), Cell("7", marks=("synthetic",)))),
         note="Note.", grouped=True,
     )
     assert table.to_csv() == "From,Name,A_b n,A_b marks\nx,one,1234,\ny,two,7,synthetic\n"
     assert table.to_markdown() == (
-        "**Of 5 %**\n\n| From | Name | A_b n |\n| --- | --- | ---: |\n| x | one | **1,234** |\n"
+        "**Table 9. Of 5 %**\n\n| From | Name | A_b n |\n| --- | --- | ---: |\n| x | one | **1,234** |\n"
         "| y | two | 7 <sup>s</sup> |\n\ns synthetic. Note.\n"
     )
     assert table.to_latex() == "\n".join([

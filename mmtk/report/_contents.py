@@ -24,7 +24,9 @@ from mmtk.training.published import TABLE_2
 
 _SPLIT_TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
 _OTHER_IMAGES = {"synthetic", "partial", "other test images"}
-_PACKAGES = ("numpy", "scikit-learn", "h5py", "opencv-python", "opencv-python-headless", "matplotlib", "jinja2")
+_PACKAGES = (
+    "torch", "numpy", "scikit-learn", "h5py", "opencv-python", "opencv-python-headless", "matplotlib", "jinja2",
+)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ _STYLE = {
     "axes.axisbelow": True, "lines.linewidth": 1.4, "axes.facecolor": "none", "figure.facecolor": "none",
 }
 _WIDTH = 3.5  # inches: about a phone's width at the size its text is drawn in
+_TITLE = 56  # letters of 7 points that fit into it
 _GRID = np.linspace(0, 1, 201)
 
 
@@ -44,9 +46,9 @@ def style_of(place: int) -> tuple[int, str]:
 
 
 @rc_context(_STYLE)
-def bars(runs: Sequence[Run], setups: Sequence[Setup]) -> str:
+def bars(runs: Sequence[Run]) -> str:
     """AUC and ACC of each split, a group of bars a set-up, meaned over seeds (the paper's Figure 2)."""
-    groups = [(setup, some) for setup, some in by_setup(runs).items() if setup in setups]
+    groups = list(by_setup(runs).items())
     figure, axes = _figure(0.4 + 0.72 * len(groups), columns=2)
     for i, (axis, title) in enumerate(zip(axes, ("AUC", "ACC"), strict=True)):
         for row, (_, some) in enumerate(groups):
@@ -59,7 +61,8 @@ def bars(runs: Sequence[Run], setups: Sequence[Setup]) -> str:
         axis.grid(visible=False, axis="y")
         axis.spines.left.set_visible(False)
     for row, (setup, _) in enumerate(groups):
-        axes[0].text(0, row + 0.14, setup.title, size=7, va="bottom", clip_on=False)
+        title = textwrap.shorten(setup.title, _TITLE, placeholder=" …")
+        axes[0].text(0, row + 0.14, title, size=7, va="bottom", clip_on=False)
     return _svg(figure, f"bars {runs[0].dataset.flag}")
 
 

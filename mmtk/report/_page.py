@@ -68,7 +68,7 @@ def write(
         first = foremost(some)
         mine = scored.get(first)
         sections.append(_Section(
-            first.dataset, _marks(some), first, figures.bars(some, setups), figures.curves(some, setups),
+            first.dataset, _marks(some), first, figures.bars(some), figures.curves(some, setups),
             figures.roc(some, setups), contents.confusion_table(first, mine) if mine else None,
             _of_dataset(tables["classes"], flag) if mine else None, pictures.mistakes(first),
         ))

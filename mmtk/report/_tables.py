@@ -156,7 +156,8 @@ class Table:
             return " & ".join(cells) + r" \\"
 
         form = "".join("r" if column.number else "l" for column in self.columns)
-        lines = ["\\begin{table}", "\\centering", f"\\caption{{{_tex(self.title)}}}", f"\\begin{{tabular}}{{{form}}}"]
+        caption = _tex(re.sub(r"^Table \d+\. ", "", self.title))  # LaTeX numbers its own
+        lines = ["\\begin{table}", "\\centering", f"\\caption{{{caption}}}", f"\\begin{{tabular}}{{{form}}}"]
         lines.append(r"\toprule")
         if any(column.group for column in self.columns):
             lines.append(line([f"\\multicolumn{{{n}}}{{c}}{{{_tex(group)}}}" for group, n in spans(self.columns)]))
