@@ -279,7 +279,7 @@ def confusion_table(run: Run, found: Score) -> Table:
         Column("True class", number=False), *(Column(str(i), "Taken for class") for i in range(len(tested.classes))),
     )
     rows = [
-        (Cell(f"{i} {label}"), *(Cell(str(n), shade=n / max(row.sum(), 1)) for n in row))
+        (Cell(label if label == str(i) else f"{i} {label}"), *(Cell(str(n), shade=n / max(row.sum(), 1)) for n in row))
         for i, (label, row) in enumerate(zip(tested.classes, matrix, strict=True))
     ]
     return Table(name, title, columns, tuple(rows), "Rows are true classes; shades are shares of a row.")
