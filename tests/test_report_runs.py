@@ -57,8 +57,7 @@ def test_runs_are_found_at_any_depth_in_the_papers_order(made):
     opened = store.open(made / "stores" / "breastmnist_8.h5")
     assert (runs[2].tested.labels == opened.test.labels).all()
     assert runs[2].tested.images.shape == opened.test.images.shape
-    assert runs[2].marks == ("other test images",)
-    assert runs[0].marks == ("other test images", "fewer epochs")
+    assert {run.marks for run in runs} == {("other test images",)}
 
 
 def test_what_set_ups_of_one_title_differ_in_is_added_to_it(made, tmp_path):

@@ -133,8 +133,7 @@ def _notes(runs: list[Run], unfinished: list[str], stores: bool) -> list[str]:
 
 
 def _marks(runs: Iterable[Run]) -> str:
-    """What all runs of a dataset share; how long each was trained is told beside its method."""
-    return ", ".join(dict.fromkeys(mark for run in runs for mark in run.marks if mark != "fewer epochs"))
+    return ", ".join(dict.fromkeys(mark for run in runs for mark in run.marks))
 
 
 def _of_dataset(table: Table, flag: str) -> Table:

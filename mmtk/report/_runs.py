@@ -88,11 +88,10 @@ class Run:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Why its figures may not be held against the paper's, if so."""
-        found = [word for word, on in (("synthetic", self.synthetic), ("partial", self.partial)) if on]
-        if not found and self.result.images["test"] != self.dataset.counts["2020"].test:
-            found.append("other test images")
-        return (*found, *(("fewer epochs",) if self.setup.shortened else ()))
+        """Why its images are not those of the paper, if so."""
+        found = tuple(word for word, on in (("synthetic", self.synthetic), ("partial", self.partial)) if on)
+        other = self.result.images["test"] != self.dataset.counts["2020"].test
+        return found or (("other test images",) if other else ())
 
 
 def find_runs(runs: str | Path, stores: str | Path | None = None) -> tuple[list[Run], list[str]]:
