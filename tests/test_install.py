@@ -31,6 +31,7 @@ def test_without_a_compiler_the_numba_kernels_take_over(tmp_path: Path) -> None:
         archive.extractall(site)
     assert not list(site.rglob("*.so"))
     assert list(site.glob("mmtk/datasets/maps/*.csv")), "the official maps are missing from the wheel"
+    assert (site / "mmtk" / "report" / "page.html").is_file(), "the report's template is missing from the wheel"
 
     # what finds the checkout's own extension, where mmtk is installed from it for development, must not help out
     code = (

@@ -60,7 +60,8 @@ def test_help_lists_every_command_and_each_has_help() -> None:
      ["info", "nothing"], ["import", "missing.npz", "--out", "x"],
      ["export", "missing.h5", "--to", "npz", "--out", "x"],
      ["train", "missing.h5", "--protocol", "isbi21", "--out", "x"], ["evaluate", "missing.csv", "--stores", "."],
-     ["match", "missing.h5", "missing.npz"], ["audit", "missing.h5"], ["audit", "nothing"], ["audit", "pathmnist"]],
+     ["match", "missing.h5", "missing.npz"], ["audit", "missing.h5"], ["audit", "nothing"], ["audit", "pathmnist"],
+     ["report", "missing", "--out", "page.html"], ["report", ".", "--out", "page.html"], ["report", "."]],
 )
 def test_bad_usage_is_said_without_a_traceback(args: list[str], tmp_path: Path) -> None:
     done = run("-m", "mmtk", *args, cwd=tmp_path)

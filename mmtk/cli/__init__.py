@@ -27,6 +27,7 @@ _COMMANDS = {
     "show": ("stores", "Draw a montage of a store."),
     "train": ("training", "Train a model on a store under a protocol."),
     "decathlon": ("decathlon", "Train and test on every store there is, and print one table."),
+    "report": ("report", "Show finished runs on one HTML page, beside the paper's figures."),
     "evaluate": ("scores", "Score result files against their stores."),
     "compare": ("scores", "Say how much better one result file scores than another."),
     "demo": ("demo", "Go the whole way on phantoms, printing each command."),

@@ -1,0 +1,334 @@
+"""The report's tables: the paper's two with ours beside them, and what they leave out."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from statistics import mean, stdev
+
+import numpy as np
+
+from mmtk import __version__
+from mmtk.datasets import list_datasets
+from mmtk.datasets.base import SPLITS, Task
+from mmtk.matching import Audit
+from mmtk.report._runs import Run, Setup, Tested, by_flag, by_setup, foremost, setups_of
+from mmtk.report._tables import NONE, Cell, Column, Table
+from mmtk.scoring import Details, Estimate, Intervals, delong, details, intervals
+from mmtk.store import Store
+from mmtk.training.published import TABLE_2
+
+_SPLIT_TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
+_PACKAGES = (
+    "torch", "numpy", "scikit-learn", "h5py", "opencv-python", "opencv-python-headless", "matplotlib", "jinja2",
+)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What test predictions tell beyond AUC and ACC; DeLong's interval is of the AUC of binary tasks alone."""
+
+    intervals: Intervals
+    details: Details
+    delong: Estimate | None
+
+    def estimate(self, figure: int) -> Estimate | None:
+        """AUC (0) or ACC (1) with its interval; None where resamples cannot differ, as of a single subject."""
+        found = (self.intervals.auc, self.intervals.acc)[figure]
+        return None if found.low == found.high and 0 < found.value < 1 else found
+
+
+def score(tested: Tested) -> Score:
+    """Score test predictions in detail."""
+    labels, scores, task = tested.labels, tested.scores, tested.task
+    enough = task == Task.BINARY and np.bincount(labels[:, 0].astype(int)).min() > 1
+    return Score(
+        intervals(labels, scores, task, tested.subjects), details(labels, scores, task, tested.classes),
+        delong(labels, scores) if enough else None,
+    )
+
+
+def counts_table(stores: Mapping[str, Store]) -> Table:
+    """Table 1: images of each split as built, beside the paper's counts."""
+    rows = []
+    for dataset in list_datasets():
+        if "2020" not in dataset.counts:
+            continue
+        paper, built = dataset.counts["2020"], stores.get(dataset.flag)
+        info = built.info if built else None
+        marks = tuple(w for w, on in (("synthetic", info.synthetic), ("partial", info.partial)) if on) if info else ()
+        tip = f"{info.size} px, edition {info.edition}, pixels {info.pixels}, split {info.split}" if info else ""
+        what = "labels" if dataset.task is Task.MULTILABEL else "classes"
+        rows.append((
+            Cell(dataset.title, marks=marks, tip=tip), Cell(dataset.source.name), Cell(dataset.modality),
+            Cell(f"{dataset.task.value}, {len(dataset.classes)} {what}"),
+            *(_built(built, split, getattr(paper, split)) for split in SPLITS),
+            *(Cell(f"{getattr(paper, split):,}") for split in SPLITS),
+            Cell(dataset.source.licence),
+        ))
+    columns = (
+        Column("Dataset", number=False), Column("Source", number=False), Column("Modality", number=False),
+        Column("Task", number=False), *(Column(_SPLIT_TITLES[split], "As built") for split in SPLITS),
+        *(Column(_SPLIT_TITLES[split], "Paper") for split in SPLITS), Column("Licence", number=False),
+    )
+    note = "As built: images in the stores of this report; the paper's are those of its Table 1, the edition of 2020."
+    title = "Table 1. The ten datasets, as built and as the paper counts them"
+    return Table("table1", title, columns, tuple(rows), note)
+
+
+def _built(built: Store | None, split: str, paper: int) -> Cell:
+    if built is None:
+        return Cell(NONE)
+    count = built.counts[split]
+    return Cell(f"{count:,}", marks=() if count == paper else ("differs",))
+
+
+def scores_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
+    """Table 2: test AUC and ACC of the paper's seven methods and of our set-ups, the best of a column marked."""
+    datasets = [dataset for dataset in list_datasets() if dataset.flag in next(iter(TABLE_2.values()))]
+    ours = by_setup(runs)
+    rows = [
+        [Cell("Paper"), Cell(method), *(Cell(f"{value:.3f}") for d in datasets for value in row[d.flag]),
+         *(Cell(f"{mean(pair[i] for pair in row.values()):.3f}") for i in (0, 1))]
+        for method, row in TABLE_2.items()
+    ]
+    for setup in setups_of(runs):
+        of_flag = by_flag(ours[setup])
+        pairs = [_pair(of_flag.get(dataset.flag, []), scored) for dataset in datasets]
+        rows.append([
+            Cell("These runs"), _method(setup), *(cell for pair in pairs for cell in pair),
+            *_mean_pair(of_flag, len(datasets)),
+        ])
+    _mark_best(rows, first=2)
+    columns = (
+        Column("From", number=False), Column("Method", number=False),
+        *(Column(figure, d.title) for d in datasets for figure in ("AUC", "ACC")),
+        *(Column(figure, "Mean of the ten") for figure in ("AUC", "ACC")),
+    )
+    note = "Ours are means over seeds. Bold: the best of a column on the same test images."
+    rows_ = tuple(map(tuple, rows))
+    return Table("table2", "Table 2. Test AUC and ACC beside the paper's", columns, rows_, note, grouped=True)
+
+
+def _method(setup: Setup) -> Cell:
+    return Cell(setup.title, marks=("fewer epochs",) if setup.shortened else (), tip=setup.shortened)
+
+
+def _pair(runs: list[Run], scored: Mapping[Run, Score]) -> list[Cell]:
+    if not runs:
+        return [Cell(NONE), Cell(NONE)]
+    cells = []
+    for i, figure in enumerate(("AUC", "ACC")):
+        values = [run.test[i] for run in runs]
+        found = [scored[run].estimate(i) if run in scored else None for run in runs]
+        told = [
+            f"seed {run.seed}: {estimate or f'{value:.3f}'}"
+            for run, value, estimate in zip(runs, values, found, strict=True)
+        ]
+        spread = [f"sd over seeds {stdev(values):.3f}"] if len(values) > 1 else []
+        tip = "\n".join([f"{figure} with its 95 % interval", *told, *spread])
+        cells.append(Cell(f"{mean(values):.3f}", marks=_marks(runs), tip=tip))
+    return cells
+
+
+def _mean_pair(of_flag: Mapping[str, list[Run]], wanted: int) -> list[Cell]:
+    few = ("fewer datasets",) if len(of_flag) < wanted else ()
+    marks = (*_marks(run for some in of_flag.values() for run in some), *few)
+    cells = []
+    for i in (0, 1):
+        value, spread = _mean_over(of_flag, "test", i)
+        tip = f"mean over {len(of_flag)}" + ("" if spread is None else f"\nsd over seeds {spread:.3f}")
+        cells.append(Cell(f"{value:.3f}", marks=marks, tip=tip))
+    return cells
+
+
+def _mean_over(of_flag: Mapping[str, list[Run]], split: str, figure: int) -> tuple[float, float | None]:
+    """Mean over datasets of the means over seeds; spread of the means of each seed that all have."""
+    values = [{run.seed: run.result.metrics[split][figure] for run in some} for some in of_flag.values()]
+    seeds = sorted(set.intersection(*map(set, values)))
+    each = [mean(value[seed] for value in values) for seed in seeds]
+    return mean(mean(value.values()) for value in values), stdev(each) if len(each) > 1 else None
+
+
+def _marks(runs: Iterable[Run]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(mark for run in runs for mark in run.marks))
+
+
+def _mark_best(rows: list[list[Cell]], first: int) -> None:
+    """Mark the highest of each column among the figures on the same images, where there are others."""
+    for column in range(first, len(rows[0])):
+        groups: dict[bool, list[list[Cell]]] = defaultdict(list)
+        for row in rows:
+            if row[column].text != NONE and "fewer datasets" not in row[column].marks:
+                groups[bool(row[column].marks)].append(row)
+        for group in groups.values():
+            top = max(row[column].text for row in group)
+            for row in group if len(group) > 1 else ():
+                row[column] = replace(row[column], best=row[column].text == top)
+
+
+def splits_table(runs: Sequence[Run]) -> Table:
+    """Figures of every split, meaned over seeds, with their spread; what Figure 2 draws."""
+    rows = []
+    for flag, some in by_flag(runs).items():
+        for setup, same in by_setup(some).items():
+            head = Cell(some[0].dataset.title, marks=_marks(same))
+            rows.append(_split_row(head, setup, len(same), {flag: same}))
+    for setup, same in by_setup(runs).items():
+        many = by_flag(same)
+        if len(many) > 1:
+            seeds = len({run.seed for run in same})
+            rows.append(_split_row(Cell(f"Mean over {len(many)}", marks=_marks(same)), setup, seeds, many))
+    columns = (
+        Column("Dataset", number=False), Column("Method", number=False), Column("Seeds"),
+        *(Column(figure, _SPLIT_TITLES[split]) for split in SPLITS for figure in ("AUC", "ACC")),
+        *(Column(figure, "Test, sd over seeds") for figure in ("AUC", "ACC")),
+    )
+    title = "Table 3. AUC and ACC on training, validation and test images"
+    return Table("splits", title, columns, tuple(rows), grouped=True)
+
+
+def _split_row(head: Cell, setup: Setup, seeds: int, runs: Mapping[str, list[Run]]) -> tuple[Cell, ...]:
+    figures = [_mean_over(runs, split, i) for split in SPLITS for i in (0, 1)]
+    return (
+        head, _method(setup), Cell(str(seeds)), *(Cell(f"{value:.3f}") for value, _ in figures),
+        *(Cell(NONE if spread is None else f"{spread:.3f}") for _, spread in figures[-2:]),
+    )
+
+
+def intervals_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
+    """Each run's test figures with 95 % intervals, and what AUC and ACC hide."""
+    columns = (
+        Column("Dataset", number=False), Column("Method", number=False), Column("Seed"), Column("Epoch"),
+        Column("Images"), Column("AUC", "AUC, bootstrap"), Column("low", "AUC, bootstrap"),
+        Column("high", "AUC, bootstrap"), Column("low", "AUC, DeLong"), Column("high", "AUC, DeLong"),
+        Column("ACC", "ACC, bootstrap"), Column("low", "ACC, bootstrap"), Column("high", "ACC, bootstrap"),
+        Column("Balanced ACC"), Column("Kappa"), Column("Calibration error"), Column("Resampled", number=False),
+    )
+    rows = []
+    for run in runs:
+        found = scored.get(run)
+        epoch = f"{run.result.best_epoch} of {run.result.epochs}" if run.result.epochs else NONE
+        auc, acc = (found.estimate(i) if found else None for i in (0, 1))
+        other = found.delong if found else None
+        line = [f"{run.test.auc:.3f}", *_ends(auc), *_ends(other), f"{run.test.acc:.3f}", *_ends(acc)]
+        inside = found.details if found else None
+        besides = [inside.balanced_accuracy, inside.kappa, inside.calibration_error] if inside else [None] * 3
+        rows.append((
+            Cell(run.dataset.title, marks=run.marks), _method(run.setup),
+            Cell(str(run.seed)), Cell(epoch), Cell(f"{run.result.images['test']:,}"), *map(Cell, line),
+            *(Cell(NONE if value is None else f"{value:.3f}") for value in besides),
+            Cell(found.intervals.resampled if found else NONE),
+        ))
+    note = (
+        "Intervals of 95 %: percentiles of 2,000 bootstrap resamples of what the last column names, and DeLong's for "
+        "two classes. Kappa is Cohen's with quadratic weights, for grades; the calibration error is the expected one "
+        "in 15 bins."
+    )
+    title = "Table 4. Every run with 95 % intervals of its test figures"
+    return Table("intervals", title, columns, tuple(rows), note, grouped=True)
+
+
+def _ends(found: Estimate | None) -> list[str]:
+    if found is None or np.isnan(found.low):
+        return [NONE, NONE]
+    return [f"{found.low:.3f}", f"{found.high:.3f}"]
+
+
+def classes_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
+    """Figures of each class, or label, of each dataset's foremost run."""
+    rows = []
+    for some in by_flag(runs).values():
+        run = foremost(some)
+        for one in scored[run].details.classes if run in scored else ():
+            figures = (one.auc, one.recall, one.f1)
+            head = Cell(run.dataset.title, marks=run.marks)
+            rows.append((head, Cell(one.name), Cell(f"{one.images:,}"), *(Cell(f"{value:.3f}") for value in figures)))
+    columns = (
+        Column("Dataset", number=False), Column("Class", number=False), Column("Images"), Column("AUC"),
+        Column("Recall"), Column("F1"),
+    )
+    note = "Each class against the rest, by the run of each dataset with the best validation AUC."
+    title = "Table 5. Each class, on test images"
+    return Table("classes", title, columns, tuple(rows), note, grouped=True)
+
+
+def confusion_table(run: Run, found: Score) -> Table:
+    """Which classes a run takes for which; of several labels how often each was found, missed and falsely seen."""
+    from sklearn.metrics import multilabel_confusion_matrix
+
+    tested = run.tested
+    assert tested is not None
+    name, title = f"confusion_{run.dataset.flag}", f"Confusion on {run.dataset.title}'s test images"
+    if found.details.confusion is None:
+        kinds = multilabel_confusion_matrix(tested.labels, tested.scores > 0.5)
+        columns = (Column("Label", number=False), *map(Column, ("found", "missed", "falsely seen", "rightly not seen")))
+        rows = [
+            (Cell(label), *(Cell(f"{n:,}", shade=n / max(of, 1)) for n, of in (
+                (yes[1], yes.sum()), (yes[0], yes.sum()), (no[1], no.sum()), (no[0], np.inf),
+            )))
+            for label, (no, yes) in zip(tested.classes, kinds, strict=True)
+        ]
+        return Table(name, title, columns, tuple(rows), "Images whose score is above one half count as seen.")
+    matrix = found.details.confusion
+    columns = (
+        Column("True class", number=False), *(Column(str(i), "Taken for class") for i in range(len(tested.classes))),
+    )
+    rows = [
+        (Cell(label if label == str(i) else f"{i} {label}"), *(Cell(str(n), shade=n / max(row.sum(), 1)) for n in row))
+        for i, (label, row) in enumerate(zip(tested.classes, matrix, strict=True))
+    ]
+    return Table(name, title, columns, tuple(rows), "Rows are true classes; shades are shares of a row.")
+
+
+def audit_table(audits: Mapping[str, Audit], titles: Mapping[str, str]) -> Table:
+    """What makes scores flatter, of each dataset that was looked at."""
+    rows = []
+    for name, found in audits.items():
+        across = sum(alike.across for alike in found.exact)
+        looked = found.near_limit is not None
+        figures = (len(found.exact), across, len([alike for alike in found.exact if alike.conflict]))
+        subjects = f"{len(found.crossing):,}" if found.known_subjects else NONE
+        told = "; ".join(map(str, found.overlaps)) if found.known_subjects else "no subjects are known"
+        rows.append((
+            Cell(titles[name]), Cell("the store" if looked else "the official map"),
+            *(Cell(f"{n:,}" if looked else NONE) for n in figures), Cell(subjects), Cell(told or "none shared"),
+        ))
+    columns = (
+        Column("Dataset", number=False), Column("Looked at", number=False), Column("groups", "Equal pictures"),
+        Column("across splits", "Equal pictures"), Column("of several labels", "Equal pictures"),
+        Column("Subjects in several splits"), Column("Of these", number=False),
+    )
+    note = "Nearly equal pictures are not looked for here; mmtk audit does."
+    return Table("audit", "Table 6. What makes scores flatter", columns, tuple(rows), note)
+
+
+def environment_table(runs: Sequence[Run]) -> Table:
+    """Versions that made the runs, each different set a column, and those that made this report."""
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.device, run.made_with].append(run)
+    here = {
+        "mmtk": __version__, "python": platform.python_version(), "platform": f"{sys.platform} {platform.machine()}",
+        **{name: found for name in _PACKAGES if (found := _version(name))},
+    }
+    sides = [here]
+    sides += [{"runs": str(len(some)), "device": device, **dict(made)} for (device, made), some in groups.items()]
+    names = dict.fromkeys(name for side in sides[1:] + sides[:1] for name in side)
+    columns = (
+        Column("", number=False), Column("This report", number=False),
+        *(Column(f"Runs {i}" if len(groups) > 1 else "Runs", number=False) for i in range(1, len(groups) + 1)),
+    )
+    rows = tuple((Cell(name), *(Cell(side.get(name, "") or NONE) for side in sides)) for name in names)
+    return Table("environment", "Table 7. What the runs and this report were made with", columns, rows)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,160 @@
+"""Put together what runs tell, render the page, and write it with its tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from mmtk import store
+from mmtk.datasets import get_dataset, list_datasets
+from mmtk.datasets.base import Dataset
+from mmtk.datasets.maps import official_map
+from mmtk.errors import StoreError
+from mmtk.matching import Audit, audit
+from mmtk.report import _contents as contents
+from mmtk.report import _figures as figures
+from mmtk.report import _pictures as pictures
+from mmtk.report._runs import Run, by_flag, find_runs, foremost, setups_of
+from mmtk.report._tables import Table, spans
+
+
+@dataclass(frozen=True)
+class _Section:
+    """What the page shows of one dataset."""
+
+    dataset: Dataset
+    marks: str
+    first: Run
+    bars: str
+    curves: str | None
+    roc: str | None
+    confusion: Table | None
+    classes: Table | None
+    mistakes: list[pictures.Mistake]
+
+
+def write(
+    runs: str | Path, out: str | Path, *, stores: str | Path | None, force: bool,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[Path], list[str]]:
+    """See `mmtk.report.write_report`."""
+    page = Path(out)
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise StoreError(page, expected="a name that ends in .html", found=page.name)
+    found, unfinished = find_runs(runs, stores)
+    opened = _open_stores(stores)
+    scored = {}
+    for done, run in enumerate(found, 1):
+        if run.tested is not None:
+            scored[run] = contents.score(run.tested)
+        if progress:
+            progress(done, len(found))
+    notes = _notes(found, unfinished, stores is not None)
+    audits = _audits(opened, found)
+    titles = {dataset.flag: dataset.title for dataset in list_datasets()}
+    tables = {table.name: table for table in (
+        contents.counts_table(opened), contents.scores_table(found, scored), contents.splits_table(found),
+        contents.intervals_table(found, scored), contents.classes_table(found, scored),
+        contents.audit_table(audits, titles), contents.environment_table(found),
+    )}
+    setups = setups_of(found)
+    sections = []
+    for flag, some in by_flag(found).items():
+        first = foremost(some)
+        mine = scored.get(first)
+        sections.append(_Section(
+            first.dataset, _marks(some), first, figures.bars(some), figures.curves(some, setups),
+            figures.roc(some, setups), contents.confusion_table(first, mine) if mine else None,
+            _of_dataset(tables["classes"], flag) if mine else None, pictures.mistakes(first),
+        ))
+    looks = [figures.style_of(place) for place in range(len(setups))]
+    text = _render(
+        runs=found, setups=list(zip(setups, looks, strict=True)), notes=notes, tables=tables, sections=sections,
+        samples=[(get_dataset(flag), one.info, pictures.sample(one)) for flag, one in opened.items()],
+        marks=sorted({mark for run in found for mark in run.marks}), spans=spans,
+    )
+    files = {page: text}
+    for table in tables.values():
+        for ending, form in (("csv", table.to_csv), ("md", table.to_markdown), ("tex", table.to_latex)):
+            if table.rows:
+                files[page.with_name(f"{page.stem}.{table.name}.{ending}")] = form()
+    _write_all(files, force)
+    return list(files), notes
+
+
+def _open_stores(stores: str | Path | None) -> dict[str, store.Store]:
+    """The smallest store of each dataset, in the paper's order."""
+    found: dict[str, store.Store] = {}
+    for dataset in list_datasets() if stores is not None else ():
+        sizes = {
+            int(match[1]): path for path in Path(stores or "").glob(f"{dataset.flag}_*.h5")
+            if (match := re.fullmatch(rf"{dataset.flag}_(\d+)\.h5", path.name))
+        }
+        if sizes:
+            found[dataset.flag] = store.open(sizes[min(sizes)])
+    return found
+
+
+def _audits(opened: Mapping[str, store.Store], runs: list[Run]) -> dict[str, Audit]:
+    """Equal pictures and shared subjects of each store; of real runs without one what the official map tells."""
+    found = {}
+    real = {run.dataset.flag for run in runs if not run.synthetic}
+    for flag in (dataset.flag for dataset in list_datasets()):
+        if flag in opened:
+            found[flag] = audit(opened[flag], near=0)
+        elif flag in real and official_map(flag) is not None:
+            found[flag] = audit(flag)
+    return found
+
+
+def _notes(runs: list[Run], unfinished: list[str], stores: bool) -> list[str]:
+    notes = []
+    missing = [some[0].dataset.title for some in by_flag(runs).values() if any(run.tested is None for run in some)]
+    if missing:
+        why = "no store of these runs is there" if stores else "no stores were given"
+        notes.append(f"No intervals, ROC curves and confusion of {', '.join(missing)}: {why}.")
+    blind = [
+        some[0].dataset.title for some in by_flag(runs).values()
+        if (tested := foremost(some).tested) is None or tested.images is None
+    ]
+    if blind:
+        notes.append(f"No pictures of mistakes of {', '.join(blind)}: no images to show them by.")
+    if unfinished:
+        notes.append(f"Left out, for they are not finished: {', '.join(unfinished)}.")
+    absent = [dataset.title for dataset in list_datasets() if dataset.flag not in by_flag(runs)]
+    if absent:
+        notes.append(f"No run of {', '.join(absent)}.")
+    return notes
+
+
+def _marks(runs: Iterable[Run]) -> str:
+    return ", ".join(dict.fromkeys(mark for run in runs for mark in run.marks))
+
+
+def _of_dataset(table: Table, flag: str) -> Table:
+    title = get_dataset(flag).title
+    rows = tuple(row[1:] for row in table.rows if row[0].text == title)
+    heading, columns = f"{title}, class by class", table.columns[1:]
+    return replace(table, title=heading, columns=columns, rows=rows, note="", grouped=False)
+
+
+def _render(**values: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mmtk.report", "."), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )
+    return environment.get_template("page.html").render(**values)
+
+
+def _write_all(files: Mapping[Path, str], force: bool) -> None:
+    """Write all or none: see first that nothing else is in the way."""
+    for path, text in files.items():
+        if path.exists() and not force and not (path.is_file() and path.read_bytes() == text.encode()):
+            raise StoreError(path, expected="an equal file or none", found="another", remedy="add --force")
+    for path, text in reversed(list(files.items())):  # the page last
+        store.write_atomically(path, lambda file, text=text: file.write(text.encode()), force=True)  # type: ignore[misc]

@@ -1,0 +1,96 @@
+"""Images of stores for the page: a sample of a dataset, and the mistakes that a run was surest of."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtk.datasets.base import Task
+from mmtk.errors import StoreError
+from mmtk.report._runs import Run
+from mmtk.store import Store
+
+_SIDE = 5  # images along a sample
+_LARGEST = 56  # pixels of an image in the page; larger ones are reduced
+_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test image that a run was wrong about."""
+
+    row: int
+    truth: str
+    given: str
+    score: float
+    source: str
+
+
+def sample(store: Store) -> str:
+    """Some training images as one picture, the classes, or labels that are set, in turn."""
+    split = store.train if len(store.train) else store.test
+    several = store.info.task == Task.MULTILABEL
+    columns = split.labels if several else split.labels == np.arange(len(store.info.classes))
+    queues = [np.flatnonzero(column).tolist() for column in columns.T]
+    chosen: dict[int, None] = {}
+    while len(chosen) < _SIDE**2 and any(queues):
+        for queue in queues:
+            if queue:
+                chosen[queue.pop(0)] = None
+    rows = list(chosen)[: _SIDE**2]
+    tiles = [_small(split.images[row]) for row in rows]
+    blank = np.zeros_like(tiles[0])
+    tiles += [blank] * (_SIDE**2 - len(tiles))
+    lines = [np.concatenate(tiles[at : at + _SIDE], axis=1) for at in range(0, _SIDE**2, _SIDE)]
+    return _source(np.concatenate(lines, axis=0))
+
+
+def mistakes(run: Run, most: int = 8) -> list[Mistake]:
+    """The test images that a run was surest of and wrong about, the surest first, an image once."""
+    tested = run.tested
+    if tested is None or tested.images is None:
+        return []
+    names, y, s = tested.classes, tested.labels.astype(int), tested.scores
+    if tested.task == Task.MULTILABEL:
+        given = s > _THRESHOLD
+        sure = np.where(given, s, 1 - s)
+        sure[given == (y == 1)] = -np.inf
+        label = sure.argmax(axis=1)
+        every = np.arange(len(s))
+        sure, said, truths = sure[every, label], given[every, label], y[every, label]
+        words = [
+            (names[i] if truth else f"no {names[i]}", names[i] if yes else f"no {names[i]}")
+            for i, yes, truth in zip(label, said, truths, strict=True)
+        ]
+    else:
+        if tested.task == Task.BINARY:
+            s = np.stack([1 - s[:, -1], s[:, -1]], axis=1)
+        chosen = (s[:, 1] > _THRESHOLD).astype(int) if tested.task == Task.BINARY else s.argmax(axis=1)
+        sure = np.where(chosen == y[:, 0], -np.inf, s[np.arange(len(s)), chosen])
+        words = [(names[truth], names[taken]) for truth, taken in zip(y[:, 0], chosen, strict=True)]
+    order = [int(row) for row in np.argsort(-sure, kind="stable")[:most] if np.isfinite(sure[row])]
+    return [Mistake(row, *words[row], float(sure[row]), _source(_small(tested.images[row]))) for row in order]
+
+
+def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    import cv2
+
+    image = np.ascontiguousarray(image)
+    if len(image) <= _LARGEST:
+        return image
+    small: Any = cv2.resize(image, (_LARGEST, _LARGEST), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
+
+
+def _source(image: NDArray[np.uint8]) -> str:
+    """A picture as the ``src`` of an HTML image."""
+    import cv2
+
+    ok, data = cv2.imencode(".png", image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1]))
+    if not ok:
+        raise StoreError("picture", expected="one that PNG can hold", found=str(image.shape))
+    return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()

@@ -1,0 +1,225 @@
+"""Reading finished runs: what they tell, and each way in which they can be wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mmtk import store
+from mmtk.cli import group
+from mmtk.errors import MmtkError
+from mmtk.report._runs import find_runs, foremost, setups_of
+from mmtk.scoring import write_predictions
+from tests.small_runs import write_small_run
+from tests.small_stores import MULTILABEL, write_small_store
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with stores of two datasets and runs of them; tests copy what they change."""
+    base = tmp_path_factory.mktemp("made")
+    breast = write_small_store(base / "stores" / "breastmnist_8.h5")
+    chest = write_small_store(base / "stores" / "chestmnist_8.h5", flag="chestmnist", task=MULTILABEL, classes=3)
+    write_small_run(breast, base / "runs" / "deep" / "er" / "one", seed=1)
+    write_small_run(breast, base / "runs" / "two", seed=0)
+    write_small_run(chest, base / "runs" / "three", epochs=2, skill=0.5)
+    write_small_run(chest, base / "runs" / "four", method="sklearn")
+    return base
+
+
+@pytest.fixture
+def mine(made, tmp_path):
+    shutil.copytree(made, tmp_path / "made")
+    return tmp_path / "made"
+
+
+def edit(path: Path, **changes) -> None:
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | changes))
+
+
+def test_runs_are_found_at_any_depth_in_the_papers_order(made):
+    runs, unfinished = find_runs(made / "runs", made / "stores")
+    assert [(run.folder, run.dataset.flag, run.seed) for run in runs] == [
+        ("three", "chestmnist", 0), ("four", "chestmnist", 0), ("two", "breastmnist", 0),
+        ("deep/er/one", "breastmnist", 1),
+    ]
+    assert not unfinished
+    assert [setup.title for setup in setups_of(runs)] == [
+        "ResNet-18 (8), isbi21, epochs 100", "ResNet-18 (8), isbi21, epochs 2", "sklearn, 60 s",
+    ]
+    assert [setup.shortened for setup in setups_of(runs)] == ["", "2 of 100 epochs", ""]
+    assert [len(run.log) for run in runs] == [2, 0, 100, 100]
+    opened = store.open(made / "stores" / "breastmnist_8.h5")
+    assert (runs[2].tested.labels == opened.test.labels).all()
+    assert runs[2].tested.images.shape == opened.test.images.shape
+    assert {run.marks for run in runs} == {("other test images",)}
+
+
+def test_what_set_ups_of_one_title_differ_in_is_added_to_it(made, tmp_path):
+    path = made / "stores" / "breastmnist_8.h5"
+    write_small_run(path, tmp_path / "a", precision="float32", resolution=224)
+    write_small_run(path, tmp_path / "b", precision="bfloat16", resolution=224)
+    write_small_run(path, tmp_path / "c", precision="bfloat16", resolution=224, seed=1)
+    runs, _ = find_runs(tmp_path)
+    assert [(run.folder, run.setup.title) for run in runs] == [
+        ("b", "ResNet-18 (224), isbi21, precision bfloat16"), ("c", "ResNet-18 (224), isbi21, precision bfloat16"),
+        ("a", "ResNet-18 (224), isbi21, precision float32"),
+    ]
+    assert runs[0].setup == runs[1].setup
+
+
+def test_the_foremost_run_is_chosen_by_validation_alone(made):
+    runs, _ = find_runs(made / "runs")
+    breast = [run for run in runs if run.dataset.flag == "breastmnist"]
+    best = max(run.result.metrics["val"].auc for run in breast)
+    assert foremost(breast).result.metrics["val"].auc == best
+    assert foremost([breast[0], breast[0]]) is breast[0]
+
+
+def test_without_a_store_labels_are_unknown_unless_the_file_tells_them(mine):
+    runs, _ = find_runs(mine / "runs")
+    assert all(run.tested is None for run in runs)
+    file = next((mine / "runs" / "two").glob("*_test_*.csv"))
+    opened = store.open(mine / "stores" / "breastmnist_8.h5")
+    rows = zip(opened.test.labels[:, 0], file.read_text().splitlines(), strict=True)
+    lines = [f"{line.partition(',')[0]},{label},{line.partition(',')[2]}" for label, line in rows]
+    file.write_text("\n".join(["id,true_0,score_0,score_1", *lines]))
+    tested = next(run.tested for run in find_runs(mine / "runs")[0] if run.folder == "two")
+    assert (tested.labels == opened.test.labels).all()
+    assert tested.images is None
+
+
+def test_an_unfinished_run_is_named_and_left_out(mine):
+    (mine / "runs" / "two" / "result.json").unlink()
+    runs, unfinished = find_runs(mine / "runs")
+    assert ([run.folder for run in runs], unfinished) == (["three", "four", "deep/er/one"], ["two"])
+
+
+def no_runs(base):
+    shutil.rmtree(base / "runs")
+    (base / "runs").mkdir()
+
+
+def another_store(base):
+    shutil.copy(base / "stores" / "breastmnist_8.h5", base / "old.h5")
+    (base / "stores" / "breastmnist_8.h5").unlink()
+    write_small_store(base / "stores" / "breastmnist_8.h5", seed=5)
+
+
+def other_predictions(base):
+    opened = store.open(base / "stores" / "breastmnist_8.h5")
+    file = next((base / "runs" / "two").glob("*_test_*.csv"))
+    flipped = [line.split(",") for line in file.read_text().splitlines()]
+    file.write_text("\n".join(",".join([row, other, one]) for row, one, other in flipped))
+    assert len(flipped) == len(opened.test)
+
+
+def of_another_dataset(base):
+    folder = base / "runs" / "two"
+    file = next(folder.glob("*_test_*.csv"))
+    file.rename(folder / file.name.replace("breastmnist", "octmnist"))
+    result = json.loads((folder / "result.json").read_text())
+    result["splits"]["test"]["file"] = file.name.replace("breastmnist", "octmnist")
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+def cut_short(base):
+    file = next((base / "runs" / "two").glob("*_test_*.csv"))
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+
+
+def garbled_log(base):
+    path = base / "runs" / "two" / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"epoch": 101')
+
+
+WRONG = {
+    "no folder": (lambda base: shutil.rmtree(base / "runs"), "runs: expected a folder of runs, found none"),
+    "no stores": (lambda base: shutil.rmtree(base / "stores"), "stores: expected a folder of stores, found none"),
+    "no runs": (no_runs, "runs: expected finished runs, found none; mmtk decathlon or mmtk train makes some"),
+    "half a result": (
+        lambda base: (base / "runs/two/result.json").write_text('{"best_epoch": 1,'),
+        "two/result.json: expected JSON, found",
+    ),
+    "no splits": (
+        lambda base: (base / "runs/two/result.json").write_text('{"best_epoch": 1}'),
+        "two/result.json: expected the result of a run, found no 'splits'",
+    ),
+    "a list": (
+        lambda base: (base / "runs/two/result.json").write_text("[]"), "two/result.json: expected the result of a run",
+    ),
+    "no config": (
+        lambda base: (base / "runs/two/config.json").unlink(),
+        "two/config.json: expected the configuration of a run, found none",
+    ),
+    "no model": (
+        lambda base: (base / "runs/two/config.json").write_text(
+            '{"seed": 0, "store": {"flag": "breastmnist", "size": 8}}'
+        ),
+        "two/config.json: expected the configuration of a run, found no 'model'",
+    ),
+    "unknown dataset": (
+        lambda base: edit(base / "runs/two/config.json", store={"flag": "nosuch", "size": 8}), "dataset nosuch",
+    ),
+    "no predictions": (
+        lambda base: next((base / "runs/two").glob("*_test_*.csv")).unlink(), "expected a result file, found No such",
+    ),
+    "cut short": (cut_short, "expected 9 rows, as in result.json, found 8"),
+    "other predictions": (other_predictions, "as in result.json, found AUC"),
+    "another dataset": (of_another_dataset, "expected predictions of breastmnist 8 test, found octmnist 8 test"),
+    "another store": (another_store, "a run on other images; give --stores the folder of the stores that were trained"),
+    "twice": (
+        lambda base: shutil.copytree(base / "runs/two", base / "runs/zwei"),
+        "zwei: expected each run once, found the run of two again",
+    ),
+    "garbled log": (garbled_log, "metrics.jsonl line 101: expected figures of an epoch"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_one_line_and_nothing_is_written(name, mine):
+    change, message = WRONG[name]
+    change(mine)
+    with pytest.raises(MmtkError) as raised:
+        find_runs(mine / "runs", mine / "stores")
+    assert message in str(raised.value)
+    arguments = ["report", str(mine / "runs"), "--out", str(mine / "page.html"), "--stores", str(mine / "stores")]
+    done = CliRunner().invoke(group, arguments)
+    assert done.exit_code
+    assert isinstance(done.exception, MmtkError)
+    assert not list(mine.glob("page*"))
+
+
+def test_runs_of_a_dataset_are_of_one_store(mine):
+    write_small_run(write_small_store(mine / "breastmnist_8.h5", seed=9), mine / "runs" / "other", seed=7)
+    with pytest.raises(MmtkError, match=r"runs/other: expected runs on the same images, found one on another"):
+        find_runs(mine / "runs")
+
+
+def test_a_figure_outside_its_range_is_refused(mine):
+    path = mine / "runs" / "two" / "result.json"
+    result = json.loads(path.read_text())
+    result["splits"]["val"]["auc"] = 1.5
+    path.write_text(json.dumps(result))
+    with pytest.raises(MmtkError, match=r"result\.json: expected the result of a run, found figures outside 0 to 1"):
+        find_runs(mine / "runs")
+
+
+def test_a_file_name_in_a_result_leads_nowhere_else(mine):
+    opened = store.open(mine / "stores" / "breastmnist_8.h5")
+    path = mine / "runs" / "two" / "result.json"
+    result = json.loads(path.read_text())
+    name = result["splits"]["test"]["file"]
+    outside = write_predictions(
+        mine, "breastmnist", 8, "test", [[0.5, 0.5]] * len(opened.test), find_runs(mine / "runs")[0][2].test, "out"
+    )
+    result["splits"]["test"]["file"] = f"../../{outside.name}"
+    path.write_text(json.dumps(result))
+    with pytest.raises(MmtkError, match="found No such file"):
+        find_runs(mine / "runs")
+    assert (mine / "runs" / "two" / name).is_file()
