@@ -17,6 +17,7 @@ from mmtk.cli import group
 from mmtk.datasets.base import Task
 from mmtk.errors import ArgumentError, ScoreError
 from mmtk.scoring import (
+    as_facts,
     delong,
     delong_difference,
     details,
@@ -175,6 +176,12 @@ def test_resamples_without_a_class_are_counted_and_left_out():
     found = intervals(labels, scores, "binary-class", [f"p{i}" for i in range(20)], resamples=400)
     assert 100 < found.undefined < 200  # one in e draws
     assert found.auc.low == found.auc.high == 1.0
+    labels[1], labels[2] = 2, 3  # three classes of an image each: hardly a resample has all
+    rare = intervals(labels, np.eye(4)[labels], "multi-class", [f"p{i}" for i in range(20)], resamples=400)
+    assert rare.undefined > 200
+    assert str(rare.auc) == "1.000 [unknown]"
+    assert json.loads(json.dumps(as_facts(rare), allow_nan=False))["auc"] == {"value": 1.0, "low": None, "high": None}
+    assert str(rare.acc) == "1.000 [1.000, 1.000]"
 
 
 def test_a_pair_is_compared_on_the_same_resamples():

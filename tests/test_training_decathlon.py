@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -190,7 +191,7 @@ def test_a_run_is_scored_once_and_its_predictions_must_be_its_own(stores, tmp_pa
     (csv,) = folder.glob("*_test_*.csv")
     found = evaluate_file(csv, stores)
     bands = intervals(found.labels, found.predictions.scores, found.info.task, found.subjects)
-    assert outcome.evaluation.facts["intervals"]["auc"] == vars(bands.auc)
+    assert outcome.evaluation.facts["intervals"]["auc"] == asdict(bands.auc)
     assert np.sum(outcome.evaluation.facts["details"]["confusion"]) == 6
     assert outcome.evaluation.facts["delong"]["value"] == pytest.approx(bands.auc.value)
     before = (folder / "scores.json").stat().st_mtime_ns

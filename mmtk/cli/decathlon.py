@@ -131,18 +131,17 @@ def _said(outcome: Outcome) -> str:
 
 
 def _facts(rows: list[Row], runs: list[dict[str, Any]], missing: list[str]) -> dict[str, Any]:
-    from dataclasses import asdict
-
+    from mmtk.scoring import as_facts
     from mmtk.training.tables import differences_of, means_of
 
     table = [
         {
             "flag": row.info.flag, "method": row.method, "seeds": len(row.tests), "images": row.images,
-            "auc": asdict(row.auc), "acc": asdict(row.acc), "spread": row.spread, "paper": row.paper,
+            "auc": as_facts(row.auc), "acc": as_facts(row.acc), "spread": row.spread, "paper": row.paper,
         }
         for row in rows
     ]
-    means, differences = ([asdict(one) for one in some] for some in (means_of(rows), differences_of(rows)))
+    means, differences = as_facts(means_of(rows)), as_facts(differences_of(rows))
     return {"runs": runs, "table": table, "means": means, "differences": differences, "missing": missing}
 
 

@@ -63,10 +63,8 @@ def compare_command(files: tuple[Path, Path], stores: Path, as_json: bool) -> No
 
     Both are scored on the same 2,000 resamples; for a binary task DeLong's interval of the AUC is given too.
     """
-    from dataclasses import asdict
-
     from mmtk.errors import ScoreError
-    from mmtk.scoring import delong_difference, evaluate_file, paired_difference
+    from mmtk.scoring import as_facts, delong_difference, evaluate_file, paired_difference
 
     one, other = (evaluate_file(path, stores) for path in files)
     same = (one.info, one.predictions.split) == (other.info, other.predictions.split)
@@ -74,10 +72,10 @@ def compare_command(files: tuple[Path, Path], stores: Path, as_json: bool) -> No
         raise ScoreError(files[1], expected=f"the images of {files[0].name}, in their order", found="others")
     scores = one.predictions.scores, other.predictions.scores
     found = paired_difference(one.labels, *scores, one.info.task, one.subjects)
-    facts = {"file": str(files[0]), "other": str(files[1]), **asdict(found)}
+    facts = {"file": str(files[0]), "other": str(files[1]), **as_facts(found)}
     if one.info.task == "binary-class":
         difference, p = delong_difference(one.labels, *scores)
-        facts |= {"delong": {**asdict(difference), "p": p}}
+        facts |= {"delong": {**as_facts(difference), "p": p}}
     if as_json:
         echo_json(facts)
         return
@@ -106,16 +104,12 @@ def _intervals(scored: ScoredFile) -> Iterator[str]:
 
 
 def _detailed(scored: ScoredFile) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from mmtk.scoring import details, intervals
+    from mmtk.scoring import as_facts, details, intervals
 
     scores, task = scored.predictions.scores, scored.info.task
-    inside = details(scored.labels, scores, task, scored.info.classes)
-    matrix = None if inside.confusion is None else inside.confusion.tolist()
     return {
-        "intervals": asdict(intervals(scored.labels, scores, task, scored.subjects)),
-        "details": {**asdict(inside), "confusion": matrix},
+        "intervals": as_facts(intervals(scored.labels, scores, task, scored.subjects)),
+        "details": as_facts(details(scored.labels, scores, task, scored.info.classes)),
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -27,13 +27,15 @@ _WHOLE = 4  # figures of all classes together: AUC, ACC, balanced accuracy, kapp
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and the interval it lies in at a confidence of 95 %."""
+    """A figure and the interval it lies in at a confidence of 95 %; its ends are NaN where they cannot be told."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.low):
+            return f"{self.value:.3f} [unknown]"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
@@ -62,7 +64,8 @@ class Intervals:
         What was drawn.
     resamples : int
     undefined : int
-        Resamples that lost a class, so that they have no AUC; they are left out of its interval.
+        Resamples that lost a class, so that they have no AUC; they are left out of its interval, which is unknown if
+        they are more than half.
     """
 
     auc: Estimate
@@ -212,9 +215,22 @@ def mean_intervals(parts: Sequence[Resampled], groups: Sequence[str]) -> tuple[E
     return _estimate(values[0], found[:, 0]), _estimate(values[1], found[:, 1])
 
 
+def as_facts(value: Any) -> Any:
+    """Results as JSON values, with None for what cannot be told."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return as_facts(asdict(value))
+    if isinstance(value, dict):
+        return {name: as_facts(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_facts(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return as_facts(value.tolist())
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
 def _estimate(value: float, found: NDArray[np.float64]) -> Estimate:
     defined = found[~np.isnan(found)]
-    if not len(defined):
+    if 2 * len(defined) < len(found):
         return Estimate(float(value), float("nan"), float("nan"))
     low, high = np.quantile(defined, (0.025, 0.975))
     return Estimate(float(value), float(low), float(high))

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmtk.datasets.base import Task
 from mmtk.errors import MmtkError
-from mmtk.scoring import Resampled, delong, details, evaluate_file, resample
+from mmtk.scoring import Resampled, as_facts, delong, details, evaluate_file, resample
 from mmtk.store import Store, write_atomically
 from mmtk.training import checkpoints
 
@@ -63,9 +63,9 @@ def evaluate_run(run: str | Path, store: Store) -> Evaluation:
     resampled = resample(scored.labels, scores, task, scored.subjects)
     inside = details(scored.labels, scores, task, scored.info.classes)
     facts = {
-        "images": len(scores), "intervals": asdict(resampled.intervals()),
-        **({"delong": asdict(delong(scored.labels, scores))} if task == Task.BINARY else {}),
-        "details": {**asdict(inside), "confusion": None if inside.confusion is None else inside.confusion.tolist()},
+        "images": len(scores), "intervals": as_facts(resampled.intervals()),
+        **({"delong": as_facts(delong(scored.labels, scores))} if task == Task.BINARY else {}),
+        "details": as_facts(inside),
     }
     two = Resampled(resampled.values[:2], resampled.found[:, :2], resampled.resampled)
     write_atomically(found_file, lambda out: np.savez(out, **asdict(two)), force=True)
