@@ -33,13 +33,16 @@ if TYPE_CHECKING:
               help="Share of the paper's 2, 4 or 6 hours by the number of images; by default 1/60, minutes for hours.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many, from seed 0 on.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the protocol's number.")
+@click.option("--resolution", type=click.Choice(["28", "224"]), help="Edge of a network's input; 28 if not given.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]),
+              help="float32 on the CPU and bfloat16 on CUDA if not given.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @json_option
 @click.pass_context
 def decathlon_command(
     ctx: click.Context, stores: Path, out: Path, models: tuple[str, ...], protocols: tuple[str, ...],
     methods: tuple[str, ...], budget: float | None, budget_share: float | None, seeds: int, epochs: int | None,
-    device: str, as_json: bool,
+    resolution: str | None, precision: str | None, device: str, as_json: bool,
 ) -> None:
     """Train and test on every 28 px store of the ten that is there; print the table of test figures.
 
@@ -51,7 +54,8 @@ def decathlon_command(
 
     if budget is not None and budget_share is not None:
         raise click.UsageError("--budget and --budget-share exclude each other")
-    chosen = _chosen(models, protocols or (() if methods else ("isbi21",)), methods, epochs)
+    options = {"resolution": resolution and int(resolution), "precision": precision}
+    chosen = _chosen(models, protocols or (() if methods else ("isbi21",)), methods, epochs, options)
     entries, missing = decathlon.plan_runs(
         stores, out, methods=chosen, seeds=range(seeds), budget=budget, share=budget_share or SHARE
     )
@@ -73,7 +77,8 @@ def decathlon_command(
 
 
 def _chosen(
-    models: tuple[str, ...], protocols: tuple[str, ...], names: tuple[str, ...], epochs: int | None
+    models: tuple[str, ...], protocols: tuple[str, ...], names: tuple[str, ...], epochs: int | None,
+    options: dict[str, Any],
 ) -> list[Method]:
     """Models under protocols, and methods by name, each once."""
     from mmtk.training.methods import get_method, trained
@@ -81,7 +86,7 @@ def _chosen(
     named = [get_method(name).facts for name in names]
     pairs = [(model, protocol) for model in models for protocol in protocols]
     pairs += [(facts["model"], facts["protocol"]) for facts in named if "protocol" in facts]
-    found = [trained(*pair, epochs) for pair in pairs]
+    found = [trained(*pair, epochs, **options) for pair in pairs]
     found += [get_method(facts["method"]) for facts in named if "method" in facts]
     return list({method.name: method for method in found}.values())
 

@@ -29,7 +29,6 @@ from mmtk.store import Split, Store
 from mmtk.training import checkpoints
 from mmtk.training._averaging import Average
 from mmtk.training._distributed import World, joined
-from mmtk.training._environment import made_with
 from mmtk.training._objectives import Objective
 from mmtk.training._steps import (
     GraphRecorder,
@@ -40,6 +39,7 @@ from mmtk.training._steps import (
     plain_step,
     set_rate,
 )
+from mmtk.training.environment import environment
 from mmtk.training.models import build_model
 from mmtk.training.protocols import Protocol, get_protocol
 from mmtk.training.results import RunResult, check_scorable, read_result, write_result
@@ -181,7 +181,7 @@ class _Run:
                 "edition": info.edition, "synthetic": info.synthetic, "partial": info.partial,
                 "content": self.store.content_digest(),
             },
-            "made_with": made_with(self.kind),
+            "made_with": environment(),
         }
 
     def train(

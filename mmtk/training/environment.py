@@ -21,7 +21,7 @@ def environment() -> dict[str, Any]:
         "mmtk": __version__, "revision": revision(), "python": platform.python_version(),
         **{name: version for name in _PACKAGES if (version := _version(name))},
         "platform": f"{sys.platform} {platform.machine()}", "processor": _processor(), "cores": os.cpu_count(),
-        "device": _gpu(),
+        **_torch(),
     }
 
 
@@ -60,7 +60,13 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def _gpu() -> str:
-    """The CUDA device, where torch is loaded and has one: asking for it should not load torch."""
+def _torch() -> dict[str, Any]:
+    """Threads and CUDA device, where torch is loaded: asking for them should not load it."""
     torch = sys.modules.get("torch")
-    return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else "cpu"
+    if torch is None:
+        return {}
+    found = {"threads": torch.get_num_threads()}
+    if torch.cuda.is_available():
+        gpu, cuda, cudnn = torch.cuda.get_device_name(), torch.version.cuda, torch.backends.cudnn.version()
+        found |= {"gpu": gpu, "cuda": cuda, "cudnn": cudnn}
+    return found
