@@ -8,6 +8,8 @@ Model, loss, optimiser and batches are the same. ``images_per_second`` counts th
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,6 +27,15 @@ from mmtk.training._distributed import World  # noqa: E402
 CYCLES = 3
 IMAGES, VALIDATED = 256, 64
 PROTOCOL = get_protocol("isbi21")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_cores():
+    """Train on every core, as a run does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +100,7 @@ def mmtk(opened: store.Store, precision: str, out):
 @pytest.mark.parametrize("way", ["mmtk bfloat16", "mmtk float32", "script"])
 def test_epoch(benchmark, opened, tmp_path, way):
     epoch = script(opened) if way == "script" else mmtk(opened, way.partition(" ")[2], tmp_path)
+    benchmark.group = "epoch of ResNet-18 at 28 px, batch 128"
     benchmark.pedantic(epoch, rounds=1, warmup_rounds=1)
     if benchmark.stats is not None:
         rate = IMAGES / benchmark.stats.stats.median

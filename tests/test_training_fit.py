@@ -372,9 +372,11 @@ def test_cuda_graphs_take_the_steps_that_are_taken_without_them(tmp_path, monkey
     opened = mmtk.open(write_small_store(tmp_path / "s.h5", (44, 8, 8)))
     protocol = replace(TUNED, optimiser=optimiser, nesterov=optimiser == "sgd", learning_rate=1e-3)
     fit(opened, protocol, "resnet18", tmp_path / "graph", device="cuda")
-    monkeypatch.setattr(_fit, "Replayed", lambda step, recorder: step)
+    monkeypatch.setattr(_fit.Replayed, "__call__", lambda self, *batch: self._step(*batch))
     fit(opened, protocol, "resnet18", tmp_path / "plain", device="cuda")
-    losses = [[line["train_loss"] for line in outcome(tmp_path / name)["log"]] for name in ("graph", "plain")]
+    logs = [outcome(tmp_path / name)["log"] for name in ("graph", "plain")]
+    assert [line["cuda_graph"] for line in logs[0]] == [True] * 3
+    losses = [[line["train_loss"] for line in log] for log in logs]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 

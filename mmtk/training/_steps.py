@@ -168,7 +168,8 @@ class GraphRecorder:
         for group in groups:  # Adam asks for it while it is recorded and warns of it else
             group["capturable"] = True
         try:
-            with torch.cuda.graph(graph, stream=self._stream):
+            # thread_local: threads that prepare batches may pin memory meanwhile
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 loss = step(images, labels)
         finally:
             for group in groups:
