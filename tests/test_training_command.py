@@ -79,19 +79,23 @@ def test_a_synthetic_store_is_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("marks", "protocol", "epochs", "expected"),
+    ("marks", "protocol", "resolution", "epochs", "expected"),
     [
-        ({}, "isbi21", 100, (0.897, 0.859)),
-        ({}, "isbi21", 99, None),
-        ({}, "quick", 100, None),
-        ({"synthetic": True}, "isbi21", 100, None),
-        ({"partial": True}, "isbi21", 100, None),
+        ({}, "isbi21", 28, 100, (0.897, 0.859)),
+        ({}, "isbi21", 224, 100, (0.915, 0.878)),
+        ({}, "isbi21", 64, 100, None),
+        ({}, "isbi21", 28, 99, None),
+        ({}, "quick", 28, 100, None),
+        ({"synthetic": True}, "isbi21", 28, 100, None),
+        ({"partial": True}, "isbi21", 28, 100, None),
     ],
 )
-def test_the_papers_figures_stand_only_beside_a_run_like_the_papers(tmp_path, marks, protocol, epochs, expected):
+def test_the_papers_figures_stand_only_beside_a_run_like_the_papers(
+    tmp_path, marks, protocol, resolution, epochs, expected
+):
     info = open_store(write_small_store(tmp_path / "s.h5", size=28, **marks)).info
     result = RunResult(tmp_path, {"test": Metrics(0.5, 0.5)}, {"test": 9}, 1, epochs, reused=False)
-    assert published(info, protocol, "resnet18", result) == expected
+    assert published(info, protocol, "resnet18", resolution, result) == expected
 
 
 def test_a_store_of_another_size_is_refused(tmp_path):

@@ -64,7 +64,7 @@ def train_command(
         )
     if not leads():
         return
-    published = decathlon.published(opened.info, chosen.name, model, result) if resolution == "28" else None
+    published = decathlon.published(opened.info, chosen.name, model, int(resolution), result)
     if as_json:
         echo_json({
             "path": str(out), "protocol": chosen.name, "model": model, "resolution": int(resolution), "seed": seed,

@@ -22,7 +22,7 @@ from mmtk.training import checkpoints
 from mmtk.training.evaluation import Evaluation, evaluate_run
 from mmtk.training.methods import SHARE, Job, Method, paper_budget
 from mmtk.training.protocols import PROTOCOLS
-from mmtk.training.published import TABLE_2_28
+from mmtk.training.published import BASELINES
 from mmtk.training.results import RunResult
 
 RESULTS = "results.json"
@@ -242,10 +242,13 @@ class _Clock:
         return left
 
 
-def published(info: StoreInfo, protocol: str, model: str, result: RunResult) -> tuple[float, float] | None:
+def published(
+    info: StoreInfo, protocol: str, model: str, resolution: int, result: RunResult
+) -> tuple[float, float] | None:
     """The paper's test AUC and ACC, where a run is one that may be held against them."""
     same = protocol == "isbi21" and result.epochs == PROTOCOLS[protocol].epochs and info.size == 28
-    return TABLE_2_28[model].get(info.flag) if same and not (info.synthetic or info.partial) else None
+    row = BASELINES.get((model, resolution), {})
+    return row.get(info.flag) if same and not (info.synthetic or info.partial) else None
 
 
 def write_results(outcomes: Iterable[Outcome], out: str | Path) -> Path:

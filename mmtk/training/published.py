@@ -43,5 +43,8 @@ TABLE_2: dict[str, dict[str, tuple[float, float]]] = {
     ),
 }
 
-# the rows that `isbi21` at 28 px is held against, by model
-TABLE_2_28 = {"resnet18": TABLE_2["ResNet-18 (28)"], "resnet50": TABLE_2["ResNet-50 (28)"]}
+# the rows that `isbi21` is held against, by model and the resolution that it is given the images of 28 px at
+BASELINES = {
+    ("resnet18", 28): TABLE_2["ResNet-18 (28)"], ("resnet18", 224): TABLE_2["ResNet-18 (224)"],
+    ("resnet50", 28): TABLE_2["ResNet-50 (28)"], ("resnet50", 224): TABLE_2["ResNet-50 (224)"],
+}

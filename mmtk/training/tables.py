@@ -86,8 +86,10 @@ def _row(outcomes: Sequence[Outcome]) -> Row:
     assert entry.info is not None
     assert result is not None
     facts = entry.method.facts
-    at_28 = "protocol" in facts and facts.get("resolution") in (None, 28)
-    paper = published(entry.info, facts["protocol"], facts["model"], result) if at_28 else None
+    paper = None
+    if "protocol" in facts:
+        resolution = facts.get("resolution", entry.info.size)
+        paper = published(entry.info, facts["protocol"], facts["model"], resolution, result)
     tests = {o.entry.seed: o.result.metrics["test"] for o in outcomes if o.result}
     resampled = over_seeds([o.evaluation.resampled for o in outcomes if o.evaluation])
     auc, acc = mean_intervals([resampled], [entry.flag])
