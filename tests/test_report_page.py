@@ -23,7 +23,8 @@ from mmtk.cli import group
 from mmtk.datasets import get_dataset
 from mmtk.errors import MmtkError
 from mmtk.report import write_report
-from mmtk.scoring import delong, evaluate, intervals
+from mmtk.scoring import delong, evaluate, intervals, mean_intervals
+from mmtk.training.evaluation import over_seeds
 from mmtk.training.published import TABLE_2
 from tests.small_runs import write_small_run
 from tests.small_stores import MULTILABEL, write_small_store
@@ -140,6 +141,20 @@ def test_intervals_are_those_of_scoring(made, runs):
         else:
             assert by_delong == ["", ""]
         assert (row["Kappa"] != "") == (tested.task == "ordinal-regression")
+
+
+def test_the_mean_has_the_interval_of_means_of_resamples(runs):
+    scored = {run: contents.score(run.tested) for run in runs}
+    row = contents.scores_table(runs, scored).rows[7]
+    figures = []
+    for flag in KINDS:
+        some = [run for run in runs if (run.dataset.flag, run.setup.title) == (flag, row[1].text)]
+        figures.append(over_seeds([scored[run].resampled for run in some]))
+    expected = mean_intervals(figures, list(KINDS))
+    for cell, one in zip(row[-2:], expected, strict=True):
+        told = f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        assert cell.tip.startswith(f"mean over 4, with its 95 % interval {told}")
+        assert "sd over seeds" in cell.tip
 
 
 def test_a_single_subject_gives_no_interval_without_width(runs):

@@ -13,13 +13,14 @@ from statistics import mean, stdev
 import numpy as np
 
 from mmtk import __version__
-from mmtk.datasets import list_datasets
+from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.base import SPLITS, Task
 from mmtk.matching import Audit
 from mmtk.report._runs import Run, Setup, Tested, by_flag, by_setup, foremost, setups_of
 from mmtk.report._tables import NONE, Cell, Column, Table
-from mmtk.scoring import Details, Estimate, Intervals, delong, details, intervals
+from mmtk.scoring import Details, Estimate, Intervals, Resampled, delong, details, mean_intervals, resample
 from mmtk.store import Store
+from mmtk.training.evaluation import over_seeds
 from mmtk.training.published import TABLE_2
 
 _SPLIT_TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
@@ -35,6 +36,7 @@ class Score:
     intervals: Intervals
     details: Details
     delong: Estimate | None
+    resampled: Resampled
 
     def estimate(self, figure: int) -> Estimate | None:
         """AUC (0) or ACC (1) with its interval; None where resamples cannot differ, as of a single subject."""
@@ -46,9 +48,10 @@ def score(tested: Tested) -> Score:
     """Score test predictions in detail."""
     labels, scores, task = tested.labels, tested.scores, tested.task
     enough = task == Task.BINARY and np.bincount(labels[:, 0].astype(int)).min() > 1
+    resampled = resample(labels, scores, task, tested.subjects)
     return Score(
-        intervals(labels, scores, task, tested.subjects), details(labels, scores, task, tested.classes),
-        delong(labels, scores) if enough else None,
+        resampled.intervals(), details(labels, scores, task, tested.classes),
+        delong(labels, scores) if enough else None, resampled,
     )
 
 
@@ -101,7 +104,7 @@ def scores_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
         pairs = [_pair(of_flag.get(dataset.flag, []), scored) for dataset in datasets]
         rows.append([
             Cell("These runs"), _method(setup), *(cell for pair in pairs for cell in pair),
-            *_mean_pair(of_flag, len(datasets)),
+            *_mean_pair(of_flag, len(datasets), scored),
         ])
     _mark_best(rows, first=2)
     columns = (
@@ -135,13 +138,17 @@ def _pair(runs: list[Run], scored: Mapping[Run, Score]) -> list[Cell]:
     return cells
 
 
-def _mean_pair(of_flag: Mapping[str, list[Run]], wanted: int) -> list[Cell]:
+def _mean_pair(of_flag: Mapping[str, list[Run]], wanted: int, scored: Mapping[Run, Score]) -> list[Cell]:
     few = ("fewer datasets",) if len(of_flag) < wanted else ()
     marks = (*_marks(run for some in of_flag.values() for run in some), *few)
     cells = []
+    whole = all(run in scored for some in of_flag.values() for run in some)
+    parts = [over_seeds([scored[run].resampled for run in some]) for some in of_flag.values()] if whole else []
+    found = mean_intervals(parts, [get_dataset(flag).family for flag in of_flag]) if parts else None
     for i in (0, 1):
         value, spread = _mean_over(of_flag, "test", i)
-        tip = f"mean over {len(of_flag)}" + ("" if spread is None else f"\nsd over seeds {spread:.3f}")
+        told = f", with its 95 % interval {found[i]}" if found else ""
+        tip = f"mean over {len(of_flag)}{told}" + ("" if spread is None else f"\nsd over seeds {spread:.3f}")
         cells.append(Cell(f"{value:.3f}", marks=marks, tip=tip))
     return cells
 
