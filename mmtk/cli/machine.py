@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from importlib import metadata
 from typing import Any
 
 import click
@@ -18,13 +17,6 @@ _PACKAGES = (
     "scikit-learn", "click", "rich", "pooch", "torch", "torchvision", "tensorboard", "matplotlib", "jinja2",
     "hdf5plugin",
 )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _torch_device() -> str:
@@ -40,6 +32,7 @@ def _torch_device() -> str:
 def doctor_command(as_json: bool) -> None:
     """Say what this machine can do and which kernels are in use."""
     from mmtk.imaging import kernels_in_use
+    from mmtk.training.environment import versions
 
     facts: dict[str, Any] = {
         "mmtk": __version__,
@@ -48,7 +41,7 @@ def doctor_command(as_json: bool) -> None:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "kernels": kernels_in_use(),
         "device": _torch_device(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "packages": versions(_PACKAGES),
     }
     if as_json:
         echo_json(facts)

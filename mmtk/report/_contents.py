@@ -7,7 +7,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from statistics import mean, stdev
 
 import numpy as np
@@ -20,6 +19,7 @@ from mmtk.report._runs import Run, Setup, Tested, by_flag, by_setup, foremost, s
 from mmtk.report._tables import NONE, Cell, Column, Table
 from mmtk.scoring import Details, Estimate, Intervals, Resampled, delong, details, mean_intervals, resample
 from mmtk.store import Store
+from mmtk.training.environment import versions
 from mmtk.training.evaluation import over_seeds
 from mmtk.training.published import TABLE_2
 
@@ -321,7 +321,7 @@ def environment_table(runs: Sequence[Run]) -> Table:
         groups[run.device, run.made_with].append(run)
     here = {
         "mmtk": __version__, "python": platform.python_version(), "platform": f"{sys.platform} {platform.machine()}",
-        **{name: found for name in _PACKAGES if (found := _version(name))},
+        **versions(_PACKAGES),
     }
     sides = [here]
     sides += [{"runs": str(len(some)), "device": device, **dict(made)} for (device, made), some in groups.items()]
@@ -332,10 +332,3 @@ def environment_table(runs: Sequence[Run]) -> Table:
     )
     rows = tuple((Cell(name), *(Cell(side.get(name, "") or NONE) for side in sides)) for name in names)
     return Table("environment", "Table 7. What the runs and this report were made with", columns, rows)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

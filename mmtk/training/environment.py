@@ -6,6 +6,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ def environment() -> dict[str, Any]:
     """Versions of mmtk and of what it computes with, git revision, machine."""
     return {
         "mmtk": __version__, "revision": revision(), "python": platform.python_version(),
-        **{name: version for name in _PACKAGES if (version := _version(name))},
+        **versions(_PACKAGES),
         "platform": f"{sys.platform} {platform.machine()}", "processor": _processor(), "cores": os.cpu_count(),
         **_torch(),
     }
@@ -45,11 +47,13 @@ def _git(folder: Path, *arguments: str) -> str | None:
         return None
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are installed, by name."""
+    found = {}
+    for package in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def _processor() -> str:
