@@ -30,7 +30,6 @@ CANDIDATES: tuple[Protocol, ...] = (
     replace(FIRST, name="slower", learning_rate=0.01),
     ADAMW,
     replace(ADAMW, name="no-smoothing", label_smoothing=0.0),
-    replace(ADAMW, name="rotation", augmentation=Augmentation(horizontal=0.0, padding=2, rotation=15)),
 )
 
 
