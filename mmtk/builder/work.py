@@ -177,7 +177,9 @@ def fill(
         for file in files:
             stack.callback(os.close, file)
         pool = stack.enter_context(ThreadPoolExecutor(workers, "mmtk-build"))
-        writer = _Writer(plans, listing, list(zip(targets, files, strict=True)), skip_bad, clock)
+        opened = list(zip(targets, files, strict=True))
+        of_plan = [[(target, file) for target, file in opened if target.plan is plan] for plan in plans]
+        writer = _Writer(plans, listing, of_plan, skip_bad, clock)
         answers = _volumes(pool, writer, todo) if volumetric else _bounded(pool, writer.block, todo, 2 * workers)
         done: list[int] = []
         left = Left()
@@ -214,7 +216,7 @@ class _Writer:
 
     plans: list[Plan]
     listing: Listing
-    targets: list[tuple[Target, int]]  # with the open file
+    targets: list[list[tuple[Target, int]]]  # of each plan, with the open file
     skip_bad: bool
     clock: Clock
     stopping: bool = False
@@ -255,7 +257,7 @@ class _Writer:
                 run = []
             plan, planned = self.plans[place[0]], self.planned(place)
             try:
-                images = pixels(place, planned, plan, [target.size for target, _ in self._targets_of(plan)])
+                images = pixels(place, planned, plan, [target.size for target, _ in self.targets[place[0]]])
             except ImageError as error:
                 left.add(self.refuse((place,), error))
                 continue
@@ -269,14 +271,10 @@ class _Writer:
             self._write(start, run)
         return left
 
-    def _targets_of(self, plan: Plan) -> list[tuple[Target, int]]:
-        return [(target, file) for target, file in self.targets if target.plan is plan]
-
     def _write(self, start: Place, run: list[list[Array]]) -> None:
         number, split, row = start
-        plan = self.plans[number]
-        trips = [step for step in plan.recipe if isinstance(step, RoundTrip)]
-        for (target, file), images in zip(self._targets_of(plan), zip(*run, strict=True), strict=True):
+        trips = [step for step in self.plans[number].recipe if isinstance(step, RoundTrip)]
+        for (target, file), images in zip(self.targets[number], zip(*run, strict=True), strict=True):
             stack = np.stack(images)
             for step in trips:
                 with self.clock("round trip"):

@@ -156,9 +156,8 @@ def _echo_rows(rows: list[Row]) -> None:
 
     for whole in means_of(rows):
         block = [row for row in rows if row.method == whole.method]
-        click.echo(f"\n{whole.method:34}{'seeds':>6}{'images':>8}  {'AUC':23}{'ACC':23}" + (
-            "paper: AUC   ACC" if any(row.paper for row in block) else ""
-        ).rstrip())
+        beside = "paper: AUC   ACC" if any(row.paper for row in block) else ""
+        click.echo(f"\n{whole.method:34}{'seeds':>6}{'images':>8}  {'AUC':23}{'ACC':23}{beside}".rstrip())
         for row in block:
             paper = f"{row.paper[0]:>10.3f}{row.paper[1]:>6.3f}" if row.paper else ""
             name = f"{row.info.title} {row.info.marks}".rstrip()

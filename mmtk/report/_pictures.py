@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from mmtk.datasets.base import Task
 from mmtk.errors import StoreError
 from mmtk.report._runs import Run
+from mmtk.scoring import THRESHOLD
 from mmtk.store import Store
 
 _SIDE = 5  # images along a sample
 _LARGEST = 56  # pixels of an image in the page; larger ones are reduced
-_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def mistakes(run: Run, most: int = 8) -> list[Mistake]:
         return []
     names, y, s = tested.classes, tested.labels.astype(int), tested.scores
     if tested.task == Task.MULTILABEL:
-        given = s > _THRESHOLD
+        given = s > THRESHOLD
         sure = np.where(given, s, 1 - s)
         sure[given == (y == 1)] = -np.inf
         label = sure.argmax(axis=1)
@@ -69,7 +69,7 @@ def mistakes(run: Run, most: int = 8) -> list[Mistake]:
     else:
         if tested.task == Task.BINARY:
             s = np.stack([1 - s[:, -1], s[:, -1]], axis=1)
-        chosen = (s[:, 1] > _THRESHOLD).astype(int) if tested.task == Task.BINARY else s.argmax(axis=1)
+        chosen = (s[:, 1] > THRESHOLD).astype(int) if tested.task == Task.BINARY else s.argmax(axis=1)
         sure = np.where(chosen == y[:, 0], -np.inf, s[np.arange(len(s)), chosen])
         words = [(names[truth], names[taken]) for truth, taken in zip(y[:, 0], chosen, strict=True)]
     order = [int(row) for row in np.argsort(-sure, kind="stable")[:most] if np.isfinite(sure[row])]

@@ -301,9 +301,9 @@ def _scored(run: Run, file: Path, stores: str | Path | None, digests: dict[Path,
         return replace(run, tested=Tested(predictions.labels, predictions.scores, None, task, classes, None))
     opened = store.open(path)
     if run.content:
-        digest = digests.setdefault(path, "") or opened.content_digest()
-        digests[path] = digest
-        if digest != run.content:
+        if path not in digests:
+            digests[path] = opened.content_digest()
+        if digests[path] != run.content:
             remedy = "give --stores the folder of the stores that were trained on"
             raise MmtkError(
                 file.with_name(CONFIG), expected=f"the images of {path}", found="a run on other images", remedy=remedy

@@ -13,7 +13,7 @@ from mmtk.scoring._intervals import (
     paired_difference,
     resample,
 )
-from mmtk.scoring._metrics import Metrics, evaluate
+from mmtk.scoring._metrics import THRESHOLD, Metrics, evaluate
 from mmtk.scoring.predictions import (
     Predictions,
     ScoredFile,
@@ -24,6 +24,7 @@ from mmtk.scoring.predictions import (
 )
 
 __all__ = [
+    "THRESHOLD",
     "ClassIntervals",
     "ClassScores",
     "Details",

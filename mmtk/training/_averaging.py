@@ -32,16 +32,16 @@ class Average:
         self.model = deepcopy(model).requires_grad_(False)
         self._share = -math.expm1(-1 / (epochs * in_epoch))
         pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
-        self._averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._mine, self._its = (list(some) for some in zip(*averaged, strict=True))
         self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def update(self, first: bool) -> None:
         """Take in the model after a step; in the first epoch the average is the model itself."""
-        mine, its = (list(some) for some in zip(*self._averaged, strict=True))
         if first:
-            torch._foreach_copy_(mine, its)
+            torch._foreach_copy_(self._mine, self._its)
         else:
-            torch._foreach_lerp_(mine, its, self._share)
+            torch._foreach_lerp_(self._mine, self._its, self._share)
         for old, new in self._copied:
             old.copy_(new)

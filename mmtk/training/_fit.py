@@ -280,10 +280,12 @@ class _Run:
         """Scores ``(n, classes)`` and mean loss."""
         self.tested.eval()
         network = Network(self.tested, self.resolution, self.protocol, self.precision)
-        at_once = self.protocol.batch_size
-        if self.kind == "cuda":
-            at_once = max(at_once, _AT_ONCE * 28**2 // self.resolution**2)
-        batches = self.scored.setdefault(split.name, self._batches(split, at_once))
+        if split.name not in self.scored:
+            at_once = self.protocol.batch_size
+            if self.kind == "cuda":
+                at_once = max(at_once, _AT_ONCE * 28**2 // self.resolution**2)
+            self.scored[split.name] = self._batches(split, at_once)
+        batches = self.scored[split.name]
         with torch.inference_mode():
             rows = []
             for images, _ in batches:

@@ -50,6 +50,8 @@ class Job:
         Folder of the run.
     budget : float
         Seconds from now on to the last prediction. A method keeps it as far as it can foresee.
+    share : float or None
+        What part of the paper's budget that is, where it was given so; the run's configuration then tells this instead.
     seed : int
     device : {"cpu", "cuda"} or None
     progress : callable
