@@ -1,20 +1,48 @@
-"""The words every dataset is written in: tasks, counts, records, recipe steps and the dataset itself."""
+"""The words every dataset is written in: tasks, counts, records and the dataset itself. Its recipe is of steps.py."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from mmtk.datasets.steps import (
+    BySize,
+    CenterCrop,
+    Colour,
+    Grey,
+    HuWindow,
+    Recipe,
+    Resize,
+    RoundTrip,
+    Slice,
+    Turn,
+    Zoom,
+    as_released,
+    check_recipe,
+    recipe_from_json,
+    recipe_hash,
+    recipe_to_json,
+    without_flaws,
+)
 from mmtk.errors import ArgumentError
 
 if TYPE_CHECKING:
     from mmtk.datasets.listing import Listing
 
+__all__ = [
+    "EDITIONS", "SPLITS", "Box", "BySize", "CenterCrop", "Colour", "Counts", "Cut", "Dataset", "Finding", "Grey",
+    "HuWindow", "Recipe", "Record", "Resize", "RoundTrip", "Scan", "Slice", "Source", "SplitRule", "Task", "Turn",
+    "Zoom", "as_released", "recipe_from_json", "recipe_hash", "recipe_to_json",
+]
+
 SPLITS = ("train", "val", "test")
+EDITIONS = ("2020", "2021", "2024")  # in which official files appeared, in their order
+Box = tuple[int, int, int, int, int, int]
+_OFFICIAL_SIZES = (28, 64, 128, 224)
+_LIKE_BREAST = "larger sizes: as BreastMNIST's were made, whose files have the published MD5s; no original compared"
 
 
 class Task(StrEnum):
@@ -56,114 +84,6 @@ class Source:
     archives: tuple[str, ...] = ()
 
 
-# ---------------------------------------------------------------- recipe steps
-
-
-@dataclass(frozen=True)
-class Grey:
-    """Luma as OpenCV's ``IMREAD_GRAYSCALE`` decodes it."""
-
-    name: ClassVar[str] = "grey"
-
-
-@dataclass(frozen=True)
-class Colour:
-    """RGB, alpha dropped."""
-
-    name: ClassVar[str] = "colour"
-
-
-@dataclass(frozen=True)
-class CenterCrop:
-    """Centre square of the short side."""
-
-    name: ClassVar[str] = "center_crop"
-
-
-@dataclass(frozen=True)
-class Resize:
-    """Antialiased resize to the store's size."""
-
-    name: ClassVar[str] = "resize"
-    filter: str = "bilinear"
-
-
-@dataclass(frozen=True)
-class RoundTrip:
-    """Encode the small image and decode it again, as the official files were."""
-
-    name: ClassVar[str] = "round_trip"
-    format: str = "jpeg"
-    quality: int = 75
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One slice of a CT volume, cut to the organ's box.
-
-    Attributes
-    ----------
-    plane : {"axial", "coronal", "sagittal"}
-    resample : {"nearest", "linear"}
-        The original slice nearest to the rescaled one, in the volume's own voxels; or slice and pixels interpolated
-        between voxels at the rescaled extents.
-    crop : {"box", "square"}
-        The box as it is, or the square of its longer side around its centre.
-    orientation : {"array", "patient"}
-        Rows and columns in the order of the file's array, or turned by the file's axes as radiologists look at them.
-    """
-
-    name: ClassVar[str] = "slice"
-    plane: str = "axial"
-    resample: str = "nearest"
-    crop: str = "box"
-    orientation: str = "array"
-
-
-@dataclass(frozen=True)
-class HuWindow:
-    """Hounsfield units to grey levels."""
-
-    name: ClassVar[str] = "hu_window"
-    level: float = 50.0
-    width: float = 400.0
-
-
-Step = Grey | Colour | CenterCrop | Resize | RoundTrip | Slice | HuWindow
-Recipe = tuple[Step, ...]
-_STEPS: dict[str, type[Step]] = {
-    step.name: step for step in (Grey, Colour, CenterCrop, Resize, RoundTrip, Slice, HuWindow)
-}
-
-
-def recipe_to_json(recipe: Recipe) -> str:
-    """Write a recipe as canonical JSON, the form its hash is taken from."""
-    return json.dumps([{"step": step.name, **asdict(step)} for step in recipe], sort_keys=True, separators=(",", ":"))
-
-
-def recipe_from_json(text: str) -> Recipe:
-    """Read a recipe back.
-
-    Raises
-    ------
-    ArgumentError
-        If a step or one of its values is unknown.
-    """
-    steps: list[Step] = []
-    for entry in json.loads(text):
-        values = dict(entry)
-        kind = _STEPS.get(values.pop("step", ""))
-        if kind is None or set(values) - {f.name for f in fields(kind)}:
-            raise ArgumentError("recipe", expected=f"steps of {', '.join(_STEPS)}", found=json.dumps(entry))
-        steps.append(kind(**values))
-    return tuple(steps)
-
-
-def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the recipe's JSON, as hex."""
-    return hashlib.sha256(recipe_to_json(recipe).encode()).hexdigest()
-
-
 # -------------------------------------------------------------- records, scans
 
 
@@ -171,13 +91,14 @@ def recipe_hash(recipe: Recipe) -> str:
 class Cut:
     """Where in a CT volume an image lies.
 
-    ``slice`` counts rescaled slices from the box's lower edge; ``box`` is xmin, xmax, ymin, ymax, zmin, zmax in voxels
-    of the file's array, upper ends left out.
+    ``box`` is xmin, xmax, ymin, ymax, zmin, zmax in voxels, upper ends left out; ``extents`` are the voxels along x, y
+    and z of the grid that the box is resampled to, and ``slice`` counts that grid's slices from the box's lower edge.
     """
 
     plane: str
     slice: int
-    box: tuple[int, int, int, int, int, int]
+    box: Box
+    extents: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +143,16 @@ class SplitRule(Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything mmtk knows about one of the ten; see the modules beside this one.
+    """Everything mmtk knows about a dataset; see the modules beside this one.
 
-    ``unchecked`` names what of the recipe rests on inference alone. Datasets of one ``family`` are made from the same
-    raw files, in one pass; by default a dataset is its own.
+    A plain recipe holds for every size. ``unchecked`` names what of the recipe of 28 px rests on inference alone,
+    ``unchecked_larger`` what of the other one does. Datasets of one ``family`` are made from the same raw files, in one
+    pass; by default a dataset is its own.
+
+    Raises
+    ------
+    ArgumentError
+        If a recipe cannot be run as it stands.
     """
 
     flag: str
@@ -236,47 +163,80 @@ class Dataset:
     channels: int
     counts: dict[str, Counts]
     source: Source
-    recipe: Recipe
+    recipe: Recipe | BySize
     split: SplitRule
     scan: Callable[[Listing], Scan]
     aliases: tuple[str, ...] = ()
     md5: dict[str, str] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
+    unchecked_larger: tuple[str, ...] = (_LIKE_BREAST,)
     notes: tuple[str, ...] = ()
     family: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "family", self.family or self.flag)
+        for recipe in self._recipes:
+            check_recipe(self.flag, recipe, self.channels)
+
+    @property
+    def _recipes(self) -> tuple[Recipe, Recipe]:
+        """Of 28 px, and of larger sizes."""
+        by_size = self.recipe if isinstance(self.recipe, BySize) else BySize(self.recipe, self.recipe)
+        return by_size.at_28, by_size.larger
 
     def unchecked_at(self, size: int) -> tuple[str, ...]:
         """What of the recipe was not compared with official pixels, for images of a size."""
-        return self.unchecked if size == 28 else (*self.unchecked, f"how the official images of {size} px were made")
+        if size == 28:
+            return self.unchecked
+        none = () if size in _OFFICIAL_SIZES else (f"there are no official images of {size} px",)
+        return (*self.unchecked_larger, *none)
 
     @property
     def volumetric(self) -> bool:
         """Whether its images are cut from CT volumes, several from one file."""
-        return any(isinstance(step, Slice) for step in self.recipe)
+        return any(isinstance(step, Zoom) for step in self._recipes[0])
 
     def alias_of(self, edition: str) -> str:
         """The flag that MedMNIST's files of an edition bear; the Organ sets had others in 2020."""
         return self.aliases[0] if edition == "2020" and self.aliases else self.flag
+
+    def published(self, edition: str, size: int) -> str | None:
+        """MD5 of the official file of an edition and size, None where there is none.
+
+        Files above 28 px appeared in 2024 only; of a dataset whose images that edition left alone they are either's.
+        """
+        unchanged = edition in self.counts and self.counts[edition] == self.counts.get("2024")
+        return self.md5.get(f"{edition}:{size}") or (self.md5.get(f"2024:{size}") if unchanged else None)
+
+    def container(self, edition: str, size: int) -> str:
+        """The edition whose kind of ``.npz`` the official file is: the first one that has this very file."""
+        md5 = self.published(edition, size)
+        return next((e for e in EDITIONS if md5 and self.md5.get(f"{e}:{size}") == md5), EDITIONS[-1])
 
     @property
     def labels(self) -> int:
         """Values in a label row: 14 for ChestMNIST, 1 elsewhere."""
         return len(self.classes) if self.task is Task.MULTILABEL else 1
 
-    def recipe_for(self, pixels: str) -> Recipe:
-        """The recipe of a choice of pixels: ``official``, or ``clean`` which leaves out the round trip.
+    def recipe_for(self, pixels: str, size: int) -> Recipe:
+        """The recipe of a choice of pixels and a size.
+
+        Parameters
+        ----------
+        pixels : {"official", "clean"}
+            As MedMNIST was made; or without what that did to the images by mistake, see `without_flaws`.
+        size : int
+            Edge length in pixels. The official images up to 28 px were made in one way, larger ones in another.
 
         Raises
         ------
         ArgumentError
-            For any other choice.
+            For any other choice of pixels.
         """
         if pixels not in ("official", "clean"):
             raise ArgumentError("pixels", expected="official or clean", found=pixels)
-        return tuple(s for s in self.recipe if pixels == "official" or not isinstance(s, RoundTrip))
+        recipe = self._recipes[size > 28]
+        return recipe if pixels == "official" else without_flaws(recipe)
 
     def facts(self) -> dict[str, Any]:
         """All facts as JSON values, for ``mmtk info --json``."""
@@ -286,7 +246,8 @@ class Dataset:
             "counts": {edition: asdict(c) for edition, c in self.counts.items()},
             "source": {name: value for name, value in asdict(self.source).items()
                        if name not in ("marks", "archives")},
-            "recipe": json.loads(recipe_to_json(self.recipe)),
+            "recipe": json.loads(recipe_to_json(self._recipes[0])),
+            "recipe_larger": json.loads(recipe_to_json(self._recipes[1])),
             "aliases": list(self.aliases), "md5": dict(self.md5), "unchecked": list(self.unchecked),
-            "notes": list(self.notes),
+            "unchecked_larger": list(self.unchecked_larger), "notes": list(self.notes),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import CenterCrop, Counts, Dataset, Grey, Record, Resize, Scan, Source, Task
+from mmtk.datasets.base import CenterCrop, Counts, Dataset, Grey, Record, Resize, Scan, Source, Task, as_released
 from mmtk.datasets.collecting import collect, is_junk
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
@@ -31,7 +31,7 @@ BREAST = register(Dataset(
         citation="Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief 28, 104863, 2020",
         marks=("Dataset_BUSI_with_GT", "malignant"),
     ),
-    recipe=(Grey(), CenterCrop(), Resize("bilinear")),
+    recipe=as_released(Grey(), CenterCrop(), Resize("bilinear")),
     split=FloorCut(0.7, 0.8), scan=scan,
     md5={
         "2020:28": "750601b1f35ba3300ea97c75c52ff8f6",
@@ -40,8 +40,9 @@ BREAST = register(Dataset(
         "2024:128": "363e4b3f8d712e9b5de15470a2aaadf1",
         "2024:224": "b56378a6eefa9fed602bb16d192d4c8b",
     },
+    unchecked_larger=(),
     notes=(
-        "The official recipe is checked at 28 px: the rebuilt file has the published MD5.",
+        "The official recipe is checked at 28, 64, 128 and 224 px: the rebuilt files have the published MD5s.",
         "Benign (433) and malignant (145) are the same picture with opposite labels (official train 115 and test 76).",
         "235 near-duplicates are reported; no patient is named, so patients may cross splits.",
     ),

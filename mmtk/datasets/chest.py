@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import SPLITS, Counts, Dataset, Grey, Record, Resize, Scan, Source, Task
+from mmtk.datasets.base import SPLITS, Counts, Dataset, Grey, Record, Resize, Scan, Source, Task, as_released
 from mmtk.datasets.collecting import collect, is_junk
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import official_map
@@ -71,7 +71,7 @@ CHEST = register(Dataset(
         marks=("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "images/00000001_000.png", "chexnet_lists"),
         archives=("images_*.tar.gz", "images_*.zip"),
     ),
-    recipe=(Grey(), Resize("bilinear")),
+    recipe=as_released(Grey(), Resize("bilinear")),
     split=ByPart(), scan=scan,
     md5={
         "2020:28": "02c8a6516a18b556561a56cbdd36c4a8",

@@ -5,7 +5,19 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import CenterCrop, Colour, Counts, Dataset, Record, Resize, RoundTrip, Scan, Source, Task
+from mmtk.datasets.base import (
+    CenterCrop,
+    Colour,
+    Counts,
+    Dataset,
+    Record,
+    Resize,
+    RoundTrip,
+    Scan,
+    Source,
+    Task,
+    as_released,
+)
 from mmtk.datasets.collecting import collect, is_junk
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
@@ -56,7 +68,7 @@ DERMA = register(Dataset(
         marks=("HAM10000_metadata.csv", "HAM10000_metadata.tab", "HAM10000_metadata"),
         archives=("HAM10000_images_part_*.zip",),
     ),
-    recipe=(Colour(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
+    recipe=as_released(Colour(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
     split=FloorCut(0.7, 0.8), scan=scan,
     md5={
         "2020:28": "0744692d530f8e62ec473284d019b0c7",

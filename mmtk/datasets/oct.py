@@ -5,7 +5,19 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import CenterCrop, Counts, Dataset, Grey, Record, Resize, RoundTrip, Scan, Source, Task
+from mmtk.datasets.base import (
+    CenterCrop,
+    Counts,
+    Dataset,
+    Grey,
+    Record,
+    Resize,
+    RoundTrip,
+    Scan,
+    Source,
+    Task,
+    as_released,
+)
 from mmtk.datasets.collecting import collect, is_junk
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
@@ -55,7 +67,7 @@ OCT = register(Dataset(
         "Cell 172(5), 1122-1131, 2018",
         marks=("OCT2017", "OCT2017 ", "train/DRUSEN", "test/DRUSEN"), archives=("OCT2017.tar.gz", "ZhangLabData.zip"),
     ),
-    recipe=(Grey(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
+    recipe=as_released(Grey(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
     split=FloorCut(0.9, within="train"), scan=scan,
     md5={
         "2020:28": "c68d92d5b585d8d81f7112f81e2d0842",

@@ -1,7 +1,7 @@
 """OrganMNIST, axial, coronal and sagittal: organs in abdominal CT from LiTS, by the boxes of Xu et al. 2019.
 
-Slices are chosen by the rule that gives all published counts: along the plane's axis a box of n voxels has U rescaled
-slices, and the even ones from a fifth to four fifths of them are images.
+Each organ's box is resampled to a grid of 2 x 2 x 1 mm as if every volume had the same spacing. Every 4th axial slice
+of that grid and every 2nd other one, from a fifth to four fifths of its extent, is an image.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from functools import partial
 
 from mmtk.datasets import register
 from mmtk.datasets.base import (
+    Box,
+    BySize,
     Counts,
     Cut,
     Dataset,
@@ -23,6 +25,7 @@ from mmtk.datasets.base import (
     Slice,
     Source,
     Task,
+    Zoom,
 )
 from mmtk.datasets.collecting import is_junk, natural_key
 from mmtk.datasets.listing import Listing
@@ -41,29 +44,19 @@ _BOXES = re.compile(r"(?:.*/)?(?P<test>test-)?segmentation-(?P<number>[0-9]+)\.t
 _VOLUMES = {"train": 131, "test": 70}
 _FIRST_VAL = 115  # volumes of the source's training set from here on are val
 _SWAPPED = ("test", 59)
-Box = tuple[int, int, int, int, int, int]
+GRID = Zoom(spacing=(0.7031, 0.7031, 2.5))
+_WINDOW = HuWindow(level=25.0, width=450.0, rounding="down")
 
 
-def extent(voxels: int, axis: int) -> int:
-    """Rescaled slices of `voxels` along an axis of the array: from 0.703125 mm (2.5 mm along z) to 2 mm."""
-    return -(-5 * voxels // 4) if axis == 2 else (360 * voxels + 511) // 1024
+def chosen_slices(extent: int, every: int) -> range:
+    """The multiples of `every` from 0.2 to 0.8 of an extent, both included."""
+    return range(every * -(-extent // (5 * every)), 4 * extent // 5 + 1, every)
 
 
-def extents(box: Box) -> tuple[int, int, int]:
-    """Rescaled voxels of a box along each axis of the array."""
-    x, y, z = (extent(box[2 * axis + 1] - box[2 * axis], axis) for axis in range(3))
-    return x, y, z
-
-
-def chosen_slices(extent: int) -> range:
-    """The even slices from 0.2 to 0.8 of an extent, both included."""
-    return range(2 * -(-extent // 10), 2 * (2 * extent // 5) + 1, 2)
-
-
-def scan(plane: str, listing: Listing) -> Scan:
+def scan(cut: Slice, listing: Listing) -> Scan:
     """The slices of every organ of every volume, volume by volume; the subject is the volume.
 
-    A record's name is that of a released sample: source split, volume, class counted from 1, plane, slice.
+    A record's name is that of a released sample: source split, volume, class counted from 1, plane, slice of the grid.
     """
     volumes, junk = _volumes(listing)
     boxes = {_key(match): match[0] for match in _matches(_BOXES, listing)}
@@ -74,10 +67,11 @@ def scan(plane: str, listing: Listing) -> Scan:
     for part, number in sorted(both, key=lambda key: (key[0] == "test", key[1])):
         split = "test" if part == "test" else "train" if number < _FIRST_VAL else "val"
         for label, box in _read_boxes(listing, boxes[part, number]):
-            for j in chosen_slices(extents(box)[PLANES[plane]]):
-                source = f"{part}-{number}-{label + 1}-{plane}-{j:03d}"
-                cut = Cut(plane, j, box)
-                records.append(Record(source, volumes[part, number], (label,), f"{part}-{number}", split, cut))
+            extents = GRID.extents(box)
+            for j in chosen_slices(extents[PLANES[cut.plane]], cut.every):
+                source = f"{part}-{number}-{label + 1}-{cut.plane}-{j:03d}"
+                place = Cut(cut.plane, j, box, extents)
+                records.append(Record(source, volumes[part, number], (label,), f"{part}-{number}", split, place))
     missing = _missing(listing, set(volumes), set(boxes))
     if not records:
         shown = f"{_SOURCE.name} as {_SOURCE.layout}"
@@ -151,35 +145,42 @@ _SOURCE = Source(
     marks=("annotations_on_LiTS", "volume-0.nii", "volume-0.nii.gz"),
 )
 _UNCHECKED = (
-    "whether a slice is the nearest original one or interpolated", "the crop to the box as it is",
-    "the orientation in the order of the file's array", "the window's level 50 and width 400",
-    "that there is no round trip", "which slices count as blank in the edition of 2024",
+    "coronal and sagittal images: made by the rule that gives axial ones bit for bit; their counts are right",
+    "the depth of boxes of n voxels with n = 1 mod 4, where 2.5 n is halfway between two extents",
+    "whether a slice was judged blank (edition 2024) before or after the resize",
 )
+_REVERSED = (2, 4, 28, 37, 41, 44, 46)
 _NOTES = (
-    "The slice rule gives all published counts of 2020. The recipe is the plain reading of what is unchecked, for want "
-    "of LiTS volumes; mmtk.build takes a dataset with another recipe.",
-    "Since January 2024 the blank slices are left out (edition 2024): those whose crop is of one grey level after the "
-    "window.",
+    "The rule gives all published counts; 127 of 127 axial images of volume-44 are official ones bit for bit.",
+    "The boxes count along the patient's axes, the official images were cut from the file's array as it lies. Where "
+    f"its y axis is reversed (train volumes {', '.join(map(str, _REVERSED))}) they show another place: the "
+    "kidney-right of volume-44 is liver and bowel. --pixels official keeps that, --pixels clean turns the array first; "
+    "mmtk audit FLAG --sources DIR counts the images.",
+    "Every volume is resampled as if its voxels were 0.7031 x 0.7031 x 2.5 mm; --pixels clean takes the header's size.",
+    "The last row or column of some crops is 0 HU (grey level 113), where rounding puts it outside the box.",
+    "Since January 2024 the blank slices are left out (edition 2024): those of one grey level after the window.",
     "test-volume-59 is not in the official set: its axes are swapped against its boxes.",
 )
 
 
 def _register(
-    plane: str, flag: str, letter: str, counts_2020: Counts, counts_2024: Counts, md5: dict[str, str]
+    plane: str, every: int, flag: str, counts_2020: Counts, counts_2024: Counts, md5: dict[str, str]
 ) -> Dataset:
+    cut = Slice(plane, every)
+    grid = (GRID, _WINDOW, cut)
     return register(Dataset(
         flag=flag, title=f"OrganMNIST_{plane.capitalize()}", modality="abdominal CT",
         task=Task.MULTICLASS, classes=tuple(BOX_NAMES.values()), channels=1,
         counts={"2020": counts_2020, "2024": counts_2024}, source=_SOURCE,
-        recipe=(Slice(plane), HuWindow(level=50.0, width=400.0), Resize("bilinear")),
-        split=ByPart(), scan=partial(scan, plane), family="organmnist",
-        aliases=(f"organmnist_{plane}", f"organmnist_{letter}"), md5=md5,
-        unchecked=_UNCHECKED, notes=_NOTES,
+        recipe=BySize((*grid, Resize("nearest")), (*grid, Resize("bilinear"))),
+        split=ByPart(), scan=partial(scan, cut), family="organmnist",
+        aliases=(f"organmnist_{plane}", f"organmnist_{plane[0]}"), md5=md5,
+        unchecked=_UNCHECKED, unchecked_larger=_UNCHECKED, notes=_NOTES,
     ))
 
 
 ORGAN_AXIAL = _register(
-    "axial", "organamnist", "a", Counts(34581, 6491, 17778), Counts(34561, 6491, 17778),
+    "axial", 4, "organamnist", Counts(34581, 6491, 17778), Counts(34561, 6491, 17778),
     {
         "2020:28": "866b832ed4eeba67bfb9edee1d5544e6",
         "2024:28": "68e3f8846a6bd62f0c9bf841c0d9eacc",
@@ -189,7 +190,7 @@ ORGAN_AXIAL = _register(
     },
 )
 ORGAN_CORONAL = _register(
-    "coronal", "organcmnist", "c", Counts(13000, 2392, 8268), Counts(12975, 2392, 8216),
+    "coronal", 2, "organcmnist", Counts(13000, 2392, 8268), Counts(12975, 2392, 8216),
     {
         "2020:28": "0afa5834fb105f7705a7d93372119a21",
         "2024:28": "b9ceb9546e10131b32923c5bbeaea2b1",
@@ -199,7 +200,7 @@ ORGAN_CORONAL = _register(
     },
 )
 ORGAN_SAGITTAL = _register(
-    "sagittal", "organsmnist", "s", Counts(13940, 2452, 8829), Counts(13932, 2452, 8827),
+    "sagittal", 2, "organsmnist", Counts(13940, 2452, 8829), Counts(13932, 2452, 8827),
     {
         "2020:28": "e5c39f1af030238290b9557d9503af9d",
         "2024:28": "9ab87b696fb54e2a387ebe992d6ed5f1",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import Colour, Counts, Dataset, Record, Resize, Scan, Source, Task
+from mmtk.datasets.base import Colour, Counts, Dataset, Record, Resize, Scan, Source, Task, as_released
 from mmtk.datasets.collecting import collect, is_junk
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
@@ -49,7 +49,7 @@ PATH = register(Dataset(
         "PLOS Medicine 16(1), e1002730, 2019",
         marks=("NCT-CRC-HE-100K", "CRC-VAL-HE-7K"), archives=("NCT-CRC-HE-100K.zip", "CRC-VAL-HE-7K.zip"),
     ),
-    recipe=(Colour(), Resize("bilinear")),
+    recipe=as_released(Colour(), Resize("bilinear")),
     split=FloorCut(0.9, within="train"), scan=scan,
     md5={
         "2020:28": "a8b06965200029087d5bd730944a56c1",

@@ -5,7 +5,19 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import CenterCrop, Counts, Dataset, Grey, Record, Resize, RoundTrip, Scan, Source, Task
+from mmtk.datasets.base import (
+    CenterCrop,
+    Counts,
+    Dataset,
+    Grey,
+    Record,
+    Resize,
+    RoundTrip,
+    Scan,
+    Source,
+    Task,
+    as_released,
+)
 from mmtk.datasets.collecting import collect, is_junk
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
@@ -46,7 +58,7 @@ PNEUMONIA = register(Dataset(
         marks=("chest_xray", "train/PNEUMONIA", "test/PNEUMONIA", "val/PNEUMONIA"),
         archives=("ChestXRay2017.zip",),
     ),
-    recipe=(Grey(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
+    recipe=as_released(Grey(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
     split=FloorCut(0.9, within="train"), scan=scan,
     md5={
         "2020:28": "28209eda62fecd6e6a2d98b1501bb15f",

@@ -17,6 +17,7 @@ from mmtk.datasets.base import (
     Scan,
     Source,
     Task,
+    as_released,
 )
 from mmtk.datasets.collecting import collect, is_junk
 from mmtk.datasets.listing import Listing
@@ -97,7 +98,7 @@ RETINA = register(Dataset(
         "Patterns 3(6), 100512, 2022",
         marks=("regular_fundus_images", "regular-fundus-training", "regular-fundus-validation"),
     ),
-    recipe=(Colour(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
+    recipe=as_released(Colour(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
     split=SubjectCut(0.9, within="train"), scan=scan,
     md5={
         "2020:28": "bd4c0672f1bba3e3a89f0e4e876791e4",

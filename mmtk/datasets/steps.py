@@ -1,0 +1,278 @@
+"""Recipe steps: what is done to a raw image, as data, and what each step takes and gives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
+
+from mmtk.errors import ArgumentError
+
+# What flows from step to step: an encoded file; an image of any size, grey or colour; one of the store's size; a CT
+# volume; an organ's grid or a slice of it, in Hounsfield units or grey levels.
+_FILE, _VOLUME = "an image file", "a CT volume"
+_GREY, _COLOUR = "a grey image", "a colour image"
+_GREY_ROW, _COLOUR_ROW = "a grey image of the store's size", "a colour image of the store's size"
+_TURNED, _HU_GRID, _GREY_GRID, _HU_SLICE = (
+    "a turned CT volume", "a grid in Hounsfield units", "a grid in grey levels", "a slice in Hounsfield units",
+)
+
+
+@dataclass(frozen=True)
+class Grey:
+    """Luma of an image file, alpha dropped.
+
+    Attributes
+    ----------
+    luma : {"truncated", "rounded"}
+        Of a file with colour: as OpenCV's ``IMREAD_GRAYSCALE`` decodes it, which is libpng's truncated luma or a JPEG's
+        own luma plane; or Pillow's rounded luma of the decoded RGB. See `mmtk.imaging.read_image`.
+    """
+
+    name: ClassVar[str] = "grey"
+    flow: ClassVar[dict[str, str]] = {_FILE: _GREY}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"luma": ("truncated", "rounded")}
+    luma: str = "truncated"
+
+
+@dataclass(frozen=True)
+class Colour:
+    """RGB, alpha dropped."""
+
+    name: ClassVar[str] = "colour"
+    flow: ClassVar[dict[str, str]] = {_FILE: _COLOUR}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """Centre square of the short side."""
+
+    name: ClassVar[str] = "center_crop"
+    flow: ClassVar[dict[str, str]] = {_GREY: _GREY, _COLOUR: _COLOUR}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resize to the store's size: antialiased, or ``nearest``, which takes single pixels."""
+
+    name: ClassVar[str] = "resize"
+    flow: ClassVar[dict[str, str]] = {_GREY: _GREY_ROW, _COLOUR: _COLOUR_ROW}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"filter": ("nearest", "box", "bilinear", "bicubic", "lanczos")}
+    filter: str = "bilinear"
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """Encode the small image and decode it again, as the official 28 px files of JPEG sources were."""
+
+    name: ClassVar[str] = "round_trip"
+    flow: ClassVar[dict[str, str]] = {_GREY_ROW: _GREY_ROW, _COLOUR_ROW: _COLOUR_ROW}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"format": ("jpeg",)}
+    format: str = "jpeg"
+    quality: int = 75
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Turn a volume, by the axes its header names, so that x runs to the left, y to the back and z upwards.
+
+    These are the axes that the organ boxes count along.
+    """
+
+    name: ClassVar[str] = "turn"
+    flow: ClassVar[dict[str, str]] = {_VOLUME: _TURNED}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """Resample an organ's box, and nothing beside it, to a grid; see `mmtk.imaging.zoom`.
+
+    Attributes
+    ----------
+    spacing : (x, y, z) or None
+        Size of a voxel in mm that is assumed of every volume. With None the header's holds in the plane of the images;
+        across it the slices stay where the assumed spacing puts them, so that the images of a dataset are the same.
+    to : (x, y, z)
+        Distance of the grid's points in mm.
+    border : {"zero", "edge"}
+        What lies where rounding puts the grid's last point outside the box: 0 HU, or the box's last voxel.
+    """
+
+    name: ClassVar[str] = "zoom"
+    flow: ClassVar[dict[str, str]] = {_VOLUME: _HU_GRID, _TURNED: _HU_GRID}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"border": ("zero", "edge")}
+    spacing: tuple[float, float, float] | None
+    to: tuple[float, float, float] = (2.0, 2.0, 1.0)
+    border: str = "zero"
+
+    def extents(
+        self, box: tuple[int, int, int, int, int, int], spacing: tuple[float, float, float] | None = None
+    ) -> tuple[int, int, int]:
+        """Points of the grid along x, y and z: voxels times the ratio of the spacings, rounded, halves to even.
+
+        Parameters
+        ----------
+        box : xmin, xmax, ymin, ymax, zmin, zmax
+        spacing : (x, y, z), optional
+            The header's, where the step assumes none.
+        """
+        sizes = self.spacing or spacing
+        assert sizes is not None
+        x, y, z = (
+            max(1, round((box[2 * axis + 1] - box[2 * axis]) * (sizes[axis] / self.to[axis]))) for axis in range(3)
+        )
+        return x, y, z
+
+
+@dataclass(frozen=True)
+class HuWindow:
+    """Hounsfield units to grey levels; see `mmtk.imaging.hu_window`."""
+
+    name: ClassVar[str] = "hu_window"
+    flow: ClassVar[dict[str, str]] = {_HU_GRID: _GREY_GRID, _HU_SLICE: _GREY}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"rounding": ("nearest", "down")}
+    level: float = 50.0
+    width: float = 400.0
+    rounding: str = "nearest"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice of a grid: rows along the lower of the two other axes, columns along the higher one.
+
+    Attributes
+    ----------
+    plane : {"axial", "coronal", "sagittal"}
+        Across z, y or x.
+    every : int
+        The slices that are images are multiples of it.
+    """
+
+    name: ClassVar[str] = "slice"
+    flow: ClassVar[dict[str, str]] = {_HU_GRID: _HU_SLICE, _GREY_GRID: _GREY}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"plane": ("axial", "coronal", "sagittal")}
+    plane: str
+    every: int
+
+
+Step = Grey | Colour | CenterCrop | Resize | RoundTrip | Turn | Zoom | HuWindow | Slice
+Recipe = tuple[Step, ...]
+_STEPS: dict[str, type[Step]] = {
+    step.name: step for step in (Grey, Colour, CenterCrop, Resize, RoundTrip, Turn, Zoom, HuWindow, Slice)
+}
+
+
+@dataclass(frozen=True)
+class BySize:
+    """Recipes of a dataset whose official images of 28 px were made in another way than the larger ones."""
+
+    at_28: Recipe
+    larger: Recipe
+
+
+def as_released(*steps: Step) -> BySize:
+    """The recipes of a dataset of image files, from the one of 28 px.
+
+    The larger files of January 2024 were made anew from the originals: with rounded luma, and never saved as JPEG.
+    """
+    larger = (Grey("rounded") if isinstance(step, Grey) else step for step in steps if not isinstance(step, RoundTrip))
+    return BySize(steps, tuple(larger))
+
+
+def without_flaws(recipe: Recipe) -> Recipe:
+    """A recipe without what the official one does to its images by mistake.
+
+    No JPEG round trip; volumes turned by their headers, true voxel sizes, and no 0 HU in the last row of a grid.
+    """
+    kept = (replace(s, spacing=None, border="edge") if isinstance(s, Zoom) else s
+            for s in recipe if not isinstance(s, RoundTrip | Turn))
+    turned = (Turn(),) if any(isinstance(step, Zoom) for step in recipe) else ()
+    return (*turned, *kept)
+
+
+def check_recipe(what: str, recipe: Recipe, channels: int) -> None:
+    """Refuse a recipe that cannot be run as it stands.
+
+    Parameters
+    ----------
+    what : str
+        Whose recipe it is, for the error.
+    recipe : Recipe
+    channels : int
+        1 for grey images, 3 for colour.
+
+    Raises
+    ------
+    ArgumentError
+        If a step cannot take what the one before it gives, a value of a step is unknown, or the last step does not give
+        images of the store's size and channels.
+    """
+    flowing = _VOLUME if recipe and _VOLUME in recipe[0].flow else _FILE
+    for step in recipe:
+        if flowing not in step.flow:
+            takes = " or ".join(step.flow)
+            raise ArgumentError(f"recipe of {what}", expected=f"{takes} before {step.name}", found=flowing)
+        flowing = step.flow[flowing]
+        for field, known in step.choices.items():
+            if getattr(step, field) not in known:
+                found = repr(getattr(step, field))
+                raise ArgumentError(f"recipe of {what}", expected=f"{step.name} {', '.join(known)}", found=found)
+        _check_numbers(what, step)
+    wanted = _GREY_ROW if channels == 1 else _COLOUR_ROW
+    if flowing != wanted:
+        raise ArgumentError(f"recipe of {what}", expected=f"{wanted} at its end", found=flowing)
+
+
+def _check_numbers(what: str, step: Step) -> None:
+    match step:
+        case RoundTrip(quality=quality) if not (isinstance(quality, int) and 1 <= quality <= 100):
+            expected, found = "a JPEG quality of 1 to 100", quality
+        case HuWindow(width=width) if not width > 0:
+            expected, found = "a window wider than 0", width
+        case Slice(every=every) if not (isinstance(every, int) and every >= 1):
+            expected, found = "every 1st slice or fewer", every
+        case Zoom(spacing=spacing, to=to) if not all(v > 0 for v in (*(spacing or ()), *to)):
+            expected, found = "sizes above 0 mm", (spacing, to)
+        case _:
+            return
+    raise ArgumentError(f"recipe of {what}", expected=expected, found=str(found))
+
+
+def recipe_to_json(recipe: Recipe) -> str:
+    """Write a recipe as canonical JSON, the form its hash is taken from."""
+    return json.dumps([{"step": step.name, **asdict(step)} for step in recipe], sort_keys=True, separators=(",", ":"))
+
+
+def recipe_from_json(text: str) -> Recipe:
+    """Read a recipe back.
+
+    Raises
+    ------
+    ArgumentError
+        If the text is no JSON of a recipe, or a step or one of its values is unknown.
+    """
+    expected = f"steps of {', '.join(_STEPS)}"
+    try:
+        entries = json.loads(text)
+    except ValueError:
+        entries = None
+    if not isinstance(entries, list):
+        raise ArgumentError("recipe", expected=expected, found=text[:80])
+    return tuple(_step(entry, expected) for entry in entries)
+
+
+def _step(entry: Any, expected: str) -> Step:
+    try:
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+        return _STEPS[values.pop("step")](**values)
+    except (AttributeError, KeyError, TypeError):
+        raise ArgumentError("recipe", expected=expected, found=json.dumps(entry)[:80]) from None
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """SHA-256 of the recipe's JSON, as hex."""
+    return hashlib.sha256(recipe_to_json(recipe).encode()).hexdigest()
