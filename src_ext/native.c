@@ -234,31 +234,46 @@ static PyObject *native_resize(PyObject *Py_UNUSED(self), PyObject *const *args,
     return result;
 }
 
-/* unfilter_grey(raw, dst, channels) */
+/* A plane of luma to fill, of the shape of `like` if that is given; 0 with an exception for anything else. */
+static int get_plane(PyObject *object, Py_buffer *plane, const Py_buffer *like)
+{
+    if (PyObject_GetBuffer(object, plane, PyBUF_WRITABLE | PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0)
+        return 0;
+    if (plane->ndim == 2 && is_type(plane, "B", 1) && plane->shape[0] >= 1 && plane->shape[1] >= 1 &&
+        plane->shape[0] <= INT32_MAX / 8 && plane->shape[1] <= INT32_MAX / 8 &&
+        (!like || (like->shape[0] == plane->shape[0] && like->shape[1] == plane->shape[1])))
+        return 1;
+    PyBuffer_Release(plane);
+    fail("dst: expected uint8 of shape (h, w), channels: 1 to 4");
+    return 0;
+}
+
+/* unfilter_grey(raw, dst, channels, rounded=None); dst may be None where rounded is given */
 static PyObject *native_unfilter_grey(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
 {
-    Py_buffer raw, dst;
+    Py_buffer raw, dst = {0}, rounded = {0};
     PyObject *result = NULL;
-    if (nargs != 3)
-        return PyErr_Format(PyExc_TypeError, "unfilter_grey takes 3 arguments, not %zd", nargs);
+    if (nargs != 3 && nargs != 4)
+        return PyErr_Format(PyExc_TypeError, "unfilter_grey takes 3 or 4 arguments, not %zd", nargs);
     long channels = PyLong_AsLong(args[2]);
     if (channels == -1 && PyErr_Occurred())
         return NULL;
+    int with_rounded = nargs == 4 && args[3] != Py_None, with_dst = args[1] != Py_None || !with_rounded;
     if (PyObject_GetBuffer(args[0], &raw, PyBUF_SIMPLE) < 0)
         return NULL;
-    if (PyObject_GetBuffer(args[1], &dst, PyBUF_WRITABLE | PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) {
-        PyBuffer_Release(&raw);
-        return NULL;
-    }
-    if (dst.ndim != 2 || !is_type(&dst, "B", 1) || channels < 1 || channels > 4 || dst.shape[0] < 1 ||
-        dst.shape[1] < 1 || dst.shape[0] > INT32_MAX / 8 || dst.shape[1] > INT32_MAX / 8) {
+    if (with_dst && !get_plane(args[1], &dst, NULL))
+        goto release_raw;
+    if (with_rounded && !get_plane(args[3], &rounded, with_dst ? &dst : NULL))
+        goto release_dst;
+    const Py_buffer *plane = with_dst ? &dst : &rounded;
+    if (channels < 1 || channels > 4) {
         fail("dst: expected uint8 of shape (h, w), channels: 1 to 4");
-    } else if (raw.len != dst.shape[0] * (dst.shape[1] * channels + 1)) {
+    } else if (raw.len != plane->shape[0] * (plane->shape[1] * channels + 1)) {
         fail("raw: expected a filter byte and the pixels of each row");
     } else {
         Py_ssize_t wrong;
         Py_BEGIN_ALLOW_THREADS
-        wrong = unfilter_grey(raw.buf, dst.buf, dst.shape[0], dst.shape[1], (int)channels);
+        wrong = unfilter_grey(raw.buf, dst.buf, rounded.buf, plane->shape[0], plane->shape[1], (int)channels);
         Py_END_ALLOW_THREADS
         if (wrong < 0)
             result = PyErr_NoMemory();
@@ -267,7 +282,12 @@ static PyObject *native_unfilter_grey(PyObject *Py_UNUSED(self), PyObject *const
         else
             result = Py_NewRef(Py_None);
     }
-    PyBuffer_Release(&dst);
+    if (with_rounded)
+        PyBuffer_Release(&rounded);
+release_dst:
+    if (with_dst)
+        PyBuffer_Release(&dst);
+release_raw:
     PyBuffer_Release(&raw);
     return result;
 }
@@ -449,7 +469,7 @@ static PyMethodDef methods[] = {
     {"unpack_lzf", (PyCFunction)(void (*)(void))native_unpack_lzf, METH_FASTCALL,
      "unpack_lzf(packed, length)\n--\n\nUnpack LZF to bytes of a known length."},
     {"unfilter_grey", (PyCFunction)(void (*)(void))native_unfilter_grey, METH_FASTCALL,
-     "unfilter_grey(raw, dst, channels)\n--\n\nUndo the filters of a PNG's inflated rows and take their luma."},
+     "unfilter_grey(raw, dst, channels, rounded=None)\n--\n\nUndo the filters of a PNG's inflated rows and take their luma."},
     {NULL, NULL, 0, NULL},
 };
 

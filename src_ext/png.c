@@ -117,21 +117,28 @@ static ptrdiff_t plain_grey(const uint8_t *raw, uint8_t *dst, ptrdiff_t height, 
     return 0;
 }
 
-/* libpng's luma, truncated. */
-static void to_grey(const uint8_t *restrict row, uint8_t *restrict out, ptrdiff_t width, int channels)
+/* Alpha aside: libpng's luma, truncated, and Pillow's, rounded; either may be left out. */
+static void to_grey(
+    const uint8_t *restrict row, uint8_t *restrict truncated, uint8_t *restrict rounded, ptrdiff_t width, int channels)
 {
-    if (channels == 2) {
-        for (ptrdiff_t x = 0; x < width; x++)
-            out[x] = row[2 * x];
-        return;
+    for (ptrdiff_t x = 0; channels == 2 && x < width; x++) {
+        if (truncated)
+            truncated[x] = row[2 * x];
+        if (rounded)
+            rounded[x] = row[2 * x];
     }
-    for (ptrdiff_t x = 0; x < width; x++) {
+    for (ptrdiff_t x = 0; channels > 2 && truncated && x < width; x++) {
         const uint8_t *pixel = row + x * channels;
-        out[x] = (uint8_t)((9797u * pixel[0] + 19234u * pixel[1] + 3737u * pixel[2]) >> 15);
+        truncated[x] = (uint8_t)((9797u * pixel[0] + 19234u * pixel[1] + 3737u * pixel[2]) >> 15);
+    }
+    for (ptrdiff_t x = 0; channels > 2 && rounded && x < width; x++) {
+        const uint8_t *pixel = row + x * channels;
+        rounded[x] = (uint8_t)((19595u * pixel[0] + 38470u * pixel[1] + 7471u * pixel[2] + 0x8000u) >> 16);
     }
 }
 
-ptrdiff_t unfilter_grey(const uint8_t *raw, uint8_t *dst, ptrdiff_t height, ptrdiff_t width, int channels)
+ptrdiff_t unfilter_grey(
+    const uint8_t *raw, uint8_t *truncated, uint8_t *rounded, ptrdiff_t height, ptrdiff_t width, int channels)
 {
     ptrdiff_t bytes = width * channels, wrong = 0;
     uint8_t *scratch = calloc(2, (size_t)bytes); /* two rows, the first of zeros */
@@ -139,7 +146,10 @@ ptrdiff_t unfilter_grey(const uint8_t *raw, uint8_t *dst, ptrdiff_t height, ptrd
         return -1;
     uint8_t *above = scratch, *now = scratch + bytes;
     if (channels == 1) {
+        uint8_t *dst = truncated ? truncated : rounded;
         wrong = plain_grey(raw, dst, height, width, above);
+        if (rounded && dst != rounded)
+            memcpy(rounded, dst, (size_t)(height * width));
         height = 0;
     }
     for (ptrdiff_t y = 0; y < height; y++, raw += bytes + 1) {
@@ -157,7 +167,7 @@ ptrdiff_t unfilter_grey(const uint8_t *raw, uint8_t *dst, ptrdiff_t height, ptrd
         default:
             unfilter(raw[0], raw + 1, now, above, bytes, 4);
         }
-        to_grey(now, dst + y * width, width, channels);
+        to_grey(now, truncated ? truncated + y * width : NULL, rounded ? rounded + y * width : NULL, width, channels);
         uint8_t *swap = above;
         above = now;
         now = swap;

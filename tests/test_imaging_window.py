@@ -38,6 +38,31 @@ def test_the_default_is_the_soft_tissue_window():
     assert hu_window(np.array([-np.inf, np.inf], np.float32)).tolist() == [0, 255]
 
 
+def test_rounded_down_it_is_the_window_of_organmnist():
+    expected = 17 * (np.clip(ALL_INT16.astype(int), -200, 250) + 200) // 30
+    for units in (ALL_INT16, ALL_INT16.astype(np.float32)):
+        np.testing.assert_array_equal(hu_window(units, 25, 450, "down"), expected)
+
+
+@pytest.mark.parametrize("window", [(0, 1), (40, 400), (25, 450), (-600, 1500), (50, 7)])
+def test_rounded_down_every_whole_window_is_exact(window):
+    level, width = window
+    twice = 2 * ALL_INT16.astype(int) - 2 * level + width  # of the distance from the lower end
+    expected = np.clip(twice, 0, 2 * width) * 255 // (2 * width)
+    np.testing.assert_array_equal(hu_window(ALL_INT16, level, width, "down"), expected)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
+def test_the_result_lies_in_memory_as_the_volume_does(order):
+    volume = np.random.default_rng(0).integers(-1000, 1000, (6, 7, 8)).astype(np.int16)
+    turned = volume.transpose(order)
+    found = hu_window(turned)
+    np.testing.assert_array_equal(found, hu_window(volume).transpose(order))
+    assert np.argsort(found.strides).tolist() == np.argsort(turned.strides).tolist()
+    backwards = turned[::-1, ::2, ::-1]
+    np.testing.assert_array_equal(hu_window(backwards), hu_window(volume).transpose(order)[::-1, ::2, ::-1])
+
+
 def test_any_layout_and_byte_order():
     volume = np.random.default_rng(0).integers(-1000, 1000, (6, 7, 8)).astype(np.int16)
     expected = hu_window(volume)
@@ -59,6 +84,7 @@ def test_any_layout_and_byte_order():
         ((ALL_INT16, 50, -1), "a width above 0"),
         ((ALL_INT16, np.nan, 400), "a finite level"),
         ((ALL_INT16, 50, np.inf), "a finite level"),
+        ((ALL_INT16, 50, 400, "up"), "nearest or down"),
     ],
 )
 def test_bad_volumes_and_windows_are_refused(arguments, match):

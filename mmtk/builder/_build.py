@@ -87,7 +87,8 @@ def build(
         Edge lengths in pixels; all are made from one decode.
     edition : {"2020", "2024"}
     pixels : {"official", "clean"}
-        As MedMNIST was made, or without the JPEG round trip.
+        As MedMNIST was made; or without what that did to images by mistake: no JPEG round trip, CT volumes turned by
+        their headers, and true voxel sizes.
     split : {"official", "grouped"}
         The official rows where they are known, else the rule that gives their counts; or no subject in two splits.
     match_npz : path, optional
@@ -316,7 +317,7 @@ def _skeletons(folder: Path, files: list[tuple[Plan, int]]) -> list[Target]:
     targets = []
     for plan, size in files:
         path = _named(folder, plan, size)
-        layout = store.create_skeleton(path, plan.info(size), plan.labels(), plan.records())
+        layout = store.create_skeleton(path, plan.info(size), plan.labels(), plan.records(size))
         targets.append(Target(plan, path, layout, size))
     for path in (*(target.path for target in targets), folder):  # before the journal speaks of them
         handle = os.open(path, os.O_RDONLY)
@@ -381,7 +382,7 @@ def _reason(plan: Plan, listing: Listing, file: str) -> str:
         if plan.dataset.volumetric:
             read_volume(listing.path(file))
         else:
-            read_image(listing.path(file), plan.colour)
+            read_image(listing.path(file), plan.dataset.channels == 3)
     except ImageError as error:
         return str(error)
     return ""

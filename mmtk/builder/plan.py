@@ -17,13 +17,13 @@ from mmtk import __version__
 from mmtk.datasets.base import (
     SPLITS,
     CenterCrop,
-    Colour,
     Dataset,
     Finding,
     Recipe,
     Record,
-    Slice,
     SplitRule,
+    Turn,
+    Zoom,
     recipe_hash,
     recipe_to_json,
 )
@@ -31,7 +31,7 @@ from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import OfficialMap, official_map
 from mmtk.datasets.splits import GroupedCut
 from mmtk.errors import ArgumentError, ImageError, SourceError
-from mmtk.imaging import Box, Header, center_box, probe, probe_volume, slice_region
+from mmtk.imaging import Header, ImageFile, VolumeHeader, center_box, probe, probe_volume
 from mmtk.store import StoreInfo, record_dtype
 
 _T = TypeVar("_T")
@@ -49,10 +49,6 @@ class Planned:
 
     record: Record
     header: Header
-
-    def box(self, cropped: bool) -> Box | None:
-        """The square that is cut out; None where the recipe takes the whole image."""
-        return center_box(self.header.height, self.header.width) if cropped else None
 
 
 @dataclass(frozen=True)
@@ -85,18 +81,14 @@ class Plan:
         """Images in each split."""
         return {split: len(self.rows[split]) for split in SPLITS}
 
-    @cached_property
-    def recipe(self) -> Recipe:
-        """The steps of the choice of pixels."""
-        return self.dataset.recipe_for(self.pixels)
+    def recipe(self, size: int) -> Recipe:
+        """The steps of the choice of pixels for a store of one size."""
+        return self.dataset.recipe_for(self.pixels, size)
 
-    @cached_property
-    def colour(self) -> bool:
-        return any(isinstance(step, Colour) for step in self.recipe)
-
-    @cached_property
-    def cropped(self) -> bool:
-        return any(isinstance(step, CenterCrop) for step in self.recipe)
+    @property
+    def keeps_blank(self) -> bool:
+        """Whether slices of one grey level are images: the edition of 2020 has them."""
+        return self.edition == "2020"
 
     def labels(self) -> dict[str, np.ndarray[Any, Any]]:
         """Label rows ``(n, l)`` uint8 of each split."""
@@ -106,28 +98,15 @@ class Plan:
             for split in SPLITS
         }
 
-    def records(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Records of each split, as stores keep them."""
+    def records(self, size: int) -> dict[str, np.ndarray[Any, Any]]:
+        """Records of each split, as the store of a size keeps them."""
+        cropped = any(isinstance(step, CenterCrop) for step in self.recipe(size))
         everything = [row.record for split in SPLITS for row in self.rows[split]]
         widths = [
             max((len(getattr(r, name).encode()) for r in everything), default=1) for name in ("source", "subject")
         ]
         dtype = record_dtype(*widths, sliced=self.dataset.volumetric)
-        return {split: np.array([self._record(row) for row in self.rows[split]], dtype) for split in SPLITS}
-
-    def _record(self, row: Planned) -> tuple[bytes | int, ...]:
-        height, width = row.header.height, row.header.width
-        names = (row.record.source.encode(), row.record.subject.encode())
-        cut = row.record.cut
-        if cut is None:
-            return (*names, height, width, *(row.box(self.cropped) or Box(0, 0, min(height, width))))
-        top, left, *_ = slice_region(cut.box, cut.plane, self.slice.crop)
-        return (*names, height, width, top, left, max(height, width), cut.plane.encode(), cut.slice)
-
-    @property
-    def slice(self) -> Slice:
-        """How slices are cut from volumes."""
-        return next(step for step in self.dataset.recipe if isinstance(step, Slice))
+        return {split: np.array([_fields(row, cropped) for row in self.rows[split]], dtype) for split in SPLITS}
 
     @cached_property
     def digest(self) -> str:
@@ -135,7 +114,7 @@ class Plan:
         digest = hashlib.sha256()
         for split in SPLITS:
             for row in self.rows[split]:
-                digest.update(repr((split, row.record.labels, *self._record(row))).encode())
+                digest.update(repr((split, row.record.labels, *_fields(row, False))).encode())
         return digest.hexdigest()
 
     def info(self, size: int) -> StoreInfo:
@@ -147,7 +126,7 @@ class Plan:
             "pixels": self.pixels,
             "split": self.split,
             "membership": self.membership,
-            "recipe": recipe_to_json(self.recipe),
+            "recipe": recipe_to_json(self.recipe(size)),
             "synthetic": self.synthetic,
             "partial": self.partial,
             "size": size,
@@ -160,7 +139,7 @@ class Plan:
             task=dataset.task.value,
             classes=dataset.classes,
             channels=dataset.channels,
-            recipe_hash=recipe_hash(self.recipe),
+            recipe_hash=recipe_hash(self.recipe(size)),
             licence=dataset.source.licence,
             citation=dataset.source.citation,
             source=dataset.source.name,
@@ -168,6 +147,16 @@ class Plan:
             plan_hash=hashlib.sha256((json.dumps(facts, sort_keys=True) + rows).encode()).hexdigest(),
             mmtk_version=__version__,
         )
+
+
+def _fields(row: Planned, cropped: bool) -> tuple[bytes | int, ...]:
+    """A record as stores keep it; of a slice, the box in its plane."""
+    record, height, width = row.record, row.header.height, row.header.width
+    names = (record.source.encode(), record.subject.encode())
+    if record.cut is None:
+        return (*names, height, width, *(center_box(height, width) if cropped else (0, 0, min(height, width))))
+    top, left, *_ = record.cut.region
+    return (*names, height, width, top, left, max(height, width), record.cut.plane.encode(), record.cut.slice)
 
 
 def make_plan(
@@ -217,7 +206,7 @@ def make_plan(
         raise ArgumentError("edition", expected=" or ".join(dataset.counts), found=edition)
     if split not in ("official", "grouped"):
         raise ArgumentError("split", expected="official or grouped", found=split)
-    dataset.recipe_for(pixels)
+    recipe = dataset.recipe_for(pixels, 28)
     if listing.packed:
         raise SourceError(listing.root / listing.packed[0], expected="an unpacked archive", found="a packed one")
     scan = dataset.scan(listing)
@@ -230,8 +219,11 @@ def make_plan(
         raise SourceError(listing.root, expected=f"all of {source.name}", found=f"no {names}{more}", remedy=remedy)
     records = [record for record in scan.records if record.source not in without and record.source not in blank]
     bad: dict[str, str] = {}
-    read = _slice_headers if dataset.volumetric else _read_headers
-    found = read(records, listing, dataset, bad if skip_bad else None) if headers else {}
+    found: dict[str, Header] = {}
+    if headers and dataset.volumetric:
+        found = _slice_headers(records, listing, dataset, recipe, bad if skip_bad else None)
+    elif headers:
+        found = _read_headers(records, listing, bad if skip_bad else None)
     records = [record for record in records if record.source not in bad]
     if not records:
         raise SourceError(listing.root, expected="at least one image that can be used", found="none")
@@ -261,9 +253,7 @@ def make_plan(
     )
 
 
-def _read_headers(
-    records: list[Record], listing: Listing, dataset: Dataset, bad: dict[str, str] | None
-) -> dict[str, Header]:
+def _read_headers(records: list[Record], listing: Listing, bad: dict[str, str] | None) -> dict[str, Header]:
     def read(block: list[Record]) -> list[Header | ImageError]:
         answers: list[Header | ImageError] = []
         for record in block:
@@ -300,25 +290,26 @@ def _mapped(work: Callable[[list[_T]], _U], blocks: list[list[_T]]) -> Iterator[
 
 
 def _slice_headers(
-    records: list[Record], listing: Listing, dataset: Dataset, bad: dict[str, str] | None
+    records: list[Record], listing: Listing, dataset: Dataset, recipe: Recipe, bad: dict[str, str] | None
 ) -> dict[str, Header]:
-    """The crop of each slice; every volume's header is read once, and every box must lie inside its volume."""
-    crop = next(step.crop for step in dataset.recipe if isinstance(step, Slice))
-    shapes: dict[str, tuple[int, int, int] | ImageError] = {}
+    """The crop of each slice; every volume's header is read once, and must have what the recipe asks of it."""
+    volumes: dict[str, VolumeHeader | ImageError] = {}
     headers: dict[str, Header] = {}
     for record in records:
         cut = record.cut
         assert cut is not None
-        if record.file not in shapes:
+        if record.file not in volumes:
+            path = listing.path(record.file)
             try:
-                shapes[record.file] = probe_volume(listing.path(record.file)).shape
+                volumes[record.file] = header = probe_volume(path)
+                _expect_header(path, header, recipe)
             except ImageError as error:
-                shapes[record.file] = error
-        answer = shapes[record.file]
+                volumes[record.file] = error
+        answer = volumes[record.file]
         if not isinstance(answer, ImageError) and any(
-            cut.box[2 * i + 1] > voxels for i, voxels in enumerate(answer)
+            cut.box[2 * i + 1] > voxels for i, voxels in enumerate(answer.shape)
         ):
-            size = " x ".join(map(str, answer))
+            size = " x ".join(map(str, answer.shape))
             box = ", ".join(f"{axis} {cut.box[2 * i]} to {cut.box[2 * i + 1]}" for i, axis in enumerate("xyz"))
             organ = dataset.classes[record.labels[0]]
             answer = ImageError(
@@ -326,12 +317,21 @@ def _slice_headers(
                 remedy="get volume and boxes of one release",
             )
         if not isinstance(answer, ImageError):
-            headers[record.source] = Header("nifti", *slice_region(cut.box, cut.plane, crop)[2:], 1)
+            headers[record.source] = Header("nifti", *cut.region[2:], 1)
         elif bad is None:
             raise answer
         else:
             bad[record.source] = str(answer)
     return headers
+
+
+def _expect_header(path: ImageFile, header: VolumeHeader, recipe: Recipe) -> None:
+    """Refuse a volume whose header does not say what a recipe goes by."""
+    remedy = "mend its header, or build with official pixels, which do not ask for it"
+    if 0 in header.signs and any(isinstance(step, Turn) for step in recipe):
+        raise ImageError(path, expected="a header that tells its axes", found="one that does not", remedy=remedy)
+    if 0 in header.spacing and any(isinstance(step, Zoom) and step.spacing is None for step in recipe):
+        raise ImageError(path, expected="the size of a voxel in its header", found="none", remedy=remedy)
 
 
 def _by_rule(rule: SplitRule, records: Iterable[Record]) -> dict[str, list[Record]]:

@@ -10,27 +10,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, Planned
-from mmtk.datasets.base import SPLITS, CenterCrop, Colour, Grey, HuWindow, Resize, RoundTrip, Slice
+from mmtk.builder.recipe import Branch, Memory, branches, finish, make_image, make_slice
+from mmtk.datasets.base import SPLITS, Cut, Recipe
 from mmtk.datasets.listing import Listing
-from mmtk.datasets.organ import extents
-from mmtk.errors import ImageError
-from mmtk.imaging import (
-    ImageFile,
-    Volume,
-    extract_slice,
-    hu_window,
-    read_image,
-    read_volume,
-    resize_each,
-    round_trip_stack,
-)
+from mmtk.errors import ImageError, StoreError
+from mmtk.imaging import ImageFile, Volume, read_volume
 from mmtk.store import Layout, write_at
 
 BLOCK = 16  # images in a unit: enough to make bookkeeping cheap, few enough to lose little when killed
@@ -90,58 +81,6 @@ def units(plans: list[Plan]) -> list[Unit]:
         for start in range(0, len(plan.rows[split]), BLOCK)
     ]
     return [Unit(number, block) for number, block in enumerate(blocks)]
-
-
-def image_pixels(path: ImageFile, clock: Clock, row: Planned, plan: Plan, sizes: list[int]) -> list[Array]:
-    """Run the recipe on one image, for every size from one decode.
-
-    Raises
-    ------
-    ImageError
-        If the file cannot be decoded, or is no longer the one that was planned.
-    """
-    with clock("decode"):
-        image = read_image(path, plan.colour)
-    if image.shape[:2] != row.header[1:3]:
-        found = f"{image.shape[1]} x {image.shape[0]}"
-        planned = f"{row.header.width} x {row.header.height} pixels, as planned"
-        raise ImageError(path, expected=planned, found=found, remedy="do not change sources while they are built")
-    box = row.box(plan.cropped)
-    return _small(image, clock, plan, sizes, None if box is None else (box.top, box.left, box.side, box.side))
-
-
-def slice_pixels(volume: Volume, clock: Clock, row: Planned, plan: Plan, sizes: list[int]) -> list[Array]:
-    """Run the recipe on one slice of a volume, for every size; no images where the edition leaves blank slices out."""
-    cut = row.record.cut
-    assert cut is not None
-    picture: Array = volume.voxels
-    with clock("slice"):
-        for step in plan.recipe:
-            match step:
-                case Slice(plane, resample, crop, orientation):
-                    picture = extract_slice(
-                        volume, cut.box, plane, cut.slice, extents(cut.box),
-                        resample=resample, crop=crop, orientation=orientation,
-                    )
-                case HuWindow(level, width):
-                    picture = hu_window(picture, level, width)
-    if plan.edition != "2020" and picture.min() == picture.max():
-        return []
-    return _small(picture, clock, plan, sizes, None)
-
-
-def _small(
-    image: Array, clock: Clock, plan: Plan, sizes: list[int], region: tuple[int, int, int, int] | None
-) -> list[Array]:
-    results = [image] * len(sizes)
-    for step in plan.recipe:
-        match step:
-            case Resize(filter):
-                with clock("resize"):
-                    results = resize_each(image, [(size, size) for size in sizes], filter, region)
-            case Grey() | Colour() | CenterCrop() | Slice() | HuWindow() | RoundTrip():
-                pass  # decoded and cut so already, the region being the crop; the trip is taken by many at once
-    return results
 
 
 def fill(
@@ -221,6 +160,14 @@ class _Writer:
     clock: Clock
     stopping: bool = False
 
+    def __post_init__(self) -> None:
+        self._ways: list[tuple[Branch, ...]] = []
+        self._tails: list[dict[int, Recipe]] = []
+        for plan, targets in zip(self.plans, self.targets, strict=True):
+            ways = branches({target.size: plan.recipe(target.size) for target, _ in targets})
+            self._ways.append(ways)
+            self._tails.append({size: way.tail for way in ways for size in way.sizes})
+
     def planned(self, place: Place) -> Planned:
         number, split, row = place
         return self.plans[number].rows[split][row]
@@ -230,11 +177,22 @@ class _Writer:
 
     def block(self, unit: Unit) -> Left:
         """Do images of a file each."""
-        return self._rows(unit.rows, lambda place, *how: image_pixels(self.file(place), self.clock, *how))
 
-    def slices(self, volume: Volume, places: tuple[Place, ...]) -> Left:
-        """Do slices of a volume."""
-        return self._rows(places, lambda place, *how: slice_pixels(volume, self.clock, *how))
+        def image(place: Place) -> dict[int, Array]:
+            return make_image(self.file(place), self.planned(place).header, self._ways[place[0]], self.clock)
+
+        return self._rows(unit.rows, image)
+
+    def box(self, volume: Volume, places: tuple[Place, ...]) -> Left:
+        """Do all slices of one organ's box."""
+        memory: Memory = {}
+
+        def image(place: Place) -> dict[int, Array]:
+            plan = self.plans[place[0]]
+            cut = cast(Cut, self.planned(place).record.cut)
+            return make_slice(volume, cut, self._ways[place[0]], memory, self.clock, keep_blank=plan.keeps_blank)
+
+        return self._rows(places, image)
 
     def refuse(self, places: tuple[Place, ...], error: ImageError) -> Left:
         """Leave out what cannot be read, or stop."""
@@ -242,12 +200,10 @@ class _Writer:
             raise error
         return Left(bad={self.planned(place).record.source: str(error) for place in places})
 
-    def _rows(
-        self, places: tuple[Place, ...], pixels: Callable[[Place, Planned, Plan, list[int]], list[Array]]
-    ) -> Left:
+    def _rows(self, places: tuple[Place, ...], pixels: Callable[[Place], dict[int, Array]]) -> Left:
         """Make the images of these rows and write those that lie one behind the other together."""
         left = Left()
-        run: list[list[Array]] = []
+        run: list[dict[int, Array]] = []
         start: Place = places[0]
         for place in places:
             if self.stopping:
@@ -255,36 +211,38 @@ class _Writer:
             if run and place != (*start[:2], start[2] + len(run)):
                 self._write(start, run)
                 run = []
-            plan, planned = self.plans[place[0]], self.planned(place)
             try:
-                images = pixels(place, planned, plan, [target.size for target, _ in self.targets[place[0]]])
+                images = pixels(place)
             except ImageError as error:
                 left.add(self.refuse((place,), error))
                 continue
             if not images:
-                left.blank.add(planned.record.source)
+                left.blank.add(self.planned(place).record.source)
                 continue
             if not run:
                 start = place
             run.append(images)
+            if len(run) == BLOCK:
+                self._write(start, run)
+                run = []
         if run:
             self._write(start, run)
         return left
 
-    def _write(self, start: Place, run: list[list[Array]]) -> None:
+    def _write(self, start: Place, run: list[dict[int, Array]]) -> None:
         number, split, row = start
-        trips = [step for step in self.plans[number].recipe if isinstance(step, RoundTrip)]
-        for (target, file), images in zip(self.targets[number], zip(*run, strict=True), strict=True):
-            stack = np.stack(images)
-            for step in trips:
-                with self.clock("round trip"):
-                    round_trip_stack(stack, step.format, step.quality)
+        for target, file in self.targets[number]:
+            stack = np.stack([images[target.size] for images in run])
+            finish(stack, self._tails[number][target.size], self.clock)
+            if stack.dtype != np.uint8 or stack[0].nbytes != target.layout.row_bytes:
+                found = f"{stack.dtype} {stack.shape[1:]}"
+                raise StoreError(target.path, expected=f"rows of {target.layout.row_bytes} bytes", found=found)
             with self.clock("write"):
                 write_at(file, stack.data, target.layout.image_offset(split, row))
 
 
 def _volumes(pool: ThreadPoolExecutor, writer: _Writer, todo: list[Unit]) -> Iterator[tuple[Unit, Left]]:
-    """Volume by volume, one in memory at a time; its slices are shared out."""
+    """Volume by volume, one in memory at a time; its boxes are shared out."""
     for unit in todo:
         left = Left()
         try:
@@ -293,8 +251,10 @@ def _volumes(pool: ThreadPoolExecutor, writer: _Writer, todo: list[Unit]) -> Ite
         except ImageError as error:
             left = writer.refuse(unit.rows, error)
         else:
-            blocks = [unit.rows[at : at + BLOCK] for at in range(0, len(unit.rows), BLOCK)]
-            for part in pool.map(partial(writer.slices, volume), blocks):
+            boxes: dict[object, list[Place]] = {}
+            for place in unit.rows:
+                boxes.setdefault(cast(Cut, writer.planned(place).record.cut).box, []).append(place)
+            for part in pool.map(partial(writer.box, volume), map(tuple, boxes.values())):
                 left.add(part)
             del volume  # before the next one is read
         yield unit, left

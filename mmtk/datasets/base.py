@@ -28,6 +28,7 @@ from mmtk.datasets.steps import (
     without_flaws,
 )
 from mmtk.errors import ArgumentError
+from mmtk.imaging import PLANES
 
 if TYPE_CHECKING:
     from mmtk.datasets.listing import Listing
@@ -99,6 +100,18 @@ class Cut:
     slice: int
     box: Box
     extents: tuple[int, int, int]
+
+    @property
+    def across(self) -> int:
+        """The axis that the plane lies across."""
+        return PLANES[self.plane]
+
+    @property
+    def region(self) -> tuple[int, int, int, int]:
+        """Top, left, height and width of the box in the plane, in voxels: rows run along the lower of its axes."""
+        rows, columns = (2 * axis for axis in range(3) if axis != self.across)
+        top, left = self.box[rows], self.box[columns]
+        return top, left, self.box[rows + 1] - top, self.box[columns + 1] - left
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ from mmtk.datasets.collecting import is_junk, natural_key
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import ByPart
 from mmtk.errors import SourceError
+from mmtk.imaging import PLANES
 
-PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the plane's axis in the file's array
 BOX_NAMES = {  # the boxes' names, in the order of the classes
     "bladder": "bladder", "femur-l": "femur-left", "femur-r": "femur-right", "heart": "heart",
     "kidney-l": "kidney-left", "kidney-r": "kidney-right", "liver": "liver", "lung-l": "lung-left",

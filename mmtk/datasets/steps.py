@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from mmtk.errors import ArgumentError
+from mmtk.imaging import FILTERS, PLANES
 
 # What flows from step to step: an encoded file; an image of any size, grey or colour; one of the store's size; a CT
 # volume; an organ's grid or a slice of it, in Hounsfield units or grey levels.
@@ -60,7 +61,7 @@ class Resize:
 
     name: ClassVar[str] = "resize"
     flow: ClassVar[dict[str, str]] = {_GREY: _GREY_ROW, _COLOUR: _COLOUR_ROW}
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {"filter": ("nearest", "box", "bilinear", "bicubic", "lanczos")}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"filter": FILTERS}
     filter: str = "bilinear"
 
 
@@ -154,7 +155,7 @@ class Slice:
 
     name: ClassVar[str] = "slice"
     flow: ClassVar[dict[str, str]] = {_HU_GRID: _HU_SLICE, _GREY_GRID: _GREY}
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {"plane": ("axial", "coronal", "sagittal")}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"plane": tuple(PLANES)}
     plane: str
     every: int
 
@@ -228,18 +229,20 @@ def check_recipe(what: str, recipe: Recipe, channels: int) -> None:
 
 
 def _check_numbers(what: str, step: Step) -> None:
+    expected = ""
     match step:
         case RoundTrip(quality=quality) if not (isinstance(quality, int) and 1 <= quality <= 100):
-            expected, found = "a JPEG quality of 1 to 100", quality
+            expected = "a JPEG quality of 1 to 100"
         case HuWindow(width=width) if not width > 0:
-            expected, found = "a window wider than 0", width
+            expected = "a window wider than 0"
         case Slice(every=every) if not (isinstance(every, int) and every >= 1):
-            expected, found = "every 1st slice or fewer", every
-        case Zoom(spacing=spacing, to=to) if not all(v > 0 for v in (*(spacing or ()), *to)):
-            expected, found = "sizes above 0 mm", (spacing, to)
+            expected = "a whole number of slices from 1"
+        case Zoom(spacing=spacing, to=to) if not all(size > 0 for size in (*(spacing or ()), *to)):
+            expected = "sizes above 0 mm"
         case _:
-            return
-    raise ArgumentError(f"recipe of {what}", expected=expected, found=str(found))
+            pass
+    if expected:
+        raise ArgumentError(f"recipe of {what}", expected=expected, found=str(step))
 
 
 def recipe_to_json(recipe: Recipe) -> str:

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError, ImageError, MmtkError
 from mmtk.imaging._headers import ImageFile
-from mmtk.imaging._png import decode_cv2
+from mmtk.imaging._png import Kinds, decode_cv2, decode_with_cv2, of_colour
 
 _LARGEST = 65_500  # pixels a side in libjpeg
 
 
-def decode_jpeg(data: bytes, path: ImageFile, colour: bool, orientation: int) -> NDArray[np.uint8]:
-    """Pixels of a JPEG whose header was accepted; a warning of libjpeg is an error. See `mmtk.imaging.read_image`."""
+def decode_jpeg(
+    data: bytes, path: ImageFile, kinds: Kinds, coloured: bool, orientation: int
+) -> list[NDArray[np.uint8]]:
+    """Pixels of a JPEG whose header was accepted; a warning of libjpeg is an error. See `mmtk.imaging.read_kinds`."""
     try:
         import simplejpeg
     except ImportError:
@@ -23,15 +25,22 @@ def decode_jpeg(data: bytes, path: ImageFile, colour: bool, orientation: int) ->
             "simplejpeg", expected="the package that decodes JPEG strictly", found="not installed",
             remedy="pip install simplejpeg",
         ) from None
-    try:
-        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB" if colour else "GRAY", strict=True)
-    except ValueError as error:
-        raise ImageError(
-            path, expected="a JPEG that decodes without a warning", found=str(error), remedy="fetch the file again"
-        ) from None
+
+    def decode(space: str) -> NDArray[np.uint8]:
+        try:
+            image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace=space, strict=True)
+        except ValueError as error:
+            raise ImageError(
+                path, expected="a JPEG that decodes without a warning", found=str(error), remedy="fetch the file again"
+            ) from None
+        return image if space == "RGB" else image[:, :, 0]
+
+    colour = decode("RGB") if "colour" in kinds or (coloured and "rounded" in kinds) else None
+    grey = decode("GRAY") if "truncated" in kinds or (not coloured and "rounded" in kinds) else None
     if orientation != 1:  # the same pixels, turned by the decoder that made the official ones
-        return decode_cv2(data, path, colour)
-    return image if colour else image[:, :, 0]
+        return decode_with_cv2(data, path, kinds, coloured)
+    takes_grey = ("truncated",) if coloured else ("truncated", "rounded")
+    return [grey if grey is not None and kind in takes_grey else of_colour(colour, kind) for kind in kinds]
 
 
 def round_trip(image: NDArray[np.uint8], format: str = "jpeg", quality: int = 75) -> NDArray[np.uint8]:

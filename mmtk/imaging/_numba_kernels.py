@@ -112,13 +112,17 @@ def look_up(units, table, out):  # type: ignore[no-untyped-def]
 
 
 @compiled(types.boolean(
-    types.Array(types.float32, 1, "C", readonly=True), types.float64, types.float64, types.Array(types.uint8, 1, "C")
+    types.Array(types.float32, 1, "C", readonly=True), types.float64, types.float64, types.boolean,
+    types.Array(types.uint8, 1, "C"),
 ))
-def window(units, low, width, out):  # type: ignore[no-untyped-def]
+def window(units, low, width, down, out):  # type: ignore[no-untyped-def]
     """Window `units` into `out`; False where a NaN was met."""
     clean = True
     for i in range(units.size):
-        part = (np.float64(units[i]) - low) / width
-        clean &= part == part
-        out[i] = np.uint8(min(max(part, 0.0), 1.0) * 255.0 + 0.5)
+        above = np.float64(units[i]) - low
+        clean &= above == above
+        if down:  # of whole numbers the product is exact, and a quotient that is whole comes out so
+            out[i] = np.uint8(min(max(above * 255.0 / width, 0.0), 255.0))
+        else:
+            out[i] = np.uint8(min(max(above / width, 0.0), 1.0) * 255.0 + 0.5)
     return clean

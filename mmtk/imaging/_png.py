@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
 from mmtk.imaging._headers import PNG_SIGNATURE, Header, ImageFile
 
+Kind = Literal["truncated", "rounded", "colour"]
+Kinds = tuple[Kind, ...]
 # what changes no pixel; with any other chunk, such as a gamma or a colour profile, libpng decides
 _PLAIN = {b"IHDR", b"IDAT", b"IEND", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs"}
 
 
-def decode_png(data: bytes, path: ImageFile, colour: bool, header: Header) -> NDArray[np.uint8]:
-    """Pixels of a PNG whose header was accepted; see `mmtk.imaging.read_image`."""
-    kinds, parts = check_chunks(data, path)
+def decode_png(data: bytes, path: ImageFile, kinds: Kinds, header: Header) -> list[NDArray[np.uint8]]:
+    """Pixels of a PNG whose header was accepted; see `mmtk.imaging.read_kinds`."""
+    chunks, parts = check_chunks(data, path)
     interlaced = data[28] != 0
-    if not colour and not interlaced and kinds <= _PLAIN:
-        try:
-            from deflate import DeflateError, zlib_decompress
+    if "colour" in kinds or interlaced or not chunks <= _PLAIN:
+        return decode_with_cv2(data, path, kinds, header.channels > 2)
+    try:
+        from deflate import DeflateError, zlib_decompress
 
-            from mmtk._native import unfilter_grey
-        except ImportError:  # no compiler was there: OpenCV gives the same, slower
-            return decode_cv2(data, path, colour)
-        grey = np.empty((header.height, header.width), np.uint8)
-        packed = parts[0] if len(parts) == 1 else b"".join(parts)
-        wanted = header.height * (1 + header.width * header.channels)
-        try:
-            rows = zlib_decompress(packed, wanted)
-            if len(rows) != wanted:
-                raise _damaged(path, f"{len(rows)} bytes of pixels where {wanted} belong")
-            unfilter_grey(rows, grey, header.channels)
-        except DeflateError:
-            raise _damaged(path, "pixels that do not unpack to what its header says") from None
-        except ValueError as error:
-            raise _damaged(path, str(error)) from None
-        return grey
-    return decode_cv2(data, path, colour)
+        from mmtk._native import unfilter_grey
+    except ImportError:  # no compiler was there: OpenCV gives the same, slower
+        return decode_with_cv2(data, path, kinds, header.channels > 2)
+    distinct = kinds if header.channels > 2 else kinds[:1]
+    planes = {kind: np.empty((header.height, header.width), np.uint8) for kind in distinct}
+    packed = parts[0] if len(parts) == 1 else b"".join(parts)
+    wanted = header.height * (1 + header.width * header.channels)
+    try:
+        rows = zlib_decompress(packed, wanted)
+        if len(rows) != wanted:
+            raise _damaged(path, f"{len(rows)} bytes of pixels where {wanted} belong")
+        unfilter_grey(rows, planes.get("truncated"), header.channels, planes.get("rounded"))
+    except DeflateError:
+        raise _damaged(path, "pixels that do not unpack to what its header says") from None
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
+    return [planes.get(kind, planes[kinds[0]]) for kind in kinds]
 
 
 def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryview]]:
@@ -92,3 +97,20 @@ def decode_cv2(data: bytes, path: ImageFile, colour: bool) -> NDArray[np.uint8]:
         raise ImageError(path, expected="an image that OpenCV decodes", found=reason, remedy="fetch the file again")
     pixels: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if colour else image
     return pixels
+
+
+def decode_with_cv2(data: bytes, path: ImageFile, kinds: Kinds, coloured: bool) -> list[NDArray[np.uint8]]:
+    """Decode with OpenCV, once where that is enough."""
+    if not coloured and "colour" not in kinds:
+        return [decode_cv2(data, path, False)] * len(kinds)
+    colour = decode_cv2(data, path, True) if set(kinds) - {"truncated"} else None
+    return [decode_cv2(data, path, False) if kind == "truncated" else of_colour(colour, kind) for kind in kinds]
+
+
+def of_colour(colour: NDArray[np.uint8] | None, kind: Kind) -> NDArray[np.uint8]:
+    """RGB as it is, or Pillow's luma of it: ``(19595 R + 38470 G + 7471 B + 0x8000) >> 16``."""
+    assert colour is not None
+    if kind == "colour":
+        return colour
+    luma = colour.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)
+    return ((luma + 0x8000) >> 16).astype(np.uint8)

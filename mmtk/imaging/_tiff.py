@@ -7,21 +7,21 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
 from mmtk.imaging._headers import Header, ImageFile
-from mmtk.imaging._png import decode_cv2
+from mmtk.imaging._png import Kinds, decode_with_cv2, of_colour
 
 _PACKBITS = 32773
 _FILL_ORDER, _SAMPLE_FORMAT = 266, 339  # 1 in both: bits from the highest on, whole numbers without a sign
 
 
 def decode_tiff(
-    data: bytes, path: ImageFile, colour: bool, header: Header, tags: dict[int, tuple[int, ...]]
-) -> NDArray[np.uint8]:
-    """Pixels of a TIFF whose header was accepted; see `mmtk.imaging.read_image`."""
-    pixels = _unpacked_strips(data, path, tags, header)
+    data: bytes, path: ImageFile, kinds: Kinds, header: Header, tags: dict[int, tuple[int, ...]]
+) -> list[NDArray[np.uint8]]:
+    """Pixels of a TIFF whose header was accepted; see `mmtk.imaging.read_kinds`."""
+    pixels, coloured = _unpacked_strips(data, path, tags, header), header.channels == 3
     plain = all(set(tags.get(tag, (1,))) == {1} for tag in (_FILL_ORDER, _SAMPLE_FORMAT))
-    if not plain or colour != (header.channels == 3):
-        return decode_cv2(data, path, colour)
-    return pixels if colour else pixels[:, :, 0]
+    if not plain or ("truncated" if coloured else "colour") in kinds:
+        return decode_with_cv2(data, path, kinds, coloured)
+    return [of_colour(pixels, kind) if coloured else pixels[:, :, 0] for kind in kinds]
 
 
 def _unpacked_strips(

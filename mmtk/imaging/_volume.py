@@ -1,4 +1,4 @@
-"""CT volumes from NIfTI-1 files, as int16 Hounsfield units and never more than one copy of them.
+"""CT volumes from NIfTI-1 files, as int16 Hounsfield units and never more than one copy of them; their axes.
 
 SimpleITK takes twice a volume's size to read one and passes a ``.nii.gz`` that is cut off without a word, so the bytes
 are read here: a plain int16 ``.nii`` is memory-mapped, anything else is streamed into int16, block by block.
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from mmtk.errors import ArgumentError, ImageError
 from mmtk.imaging._headers import ImageFile, as_file, open_file
 
+PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that a plane lies across
 MAX_VOXELS = 1 << 31  # of a volume: 4 GiB as int16, beyond any CT here
 _MAX_BYTES = 1 << 35  # of its file: that many voxels as double, and headers
 _BLOCK = 1 << 22  # voxels converted at a time
@@ -49,6 +50,8 @@ class VolumeHeader:
     signs : (sx, sy, sz)
         Whether each axis runs towards right, anterior, superior (+1) or the other way (-1); 0s where the file does not
         say, or its axes are not those of the body.
+    spacing : (sx, sy, sz)
+        Size of a voxel in mm; 0s where the file does not say.
     """
 
     shape: tuple[int, int, int]
@@ -57,6 +60,7 @@ class VolumeHeader:
     inter: float
     offset: int
     signs: tuple[int, int, int]
+    spacing: tuple[float, float, float]
 
     @property
     def bytes(self) -> int:
@@ -65,10 +69,11 @@ class VolumeHeader:
 
 @dataclass(frozen=True)
 class Volume:
-    """A CT volume: ``voxels`` are Hounsfield units, int16, (nz, ny, nx); see `VolumeHeader` for ``signs``."""
+    """A CT volume: ``voxels`` are Hounsfield units, int16, (nz, ny, nx); for the rest see `VolumeHeader`."""
 
     voxels: NDArray[np.int16]
-    signs: tuple[int, int, int]
+    signs: tuple[int, int, int] = (0, 0, 0)
+    spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def probe_volume(path: str | os.PathLike[str]) -> VolumeHeader:
@@ -123,7 +128,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
             length = header.offset + header.bytes - start
             view = mmap.mmap(stream.fileno(), length, access=mmap.ACCESS_READ, offset=start)
             mapped = np.frombuffer(view, np.int16, math.prod(shape), header.offset - start)
-            return Volume(mapped.reshape(shape), header.signs)
+            return Volume(mapped.reshape(shape), header.signs, header.spacing)
         _skip(stream, header.offset - _HEADER, file)
         voxels = np.empty(math.prod(shape), np.int16)
         if plain:
@@ -132,7 +137,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
             _convert(stream, header, voxels, file)
         if stream.read(1):  # a packed file's checksum is compared at its very end
             raise ImageError(file, expected=f"{header.bytes} bytes of voxels", found="more", remedy=_AGAIN)
-    return Volume(voxels.reshape(shape), header.signs)
+    return Volume(voxels.reshape(shape), header.signs, header.spacing)
 
 
 @contextmanager
@@ -182,7 +187,11 @@ def _read_header(stream: IO[bytes], file: ImageFile) -> VolumeHeader:
         raise ImageError(file, expected="voxels behind the header", found=f"offset {offset}", remedy=_AGAIN)
     if slope == 0 or not (math.isfinite(slope) and math.isfinite(inter)):
         slope, inter = 1.0, 0.0  # as the format defines it
-    return VolumeHeader(shape, np.dtype(order + _TYPES[kind]), slope, inter, int(offset), _signs(data, order))
+    sizes = struct.unpack_from(order + "3f", data, 80)
+    known = all(0 < size < math.inf for size in sizes)
+    spacing = (sizes[0], sizes[1], sizes[2]) if known else (0.0, 0.0, 0.0)
+    dtype = np.dtype(order + _TYPES[kind])
+    return VolumeHeader(shape, dtype, slope, inter, int(offset), _signs(data, order), spacing)
 
 
 def _signs(data: bytes, order: str) -> tuple[int, int, int]:
@@ -245,130 +254,52 @@ def _convert(stream: IO[bytes], header: VolumeHeader, voxels: NDArray[np.int16],
         voxels[start : start + len(block)] = np.clip(np.floor(units + 0.5), -32768, 32767)
 
 
-# ------------------------------------------------------------------- slices
+# ------------------------------------------------------------------- axes
+
+_TURNED = (-1, -1, 1)  # to the patient's left, back and head
 
 
-def slice_region(box: tuple[int, int, int, int, int, int], plane: str, crop: str) -> tuple[int, int, int, int]:
-    """Top, left, height and width in voxels of a plane's crop, before it is cut at the volume's border.
-
-    Rows run along the higher axis of the array, columns along the lower one.
-
-    Parameters
-    ----------
-    box : xmin, xmax, ymin, ymax, zmin, zmax
-    plane : {"axial", "coronal", "sagittal"}
-    crop : {"box", "square"}
-
-    Raises
-    ------
-    ArgumentError
-        For another plane or crop.
-    """
-    if plane not in _AXES or crop not in ("box", "square"):
-        raise ArgumentError("slice", expected=f"a plane of {', '.join(_AXES)}; box or square", found=f"{plane}, {crop}")
-    _, rows, columns = _AXES[plane]
-    top, left = box[2 * rows], box[2 * columns]
-    height, width = box[2 * rows + 1] - top, box[2 * columns + 1] - left
-    if crop == "square":
-        side = max(height, width)
-        top, left, height, width = top - (side - height) // 2, left - (side - width) // 2, side, side
-    return top, left, height, width
-
-
-_AXES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}  # axes across, down and along the plane
-_AIR = -1024
-
-
-def extract_slice(
-    volume: Volume,
-    box: tuple[int, int, int, int, int, int],
-    plane: str,
-    index: int,
-    extents: tuple[int, int, int],
-    *,
-    resample: str = "nearest",
-    crop: str = "box",
-    orientation: str = "array",
-) -> NDArray[np.int16]:
-    """Cut one slice of a box out of a CT volume.
-
-    Along each axis a box of n voxels has U rescaled ones. Slice j lies ``j n / U`` voxels above the box's lower edge;
-    "nearest" takes the original slice nearest to that, halves up, in the volume's own voxels, "linear" interpolates
-    slice, rows and columns there, in double, rounded to whole Hounsfield units, halves up.
-
-    Parameters
-    ----------
-    volume : Volume
-    box : xmin, xmax, ymin, ymax, zmin, zmax
-        In voxels of the file's array, upper ends left out.
-    plane : {"axial", "coronal", "sagittal"}
-    index : int
-        The rescaled slice j.
-    extents : (ux, uy, uz)
-        Rescaled voxels of the box along each axis.
-    resample : {"nearest", "linear"}
-    crop : {"box", "square"}
-        The square of the longer side is filled with air (-1024) outside the volume.
-    orientation : {"array", "patient"}
-        Rows along the higher axis of the array and columns along the lower one; or, by the file's axes, turned so that
-        rows run from anterior or superior and columns from the patient's right or anterior.
+def turn_volume(volume: Volume) -> NDArray[np.int16]:
+    """A volume's voxels ``(x, y, z)``, turned so that x runs to the patient's left, y to the back and z upwards.
 
     Returns
     -------
-    ndarray of int16, shape (h, w)
-        Hounsfield units; a view of the volume where nothing is interpolated or filled.
+    ndarray of int16
+        A view.
 
     Raises
     ------
     ArgumentError
-        For another choice, or if "patient" is asked for and the file does not tell its axes.
+        If the file does not tell its axes.
     """
-    if resample not in ("nearest", "linear") or orientation not in ("array", "patient"):
-        raise ArgumentError(
-            "slice", expected="nearest or linear, array or patient", found=f"{resample}, {orientation}"
-        )
-    top, left, height, width = slice_region(box, plane, crop)
-    across, rows, columns = _AXES[plane]
-    n, u = box[2 * across + 1] - box[2 * across], extents[across]
-    stack = volume.voxels.transpose(2 - across, 2 - rows, 2 - columns)
-    if resample == "nearest":
-        at = box[2 * across] + min((2 * index * n + u) // (2 * u), n - 1)
-        picture = _region(stack[at], top, left, height, width)
-    else:
-        last = stack.shape[0] - 1
-        at, rest = divmod(index * n, u)
-        low, high = (min(box[2 * across] + at + step, last) for step in (0, 1))
-        parts = [_region(stack[i], top, left, height, width).astype(np.float64) for i in (low, high)]
-        plane_at = parts[0] + (parts[1] - parts[0]) * (rest / u)
-        scale = {axis: extents[axis] / (box[2 * axis + 1] - box[2 * axis]) for axis in (rows, columns)}
-        small = _linear(plane_at, max(1, round(height * scale[rows])), 0)
-        small = _linear(small, max(1, round(width * scale[columns])), 1)
-        picture = np.floor(small + 0.5).astype(np.int16)
-    if orientation == "patient":
-        if 0 in volume.signs:
-            raise ArgumentError("orientation", expected="a volume that tells its axes", found="one that does not")
-        picture = picture[:: -volume.signs[rows], :: -volume.signs[columns]]
+    if 0 in volume.signs:
+        raise ArgumentError("volume", expected="one that tells its axes", found="one that does not")
+    x, y, z = (slice(None, None, sign * wanted) for sign, wanted in zip(volume.signs, _TURNED, strict=True))
+    return volume.voxels.transpose(2, 1, 0)[x, y, z]
+
+
+def cut_plane(grid: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
+    """One plane of a grid ``(x, y, z)``: rows along the lower of its two axes, columns along the higher one.
+
+    Parameters
+    ----------
+    grid : ndarray, shape (ux, uy, uz)
+    plane : {"axial", "coronal", "sagittal"}
+        Across z, y or x.
+    index : int
+
+    Returns
+    -------
+    ndarray, shape (h, w)
+        A view: ``grid[:, :, index]``, ``grid[:, index]`` or ``grid[index]``.
+
+    Raises
+    ------
+    ArgumentError
+        For another plane or a slice outside the grid.
+    """
+    if plane not in PLANES or not 0 <= index < grid.shape[PLANES[plane]]:
+        expected = f"a slice of {', '.join(PLANES)} inside a grid of {' x '.join(map(str, grid.shape))}"
+        raise ArgumentError("slice", expected=expected, found=f"{plane} {index}")
+    picture: NDArray[Any] = np.moveaxis(grid, PLANES[plane], 0)[index]
     return picture
-
-
-def _region(plane: NDArray[np.int16], top: int, left: int, height: int, width: int) -> NDArray[np.int16]:
-    """A rectangle of a plane, with air where it reaches outside."""
-    rows, columns = plane.shape
-    inside = plane[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
-    if inside.shape == (height, width):
-        return inside
-    before = (max(-top, 0), max(-left, 0))
-    after = (max(top + height - rows, 0), max(left + width - columns, 0))
-    return np.pad(inside, list(zip(before, after, strict=True)), constant_values=_AIR)
-
-
-def _linear(picture: NDArray[np.float64], size: int, axis: int) -> NDArray[np.float64]:
-    """Sample an axis at `size` places, the i-th ``i n / size`` from its start."""
-    n = picture.shape[axis]
-    places = np.arange(size) * (n / size)
-    low = places.astype(np.int64)
-    high = np.minimum(low + 1, n - 1)
-    weight = (places - low).reshape((-1, 1) if axis == 0 else (1, -1))
-    first, second = picture.take(low, axis), picture.take(high, axis)
-    mixed: NDArray[np.float64] = first + (second - first) * weight
-    return mixed

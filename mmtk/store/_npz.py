@@ -163,7 +163,7 @@ def _info(
     how = ", as published" if published else ""
     how += "; source files and subjects by the known map" if known else ""
     # how other files and sizes were made is not known
-    recipe = dataset.recipe if published and size == 28 else ()
+    recipe = dataset.recipe_for("official", size) if published else ()
     return StoreInfo(
         flag=dataset.flag,
         title=dataset.title,

@@ -1,0 +1,179 @@
+"""Run recipes: their steps in the order they stand, on one image or one organ's box, for all sizes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from mmtk.builder.clock import Clock
+from mmtk.datasets.base import CenterCrop, Colour, Cut, Grey, HuWindow, Recipe, Resize, RoundTrip, Slice, Turn, Zoom
+from mmtk.datasets.steps import Step
+from mmtk.errors import ImageError
+from mmtk.imaging import (
+    Header,
+    ImageFile,
+    Volume,
+    center_crop,
+    cut_plane,
+    hu_window,
+    read_kinds,
+    resize_each,
+    round_trip_stack,
+    turn_volume,
+    zoom,
+)
+
+Array = np.ndarray[Any, Any]
+Memory = dict[tuple[object, ...], Array]  # what several slices of one box share, by the steps that made it
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Sizes whose recipes differ in nothing but the size.
+
+    Attributes
+    ----------
+    head : the steps before the resize
+    filter : of the resize
+    tail : the steps after it
+    sizes : edge lengths in pixels
+    """
+
+    head: Recipe
+    filter: str
+    tail: Recipe
+    sizes: tuple[int, ...]
+
+
+def branches(recipes: Mapping[int, Recipe]) -> tuple[Branch, ...]:
+    """Sort sizes by their recipes."""
+    sizes: dict[Recipe, list[int]] = {}
+    for size, recipe in recipes.items():
+        sizes.setdefault(recipe, []).append(size)
+    return tuple(_branch(recipe, tuple(edges)) for recipe, edges in sizes.items())
+
+
+def _branch(recipe: Recipe, sizes: tuple[int, ...]) -> Branch:
+    at = next(number for number, step in enumerate(recipe) if isinstance(step, Resize))
+    return Branch(recipe[:at], cast(Resize, recipe[at]).filter, recipe[at + 1 :], sizes)
+
+
+def kind_of(step: Step) -> str:
+    """What the first step of a recipe for image files has a file decoded to; see `mmtk.imaging.read_kinds`."""
+    return step.luma if isinstance(step, Grey) else "colour"
+
+
+def make_image(path: ImageFile, planned: Header, ways: Sequence[Branch], clock: Clock) -> dict[int, Array]:
+    """An image at every size, up to the resize, from one decode.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be decoded, or is no longer the one that was planned.
+    """
+    kinds: tuple[Any, ...] = tuple(dict.fromkeys(kind_of(way.head[0]) for way in ways))
+    with clock("decode"):
+        decoded = dict(zip(kinds, read_kinds(path, kinds), strict=True))
+    height, width = decoded[kinds[0]].shape[:2]
+    if (height, width) != (planned.height, planned.width):
+        expected = f"{planned.width} x {planned.height} pixels, as planned"
+        remedy = "do not change sources while they are built"
+        raise ImageError(path, expected=expected, found=f"{width} x {height}", remedy=remedy)
+    small: dict[int, Array] = {}
+    for way in ways:
+        picture = decoded[kind_of(way.head[0])]
+        for step in way.head[1:]:
+            picture = _apply(picture, step)
+        small.update(_resized(picture, way, clock))
+    return small
+
+
+def make_slice(
+    volume: Volume, cut: Cut, ways: Sequence[Branch], memory: Memory, clock: Clock, *, keep_blank: bool
+) -> dict[int, Array]:
+    """A slice of an organ's grid at every size, up to the resize.
+
+    Parameters
+    ----------
+    volume : Volume
+    cut : Cut
+    ways : sequence of Branch
+    memory : dict
+        Of the same box, and of no other; the grids that were made for one slice serve the others.
+    clock : Clock
+    keep_blank : bool
+        Whether a slice of one grey level is an image; else there are no images of it.
+    """
+    small: dict[int, Array] = {}
+    for way in ways:
+        picture = _slice(volume, cut, way.head, memory, clock)
+        if not keep_blank and picture.min() == picture.max():
+            return {}
+        small.update(_resized(picture, way, clock))
+    return small
+
+
+def finish(stack: Array, tail: Recipe, clock: Clock) -> None:
+    """Run the steps after the resize, in place, on images ``(n, size, size[, 3])``."""
+    for step in tail:
+        assert isinstance(step, RoundTrip)
+        with clock("round trip"):
+            round_trip_stack(stack, step.format, step.quality)
+
+
+def _resized(picture: Array, way: Branch, clock: Clock) -> dict[int, Array]:
+    with clock("resize"):
+        return dict(zip(way.sizes, resize_each(picture, [(s, s) for s in way.sizes], way.filter), strict=True))
+
+
+def _slice(volume: Volume, cut: Cut, head: Recipe, memory: Memory, clock: Clock) -> Array:
+    at = next(number for number, step in enumerate(head) if isinstance(step, Slice))
+    of_plane = any(isinstance(step, Zoom) and step.spacing is None for step in head)
+    key = (*head[:at], cut.plane if of_plane else None)
+    grid = memory.get(key)
+    if grid is None:
+        grid = volume.voxels.transpose(2, 1, 0)
+        for step in head[:at]:
+            match step:
+                case Turn():
+                    grid = turn_volume(volume)
+                case Zoom():
+                    with clock("zoom"):
+                        grid = zoom(_box(grid, cut), _extents(step, cut, volume), step.border)
+                case _:
+                    with clock("window"):
+                        grid = _apply(grid, step)
+        memory[key] = grid
+    picture = cut_plane(grid, cut.plane, cut.slice)
+    for step in head[at + 1 :]:
+        picture = _apply(picture, step)
+    return picture
+
+
+def _apply(picture: Array, step: Step) -> Array:
+    match step:
+        case CenterCrop():
+            return center_crop(picture)
+        case HuWindow(level, width, rounding):
+            return hu_window(picture, level, width, rounding)
+        case Grey() | Colour() | Resize() | RoundTrip() | Turn() | Zoom() | Slice():
+            raise AssertionError(step)  # a checked recipe has none of them here
+
+
+def _box(volume: Array, cut: Cut) -> Array:
+    x, y, z = (slice(cut.box[2 * axis], cut.box[2 * axis + 1]) for axis in range(3))
+    return volume[x, y, z]
+
+
+def _extents(step: Zoom, cut: Cut, volume: Volume) -> tuple[int, int, int]:
+    """The grid's; by the header's voxel size the plane's alone, since the slices of a dataset do not depend on it."""
+    if step.spacing is not None:
+        return step.extents(cut.box)
+    x, y, z = (
+        assumed if axis == cut.across else true
+        for axis, (assumed, true) in enumerate(zip(cut.extents, step.extents(cut.box, volume.spacing), strict=True))
+    )
+    return x, y, z
