@@ -18,7 +18,7 @@ from mmtk import store
 from mmtk.builder import make_plan, work
 from mmtk.cli import group
 from mmtk.datasets import get_dataset
-from mmtk.datasets.base import HuWindow, Resize, Slice
+from mmtk.datasets.base import HuWindow, Resize, Slice, Zoom
 from mmtk.datasets.listing import find_source, open_listing
 from mmtk.errors import ArgumentError, ImageError, SourceError
 from mmtk.imaging import read_volume
@@ -118,14 +118,14 @@ def test_files_bear_the_names_of_their_edition(lits: Path, tmp_path: Path) -> No
 
 def test_another_recipe_of_the_same_slices(lits: Path, tmp_path: Path) -> None:
     plain = get_dataset("organamnist")
-    other = replace(plain, recipe=(Slice("axial", "linear", "square"), HuWindow(40.0, 400.0), Resize("bilinear")))
+    other = replace(plain, recipe=(Zoom((0.75, 0.75, 2.5)), Slice("axial", 4), HuWindow(40.0, 400.0), Resize("box")))
     (one,) = mmtk.build(plain, sources=lits, out=tmp_path / "a")
     (two,) = mmtk.build(other, sources=lits, out=tmp_path / "b")
     first, second = mmtk.open(one.path), mmtk.open(two.path)
     assert one.counts == two.counts
     assert first.info.recipe_hash != second.info.recipe_hash
     assert not np.array_equal(first.train.images, second.train.images)
-    assert '"resample":"linear"' in second.info.recipe
+    assert '"spacing":[0.75,0.75,2.5]' in second.info.recipe
 
 
 def lits_of(tmp_path: Path, boxes: str, content: bytes, name: str = "volume-0.nii") -> Path:
