@@ -384,6 +384,7 @@ def test_a_part_of_no_known_edition_is_looked_up_in_any(tmp_path: Path, monkeypa
     assert "edition 2020 (MD5" in compared.remark
     assert "edition 2024 (MD5" in compared.remark
     assert compared.splits == {}
+    assert compared.remark.count("the official file of") == 2
 
 
 def test_a_match_with_another_editions_file_is_refused(tmp_path: Path, monkeypatch) -> None:

@@ -105,11 +105,11 @@ def _info(
     dataset: Dataset, edition: str, npz: OpenedNpz, md5: str, published: PublishedFile | None, known: _Known
 ) -> StoreInfo:
     total, told = sum(npz.counts), sum(map(len, known.values()))
-    how = ", as published" if published else ""
+    synthetic = "SYNTHETIC" in npz.marks
+    how = ", as published" if published else "" if synthetic else ", which was never published"
     if told:
         how += f"; source files and subjects{'' if told == total else f' of {told} rows'} by the known map"
     recipe = dataset.recipe_for("official", npz.size) if published else ()  # how other files were made is not known
-    synthetic = "SYNTHETIC" in npz.marks
     lacking = not synthetic and all(total < counts.total for counts in dataset.counts.values())
     return StoreInfo(
         flag=dataset.flag,

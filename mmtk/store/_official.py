@@ -103,7 +103,8 @@ def _find_official(store: Store, dataset: Dataset, folder: Path) -> tuple[Path |
     """The official file of a store's edition and size, or in words what is there in its place."""
     edition, size = store.info.edition, store.info.size
     editions = [edition] if edition in dataset.counts else list(dataset.counts)
-    wanted = [one for e in editions if (one := published_as(dataset, dataset.published(e, size)))]
+    files = (published_as(dataset, dataset.published(one, size)) for one in editions)
+    wanted = list(dict.fromkeys(file for file in files if file))
     others: list[StoreError] = []
     for flag in dict.fromkeys((dataset.alias_of(edition), dataset.flag, *dataset.aliases)):
         npz = folder / f"{sized_name(flag, size)}.npz"
