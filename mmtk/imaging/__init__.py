@@ -7,9 +7,10 @@ from mmtk.imaging._reader import read_image
 from mmtk.imaging._resizer import FILTERS, kernels_in_use, resize, resize_each
 from mmtk.imaging._volume import Volume, VolumeHeader, extract_slice, probe_volume, read_volume, slice_region
 from mmtk.imaging._window import hu_window
+from mmtk.imaging._zoom import zoom
 
 __all__ = [
     "FILTERS", "MAX_SIDE", "MIN_SIDE", "Box", "Header", "ImageFile", "Volume", "VolumeHeader", "center_box",
     "center_crop", "extract_slice", "hu_window", "kernels_in_use", "probe", "probe_volume", "read_image", "read_volume",
-    "resize", "resize_each", "round_trip", "round_trip_stack", "slice_region",
+    "resize", "resize_each", "round_trip", "round_trip_stack", "slice_region", "zoom",
 ]
