@@ -225,5 +225,7 @@ def test_the_published_files_and_their_containers() -> None:
     ]
     assert [organ.container(*key) for key in (("2020", 28), ("2024", 28), ("2020", 64))] == ["2020", "2024", "2024"]
     assert breast.published("2024", 100) is None
+    assert organ.unchecked_at(224, "2020")[-1] == "there are no official images of 224 px in edition 2020"
+    assert organ.unchecked_at(224, "2024") == organ.unchecked_larger
     assert breast.unchecked_at(28) == breast.unchecked_at(224) == ()
-    assert breast.unchecked_at(100) == ("there are no official images of 100 px",)
+    assert breast.unchecked_at(100) == ("there are no official images of 100 px in edition 2024",)
