@@ -8,7 +8,7 @@
 enum { TAPS = 4 };
 
 /* Sampling along an axis: output k is the sum over t < TAPS of weights[k][t] * c[first[k] + t], where c are the spline
- * coefficients of the `in` values there, but for their gain, which the weights bear (see zoom.c). */
+ * coefficients of the `in` values there, but for their gain, which the weights bear (see zoom_loops.h). */
 typedef struct {
     const int32_t *first;  /* (out,): 0 to in - TAPS, or 0 */
     const double *weights; /* (out, TAPS): from -2 to 2; where `in` is less than TAPS, the last ones count nothing */

@@ -1,37 +1,43 @@
-/* The cubic spline zoom: coefficients by two recursions, then four taps, along y, x and z in turn.
+/* The loops of the cubic spline zoom, for vectors of WIDE doubles.
  *
- * The coefficients of values s[0], ..., s[n - 1], mirrored at both ends, follow from c[i] = s[i] + POLE * c[i - 1]
- * upwards and e[i] = c[i] + POLE * e[i + 1] downwards (Unser, Aldroubi and Eden 1993), times a gain of -6 * POLE. What is
- * done along one axis commutes with what is done along another, so each axis is sampled before the next is filtered: a
- * CT's x and y shrink first, and z, the one that grows, comes last.
+ * The spline coefficients of values s[0], ..., s[n - 1], mirrored at both ends, are two recursions, upwards
+ * c[i] = s[i] + POLE * c[i - 1] and downwards e[i] = c[i] + POLE * e[i + 1] (Unser, Aldroubi and Eden 1993), times a
+ * gain of -6 * POLE. A sample is the sum of four of them. What is done along one axis commutes with what is done along
+ * another, so each axis is sampled before the next is filtered: a CT's x and y shrink first, and z, the one that grows,
+ * comes last.
  *
- * A block is LANES neighbouring columns, filtered side by side in the nearest cache: voxels along x while y is filtered,
- * then rows that were turned for x, then columns of whole planes.
+ * A block is LANES neighbouring columns, filtered side by side in the nearest cache: voxels along x while y is
+ * filtered, then rows that were turned for x, then columns of whole planes.
  *
- * The order of sums differs from scipy's, and with it their last bits. Each way is off by rounding errors alone: relative
- * to 27 times the largest voxel, which no intermediate sum exceeds (3 an axis: the filter's largest gain; weights of
- * taps add up to 1), by at most 25 units of 2^-53 an axis here (filtering 9, weights 12, sums 4) and 140 in scipy (filters
- * 30, weights and their products 45, the sum of 64 terms 64), 215 * 27 * 2^-53 = 6.5e-13 of the largest voxel together.
- * DOUBT is more. So a value farther than that from a half, where rounding turns, gives the same voxel in both.
+ * The order of sums differs from scipy's, and with it their last bits. Each way is off by rounding errors alone. No
+ * intermediate sum, gain included, exceeds 27 times the largest voxel: the filter makes it up to 3 times as large along
+ * each axis, and the weights add up to 1. In units of 2^-53 of that, an axis here is off by at most 25 (filter 9,
+ * weights 12, sum 4), and scipy by 140 (filters 30, weights and their products 45, the sum of 64 terms 64). Together
+ * that is (75 + 140) * 27 * 2^-53 = 6.5e-13 of the largest voxel, and found was 1e-14. DOUBT is more, so where a value
+ * is farther than that from a half, at which rounding turns, both give the same voxel.
  */
+#ifndef MMTK_ZOOM_LOOPS_H
+#define MMTK_ZOOM_LOOPS_H
+
 #include "zoom.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARTS = 4, LANES = 4 * PARTS, HORIZON = 32, ALIGNED = 64 };
+enum { PARTS = 4, LANES = WIDE * PARTS, HORIZON = 32, ALIGNED = 64 };
 static const double POLE = -0.26794919243112270647; /* sqrt(3) - 2 */
 static const double DOUBT = 1e-12;
 
-/* The vectors of GCC and clang, which both make fit for any machine: their loops over a constant few lanes do not. */
-typedef double Doubles __attribute__((vector_size(32)));
-typedef double Near __attribute__((vector_size(32), aligned(8), may_alias)); /* the same anywhere in memory */
-typedef int64_t Longs __attribute__((vector_size(32)));
-typedef int32_t Ints __attribute__((vector_size(16)));
+/* The vectors of GCC and clang, which need no instruction by name; of plain loops over a constant few lanes they make
+ * much less. */
+typedef double Doubles __attribute__((vector_size(8 * WIDE)));
+typedef double Near __attribute__((vector_size(8 * WIDE), aligned(8), may_alias)); /* the same anywhere in memory */
+typedef int64_t Longs __attribute__((vector_size(8 * WIDE)));
+typedef int32_t Ints __attribute__((vector_size(4 * WIDE)));
 #define INLINE static inline __attribute__((always_inline))
 
-/* Where a block comes from: rows of LANES items. `start` weighs the first of them for the upward recursion's first value,
- * which needs no more than HORIZON: POLE^HORIZON is less than a last bit. */
+/* Where a block comes from: rows of LANES items. `start` weighs the first of them for the upward recursion's first
+ * value, which needs no more than HORIZON: POLE^HORIZON is less than a last bit. */
 typedef struct {
     const void *rows;
     ptrdiff_t pitch, count; /* pitch: items from row to row */
@@ -80,13 +86,13 @@ static void weigh_start(double *start, ptrdiff_t n)
 INLINE void get(const double *from, Doubles *row)
 {
     for (int p = 0; p < PARTS; p++)
-        row[p] = *(const Near *)(from + 4 * p);
+        row[p] = *(const Near *)(from + WIDE * p);
 }
 
 INLINE void put(double *to, const Doubles *row)
 {
     for (int p = 0; p < PARTS; p++)
-        *(Near *)(to + 4 * p) = row[p];
+        *(Near *)(to + WIDE * p) = row[p];
 }
 
 INLINE void load(const Columns *from, ptrdiff_t i, Doubles *row, const int whole)
@@ -96,8 +102,12 @@ INLINE void load(const Columns *from, ptrdiff_t i, Doubles *row, const int whole
         return;
     }
     const int32_t *at = (const int32_t *)from->rows + i * from->pitch;
-    for (int p = 0; p < PARTS; p++)
-        row[p] = (Doubles){at[4 * p], at[4 * p + 1], at[4 * p + 2], at[4 * p + 3]};
+    for (int p = 0; p < PARTS; p++, at += WIDE)
+#if WIDE == 4
+        row[p] = (Doubles){at[0], at[1], at[2], at[3]};
+#else
+        row[p] = (Doubles){at[0], at[1]};
+#endif
 }
 
 /* Coefficients of a block, without their gain. */
@@ -146,9 +156,9 @@ INLINE void sample(const double *block, const Axis *axis, ptrdiff_t k, Doubles *
 {
     const double *taps = block + (ptrdiff_t)axis->first[k] * LANES, *weight = axis->weights + k * TAPS;
     for (int p = 0; p < PARTS; p++) {
-        sum[p] = weight[0] * *(const Near *)(taps + 4 * p);
+        sum[p] = weight[0] * *(const Near *)(taps + WIDE * p);
         for (int t = 1; t < TAPS; t++)
-            sum[p] += weight[t] * *(const Near *)(taps + t * LANES + 4 * p);
+            sum[p] += weight[t] * *(const Near *)(taps + t * LANES + WIDE * p);
     }
 }
 
@@ -224,7 +234,7 @@ INLINE void round_row(const Doubles *row, int32_t *whole, double limit, Longs *d
     for (int p = 0; p < PARTS; p++) {
         Doubles integer = row[p] + unit - unit, off = row[p] - integer;
         *doubts |= (off > limit) | (off < -limit);
-        *(Ints *)(whole + 4 * p) = __builtin_convertvector(integer, Ints);
+        *(Ints *)(whole + WIDE * p) = __builtin_convertvector(integer, Ints);
     }
 }
 
@@ -256,7 +266,10 @@ INLINE int along_z(const Axis *z, ptrdiff_t plane, int16_t *dst, Work *work)
                 memcpy(dst + k * plane + at, clipped + k * LANES, width * sizeof *dst);
         }
     }
-    return (doubts[0] | doubts[1] | doubts[2] | doubts[3]) != 0;
+    int64_t any = 0;
+    for (int l = 0; l < WIDE; l++)
+        any |= doubts[l];
+    return any != 0;
 }
 
 INLINE int all_axes(const Box *box, const Axis *x, const Axis *y, const Axis *z, int16_t *dst, Work *work)
@@ -269,32 +282,7 @@ INLINE int all_axes(const Box *box, const Axis *x, const Axis *y, const Axis *z,
     return along_z(z, x->out * y->out, dst, work);
 }
 
-/* The same loops once for any machine and once for AVX2, which the compiler makes of them. */
 typedef int Loops(const Box *box, const Axis *x, const Axis *y, const Axis *z, int16_t *dst, Work *work);
-
-static int plain_loops(const Box *box, const Axis *x, const Axis *y, const Axis *z, int16_t *dst, Work *work)
-{
-    return all_axes(box, x, y, z, dst, work);
-}
-
-#ifdef __x86_64__
-__attribute__((target("avx2,fma")))
-static int avx2_loops(const Box *box, const Axis *x, const Axis *y, const Axis *z, int16_t *dst, Work *work)
-{
-    return all_axes(box, x, y, z, dst, work);
-}
-
-static int has_fma(void)
-{
-    return __builtin_cpu_supports("fma") != 0;
-}
-#else
-#define avx2_loops plain_loops
-static int has_fma(void)
-{
-    return 0;
-}
-#endif
 
 static void *zeros(ptrdiff_t count, size_t size)
 {
@@ -335,12 +323,4 @@ static int zoom_by(Loops *loops, const Box *box, const Axis *x, const Axis *y, c
     return result;
 }
 
-int zoom_plain(const Box *box, const Axis *x, const Axis *y, const Axis *z, int16_t *dst)
-{
-    return zoom_by(plain_loops, box, x, y, z, dst);
-}
-
-int zoom_avx2(const Box *box, const Axis *x, const Axis *y, const Axis *z, int16_t *dst)
-{
-    return zoom_by(has_fma() ? avx2_loops : plain_loops, box, x, y, z, dst);
-}
+#endif
