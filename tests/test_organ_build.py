@@ -172,8 +172,8 @@ def test_header_and_body_are_held_against_each_other(
     assert found.spine == pytest.approx(-0.23, abs=0.03)
     assert "with y reversed" in str(found)
     if contradiction:  # what the header says must not be done in silence
-        said = r"volume-44\.nii: expected axes in its header that fit the body, found the spine at the front once it is "
-        with pytest.raises(ImageError, match=rf"{said}turned; its array fits with y reversed"):
+        said = r"volume-44\.nii: expected axes in its header that fit the body, found the spine at the front once it is"
+        with pytest.raises(ImageError, match=rf"{said} turned; its array fits with y reversed"):
             mmtk.build(dataset, sources=folder, out=tmp_path / "out", pixels="clean", allow_partial=True)
         official = mmtk.build(dataset, sources=folder, out=tmp_path / "out", allow_partial=True)
         assert official[0].counts["train"] == 81
