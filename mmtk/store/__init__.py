@@ -5,7 +5,7 @@ from mmtk.store._compress import compress
 from mmtk.store._fetch import fetch_npz
 from mmtk.store._format import SPLITS, StoreInfo, record_dtype
 from mmtk.store._montage import draw_montage
-from mmtk.store._npz import dataset_named, export_npz, import_npz, read_npz, write_atomically
+from mmtk.store._npz import dataset_named, export_npz, import_npz, md5_of, read_npz, write_atomically
 from mmtk.store._official import Comparison, SplitComparison, compare_official
 from mmtk.store._png import export_png
 from mmtk.store._reader import Split, Store, already_there, open, verify
@@ -34,6 +34,7 @@ __all__ = [
     "fetch_npz",
     "finalize",
     "import_npz",
+    "md5_of",
     "open",
     "publish",
     "read_layout",
