@@ -24,6 +24,7 @@ _COMMANDS = {
     "verify": ("stores", "Recompute the checksums of stores."),
     "match": ("matching", "Tell which source is which row of an official .npz."),
     "audit": ("matching", "Find duplicates, conflicting labels and subjects in several splits."),
+    "prove": ("proof", "Prove how much is MedMNIST bit for bit, with the files at hand."),
     "show": ("stores", "Draw a montage of a store."),
     "train": ("training", "Train a model on a store under a protocol."),
     "decathlon": ("decathlon", "Train and test on every store there is, and print one table."),

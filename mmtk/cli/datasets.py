@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def list_command(as_json: bool) -> None:
         (d.flag, d.modality, d.task.value, str(len(d.classes)), *_paper_counts(d), d.source.licence)
         for d in datasets
     ]
-    _echo_table(heads, rows, right={"classes", "train", "val", "test"})
+    echo_table(heads, rows, right={"classes", "train", "val", "test"})
 
 
 @click.command("info")
@@ -229,7 +230,7 @@ def _echo_facts(facts: dict[str, Any]) -> None:
             click.echo(f"{'':12} {line}")
 
 
-def _echo_table(heads: tuple[str, ...], rows: list[tuple[str, ...]], right: set[str]) -> None:
+def echo_table(heads: tuple[str, ...], rows: list[tuple[str, ...]], right: Collection[str] = ()) -> None:
     """A table: drawn by rich on a terminal, plain columns for a pipe."""
     if sys.stdout.isatty():
         from rich.console import Console

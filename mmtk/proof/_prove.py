@@ -1,0 +1,357 @@
+"""Prove what can be proved with what is at hand, dataset by dataset and size by size."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmtk import store
+from mmtk.builder import build
+from mmtk.datasets import get_dataset, list_datasets
+from mmtk.datasets.base import Dataset
+from mmtk.datasets.maps import OfficialMap, official_map
+from mmtk.errors import ArgumentError, SourceError
+from mmtk.proof._counts import Source, counts_by_rule, look
+from mmtk.proof._evidence import KINDS, Cell, Difference, Evidence, Need, Proof
+from mmtk.proof._files import Files, OfficialFile, find_official
+from mmtk.proof._picture import draw_difference
+from mmtk.proof._rows import compare_rows
+from mmtk.proof._signature import expects_jpeg, signature
+from mmtk.store import Store
+
+SIZES = (28, 64, 128, 224)
+_OTHER_ZLIB = "ng" in zlib.ZLIB_RUNTIME_VERSION  # it deflates to other bytes, so that no file has its MD5
+Progress = Callable[[int, int], None]
+
+
+def prove(
+    flags: str | Iterable[str] = (),
+    *,
+    sources: str | Path | None = None,
+    npz: str | Path | None = None,
+    stores: str | Path | None = None,
+    sizes: Iterable[int] = SIZES,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> Proof:
+    """Prove, as far as the files at hand allow, that what is built from raw images is MedMNIST bit for bit.
+
+    Stores are built and official files imported in a temporary folder (of ``TMPDIR``), one source at a time.
+
+    Parameters
+    ----------
+    flags : str or iterable of str
+        Datasets; none means all ten.
+    sources : path, optional
+        Folder with the raw data: a provider's own, or one that holds several.
+    npz : path, optional
+        Folder with official ``.npz`` files; their MD5s tell which are.
+    stores : path, optional
+        Folder with stores built before: they are taken as they are, what is not among them is built.
+    sizes : iterable of int
+        Edge lengths in pixels: 28, 64, 128 or 224.
+    out : path, optional
+        Folder for pictures: of each dataset and size the first row that differs.
+    workers : int, optional
+        Threads of the build; by default one a core this process may use.
+    progress : callable, optional
+        Takes what is being built, gives a callable of images done and images in all.
+
+    Returns
+    -------
+    Proof
+        A cell a dataset and size, datasets in the order of `flags`.
+
+    Raises
+    ------
+    ArgumentError
+        If a dataset is unknown, a size has no official files, or a folder is none.
+    StoreError
+        If an official file or a store cannot be read, or the disk is full.
+    """
+    named = [flags] if isinstance(flags, str) else list(flags)
+    chosen = list(dict.fromkeys(get_dataset(flag).flag for flag in named)) or [d.flag for d in list_datasets()]
+    wanted = sorted(set(sizes))
+    if not wanted or set(wanted) - set(SIZES):
+        raise ArgumentError("sizes", expected=" or ".join(map(str, SIZES)), found=str(wanted))
+    folders = [_folder(name, path) for name, path in (("sources", sources), ("npz", npz), ("stores", stores))]
+    raw, official, ready = folders
+    pictures = None if out is None else Path(out)
+    datasets = [get_dataset(flag) for flag in chosen]
+    files = find_official(official, datasets, wanted) if official else Files({}, {})
+    families: dict[str, list[Dataset]] = {}
+    for dataset in datasets:
+        families.setdefault(dataset.family, []).append(dataset)
+    cells: dict[tuple[str, int], Cell] = {}
+    for members in families.values():
+        with tempfile.TemporaryDirectory(prefix="mmtk-prove-") as scratch:
+            family = _Family(members, wanted, raw, files, ready, Path(scratch), workers, progress)
+            for dataset in members:
+                for size in wanted:
+                    cells[dataset.flag, size] = _Case(family, dataset, size, pictures).cell()
+    return Proof(tuple(cells[flag, size] for flag in chosen for size in wanted))
+
+
+def _folder(name: str, path: str | Path | None) -> Path | None:
+    if path is None:
+        return None
+    if not Path(path).is_dir():
+        raise ArgumentError(f"{name} {path}", expected="a folder", found="none", remedy=f"see --{name}")
+    return Path(path)
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A store from raw images, and whether its rows are the official ones in their order as far as that is known."""
+
+    store: Store
+    in_order: bool
+
+
+class _Family:
+    """Datasets of the same raw files: what is there of them, and the stores of all sizes, built in one pass."""
+
+    def __init__(
+        self, members: list[Dataset], sizes: list[int], raw: Path | None, files: Files, ready: Path | None,
+        scratch: Path, workers: int | None, progress: Callable[[str], Progress] | None,
+    ) -> None:
+        self.files, self.scratch = files, scratch
+        self.sources = {dataset.flag: look(raw, dataset) for dataset in members}
+        self.counts = {dataset.flag: counts_by_rule(dataset, self.sources[dataset.flag]) for dataset in members}
+        self.built: dict[tuple[str, int], _Built] = {}
+        self.problems: dict[str, list[str]] = {dataset.flag: [] for dataset in members}
+        by_edition: dict[str, dict[int, list[Dataset]]] = {}
+        for dataset in members:
+            for size in sizes:
+                edition = self.edition(dataset, size)
+                found = _ready(ready, dataset, size, edition)
+                if found is not None:
+                    self.built[dataset.flag, size] = _Built(found, self._ordered(dataset, found))
+                elif self.sources[dataset.flag].scan is not None and not self.sources[dataset.flag].synthetic:
+                    by_edition.setdefault(edition, {}).setdefault(size, []).append(dataset)
+        for edition, by_size in by_edition.items():
+            together: dict[tuple[str, ...], list[int]] = {}
+            for size, lacking in by_size.items():
+                together.setdefault(tuple(dataset.flag for dataset in lacking), []).append(size)
+            for flags, those in together.items():
+                assert raw is not None
+                self._build([get_dataset(flag) for flag in flags], those, edition, raw, workers, progress)
+
+    def edition(self, dataset: Dataset, size: int) -> str:
+        """That of the official file at hand, else the last one."""
+        file = self.files.official.get((dataset.flag, size))
+        return file.edition if file else list(dataset.counts)[-1]
+
+    def _build(
+        self, datasets: list[Dataset], sizes: list[int], edition: str, raw: Path, workers: int | None,
+        progress: Callable[[str], Progress] | None,
+    ) -> None:
+        links = self.scratch / f"order-{edition}"
+        links.mkdir(exist_ok=True)
+        matched = [dataset for dataset in datasets if self._to_be_matched(dataset, edition)]
+        for dataset in matched:
+            path = self.files.official[dataset.flag, 28].path
+            link = links / f"{dataset.alias_of(edition)}.npz"
+            link.unlink(missing_ok=True)
+            os.symlink(path.absolute(), link)
+        try:
+            results = build(
+                datasets, sources=raw, out=self.scratch / f"built-{edition}-{sizes[0]}", sizes=sizes, edition=edition,
+                match_npz=links if matched else None, allow_partial=True, on_error="skip", workers=workers,
+                progress=progress,
+            )
+        except SourceError as error:
+            for dataset in datasets:
+                self.problems[dataset.flag].append(f"raw files: found {error.found}")
+            return
+        for result in results:
+            opened = store.open(result.path)
+            ordered = get_dataset(result.flag) in matched or self._ordered(get_dataset(result.flag), opened)
+            self.built[result.flag, result.size] = _Built(opened, ordered and not opened.info.partial)
+            bad = sorted({(finding.name, finding.detail) for finding in result.findings if finding.kind == "bad"})
+            if bad:
+                text = f"raw files: {len(bad):,} that cannot be used, first {bad[0][0]}: {bad[0][1]}"
+                if text not in self.problems[result.flag]:
+                    self.problems[result.flag].append(text)
+
+    def _to_be_matched(self, dataset: Dataset, edition: str) -> bool:
+        """Whether the order of rows is not known and the official file of 28 px can tell it."""
+        file = self.files.official.get((dataset.flag, 28))
+        known = official_map(dataset.flag)
+        return (
+            self.sources[dataset.flag].complete and file is not None and file.edition == edition
+            and (known is None or not known.ordered)
+        )
+
+    @staticmethod
+    def _ordered(dataset: Dataset, built: Store) -> bool:
+        """Whether a store has every row in its known official place."""
+        known = official_map(dataset.flag)
+        if known is None or not known.ordered or built.info.partial:
+            return False
+        named = all(row.source is not None for rows in known.rows.values() for row in rows)
+        return named and built.counts == {split: len(rows) for split, rows in known.rows.items()}
+
+
+def _ready(folder: Path | None, dataset: Dataset, size: int, edition: str) -> Store | None:
+    """A store that was built from raw images as MedMNIST was, if one is there."""
+    path = folder / f"{dataset.flag}_{size}.h5" if folder else None
+    if path is None or not path.is_file():
+        return None
+    opened = store.open(path)
+    info = opened.info
+    same_rows = info.edition in dataset.counts and dataset.counts[info.edition] == dataset.counts[edition]
+    imported = info.membership.startswith("the file with MD5")
+    fits = (info.pixels, info.split) == ("official", "official") and same_rows and not info.synthetic and not imported
+    return opened if fits else None
+
+
+class _Case:
+    """One dataset at one size."""
+
+    def __init__(self, family: _Family, dataset: Dataset, size: int, out: Path | None) -> None:
+        self.family, self.dataset, self.size, self.out = family, dataset, size, out
+        self.edition = family.edition(dataset, size)
+        self.published = dataset.published(self.edition, size)
+        self.source: Source = family.sources[dataset.flag]
+        self.built = family.built.get((dataset.flag, size))
+        self.file: OfficialFile | None = family.files.official.get((dataset.flag, size))
+        self.holds: list[Evidence] = []
+        self.differs: list[Difference] = []
+
+    def cell(self) -> Cell:
+        """Everything that can be said."""
+        if self.file is not None:
+            self._with_official(self.file)
+        self._counts()
+        if self.built is not None:
+            self._md5(self.built)
+        order = list(KINDS)
+        stranger = self.family.files.strangers.get((self.dataset.flag, self.size))
+        return Cell(
+            flag=self.dataset.flag, size=self.size, edition=self.edition,
+            evidence=tuple(sorted(self.holds, key=lambda one: order.index(one.kind))),
+            differences=tuple(sorted(self.differs, key=lambda one: order.index(one.kind))),
+            needs=tuple(self._needs()), npz=str(self.file.path) if self.file else None,
+            remark="npz not official" if stranger and self.file is None else "",
+        )
+
+    def _hold(self, kind: str, text: str, detail: str) -> None:
+        self.holds.append(Evidence(kind, text, detail))
+
+    def _differ(self, kind: str, reason: str) -> None:
+        self.differs.append(Difference(self.dataset.flag, self.size, kind, reason))
+
+    def _with_official(self, file: OfficialFile) -> None:
+        """Everything that the official file is needed for; it is imported once."""
+        folder = self.family.scratch / "official"
+        imported = store.open(store.import_npz(file.path, folder, self.dataset.flag))
+        self._container(imported, folder)
+        self._signature(imported)
+        if self.built is not None:
+            self._rows(self.built, imported)
+        del imported
+        shutil.rmtree(folder)
+
+    def _container(self, imported: Store, folder: Path) -> None:
+        if _OTHER_ZLIB:
+            return
+        md5 = store.md5_of(store.export_npz(imported, folder))
+        if md5 == self.published:
+            self._hold("container", "container", f"imported and exported again it has the published MD5 {md5}")
+        else:
+            self._differ("container", f"imported and exported again: MD5 {md5}, published {self.published}")
+
+    def _signature(self, imported: Store) -> None:
+        found = signature(imported)
+        if found is None:
+            return
+        expected = expects_jpeg(self.dataset, self.size)
+        figures = (
+            f"one more round trip changes {found.rows} images by {found.change:.2f} levels, the next by "
+            f"{found.again:.2f}"
+        )
+        if found.jpeg is expected:
+            trace = "the trace of JPEG quality 75" if expected else "no trace of JPEG"
+            self._hold("signature", "signature", f"{trace}, as the recipe says: {figures}")
+        elif found.jpeg is not None:
+            said = "JPEG quality 75 by the recipe, no trace of it" if expected else "no JPEG by the recipe, its trace"
+            self._differ("signature", f"{said} in the official pixels: {figures}")
+
+    def _rows(self, built: _Built, imported: Store) -> None:
+        dataset = self.dataset
+        known = self._known(built)
+        found = compare_rows(built.store, imported, dataset, known, built.in_order)
+        if found.built and found.equal == found.built:
+            place = f", {found.in_place:,} at their known place" if found.in_place else ""
+            unknown = f"; {found.unknown:,} files beside them are no known official row" if found.unknown else ""
+            official = sum(imported.counts.values())
+            detail = f"of {official:,} official rows {found.equal:,} are built bit for bit{place}{unknown}"
+            self._hold("rows", f"rows {found.equal:,} of {found.built:,}", detail)
+        for number, row in enumerate(found.differing):
+            picture = None
+            if number == 0 and self.out is not None:
+                name = f"{dataset.flag}_{self.size}_{row.split}_differs.png"
+                picture = draw_difference(row, f"{dataset.title}, {self.size} px, {row.split}", self.out / name)
+            reason = row.reason if number else f"{row.reason} ({found.equal:,} of {found.built:,} rows are equal)"
+            self.differs.append(Difference(
+                dataset.flag, self.size, "rows", reason, row.split, row.source, str(picture) if picture else None
+            ))
+
+    def _known(self, built: _Built) -> OfficialMap | None:
+        """The map that the store was built by; a recovered one is in its order alone."""
+        known = official_map(self.dataset.flag)
+        return known if known is None or known.ordered or not built.in_order else None
+
+    def _counts(self) -> None:
+        counts = self.family.counts[self.dataset.flag]
+        if counts is None:
+            return
+        edition = next(iter(self.dataset.counts)) if self.dataset.volumetric else self.edition
+        published = vars(self.dataset.counts[edition])
+        said = ", ".join(f"{split} {n:,}" for split, n in counts.items())
+        if counts == published:
+            later = self.dataset.counts[edition] != self.dataset.counts[self.edition]
+            blank = f", those of {edition}: which slices {self.edition} leaves out only volumes tell" if later else ""
+            self._hold("counts", "counts", f"{said}{blank}")
+        else:
+            wanted = ", ".join(f"{split} {n:,}" for split, n in published.items())
+            self._differ("counts", f"the split rule gives {said}, published are {wanted}")
+
+    def _md5(self, built: _Built) -> None:
+        if built.store.info.partial or not built.in_order or self.published is None or _OTHER_ZLIB:
+            return
+        if any(one.kind == "rows" for one in self.differs):
+            return  # then the file differs too
+        folder = self.family.scratch / "exported"
+        md5 = store.md5_of(store.export_npz(built.store, folder))
+        shutil.rmtree(folder)
+        if md5 == self.published:
+            self._hold("md5", "MD5", f"built from raw images and exported it has the published MD5 {md5}")
+        else:
+            self._differ("md5", f"built from raw images and exported: MD5 {md5}, published {self.published}")
+
+    def _needs(self) -> Iterable[Need]:
+        """What would give stronger evidence; nothing if there is none."""
+        flag = self.dataset.flag
+        if any(one.kind == "md5" for one in self.holds):
+            return
+        stranger = self.family.files.strangers.get((flag, self.size))
+        if self.file is None:
+            if stranger is not None:
+                yield Need(flag, None, "other", f"{stranger.path.name}: {stranger.reason}")
+            yield Need(flag, self.size, "official", f"mmtk fetch {flag} --size {self.size} --out DIR")
+        if self.source.problem:
+            yield Need(flag, None, "raw", self.source.problem)
+        for problem in self.family.problems[flag]:
+            yield Need(flag, None, "raw", problem)
+        if self.source.complete and self.built is not None and not self.built.in_order:
+            yield Need(flag, None, "other", "the order of the official rows, which the official 28 px file tells")
+        if _OTHER_ZLIB:
+            yield Need(flag, None, "other", "a Python with classic zlib: this one's deflates to other bytes, so no MD5")

@@ -1,0 +1,245 @@
+"""Rows built from raw images, each held against the official row that it should be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mmtk.datasets.base import SPLITS, Dataset
+from mmtk.datasets.maps import OfficialMap
+from mmtk.datasets.splits import ByPart
+from mmtk.store import Images, Split, Store
+
+Array = np.ndarray[Any, Any]
+Place = tuple[str, int]
+_BLOCK = 1 << 22  # bytes read at a time
+
+
+@dataclass(frozen=True)
+class Differing:
+    """A row that is not the official one.
+
+    Attributes
+    ----------
+    split, source : the split it was built for and its raw image
+    reason : what was expected and found
+    ours, theirs : of the first such row its image and the official one that it should be, or that comes nearest
+    place : where that stands, such as ``train[12]``
+    """
+
+    split: str
+    source: str
+    reason: str
+    ours: Array | None = field(default=None, repr=False)
+    theirs: Array | None = field(default=None, repr=False)
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What became of all rows.
+
+    Attributes
+    ----------
+    built : rows that can be compared
+    equal : those that equal an official row, label and all, each official row counted once
+    in_place : those of them whose row is known and is that one
+    differing : the others; the first of them with the nearest official image
+    unknown : rows beside those, of files that are known to be none of the known official rows
+    """
+
+    built: int
+    equal: int
+    in_place: int
+    differing: tuple[Differing, ...]
+    unknown: int
+
+
+def compare_rows(built: Store, official: Store, dataset: Dataset, known: OfficialMap | None, in_order: bool) -> Rows:
+    """Hold every row of a store against the official ones.
+
+    Parameters
+    ----------
+    built, official : Store
+        Of one dataset and size.
+    dataset : Dataset
+    known : OfficialMap or None
+        Tells the official row of a source, if its rows are in order and as many as the official ones.
+    in_order : bool
+        The store has all official rows in their order.
+    """
+    comparison = _Comparison(built, official, dataset, known, in_order)
+    return comparison.run()
+
+
+class _Comparison:
+    def __init__(
+        self, built: Store, official: Store, dataset: Dataset, known: OfficialMap | None, in_order: bool
+    ) -> None:
+        self._official = {split.name: split for split in official.splits}
+        self._built = built.splits
+        self._known = known
+        self._in_order = in_order
+        self._rule = dataset.split
+        self._places: dict[str, Place] = {}
+        self._unplaced: set[str] = set()
+        if known is not None:
+            self._unplaced = {row.source for row in known.unplaced if row.source is not None}
+            if known.ordered and {s: len(rows) for s, rows in known.rows.items()} == official.counts:
+                self._places = {
+                    row.source: (split, number)
+                    for split in SPLITS for number, row in enumerate(known.rows[split]) if row.source is not None
+                }
+        self._where: dict[bytes, list[Place]] = {}
+        for split in official.splits:
+            for number, digest in enumerate(_digests(split.images)):
+                self._where.setdefault(digest, []).append((split.name, number))
+        self._taken: set[Place] = set()
+
+    def run(self) -> Rows:
+        """Rows whose place is known take it first; each of the others then takes a free one."""
+        equal = in_place = unknown = 0
+        waiting: list[tuple[Split, int, str, bytes]] = []
+        wrong: list[tuple[Split, int, str, bytes, Place]] = []
+        for split in self._built:
+            names = _texts(split.records["source"])
+            for number, (name, digest) in enumerate(zip(names, _digests(split.images), strict=True)):
+                place = self._place(split.name, number, name)
+                if place is None:
+                    waiting.append((split, number, name, digest))
+                elif place in self._where.get(digest, ()) and self._label(place) == _label(split, number):
+                    self._taken.add(place)
+                    equal, in_place = equal + 1, in_place + 1
+                else:
+                    wrong.append((split, number, name, digest, place))
+        differing = [self._misplaced(*row, first=i == 0) for i, row in enumerate(wrong)]
+        for split, number, name, digest in waiting:
+            if self._take(split, number, digest):
+                equal += 1
+            elif name in self._unplaced:
+                unknown += 1
+            else:
+                differing.append(self._not_found(split, number, name, digest, first=not differing))
+        return Rows(equal + len(differing), equal, in_place, tuple(differing), unknown)
+
+    def _place(self, split: str, number: int, name: str) -> Place | None:
+        if self._known is None and self._in_order:
+            return split, number
+        return self._places.get(name)
+
+    def _pool(self, split: str) -> tuple[str, ...]:
+        """The official splits that a row may stand in."""
+        if self._known is not None or self._in_order or isinstance(self._rule, ByPart):
+            return (split,)
+        if getattr(self._rule, "within", ""):
+            return ("test",) if split == "test" else ("train", "val")
+        return SPLITS
+
+    def _label(self, place: Place) -> list[int]:
+        return _label(self._official[place[0]], place[1])
+
+    def _free(self, digest: bytes, pool: tuple[str, ...]) -> Iterator[Place]:
+        return (p for p in self._where.get(digest, ()) if p[0] in pool and p not in self._taken)
+
+    def _take(self, split: Split, number: int, digest: bytes) -> bool:
+        label = _label(split, number)
+        for place in self._free(digest, self._pool(split.name)):
+            if self._label(place) == label:
+                self._taken.add(place)
+                return True
+        return False
+
+    def _misplaced(self, split: Split, number: int, name: str, digest: bytes, place: Place, first: bool) -> Differing:
+        """A row that is not the one its place is known to have."""
+        theirs = self._official[place[0]].images[place[1]]
+        ours = np.array(split.images[number])
+        elsewhere = next(self._free(digest, SPLITS), None)
+        if place in self._where.get(digest, ()):
+            reason = f"label {_said(_label(split, number))}, {_at(place)} has {_said(self._label(place))}"
+        elif elsewhere is not None:
+            reason = f"its pixels stand at {_at(elsewhere)}, expected at {_at(place)}"
+        else:
+            reason = f"differs from {_at(place)}{_how_much(ours, theirs)}"
+        return _differing(split, name, reason, place, ours, theirs, first)
+
+    def _not_found(self, split: Split, number: int, name: str, digest: bytes, first: bool) -> Differing:
+        """A row whose place is not known and that stands nowhere."""
+        pool = self._pool(split.name)
+        ours = np.array(split.images[number])
+        same = next(self._free(digest, pool), None)
+        used = next((p for p in self._where.get(digest, ()) if p[0] in pool), None)
+        where = " or ".join(pool)
+        if same is not None:
+            reason = f"label {_said(_label(split, number))}, {_at(same)} with its pixels has {_said(self._label(same))}"
+        elif used is not None:
+            reason = f"its pixels stand in {where} only at {_at(used)}, which another image is"
+        else:
+            reason = f"no row of {where} has its pixels"
+        nearest = same or used or (self._nearest(ours, pool) if first else None)
+        if nearest is None:
+            return Differing(split.name, name, reason)
+        theirs = self._official[nearest[0]].images[nearest[1]]
+        if not (same or used):
+            reason += f"; the nearest, {_at(nearest)}, differs{_how_much(ours, theirs)}"
+        return _differing(split, name, reason, nearest, ours, theirs, first)
+
+    def _nearest(self, image: Array, pool: tuple[str, ...]) -> Place | None:
+        best: tuple[float, Place] | None = None
+        wanted = image.reshape(-1).astype(np.float32)
+        for name in pool:
+            for start, block in _blocks(self._official[name].images):
+                apart = block.reshape(len(block), -1).astype(np.float32) - wanted
+                squared = np.einsum("ij,ij->i", apart, apart)
+                row = int(squared.argmin())
+                if best is None or squared[row] < best[0]:
+                    best = float(squared[row]), (name, start + row)
+        return best[1] if best else None
+
+
+def _differing(
+    split: Split, name: str, reason: str, place: Place, ours: Array, theirs: Array, first: bool
+) -> Differing:
+    """Only the first row keeps its images: there may be as many as the dataset has."""
+    if not first:
+        return Differing(split.name, name, reason, place=_at(place))
+    return Differing(split.name, name, reason, ours, np.array(theirs), _at(place))
+
+
+def _blocks(images: Images) -> Iterator[tuple[int, Array]]:
+    step = max(1, _BLOCK // max(1, int(np.prod(images.shape[1:]))))
+    for start in range(0, len(images), step):
+        yield start, np.asarray(images[start : start + step])
+
+
+def _digests(images: Images) -> Iterator[bytes]:
+    for _, block in _blocks(images):
+        for image in block:
+            yield hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+
+
+def _texts(names: Array) -> list[str]:
+    return [name.decode("utf-8", "backslashreplace") for name in names.tolist()]
+
+
+def _label(split: Split, number: int) -> list[int]:
+    label: list[int] = split.labels[number].tolist()
+    return label
+
+
+def _said(label: list[int]) -> str:
+    return " ".join(map(str, label))
+
+
+def _at(place: Place) -> str:
+    return f"{place[0]}[{place[1]}]"
+
+
+def _how_much(ours: Array, theirs: Array) -> str:
+    apart = np.abs(ours.astype(np.int16) - theirs)
+    if apart.ndim == 3:
+        apart = apart.max(axis=2)
+    return f" in {np.count_nonzero(apart):,} of {apart.size:,} pixels, by up to {apart.max()} levels"
