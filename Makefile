@@ -38,7 +38,8 @@ sanitize: $(VENV)/ready
 	  "from setuptools import setup; setup()" -q build --build-lib $(SANITIZED) --build-temp build/temp-sanitized
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
 	  $(BIN)/python -m pytest -q -p no:benchmark -p no:cacheprovider -o pythonpath="$(SANITIZED) ." \
-	  $(addprefix tests/test_,$(addsuffix .py,imaging_native imaging_png imaging_tiff imaging_jpeg imaging_resize loader_gather)) \
+	  $(addprefix tests/test_,$(addsuffix .py,imaging_native imaging_png imaging_tiff imaging_jpeg imaging_resize imaging_zoom \
+	    loader_gather)) \
 	  -k "not process and not extension and not room and not torch"
 
 # Every decoder of our own on whatever bytes a fuzzer comes up with, each for SECONDS; the C kernels need clang.

@@ -15,6 +15,16 @@ def unfilter_grey(
     raw: bytes, dst: NDArray[np.uint8] | None, channels: int, rounded: NDArray[np.uint8] | None = None, /
 ) -> None: ...
 
+def zoom(
+    path: str,
+    src: NDArray[np.int16],
+    dst: NDArray[np.int16],
+    x_first: NDArray[np.int32], x_weights: NDArray[np.float64],
+    y_first: NDArray[np.int32], y_weights: NDArray[np.float64],
+    z_first: NDArray[np.int32], z_weights: NDArray[np.float64],
+    /,
+) -> bool: ...
+
 def resize(
     path: str,
     src: NDArray[np.uint8],

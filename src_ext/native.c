@@ -1,5 +1,5 @@
 /* mmtk._native: the exact antialiased resize, see resize.h for its arithmetic and resize_*.c for its paths; the rows of
- * a PNG and the strips of a TIFF; rows of images for a batch.
+ * a PNG and the strips of a TIFF; rows of images for a batch; the zoom of a CT box.
  *
  * Callers hand over NumPy arrays; every type, size, stride and table entry is checked here before the first pixel is
  * touched, so that no argument, however wrong, reads or writes outside its buffers or overflows an int32. The GIL is
@@ -17,6 +17,7 @@
 #include "packbits.h"
 #include "png.h"
 #include "resize.h"
+#include "zoom.h"
 
 /* The tables of a pass and the buffers of a target, as long as they are used. */
 typedef struct {
@@ -31,6 +32,7 @@ typedef struct {
 typedef struct {
     const char *name;
     int (*resize)(const Source *, const Target *, ptrdiff_t);
+    int (*zoom)(const Box *, const Axis *, const Axis *, const Axis *, int16_t *);
     int (*there)(void);
 } Way;
 
@@ -41,9 +43,11 @@ static int always(void)
 
 /* The fastest first. */
 static const Way ways[] = {
-    {"vnni", resize_vnni, has_vnni}, {"avx2", resize_avx2, has_avx2}, {"plain", resize_plain, always},
+    {"vnni", resize_vnni, zoom_avx2, has_vnni},
+    {"avx2", resize_avx2, zoom_avx2, has_avx2},
+    {"plain", resize_plain, zoom_plain, always},
 };
-enum { WAYS = (int)(sizeof ways / sizeof *ways), MOST_TARGETS = 64 };
+enum { WAYS = (int)(sizeof ways / sizeof *ways), MOST_TARGETS = 64, MOST_VOXELS = 1 << 15 };
 
 /* ------------------------------------------------------------------------------------------------ checks */
 
@@ -57,6 +61,16 @@ static int is_type(const Py_buffer *view, const char *format, Py_ssize_t itemsiz
 {
     return view->itemsize == itemsize && view->format && strcmp(view->format, format) == 0 &&
            (uintptr_t)view->buf % (uintptr_t)itemsize == 0;
+}
+
+static const Way *take_way(PyObject *name)
+{
+    for (int i = 0; i < WAYS; i++) {
+        if (PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, ways[i].name) == 0 && ways[i].there())
+            return &ways[i];
+    }
+    PyErr_Format(PyExc_ValueError, "path: expected one of mmtk._native.paths, not %R", name);
+    return NULL;
 }
 
 /* Takes a view; on failure there is nothing to release. */
@@ -204,13 +218,9 @@ static PyObject *native_resize(PyObject *Py_UNUSED(self), PyObject *const *args,
     PyObject *result = NULL;
     if (nargs != 3)
         return PyErr_Format(PyExc_TypeError, "resize takes 3 arguments, not %zd", nargs);
-    const Way *way = NULL;
-    for (int i = 0; i < WAYS; i++) {
-        if (PyUnicode_Check(args[0]) && PyUnicode_CompareWithASCIIString(args[0], ways[i].name) == 0)
-            way = &ways[i];
-    }
-    if (!way || !way->there())
-        return PyErr_Format(PyExc_ValueError, "path: expected one of mmtk._native.paths, not %R", args[0]);
+    const Way *way = take_way(args[0]);
+    if (!way)
+        return NULL;
     if (!PyTuple_Check(args[2]) || PyTuple_GET_SIZE(args[2]) < 1 || PyTuple_GET_SIZE(args[2]) > MOST_TARGETS)
         return PyErr_Format(PyExc_TypeError, "targets: expected a tuple of 1 to %d", MOST_TARGETS);
     if (PyObject_GetBuffer(args[1], &src, PyBUF_STRIDED_RO | PyBUF_FORMAT) < 0)
@@ -452,6 +462,94 @@ static PyObject *native_gather(PyObject *Py_UNUSED(self), PyObject *const *args,
     return result;
 }
 
+/* Checks the tables of an axis against its sizes. On failure nothing is left to release; on success both are owed. */
+static int take_axis(Axis *axis, Tables *views, PyObject *first, PyObject *weights, Py_ssize_t in_size,
+                     Py_ssize_t out_size)
+{
+    if (PyObject_GetBuffer(first, &views->bounds, PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0)
+        return -1;
+    if (PyObject_GetBuffer(weights, &views->weights, PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) {
+        PyBuffer_Release(&views->bounds);
+        return -1;
+    }
+    const Py_buffer *f = &views->bounds, *w = &views->weights;
+    const char *wrong = NULL;
+    if (f->ndim != 1 || !is_type(f, "i", (Py_ssize_t)sizeof(int32_t)) || f->shape[0] != out_size)
+        wrong = "first: expected an int32 for each output";
+    else if (w->ndim != 2 || !is_type(w, "d", (Py_ssize_t)sizeof(double)) || w->shape[0] != out_size ||
+             w->shape[1] != TAPS)
+        wrong = "weights: expected four float64 for each output";
+    axis->first = f->buf;
+    axis->weights = w->buf;
+    axis->in = in_size;
+    axis->out = out_size;
+    for (Py_ssize_t k = 0; k < out_size && !wrong; k++) {
+        if (axis->first[k] < 0 || (axis->first[k] > 0 && axis->first[k] > in_size - TAPS))
+            wrong = "first: expected four taps inside the box";
+        for (int t = 0; t < TAPS; t++) {
+            double weight = axis->weights[k * TAPS + t];
+            if (!(weight >= -2 && weight <= 2))
+                wrong = "weights: expected numbers from -2 to 2";
+        }
+    }
+    if (!wrong)
+        return 0;
+    PyBuffer_Release(&views->bounds);
+    PyBuffer_Release(&views->weights);
+    return fail(wrong);
+}
+
+static int is_box(const Py_buffer *view)
+{
+    int fits = view->ndim == 3 && is_type(view, "h", (Py_ssize_t)sizeof(int16_t));
+    for (int axis = 0; axis < 3 && fits; axis++)
+        fits = view->shape[axis] >= 1 && view->shape[axis] <= MOST_VOXELS &&
+               view->strides[axis] % (Py_ssize_t)sizeof(int16_t) == 0;
+    return fits;
+}
+
+/* zoom(path, src, dst, x_first, x_weights, y_first, y_weights, z_first, z_weights) -> bool */
+static PyObject *native_zoom(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
+{
+    static const int place[3] = {1, 2, 0}; /* of x, y and z in dst */
+    Py_buffer src, dst;
+    Axis axes[3];
+    Tables views[3];
+    PyObject *result = NULL;
+    int taken = 0;
+    if (nargs != 9)
+        return PyErr_Format(PyExc_TypeError, "zoom takes 9 arguments, not %zd", nargs);
+    const Way *way = take_way(args[0]);
+    if (!way || PyObject_GetBuffer(args[1], &src, PyBUF_STRIDED_RO | PyBUF_FORMAT) < 0)
+        return NULL;
+    if (PyObject_GetBuffer(args[2], &dst, PyBUF_WRITABLE | PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) {
+        PyBuffer_Release(&src);
+        return NULL;
+    }
+    if (!is_box(&src) || !is_box(&dst)) {
+        fail("src and dst: expected int16 of three axes, each of 1 to 32768 voxels");
+    } else {
+        while (taken < 3 && take_axis(axes + taken, views + taken, args[3 + 2 * taken], args[4 + 2 * taken],
+                                      src.shape[taken], dst.shape[place[taken]]) == 0)
+            taken++;
+    }
+    if (taken == 3) {
+        Box box = {.voxels = src.buf, .strides = {src.strides[0], src.strides[1], src.strides[2]}};
+        int found;
+        Py_BEGIN_ALLOW_THREADS
+        found = way->zoom(&box, axes, axes + 1, axes + 2, dst.buf);
+        Py_END_ALLOW_THREADS
+        result = found < 0 ? PyErr_NoMemory() : PyBool_FromLong(found);
+    }
+    while (taken--) {
+        PyBuffer_Release(&views[taken].bounds);
+        PyBuffer_Release(&views[taken].weights);
+    }
+    PyBuffer_Release(&dst);
+    PyBuffer_Release(&src);
+    return result;
+}
+
 _Static_assert(sizeof(Py_ssize_t) >= 8, "mmtk needs a 64-bit machine");
 
 static PyMethodDef methods[] = {
@@ -470,6 +568,9 @@ static PyMethodDef methods[] = {
      "unpack_lzf(packed, length)\n--\n\nUnpack LZF to bytes of a known length."},
     {"unfilter_grey", (PyCFunction)(void (*)(void))native_unfilter_grey, METH_FASTCALL,
      "unfilter_grey(raw, dst, channels, rounded=None)\n--\n\nUndo the filters of a PNG's inflated rows and take their luma."},
+    {"zoom", (PyCFunction)(void (*)(void))native_zoom, METH_FASTCALL,
+     "zoom(path, src, dst, x_first, x_weights, y_first, y_weights, z_first, z_weights)\n--\n\n"
+     "Zoom voxels (x, y, z) into dst (z, x, y); whether one of them may be off by one. See mmtk.imaging.zoom."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -97,6 +97,8 @@ def resize(image, size, filter="bilinear", box=None):
     if box is not None:
         top, left, height, width = box
         image = image[top : top + height, left : left + width]
+    if filter == "nearest":
+        return nearest(image, size)
     between = _horizontal(image, size[1], filter)
     return np.ascontiguousarray(_horizontal(between.swapaxes(0, 1), size[0], filter).swapaxes(0, 1))
 
@@ -113,7 +115,7 @@ def nearest_taps(n, size):
 
 def nearest(image, size):
     rows, columns = nearest_taps(image.shape[0], size[0]), nearest_taps(image.shape[1], size[1])
-    return np.array([[image[row, column] for column in columns] for row in rows], np.uint8)
+    return np.ascontiguousarray(image[rows][:, columns])
 
 
 def organ_grid(volume, box):

@@ -18,7 +18,7 @@ from mmtk import store
 from mmtk.builder import make_plan, work
 from mmtk.cli import group
 from mmtk.datasets import get_dataset
-from mmtk.datasets.base import HuWindow, Resize, Slice
+from mmtk.datasets.base import HuWindow, Resize, Slice, Zoom
 from mmtk.datasets.listing import find_source, open_listing
 from mmtk.errors import ArgumentError, ImageError, SourceError
 from mmtk.imaging import read_volume
@@ -59,10 +59,11 @@ def test_one_pass_over_the_volumes_serves_three_planes_and_all_sizes(lits: Path,
     assert all(result.reused for result in again)
 
 
-def test_slices_are_cut_windowed_and_resized_as_the_recipe_says(lits: Path, tmp_path: Path) -> None:
-    for result in mmtk.build(ORGANS, sources=lits, out=tmp_path):
+def test_images_are_zoomed_windowed_sliced_and_resized_as_the_recipe_says(lits: Path, tmp_path: Path) -> None:
+    for result in mmtk.build(ORGANS, sources=lits, out=tmp_path, sizes=(28, 64)):
         opened = mmtk.open(result.path)
         assert opened.info.synthetic
+        cuts = {r.source: r.cut for r in get_dataset(result.flag).scan(open_listing(lits)).records}
         for split in opened.splits:
             for at in range(0, len(split), 17):
                 record = split.records[at]
@@ -70,19 +71,13 @@ def test_slices_are_cut_windowed_and_resized_as_the_recipe_says(lits: Path, tmp_
                 assert (record["plane"].decode(), int(record["slice"])) == (plane, int(j))
                 assert int(organ) - 1 == split.labels[at, 0]
                 name = f"{'test-' if part == 'test' else ''}volume-{number}.nii*"
-                voxels = read_volume(next(lits.rglob(name))).voxels
-                box = next(
-                    r.cut.box for r in get_dataset(result.flag).scan(open_listing(lits)).records
-                    if r.source == record["source"].decode()
-                )
-                axis = {"sagittal": 0, "coronal": 1, "axial": 2}[plane]
-                n = box[2 * axis + 1] - box[2 * axis]
-                extent = -(-5 * n // 4) if axis == 2 else (360 * n + 511) // 1024
-                index = [slice(box[2 * i], box[2 * i + 1]) for i in range(3)]
-                index[axis] = box[2 * axis] + int(int(j) * n / extent + 0.5)
-                crop = voxels[index[2], index[1], index[0]]
-                assert (record["height"], record["width"]) == crop.shape
-                wanted = reference.resize(reference.hu_window(crop, 50, 400), (28, 28))
+                box = cuts[record["source"].decode()].box
+                rows, columns = {"sagittal": (1, 2), "coronal": (0, 2), "axial": (0, 1)}[plane]
+                assert (record["top"], record["left"]) == (box[2 * rows], box[2 * columns])
+                sides = [box[2 * axis + 1] - box[2 * axis] for axis in (rows, columns)]
+                assert [record["height"], record["width"], record["side"]] == [*sides, max(sides)]
+                grid = reference.organ_grid(read_volume(next(lits.rglob(name))).voxels.transpose(2, 1, 0), box)
+                wanted = reference.organ_image(grid, plane, int(j), result.size)
                 assert np.array_equal(split.images[at], wanted)
 
 
@@ -118,14 +113,14 @@ def test_files_bear_the_names_of_their_edition(lits: Path, tmp_path: Path) -> No
 
 def test_another_recipe_of_the_same_slices(lits: Path, tmp_path: Path) -> None:
     plain = get_dataset("organamnist")
-    other = replace(plain, recipe=(Slice("axial", "linear", "square"), HuWindow(40.0, 400.0), Resize("bilinear")))
+    other = replace(plain, recipe=(Zoom((0.75, 0.75, 2.5)), Slice("axial", 4), HuWindow(40.0, 400.0), Resize("box")))
     (one,) = mmtk.build(plain, sources=lits, out=tmp_path / "a")
     (two,) = mmtk.build(other, sources=lits, out=tmp_path / "b")
     first, second = mmtk.open(one.path), mmtk.open(two.path)
     assert one.counts == two.counts
     assert first.info.recipe_hash != second.info.recipe_hash
     assert not np.array_equal(first.train.images, second.train.images)
-    assert '"resample":"linear"' in second.info.recipe
+    assert '"spacing":[0.75,0.75,2.5]' in second.info.recipe
 
 
 def lits_of(tmp_path: Path, boxes: str, content: bytes, name: str = "volume-0.nii") -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import astuple, replace
 
 import pytest
@@ -11,13 +12,18 @@ from hypothesis import strategies as st
 
 from mmtk.datasets import get_dataset, list_datasets, register
 from mmtk.datasets.base import (
+    BySize,
     CenterCrop,
     Colour,
     Counts,
     Grey,
+    HuWindow,
     Resize,
     RoundTrip,
+    Slice,
     Task,
+    Turn,
+    Zoom,
     recipe_from_json,
     recipe_hash,
     recipe_to_json,
@@ -109,9 +115,15 @@ def test_taken_names_are_refused_and_change_nothing(flag: str, aliases: tuple[st
         get_dataset("other")
 
 
+planes = st.sampled_from(["axial", "coronal", "sagittal"])
+sizes = st.tuples(*[st.floats(0.1, 9)] * 3)
 steps = st.one_of(
-    st.builds(Grey), st.builds(Colour), st.builds(CenterCrop), st.builds(Resize, st.sampled_from(["bilinear", "box"])),
-    st.builds(RoundTrip, st.just("jpeg"), st.integers(1, 100)),
+    st.builds(Grey, st.sampled_from(["truncated", "rounded"])), st.builds(Colour), st.builds(CenterCrop),
+    st.builds(Resize, st.sampled_from(["bilinear", "box", "nearest"])),
+    st.builds(RoundTrip, st.just("jpeg"), st.integers(1, 100)), st.builds(Turn),
+    st.builds(Zoom, st.none() | sizes, sizes, st.sampled_from(["zero", "edge"])),
+    st.builds(HuWindow, st.floats(-500, 500), st.floats(1, 4000), st.sampled_from(["nearest", "down"])),
+    st.builds(Slice, planes, st.integers(1, 9)),
 )
 
 
@@ -121,15 +133,99 @@ def test_recipes_come_back_from_json_and_their_hash_tells_them_apart(one, other)
     assert (recipe_hash(one) == recipe_hash(other)) == (one == other)
 
 
-@pytest.mark.parametrize("text", ['[{"step": "sharpen"}]', '[{"step": "resize", "size": 3}]', "[{}]"])
+@pytest.mark.parametrize(
+    "text", ['[{"step": "sharpen"}]', '[{"step": "resize", "size": 3}]', "[{}]", "[3]", "{}", "no JSON", "[null"]
+)
 def test_unknown_steps_are_refused(text: str) -> None:
     with pytest.raises(ArgumentError, match="steps of"):
         recipe_from_json(text)
 
 
-def test_clean_pixels_leave_out_only_the_round_trip() -> None:
-    pneumonia = get_dataset("pneumoniamnist")
-    assert pneumonia.recipe_for("official") == (*pneumonia.recipe_for("clean"), RoundTrip("jpeg", 75))
+def test_what_is_official_depends_on_the_size() -> None:
+    pneumonia, path = get_dataset("pneumoniamnist"), get_dataset("pathmnist")
+    start = (Grey(), CenterCrop(), Resize("bilinear"))
+    assert pneumonia.recipe_for("official", 28) == (*start, RoundTrip("jpeg", 75))
+    assert pneumonia.recipe_for("clean", 28) == start
+    for size in (29, 64, 128, 224):
+        assert pneumonia.recipe_for("official", size) == (Grey("rounded"), *start[1:])
+        assert pneumonia.recipe_for("clean", size) == pneumonia.recipe_for("official", size)
+        assert path.recipe_for("official", size) == path.recipe_for("official", 28)
     with pytest.raises(ArgumentError):
-        pneumonia.recipe_for("pretty")
+        pneumonia.recipe_for("pretty", 28)
     assert Counts(1, 2, 3).total == 6
+
+
+def test_clean_organs_are_turned_and_of_true_size() -> None:
+    for size, filter in ((28, "nearest"), (224, "bilinear")):
+        official, clean = (get_dataset("organcmnist").recipe_for(pixels, size) for pixels in ("official", "clean"))
+        assert official == (
+            Zoom((0.7031, 0.7031, 2.5)), HuWindow(25.0, 450.0, "down"), Slice("coronal", 2), Resize(filter)
+        )
+        assert clean == (Turn(), Zoom(None, border="edge"), *official[1:])
+
+
+ZOOM, WINDOW, AXIAL = Zoom((0.7, 0.7, 2.5)), HuWindow(), Slice("axial", 4)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "channels", "said"),
+    [
+        ((), 1, "expected a grey image of the store's size at its end, found an image file"),
+        ((Grey(),), 1, "expected a grey image of the store's size at its end, found a grey image"),
+        ((Grey(), Resize()), 3, "expected a colour image of the store's size at its end"),
+        ((Colour(), Resize()), 1, "expected a grey image of the store's size at its end"),
+        ((Resize(), Grey()), 1, "before resize, found an image file"),
+        ((Grey(), Resize(), CenterCrop()), 1, "before center_crop, found a grey image of the store's size"),
+        ((Grey(), Resize(), Resize()), 1, "before resize, found a grey image of the store's size"),
+        ((Grey(), RoundTrip(), Resize()), 1, "before round_trip, found a grey image"),
+        ((Grey(), HuWindow(), Resize()), 1, "before hu_window, found a grey image"),
+        ((ZOOM, AXIAL, Resize()), 1, "before resize, found a slice in Hounsfield units"),
+        ((ZOOM, WINDOW, Resize()), 1, "before resize, found a grid in grey levels"),
+        ((WINDOW, AXIAL, Resize()), 1, "before hu_window, found an image file"),
+        ((ZOOM, Turn(), WINDOW, AXIAL, Resize()), 1, "before turn, found a grid in Hounsfield units"),
+        ((Turn(), Turn(), ZOOM, WINDOW, AXIAL, Resize()), 1, "before turn, found a turned CT volume"),
+        ((Grey("mean"), Resize()), 1, "expected grey truncated, rounded, found 'mean'"),
+        ((Grey(), Resize("cubic")), 1, "expected resize nearest, box, bilinear, bicubic, lanczos, found 'cubic'"),
+        ((Grey(), Resize(), RoundTrip("webp")), 1, "expected round_trip jpeg, found 'webp'"),
+        ((Grey(), Resize(), RoundTrip("jpeg", 0)), 1, "a JPEG quality of 1 to 100"),
+        ((ZOOM, HuWindow(40, 0), AXIAL, Resize()), 1, "a window wider than 0"),
+        ((ZOOM, WINDOW, Slice("oblique", 4), Resize()), 1, "expected slice axial, coronal, sagittal, found 'oblique'"),
+        ((ZOOM, WINDOW, Slice("axial", 0), Resize()), 1, "a whole number of slices from 1"),
+        ((Zoom((0.7, 0.0, 2.5)), WINDOW, AXIAL, Resize()), 1, "sizes above 0 mm"),
+        ((Zoom(None, border="wrap"), WINDOW, AXIAL, Resize()), 1, "expected zoom zero, edge, found 'wrap'"),
+    ],
+)
+def test_a_recipe_that_cannot_run_as_it_stands_is_refused(recipe, channels: int, said: str) -> None:
+    breast = get_dataset("breastmnist")
+    with pytest.raises(ArgumentError, match=re.escape(said)):
+        replace(breast, recipe=recipe, channels=channels)
+    with pytest.raises(ArgumentError, match=re.escape(said)):
+        replace(breast, recipe=BySize((Grey(), Resize()) if channels == 1 else (Colour(), Resize()), recipe),
+                channels=channels)
+
+
+def test_recipes_that_can_run_are_taken() -> None:
+    breast = get_dataset("breastmnist")
+    for recipe in (
+        (Grey(), Resize()), (Grey(), CenterCrop(), CenterCrop(), Resize("lanczos"), RoundTrip(), RoundTrip()),
+        (ZOOM, WINDOW, AXIAL, Resize()), (ZOOM, AXIAL, WINDOW, CenterCrop(), Resize("nearest"), RoundTrip()),
+        (Turn(), Zoom(None), WINDOW, AXIAL, Resize()),
+    ):
+        assert replace(breast, recipe=recipe).recipe_for("official", 28) == recipe
+
+
+def test_the_published_files_and_their_containers() -> None:
+    breast, organ = get_dataset("breastmnist"), get_dataset("organamnist")
+    assert breast.published("2020", 28) == breast.published("2024", 28) == breast.md5["2020:28"]
+    assert breast.published("2020", 64) == breast.md5["2024:64"]  # the edition of 2024 did not change it
+    assert organ.published("2020", 64) is None
+    assert organ.published("2024", 64) == organ.md5["2024:64"]
+    assert [breast.container(*key) for key in (("2020", 28), ("2024", 28), ("2020", 64), ("2024", 224))] == [
+        "2020", "2020", "2024", "2024",
+    ]
+    assert [organ.container(*key) for key in (("2020", 28), ("2024", 28), ("2020", 64))] == ["2020", "2024", "2024"]
+    assert breast.published("2024", 100) is None
+    assert organ.unchecked_at(224, "2020")[-1] == "there are no official images of 224 px in edition 2020"
+    assert organ.unchecked_at(224, "2024") == organ.unchecked_larger
+    assert breast.unchecked_at(28) == breast.unchecked_at(224) == ()
+    assert breast.unchecked_at(100) == ("there are no official images of 100 px in edition 2024",)

@@ -155,3 +155,108 @@ def test_random_tables_are_refused_or_computed_exactly(path, data):
         expected = naive(src[row], bounds, weights)
         np.testing.assert_array_equal(across[row], expected)
         np.testing.assert_array_equal(down[:, row], expected)
+
+
+BOX = np.arange(120, dtype=np.int16).reshape(6, 5, 4)
+WEIGHTS = np.full((2, 4), 0.25)
+
+
+def zoom_arguments(**changes):
+    named = {"path": "plain", "src": BOX, "dst": np.zeros((3, 2, 2), np.int16)}
+    for axis, out in (("x", 2), ("y", 2), ("z", 3)):
+        named |= {axis + "f": np.zeros(out, np.int32), axis + "w": np.full((out, 4), 0.25)}
+    return list((named | changes).values())
+
+
+@pytest.mark.parametrize("path", native.paths)
+def test_a_zoom_takes_four_taps_an_axis(path):
+    dst = np.zeros((3, 2, 2), np.int16)
+    # filtered without its gain, which 6 * (2 - sqrt(3)) is
+    weights = {axis + "w": np.full((out, 4), 1.5 * (2 - 3**0.5)) for axis, out in (("x", 2), ("y", 2), ("z", 3))}
+    constant = np.full_like(BOX, 77)
+    first = {"xf": np.array([2, 0], np.int32), "yf": np.array([0, 1], np.int32)}
+    for src in (constant, constant[::-1, ::-1], np.asfortranarray(constant), read_only(constant.copy())):
+        dst[...] = 0
+        assert native.zoom(*zoom_arguments(path=path, src=src, dst=dst, **first, **weights)) is False
+        assert (dst == 77).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"path": "fortran"}, r"one of mmtk\._native\.paths"),
+        ({"path": None}, r"one of mmtk\._native\.paths"),
+        ({"src": BOX.astype(np.uint16)}, "int16 of three axes"),
+        ({"src": BOX.astype(">i2")}, "int16 of three axes"),
+        ({"src": BOX.astype(np.int32)}, "int16 of three axes"),
+        ({"src": BOX[0]}, "int16 of three axes"),
+        ({"src": BOX[None]}, "int16 of three axes"),
+        ({"src": BOX[:0]}, "1 to 32768"),
+        ({"src": np.broadcast_to(np.int16(0), (6, 5, 32769))}, "1 to 32768"),
+        ({"src": np.frombuffer(bytes(241), np.int16, 120, 1).reshape(6, 5, 4)}, "int16 of three axes"),
+        ({"src": np.zeros((6, 5, 4), [("a", "i2"), ("b", "i1")])["a"]}, "int16 of three axes"),
+        ({"dst": np.zeros((3, 2, 2), np.float32)}, "int16 of three axes"),
+        ({"dst": np.zeros((3, 2), np.int16)}, "int16 of three axes"),
+        ({"dst": np.zeros((3, 2, 0), np.int16)}, "1 to 32768"),
+        ({"dst": np.zeros((2, 2, 3), np.int16)}, "for each output"),
+        ({"xf": np.zeros(2, np.int64)}, "first: expected an int32 for each"),
+        ({"xf": np.zeros((2, 1), np.int32)}, "first: expected an int32 for each"),
+        ({"yf": np.zeros(3, np.int32)}, "first: expected an int32 for each"),
+        ({"xf": np.array([0, 3], np.int32)}, "four taps inside"),
+        ({"xf": np.array([-1, 0], np.int32)}, "four taps inside"),
+        ({"yf": np.array([0, 2], np.int32)}, "four taps inside"),
+        ({"zf": np.array([0, 0, 2**31 - 1], np.int32)}, "four taps inside"),
+        ({"src": BOX[:3], "xf": np.array([0, 1], np.int32)}, "four taps inside"),
+        ({"xw": np.full((2, 4), 0.25, np.float32)}, "four float64 for each"),
+        ({"xw": np.full((2, 3), 0.25)}, "four float64 for each"),
+        ({"zw": np.full((2, 4), 0.25)}, "four float64 for each"),
+        ({"xw": np.full(8, 0.25)}, "four float64 for each"),
+        ({"yw": np.full((2, 4), 2.1)}, "from -2 to 2"),
+        ({"zw": changed(np.full((3, 4), 0.25), (2, 3), -np.inf)}, "from -2 to 2"),
+        ({"zw": changed(np.full((3, 4), 0.25), (2, 3), np.nan)}, "from -2 to 2"),
+    ],
+)
+def test_wrong_arguments_of_a_zoom_are_refused(changes, match):
+    dst = np.zeros((3, 2, 2), np.int16)
+    with pytest.raises(ValueError, match=match):
+        native.zoom(*zoom_arguments(**({"dst": dst} | changes)))
+    assert not dst.any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"src": None}, TypeError),
+        ({"dst": "text"}, TypeError),
+        ({"dst": read_only(np.zeros((3, 2, 2), np.int16))}, (BufferError, ValueError)),
+        ({"dst": np.zeros((3, 2, 4), np.int16)[..., ::2]}, (BufferError, ValueError)),
+        ({"xf": None}, TypeError),
+        ({"zw": None}, TypeError),
+        ({"xw": np.asfortranarray(WEIGHTS + np.arange(4) / 8)}, (BufferError, ValueError)),
+    ],
+)
+def test_what_gives_no_fitting_buffer_for_a_zoom_is_refused(changes, kind):
+    with pytest.raises(kind):
+        native.zoom(*zoom_arguments(**changes))
+
+
+def test_the_number_of_arguments_of_a_zoom_is_checked():
+    with pytest.raises(TypeError, match="9 arguments, not 8"):
+        native.zoom(*zoom_arguments()[:-1])
+
+
+@pytest.mark.parametrize("path", native.paths)
+@given(st.data())
+def test_any_allowed_tables_stay_inside_and_in_range(path, data):
+    """The largest voxels with the largest weights: integers that fit, and the same on every path."""
+    shape, out = (data.draw(st.tuples(*[st.integers(1, n)] * 3)) for n in (40, 20))
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    src = rng.choice(np.array([-(2**15), 2**15 - 1], np.int16), shape)
+    tables = []
+    for n, u in zip(shape, out, strict=True):
+        tables += [rng.integers(0, max(n - 4, 0) + 1, u).astype(np.int32), rng.choice([-2.0, 2.0], (u, 4))]
+    dst = np.zeros((out[2], *out[:2]), np.int16)
+    same = dst.copy()
+    assert native.zoom(path, src, dst, *tables) in (False, True)
+    native.zoom("plain", np.asfortranarray(src), same, *tables)
+    np.testing.assert_allclose(dst, same, atol=1)

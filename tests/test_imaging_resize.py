@@ -20,7 +20,7 @@ from mmtk.imaging import FILTERS, center_box, center_crop, kernels_in_use, read_
 from tests import reference
 
 SIDES = st.one_of(st.integers(1, 8), st.integers(1, 80), st.integers(1, 400), st.integers(1, 3000))
-PILLOW = {"box": "BOX", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos": "LANCZOS"}
+PILLOW = {"nearest": "NEAREST", "box": "BOX", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos": "LANCZOS"}
 MOST = 1 << 20  # pixels of a drawn image: larger ones are named below
 
 
@@ -153,6 +153,21 @@ def test_pixels_outside_the_box_do_not_count(kernel):
         )
 
 
+def test_nearest_adds_up_as_pillow_does():
+    """For 33 widths below 420 the plain formula would take another pixel at 28 px."""
+    other = 0
+    for n in range(1, 1200):
+        line = np.arange(n) % 251
+        image = np.stack([line, line // 7]).astype(np.uint8)
+        got = resize(image, (2, 28), "nearest")
+        theirs = Image.fromarray(image).resize((28, 2), Image.Resampling.NEAREST)
+        np.testing.assert_array_equal(got, np.asarray(theirs))
+        np.testing.assert_array_equal(got, reference.nearest(image, (2, 28)))
+        plain = [int((i + 0.5) * n / 28) for i in range(28)]
+        other += n < 420 and plain != reference.nearest_taps(n, 28)
+    assert other == 33
+
+
 def test_threads_do_not_disturb_each_other(kernel):
     images = [picture((97, 64 + i), 3, ("noise", i)) for i in range(16)]
     with ThreadPoolExecutor(4) as pool:
@@ -161,7 +176,7 @@ def test_threads_do_not_disturb_each_other(kernel):
         np.testing.assert_array_equal(small, reference.resize(image, (28, 28)))
 
 
-@pytest.mark.parametrize("filter", FILTERS)
+@pytest.mark.parametrize("filter", FILTERS[1:])
 def test_weights_fit_32_bits_and_add_up_at_every_small_geometry(filter):
     from mmtk.imaging._resizer import coefficients
 
@@ -278,7 +293,8 @@ IMAGE = np.zeros((20, 30), np.uint8)
         ((IMAGE, 28), "size: expected two integers"),
         ((IMAGE, (28, 28.5)), "size: expected two integers"),
         ((IMAGE, (28, 28, 3)), "size: expected two integers"),
-        ((IMAGE, (28, 28), "nearest"), "filter: expected box, bilinear, bicubic, lanczos, found 'nearest'"),
+        ((IMAGE, (0, 28), "nearest"), "size: expected 1 to 32768"),
+        ((IMAGE, (28, 28), "cubic"), "filter: expected nearest, box, bilinear, bicubic, lanczos, found 'cubic'"),
         ((IMAGE, (28, 28), "box", (0, 0, 21, 30)), "box: expected .* inside an image 20 high and 30 wide"),
         ((IMAGE, (28, 28), "box", (-1, 0, 5, 5)), "box: expected"),
         ((IMAGE, (28, 28), "box", (3, 3, 0, 5)), "box: expected"),

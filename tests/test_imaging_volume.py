@@ -11,12 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mmtk.datasets.listing import open_listing
 from mmtk.errors import ArgumentError, ImageError
-from mmtk.imaging import Volume, extract_slice, probe_volume, read_volume, slice_region
+from mmtk.imaging import Volume, cut_plane, probe_volume, read_volume, turn_volume
 
 CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768}
 
@@ -169,90 +167,31 @@ def test_other_files_are_refused_by_their_header(tmp_path: Path, content: bytes,
 
 # ------------------------------------------------------------------- slices
 
-PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}
+def test_the_header_tells_the_size_of_a_voxel(tmp_path: Path) -> None:
+    for spacing, told in (((0.75, 0.5, 2.5), (0.75, 0.5, 2.5)), ((0.7, 0.7, 0), (0, 0, 0)), ((0.7, -1, 2), (0, 0, 0)),
+                          ((0.7, math.nan, 2), (0, 0, 0)), ((math.inf, 1, 2), (0, 0, 0))):
+        (tmp_path / "a.nii").write_bytes(nifti(noise(), spacing=spacing))
+        assert probe_volume(tmp_path / "a.nii").spacing == told
+        assert read_volume(tmp_path / "a.nii").spacing == told
 
 
-def slowly(volume, box, plane, j, extents, resample):
-    """A slice from the definition, voxel by voxel, x first."""
-    across, rows, columns = PLANES[plane]
-    n = [box[2 * a + 1] - box[2 * a] for a in range(3)]
-
-    def voxel(at):
-        return float(volume[at[2], at[1], at[0]])
-
-    at = [0, 0, 0]
-    if resample == "nearest":
-        at[across] = box[2 * across] + min(math.floor(j * n[across] / extents[across] + 0.5), n[across] - 1)
-        out = np.empty((n[rows], n[columns]), np.int16)
-        for row in range(n[rows]):
-            for column in range(n[columns]):
-                at[rows], at[columns] = box[2 * rows] + row, box[2 * columns] + column
-                out[row, column] = voxel(at)
-        return out
-    out = np.empty((extents[rows], extents[columns]))
-    for row in range(extents[rows]):
-        for column in range(extents[columns]):
-            total = 0.0
-            places = {across: j * n[across] / extents[across], rows: row * n[rows] / extents[rows],
-                      columns: column * n[columns] / extents[columns]}
-            for corner in range(8):
-                weight = 1.0
-                for bit, axis in enumerate((across, rows, columns)):
-                    low = math.floor(places[axis])
-                    rest = places[axis] - low
-                    up = corner >> bit & 1
-                    weight *= rest if up else 1 - rest
-                    top = volume.shape[2 - axis] if axis == across else box[2 * axis + 1]
-                    at[axis] = min(box[2 * axis] + low + up, top - 1)
-                total += weight * voxel(at)
-            out[row, column] = total
-    return out
-
-
-@given(st.data())
-def test_slices_are_those_of_the_definition(data) -> None:
-    shape = data.draw(st.tuples(*[st.integers(3, 9)] * 3))
-    voxels = np.random.default_rng(data.draw(st.integers(0, 9))).integers(-1000, 1000, shape).astype(np.int16)
-    box: list[int] = []
-    for n in shape[::-1]:
-        low = data.draw(st.integers(0, n - 1))
-        box += [low, data.draw(st.integers(low + 1, n))]
-    extents = tuple(data.draw(st.integers(1, 2 * n + 2)) for n in shape)
-    plane = data.draw(st.sampled_from(list(PLANES)))
-    j = data.draw(st.integers(0, extents[PLANES[plane][0]] - 1))
-    volume = Volume(voxels, (1, 1, 1))
-    nearest = extract_slice(volume, tuple(box), plane, j, extents)
-    assert np.array_equal(nearest, slowly(voxels, box, plane, j, extents, "nearest"))
-    linear = extract_slice(volume, tuple(box), plane, j, extents, resample="linear")
-    wanted = slowly(voxels, box, plane, j, extents, "linear")
-    assert linear.shape == wanted.shape
-    assert np.abs(linear - wanted).max() <= 0.5 + 1e-6
-
-
-def test_a_square_crop_is_filled_with_air() -> None:
+def test_a_volume_is_turned_by_the_files_axes() -> None:
     voxels = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
-    box = (0, 2, 0, 5, 1, 3)  # 2 wide, 5 high
-    assert slice_region(box, "axial", "square") == (0, -1, 5, 5)
-    found = extract_slice(Volume(voxels, (1, 1, 1)), box, "axial", 0, (2, 5, 2), crop="square")
-    assert found[:, 0].tolist() == [-1024] * 5
-    assert np.array_equal(found[:, 1:], voxels[1, :, :4])
-
-
-def test_patient_orientation_turns_by_the_files_axes() -> None:
-    voxels = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
-    box = (0, 6, 0, 5, 0, 4)
-    for signs, turned in (((-1, -1, 1), voxels[2]), ((1, 1, 1), voxels[2, ::-1, ::-1]), ((-1, 1, 1), voxels[2, ::-1])):
-        volume = Volume(voxels, signs)
-        found = extract_slice(volume, box, "axial", 2, (6, 5, 4), orientation="patient")
+    lying = voxels.transpose(2, 1, 0)
+    for signs, turned in (((-1, -1, 1), lying), ((1, 1, 1), lying[::-1, ::-1]), ((-1, 1, 1), lying[:, ::-1]),
+                          ((-1, -1, -1), lying[:, :, ::-1])):
+        found = turn_volume(Volume(voxels, signs))
         assert np.array_equal(found, turned)
+        assert np.shares_memory(found, voxels)
     with pytest.raises(ArgumentError, match="tells its axes"):
-        extract_slice(Volume(voxels, (0, 0, 0)), box, "axial", 2, (6, 5, 4), orientation="patient")
+        turn_volume(Volume(voxels))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("plane", "oblique"), ("resample", "cubic"), ("crop", "round"), ("orientation", "x")]
-)
-def test_other_choices_are_refused(name: str, value: str) -> None:
-    chosen = {"plane": "axial", name: value}
-    with pytest.raises(ArgumentError, match=value):
-        extract_slice(Volume(noise(), (1, 1, 1)), (0, 2, 0, 2, 0, 2), chosen.pop("plane"), 0, (2, 2, 2), **chosen)
+def test_rows_of_a_plane_run_along_the_lower_axis() -> None:
+    grid = np.arange(4 * 5 * 6).reshape(4, 5, 6)
+    assert np.array_equal(cut_plane(grid, "axial", 2), grid[:, :, 2])
+    assert np.array_equal(cut_plane(grid, "coronal", 2), grid[:, 2, :])
+    assert np.array_equal(cut_plane(grid, "sagittal", 2), grid[2])
+    for plane, index in (("axial", 6), ("coronal", 5), ("sagittal", 4), ("axial", -1), ("oblique", 0)):
+        with pytest.raises(ArgumentError, match=f"inside a grid of 4 x 5 x 6, found {plane} {index}"):
+            cut_plane(grid, plane, index)

@@ -102,7 +102,8 @@ def test_quirks_are_the_providers(phantoms: Path) -> None:
     volumes = {path.name: probe_volume(path) for path in sorted((phantoms / "organmnist").rglob("*volume-*"))}
     assert set(volumes) == {"volume-0.nii", "volume-115.nii.gz", "test-volume-0.nii", "test-volume-59.nii"}
     assert {header.inter for header in volumes.values()} == {0.0, -1024.0}
-    assert {header.signs for header in volumes.values()} == {(-1, -1, 1), (0, 0, 0)}  # and no voxel size
+    assert {header.signs for header in volumes.values()} == {(-1, -1, 1), (-1, 1, 1), (0, 0, 0)}
+    assert {header.spacing for header in volumes.values()} == {(0.75, 0.75, 2.5), (0, 0, 0)}
     assert {header.shape[:2] for header in volumes.values()} == {(512, 512)}
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,11 +19,13 @@ from hypothesis import strategies as st
 
 from mmtk import store
 from mmtk.datasets import get_dataset
-from mmtk.datasets.maps import official_map
+from mmtk.datasets.base import recipe_to_json
+from mmtk.datasets.maps import known_rows, official_map
 from mmtk.errors import MmtkError, StoreError
+from mmtk.store import _import
 from tests.small_stores import MULTILABEL, write_small_store
 
-ORDER = [f"{split}_{kind}.npy" for kind in ("images", "labels") for split in store.SPLITS]
+ORDER = [f"{split}_{kind}.npy" for split in store.SPLITS for kind in ("images", "labels")]  # of 2024
 
 
 def make_arrays(flag="breastmnist", counts=(12, 4, 5), size=8, seed=0) -> dict[str, np.ndarray]:
@@ -70,20 +73,54 @@ def test_an_npz_comes_back(tmp_path_factory, flag, size, data, counts, flat, for
     assert md5(store.export_npz(store.open(again), folder / "more")) == md5(exported)
 
 
-@pytest.mark.parametrize("flag", ["breastmnist", "pneumoniamnist", "retinamnist"])
-def test_official_files_come_back_to_the_byte(real_data, tmp_path, flag):
+@pytest.mark.parametrize(("flag", "edition"), [
+    ("breastmnist", "2020"), ("pneumoniamnist", "2020"), ("retinamnist", "2020"), ("organamnist", "2024"),
+])
+def test_official_files_come_back_to_the_byte(real_data, tmp_path, flag, edition):
     official = real_data / "npz" / f"{flag}.npz"
     published = {row[2] for row in json.loads((real_data / "official-md5s.json").read_text()) if row[0] == flag}
     opened = store.open(store.import_npz(official, tmp_path))
     assert opened.info.pixels == opened.info.split == "official"
+    assert (opened.info.edition, opened.info.marks, opened.info.unchecked) == (edition, "", ())
+    assert opened.info.recipe == recipe_to_json(get_dataset(flag).recipe_for("official", 28))
     assert ", as published" in opened.info.membership
-    counts = get_dataset(flag).counts["2020"]
+    counts = get_dataset(flag).counts[edition]
     assert tuple(opened.counts.values()) == (counts.train, counts.val, counts.test)
     exported = store.export_npz(opened, tmp_path)
     with np.load(official) as expected, np.load(exported) as found:
         assert all(np.array_equal(found[name], expected[name]) for name in expected.files)
     if "ng" not in zlib.ZLIB_RUNTIME_VERSION:  # zlib-ng deflates otherwise
         assert md5(exported) in published
+        assert md5(exported) == md5(official)
+
+
+@pytest.mark.parametrize(("flag", "size"), [("breastmnist", 64), ("dermamnist", 224), ("organamnist", 128)])
+def test_a_published_file_of_any_size_has_its_recipe(tmp_path, monkeypatch, flag, size):
+    plain, path = get_dataset(flag), tmp_path / f"{flag}_{size}.npz"
+    np.savez(path, **make_arrays(flag, (3, 1, 1), size))
+    (tmp_path / "plain").mkdir()
+    imported = store.open(store.import_npz(path, tmp_path / "plain"))
+    assert (imported.info.pixels, imported.info.recipe, imported.info.marks) == ("imported", "[]", "PARTIAL")
+    known = replace(plain, md5={**plain.md5, f"2024:{size}": md5(path)})
+    monkeypatch.setattr(_import, "dataset_named", lambda path: known)
+    opened = store.open(store.import_npz(path, tmp_path))
+    assert (opened.info.pixels, opened.info.edition, opened.info.unchecked) == ("official", "2024", ())
+    assert opened.info.recipe == recipe_to_json(plain.recipe_for("official", size)) != "[]"
+
+
+@pytest.mark.parametrize(("flag", "counts", "size", "edition", "marks"), [
+    ("breastmnist", (546, 78, 156), 8, "2020", ""), ("breastmnist", (546, 78, 156), 28, "2020", ""),
+    ("breastmnist", (546, 78, 156), 64, "2024", ""), ("breastmnist", (546, 78, 155), 8, "unknown", "PARTIAL"),
+    ("breastmnist", (546, 156, 78), 8, "unknown", ""), ("breastmnist", (546, 78, 157), 8, "unknown", ""),
+    ("organsmnist", (13940, 2452, 8829), 2, "2020", ""), ("organsmnist", (13932, 2452, 8827), 2, "2024", ""),
+    ("chestmnist", (300, 0, 0), 2, "unknown", "PARTIAL"),
+])
+def test_what_was_never_published_is_told_by_its_counts_alone(tmp_path, flag, counts, size, edition, marks):
+    path = tmp_path / f"{flag}.npz"
+    np.savez(path, **make_arrays(flag, counts, size))
+    info = store.open(store.import_npz(path, tmp_path)).info
+    assert (info.edition, info.marks, info.pixels, info.recipe) == (edition, marks, "imported", "[]")
+    assert info.membership == f"the file with MD5 {md5(path)}, which was never published"
 
 
 def test_the_same_arrays_saved_otherwise_are_imported_but_not_official(real_data, tmp_path):
@@ -333,3 +370,32 @@ def test_an_import_names_the_files_and_subjects_of_the_known_map(real_data, tmp_
         assert imported.train.records["source"][:2].tolist() == [b"train/0", b"train/1"]
         assert not any(imported.val.records["subject"])
         assert "map" not in imported.info.membership
+
+
+def test_the_rows_that_are_known_of_an_edition_alone_are_named(real_data, tmp_path):
+    opened = store.open(store.import_npz(real_data / "npz" / "organamnist.npz", tmp_path / "s"))
+    assert opened.info.membership.endswith("as published; source files and subjects of 127 rows by the known map")
+    rows = known_rows("organamnist", "2024")["train"]
+    subjects = np.flatnonzero(opened.train.records["subject"] == b"train-44")
+    assert subjects.tolist() == sorted(rows)
+    assert opened.train.records["source"][1040] == b"train-44-7-axial-080"
+    assert opened.train.records["source"][1041] == b"train/1041"
+    arrays = {f"{s.name}_{kind}": getattr(s, kind) for s in opened.splits for kind in ("images", "labels")}
+    for change in ({"train_labels": (arrays["train_labels"] + 1) % 11}, {"val_images": arrays["val_images"][1:],
+                                                                       "val_labels": arrays["val_labels"][1:]}):
+        np.savez(tmp_path / "organamnist.npz", **(arrays | change))
+        other = store.open(store.import_npz(tmp_path / "organamnist.npz", tmp_path / "other", force=True))
+        assert not any(other.train.records["subject"])
+
+
+@pytest.mark.parametrize("size", [64, 128, 224])
+def test_known_rows_are_named_at_every_size(tmp_path, size):
+    arrays, known = make_arrays("breastmnist", (546, 78, 156), 1), official_map("breastmnist")
+    for split in store.SPLITS:
+        arrays[f"{split}_labels"] = np.array([row.labels for row in known.rows[split]], np.uint8)
+        images = arrays[f"{split}_images"]
+        arrays[f"{split}_images"] = np.broadcast_to(images, (len(images), size, size))
+    np.savez_compressed(tmp_path / f"breastmnist_{size}.npz", **arrays)
+    opened = store.open(store.import_npz(tmp_path / f"breastmnist_{size}.npz", tmp_path))
+    assert opened.train.records["source"].tolist() == [row.source.encode() for row in known.rows["train"]]
+    assert opened.info.membership.endswith("; source files and subjects by the known map")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from mmtk import store
 from mmtk.cli import group
 from mmtk.datasets import get_dataset
 from mmtk.errors import ArgumentError, StoreError
+from mmtk.matching import _match, match
 from mmtk.store import _fetch, _official
 from tests.small_stores import write_small_store
 
@@ -284,16 +287,142 @@ def test_without_anything_to_compare_with_that_is_said(tmp_path: Path, monkeypat
 def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path, monkeypatch) -> None:
     path, npz = official(tmp_path, monkeypatch)
     npz.write_bytes(npz.read_bytes() + b"\0")
-    with pytest.raises(StoreError, match=r"expected the official file .*mmtk fetch gets it"):
+    line = (
+        r"breastmnist.npz: expected the official file of 28 px, edition 2020 \(MD5 .*, found one that was never "
+        r"published \(MD5 .*; mmtk fetch breastmnist --edition 2020 gets it$"
+    )
+    with pytest.raises(StoreError, match=line):
+        store.compare_official(mmtk.open(path), npz.parent)
+    # the command says so and goes on to the next store
+    alone = rewritten(path, tmp_path / "alone" / path.name, lambda _, arrays: arrays)
+    told = run("verify", path, alone, "--against-official", "--npz", npz.parent, code=2).output
+    assert told.count("found one that was never published") == 2
+    assert "rows are official" not in told
+
+
+def as_official(monkeypatch, flag: str, **files: Path) -> None:
+    """Let files pass for official ones, by the words of edition and size: ``e2024_28=...``."""
+    md5 = {key[1:].replace("_", ":"): hashlib.md5(path.read_bytes()).hexdigest() for key, path in files.items()}
+    fake = replace(get_dataset(flag), md5=md5)
+    for room in (_official, _match):
+        monkeypatch.setattr(room, "get_dataset", lambda flag: fake)
+
+
+def test_a_set_that_never_changed_is_held_against_its_larger_file(tmp_path: Path, monkeypatch) -> None:
+    path = write_small_store(tmp_path / "breastmnist_64.h5", size=64)
+    npz = store.export_npz(mmtk.open(path), tmp_path / "npz")
+    as_official(monkeypatch, "breastmnist", e2024_64=npz)
+    assert mmtk.open(path).info.edition == "2020"
+    compared = store.compare_official(mmtk.open(path), npz.parent)
+    assert (compared.npz, compared.differs, compared.md5) == (npz, False, compared.published)
+    assert compared.splits["train"].in_place == 20
+    npz.write_bytes(b"other")
+    with pytest.raises(StoreError, match=r"64 px, edition 2024.*mmtk fetch breastmnist --size 64 --edition 2024 gets"):
         store.compare_official(mmtk.open(path), npz.parent)
 
 
-@pytest.mark.parametrize("flag", ["breastmnist", "pneumoniamnist", "retinamnist"])
+def two_editions(tmp_path: Path, monkeypatch) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Stores of OrganCMNIST of 2020 and of 2024, and their files; only the MD5 tells a file's edition."""
+    stores, files = {}, {}
+    for seed, edition in enumerate(("2020", "2024")):
+        plain = write_small_store(tmp_path / "plain.h5", flag="organcmnist", task="multi-class", classes=11, size=28,
+                                  seed=seed)
+        stores[edition] = rewritten(plain, tmp_path / f"{edition}.h5", lambda _, arrays: arrays, edition=edition)
+        files[edition] = store.export_npz(mmtk.open(stores[edition]), tmp_path / "npz" / edition)
+    as_official(monkeypatch, "organcmnist", e2020_28=files["2020"], e2024_28=files["2024"])
+    return stores, files
+
+
+def test_the_file_of_another_edition_is_said_and_not_compared(tmp_path: Path, monkeypatch) -> None:
+    stores, files = two_editions(tmp_path, monkeypatch)
+    assert (files["2020"].name, files["2024"].name) == ("organmnist_coronal.npz", "organcmnist.npz")
+    compared = store.compare_official(mmtk.open(stores["2020"]), files["2024"].parent)
+    assert (compared.npz, compared.splits, compared.differs) == (None, {}, False)
+    line = (
+        f"{files['2024']}: expected the official file of 28 px, edition 2020 (MD5 {compared.published}), found the "
+        f"official file of 28 px, edition 2024 (MD5 {hashlib.md5(files['2024'].read_bytes()).hexdigest()}); mmtk fetch "
+        "organcmnist --edition 2020 gets it, or build with --edition 2024"
+    )
+    assert compared.remark == line
+    shown = run("verify", stores["2020"], "--against-official", "--npz", files["2024"].parent, code=0).output
+    assert f"  {line}\n" in shown
+    assert f"as .npz it has the MD5 {compared.published}, as published" in shown
+    renamed = files["2024"].rename(files["2024"].with_name("organmnist_coronal.npz"))
+    with pytest.raises(StoreError, match=r"found the official file of 28 px, edition 2024.*build with --edition 2024"):
+        store.compare_official(mmtk.open(stores["2020"]), renamed.parent)
+
+
+def test_a_file_is_known_by_its_md5_whatever_its_name(tmp_path: Path, monkeypatch) -> None:
+    """The file of 2020 was called ``organcmnist.npz`` in 2021."""
+    stores, files = two_editions(tmp_path, monkeypatch)
+    files["2020"].rename(tmp_path / "organcmnist.npz")
+    (tmp_path / "organmnist_coronal.npz").write_bytes(b"other")
+    compared = store.compare_official(mmtk.open(stores["2020"]), tmp_path)
+    assert compared.npz == tmp_path / "organcmnist.npz"
+    assert not compared.differs
+
+
+def test_nothing_is_official_beside_a_file_that_was_never_published(tmp_path: Path, monkeypatch) -> None:
+    path = write_small_store(tmp_path / "breastmnist_32.h5", size=32)
+    npz = store.export_npz(mmtk.open(path), tmp_path)
+    again = store.import_npz(npz, tmp_path / "again")
+    for one in (path, again):
+        shown = run("verify", one, "--against-official", "--npz", tmp_path, code=0).output
+        assert f"  {npz}: expected an official file, of which there is none of 32 px, found one that was never" in shown
+        assert "rows are official" not in shown
+
+
+def test_a_part_of_no_known_edition_is_looked_up_in_any(tmp_path: Path, monkeypatch) -> None:
+    stores, files = two_editions(tmp_path, monkeypatch)
+    part = rewritten(stores["2024"], tmp_path / "part.h5", lambda _, arrays: [array[:5] for array in arrays],
+                     edition="unknown", partial=True)
+    compared = store.compare_official(mmtk.open(part), files["2024"].parent)
+    assert (compared.npz, compared.splits["val"].anywhere) == (files["2024"], 5)
+    assert store.compare_official(mmtk.open(part), files["2020"].parent).splits["val"].anywhere == 0
+    files["2024"].write_bytes(b"other")
+    compared = store.compare_official(mmtk.open(part), files["2024"].parent)
+    assert "edition 2020 (MD5" in compared.remark
+    assert "edition 2024 (MD5" in compared.remark
+    assert compared.splits == {}
+    assert compared.remark.count("the official file of") == 2
+
+
+def test_a_match_with_another_editions_file_is_refused(tmp_path: Path, monkeypatch) -> None:
+    stores, files = two_editions(tmp_path, monkeypatch)
+
+    def named(split: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        records = np.zeros(len(arrays[0]), store.record_dtype(8, 1))
+        records["source"] = [f"{split}-{row}".encode() for row in range(len(records))]
+        return [*arrays[:2], records]
+
+    old = mmtk.open(rewritten(stores["2020"], tmp_path / "named.h5", named))
+    assert match(old, files["2020"]).sure
+    line = (
+        r"expected a file of edition 2020, as .*named.h5 is, found the official file of 28 px, edition 2024 .*; build "
+        r"with --edition 2024, or match with what mmtk fetch organcmnist --edition 2020 gets$"
+    )
+    with pytest.raises(StoreError, match=line):
+        match(old, files["2024"])
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_room_for_temporary_files_is_looked_for_first(tmp_path: Path, monkeypatch, read: bool) -> None:
+    path, npz = official(tmp_path, monkeypatch)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    monkeypatch.setattr(_official, "write_npz", None)
+    monkeypatch.setattr(_official, "opened_npz", None)
+    purpose = "the images of .*unpacked" if read else ".*breastmnist_28.h5 as .npz, for its MD5"
+    line = rf"expected room for 27\d+ bytes \({purpose}\), found 1000 bytes; free some or set TMPDIR"
+    with pytest.raises(StoreError, match=line):
+        store.read_npz(npz, get_dataset("breastmnist")) if read else store.compare_official(mmtk.open(path), tmp_path)
+
+
+@pytest.mark.parametrize("flag", ["breastmnist", "pneumoniamnist", "retinamnist", "organamnist"])
 def test_imported_official_files_are_official(real_data: Path, tmp_path: Path, flag: str) -> None:
     path = store.import_npz(real_data / "npz" / f"{flag}.npz", tmp_path)
     compared = store.compare_official(mmtk.open(path), real_data / "npz")
     assert not compared.differs
-    assert compared.md5 == compared.published == get_dataset(flag).md5["2020:28"]
+    assert compared.md5 == compared.published == get_dataset(flag).md5["2024:28"]
     assert all(one.in_place == one.rows == one.official for one in compared.splits.values())
 
 

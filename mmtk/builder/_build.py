@@ -19,10 +19,10 @@ from mmtk.builder.work import Left, Progress, Target, fill
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
-from mmtk.datasets.maps import MapRow, OfficialMap
+from mmtk.datasets.maps import EVIDENCE, MapRow, OfficialMap, read_map, resolve_map
 from mmtk.errors import ArgumentError, ImageError, StoreError
 from mmtk.imaging import read_image, read_volume
-from mmtk.matching import EVIDENCE, match, write_match
+from mmtk.matching import match, write_match
 
 _LARGEST = 4096  # px: beyond any raw image here
 _MARGIN = 1 << 20  # bytes beside the pixels: records, labels, structure
@@ -63,6 +63,7 @@ def build(
     pixels: str = "official",
     split: str = "official",
     match_npz: str | Path | None = None,
+    map_csv: str | Path | None = None,
     allow_partial: bool = False,
     on_error: str = "stop",
     workers: int | None = None,
@@ -93,7 +94,10 @@ def build(
         The official rows where they are known, else the rule that gives their counts; or no subject in two splits.
     match_npz : path, optional
         Folder with official ``.npz`` files of 28 px. Where one is there, its rows are found again among the raw images
-        by their pixels and built in its order; which image is which row is written to ``{flag}_map.csv``.
+        by their pixels and built in its order; which image is which row is written to ``{flag}_map.csv``. Official rows
+        that no image is make the store partial.
+    map_csv : path, optional
+        A CSV that says which image is which row of one dataset; see `mmtk.datasets.maps.read_map`.
     allow_partial : bool
         Build from what is there; the store is marked partial.
     on_error : {"stop", "skip"}
@@ -130,6 +134,9 @@ def build(
         raise ArgumentError("on_error", expected="stop or skip", found=on_error)
     if workers < 1:
         raise ArgumentError("workers", expected="at least 1", found=str(workers))
+    if map_csv is not None and (len({dataset.flag for dataset in datasets}) > 1 or match_npz is not None):
+        found = "several" if match_npz is None else "match_npz, which makes its own"
+        raise ArgumentError("map", expected="one dataset, whose rows the map names", found=found)
     out = Path(out)
     families: dict[str, dict[str, Dataset]] = {}
     for dataset in datasets:
@@ -144,6 +151,10 @@ def build(
             make = _Planner(dataset, listing, edition, pixels, split, None, allow_partial, on_error == "skip")
             if match_npz is not None:
                 makes.append(replace(make, known=_recover(make, Path(match_npz), out, workers, progress)))
+            elif map_csv is not None:
+                given, records = read_map(map_csv, dataset), dataset.scan(listing).records
+                known = resolve_map(given, records, map_csv, allow_partial=allow_partial)
+                makes.append(replace(make, known=known))
             else:
                 makes.append(make)
         tracker = progress(family) if progress else None
@@ -161,6 +172,7 @@ def _recover(
     official = next((path for name in names if (path := folder / f"{name}.npz").is_file()), None)
     if official is None:
         return None
+    store.refuse_other_edition(official, dataset, make.edition, 28, out / f"{dataset.flag}_28.h5")
     scanned = tuple(MapRow(record.source, record.labels, "") for record in dataset.scan(make.listing).records)
     in_scan_order = OfficialMap({"train": scanned, "val": (), "test": ()})
     scratch = out / f".{dataset.flag}.match"
@@ -170,10 +182,12 @@ def _recover(
     found = match(store.open(built.path), official)
     write_match(found, out / f"{dataset.flag}_map.csv", force=True)
     shutil.rmtree(scratch)
+    letters = {text.split(":")[0]: letter for letter, text in EVIDENCE.items() if letter}
     rows = {
-        split: tuple(MapRow(row.source, row.label, row.evidence) for row in found.rows[split]) for split in SPLITS
+        split: tuple(MapRow(row.source, row.label, letters.get(row.evidence, "")) for row in found.rows[split])
+        for split in SPLITS
     }
-    counts = ", ".join(f"{n} {word}" for word, n in found.summary().items() if word in EVIDENCE and n)
+    counts = ", ".join(f"{n} {word}" for word, n in found.summary().items() if word in (*letters, "none") and n)
     return OfficialMap(rows, origin=f"recovered from {official.name} by pixels ({counts})")
 
 

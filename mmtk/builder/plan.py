@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from mmtk import __version__
+from mmtk.builder.headers import expect_slices, read_headers, slice_headers
 from mmtk.datasets.base import (
     SPLITS,
     CenterCrop,
@@ -22,24 +21,16 @@ from mmtk.datasets.base import (
     Recipe,
     Record,
     SplitRule,
-    Turn,
-    Zoom,
     recipe_hash,
     recipe_to_json,
 )
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import OfficialMap, official_map
 from mmtk.datasets.splits import GroupedCut
-from mmtk.errors import ArgumentError, ImageError, SourceError
-from mmtk.imaging import Header, ImageFile, VolumeHeader, center_box, probe, probe_volume
+from mmtk.errors import ArgumentError, SourceError
+from mmtk.imaging import Header, center_box
 from mmtk.store import StoreInfo, record_dtype
 
-_T = TypeVar("_T")
-_U = TypeVar("_U")
-
-_BLOCK = 64  # headers that are read at a time
-_QUICK = 3e-4  # seconds in which a header is read where the file is in memory already
-_THREADS = 8  # for files that are not
 _NAMED = 3  # missing files named in an error, the rest is counted
 
 
@@ -143,7 +134,7 @@ class Plan:
             licence=dataset.source.licence,
             citation=dataset.source.citation,
             source=dataset.source.name,
-            unchecked=dataset.unchecked_at(size),
+            unchecked=dataset.unchecked_at(size, self.edition),
             plan_hash=hashlib.sha256((json.dumps(facts, sort_keys=True) + rows).encode()).hexdigest(),
             mmtk_version=__version__,
         )
@@ -206,7 +197,7 @@ def make_plan(
         raise ArgumentError("edition", expected=" or ".join(dataset.counts), found=edition)
     if split not in ("official", "grouped"):
         raise ArgumentError("split", expected="official or grouped", found=split)
-    recipe = dataset.recipe_for(pixels, 28)
+    steps = {step for size in (28, 29) for step in dataset.recipe_for(pixels, size)}
     if listing.packed:
         raise SourceError(listing.root / listing.packed[0], expected="an unpacked archive", found="a packed one")
     scan = dataset.scan(listing)
@@ -220,20 +211,30 @@ def make_plan(
     records = [record for record in scan.records if record.source not in without and record.source not in blank]
     bad: dict[str, str] = {}
     found: dict[str, Header] = {}
+    findings = list(scan.findings)
     if headers and dataset.volumetric:
-        found = _slice_headers(records, listing, dataset, recipe, bad if skip_bad else None)
+        expect_slices(dataset, records, steps)
+        found, doubts = slice_headers(records, listing, dataset, steps, bad if skip_bad else None)
+        findings += doubts
     elif headers:
-        found = _read_headers(records, listing, bad if skip_bad else None)
+        found = read_headers(records, listing, bad if skip_bad else None)
     records = [record for record in records if record.source not in bad]
     if not records:
         raise SourceError(listing.root, expected="at least one image that can be used", found="none")
     if known is None and listing.phantom is None:
         known = official_map(dataset.flag)
+    lacking: list[Finding] = []
     if known is None:
         rows = _by_rule(dataset.split, records)
         membership = f"by rule: {dataset.split!r}"
     else:
-        rows, membership = _by_map(known, records)
+        rows, membership, lacking = _by_map(known, records)
+        if known.origin:  # what mmtk knows itself is named as missing already
+            findings += lacking
+            counts, given = dataset.counts[edition], {split: len(known.rows[split]) for split in SPLITS}
+            short = [f"{split} {n:,} of {getattr(counts, split):,}" for split, n in given.items()
+                     if n < getattr(counts, split) and listing.phantom is None]
+            lacking += [Finding("unmatched", "rows that the map lacks", ", ".join(short))] if short else []
     if split == "grouped":
         rows, membership = _grouped(dataset, edition, rows, membership, records)
     if edition != "2020" and dataset.volumetric:
@@ -246,92 +247,11 @@ def make_plan(
         split=split,
         membership=membership,
         synthetic=bool(listing.phantom),
-        partial=bool(missing or without or bad),
+        partial=bool(missing or without or bad or lacking),
         rows={s: tuple(Planned(r, found.get(r.source, unknown_header)) for r in rows[s]) for s in SPLITS},
-        findings=scan.findings,
+        findings=tuple(findings),
         bad=bad,
     )
-
-
-def _read_headers(records: list[Record], listing: Listing, bad: dict[str, str] | None) -> dict[str, Header]:
-    def read(block: list[Record]) -> list[Header | ImageError]:
-        answers: list[Header | ImageError] = []
-        for record in block:
-            try:
-                answers.append(probe(listing.path(record.file)))
-            except ImageError as error:
-                answers.append(error)
-                if bad is None:
-                    break
-        return answers
-
-    headers: dict[str, Header] = {}
-    for block, answers in _mapped(read, [records[at : at + _BLOCK] for at in range(0, len(records), _BLOCK)]):
-        for record, answer in zip(block, answers, strict=False):
-            if isinstance(answer, Header):
-                headers[record.source] = answer
-            elif bad is None:
-                raise answer
-            else:
-                bad[record.source] = str(answer)
-    return headers
-
-
-def _mapped(work: Callable[[list[_T]], _U], blocks: list[list[_T]]) -> Iterator[tuple[list[_T], _U]]:
-    """Each block with its answer, by threads if the first shows that files are slow to open; else they only wait for
-    each other."""
-    start = time.perf_counter()
-    first = [work(block) for block in blocks[:1]]
-    if time.perf_counter() - start < _QUICK * _BLOCK:
-        yield from zip(blocks, (*first, *map(work, blocks[1:])), strict=True)
-        return
-    with ThreadPoolExecutor(_THREADS) as pool:
-        yield from zip(blocks, (*first, *pool.map(work, blocks[1:])), strict=True)
-
-
-def _slice_headers(
-    records: list[Record], listing: Listing, dataset: Dataset, recipe: Recipe, bad: dict[str, str] | None
-) -> dict[str, Header]:
-    """The crop of each slice; every volume's header is read once, and must have what the recipe asks of it."""
-    volumes: dict[str, VolumeHeader | ImageError] = {}
-    headers: dict[str, Header] = {}
-    for record in records:
-        cut = record.cut
-        assert cut is not None
-        if record.file not in volumes:
-            path = listing.path(record.file)
-            try:
-                volumes[record.file] = header = probe_volume(path)
-                _expect_header(path, header, recipe)
-            except ImageError as error:
-                volumes[record.file] = error
-        answer = volumes[record.file]
-        if not isinstance(answer, ImageError) and any(
-            cut.box[2 * i + 1] > voxels for i, voxels in enumerate(answer.shape)
-        ):
-            size = " x ".join(map(str, answer.shape))
-            box = ", ".join(f"{axis} {cut.box[2 * i]} to {cut.box[2 * i + 1]}" for i, axis in enumerate("xyz"))
-            organ = dataset.classes[record.labels[0]]
-            answer = ImageError(
-                listing.path(record.file), expected=f"the box of {organ} inside its {size} voxels", found=box,
-                remedy="get volume and boxes of one release",
-            )
-        if not isinstance(answer, ImageError):
-            headers[record.source] = Header("nifti", *cut.region[2:], 1)
-        elif bad is None:
-            raise answer
-        else:
-            bad[record.source] = str(answer)
-    return headers
-
-
-def _expect_header(path: ImageFile, header: VolumeHeader, recipe: Recipe) -> None:
-    """Refuse a volume whose header does not say what a recipe goes by."""
-    remedy = "mend its header, or build with official pixels, which do not ask for it"
-    if 0 in header.signs and any(isinstance(step, Turn) for step in recipe):
-        raise ImageError(path, expected="a header that tells its axes", found="one that does not", remedy=remedy)
-    if 0 in header.spacing and any(isinstance(step, Zoom) and step.spacing is None for step in recipe):
-        raise ImageError(path, expected="the size of a voxel in its header", found="none", remedy=remedy)
 
 
 def _by_rule(rule: SplitRule, records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -358,8 +278,13 @@ def _grouped(
     return _by_rule(rule, records), f"by rule: {rule!r}"
 
 
-def _by_map(known: OfficialMap, records: list[Record]) -> tuple[dict[str, list[Record]], str]:
-    """Rows in the official order; a row whose file is unknown takes the next file of its label that has no row."""
+def _by_map(
+    known: OfficialMap, records: list[Record]
+) -> tuple[dict[str, list[Record]], str, list[Finding]]:
+    """Rows in the official order; a row whose file is unknown takes the next file of its label that has no row.
+
+    Also how they came about, and the official rows that there is no image of.
+    """
     by_source = {record.source: record for record in records}
     unplaced = {row.source for row in known.unplaced}
     spare: dict[tuple[int, ...], list[Record]] = {}
@@ -367,10 +292,11 @@ def _by_map(known: OfficialMap, records: list[Record]) -> tuple[dict[str, list[R
         if record.source in unplaced:
             spare.setdefault(record.labels, []).append(record)
     rows: dict[str, list[Record]] = {}
+    lacking = []
     filled = 0
     for split in SPLITS:
         rows[split] = []
-        for row in known.rows[split]:
+        for number, row in enumerate(known.rows[split]):
             if row.source is not None:
                 taken = by_source.get(row.source)
             else:
@@ -378,6 +304,10 @@ def _by_map(known: OfficialMap, records: list[Record]) -> tuple[dict[str, list[R
                 filled += taken is not None
             if taken is not None:
                 rows[split].append(taken)
+            else:
+                name = f"official row {split}[{number}]"
+                lacking.append(Finding("unmatched", name, row.source or "no raw image is known to be it"))
     text = "the official rows, in their order" if known.ordered else "the official rows of each split, in scan order"
     text += f", {known.origin}" if known.origin else ""
-    return rows, text + (f"; {filled} rows whose file is unknown filled in scan order" if filled else "")
+    text += f"; {filled} rows whose file is unknown filled in scan order" if filled else ""
+    return rows, text, lacking

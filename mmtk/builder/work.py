@@ -18,10 +18,11 @@ from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, Planned
 from mmtk.builder.recipe import Branch, Memory, branches, finish, make_image, make_slice
-from mmtk.datasets.base import SPLITS, Cut, Recipe
+from mmtk.datasets.base import SPLITS, Cut, Recipe, Turn
 from mmtk.datasets.listing import Listing
 from mmtk.errors import ImageError, StoreError
 from mmtk.imaging import ImageFile, Volume, read_volume
+from mmtk.matching import expect_axes
 from mmtk.store import Layout, write_at
 
 BLOCK = 16  # images in a unit: enough to make bookkeeping cheap, few enough to lose little when killed
@@ -167,6 +168,7 @@ class _Writer:
             ways = branches({target.size: plan.recipe(target.size) for target, _ in targets})
             self._ways.append(ways)
             self._tails.append({size: way.tail for way in ways for size in way.sizes})
+        self.turns = any(isinstance(step, Turn) for ways in self._ways for way in ways for step in way.head)
 
     def planned(self, place: Place) -> Planned:
         number, split, row = place
@@ -246,8 +248,11 @@ def _volumes(pool: ThreadPoolExecutor, writer: _Writer, todo: list[Unit]) -> Ite
     for unit in todo:
         left = Left()
         try:
+            path = writer.file(unit.rows[0])
             with writer.clock("decode"):
-                volume = read_volume(writer.file(unit.rows[0]))
+                volume = read_volume(path)
+            if writer.turns:
+                expect_axes(volume, path)
         except ImageError as error:
             left = writer.refuse(unit.rows, error)
         else:

@@ -28,11 +28,13 @@ from mmtk.cli._common import echo_json, json_option, progress_bar
               help="Edge length in pixels; give it again for more, all from one decode.")
 @click.option("--edition", type=click.Choice(["2020", "2024"]), default="2020", show_default=True)
 @click.option("--pixels", type=click.Choice(["official", "clean"]), default="official", show_default=True,
-              help="As MedMNIST was made, or without the JPEG round trip.")
+              help="As MedMNIST was made; or without its flaws: no JPEG round trip, CT turned and sized by its header.")
 @click.option("--split", type=click.Choice(["official", "grouped"]), default="official", show_default=True,
               help="The official rows, or no patient, lesion or volume in two splits.")
 @click.option("--match-npz", type=click.Path(path_type=Path),
               help="Folder with official .npz files: find their rows among the raw images again, by pixels.")
+@click.option("--map", "map_csv", metavar="FILE", type=click.Path(path_type=Path),
+              help="CSV that says which image is which row of one dataset: split,index,image_id.")
 @click.option("--allow-partial", is_flag=True, help="Build from what is there; the store is marked partial.")
 @click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", show_default=True,
               help="At a bad image: stop, or leave it out, name it in a findings file and exit 1.")

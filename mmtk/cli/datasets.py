@@ -71,11 +71,12 @@ def info_command(name: str, as_json: bool, croissant: bool) -> None:
         "title": dataset.title, "modality": dataset.modality, "task": dataset.task.value,
         "classes": _numbered(dataset.classes), "channels": dataset.channels,
         **{f"counts {edition}": _counts(facts["counts"][edition]) for edition in facts["counts"]},
-        "recipe": _recipe(facts["recipe"]),
+        "recipe 28 px": _recipe(facts["recipe"]),
+        "larger sizes": "the same" if facts["recipe_larger"] == facts["recipe"] else _recipe(facts["recipe_larger"]),
         "source": source["name"], "licence": source["licence"], "page": source["page"], "layout": source["layout"],
         "citation": source["citation"],
         "MD5": "\n".join(f"{key:9} {md5}" for key, md5 in dataset.md5.items()),
-        "unchecked": "\n".join(f"- {item}" for item in dataset.unchecked),
+        "unchecked": "\n".join(f"- {item}" for item in dict.fromkeys((*dataset.unchecked, *dataset.unchecked_larger))),
         "notes": "\n".join(f"- {note}" for note in dataset.notes),
     }
     _echo_facts(lines)
@@ -203,9 +204,22 @@ def _numbered(classes: tuple[str, ...]) -> str:
 
 
 def _recipe(steps: list[dict[str, Any]]) -> str:
-    """A recipe as one line, for instance ``grey, center_crop, resize bilinear, round_trip jpeg 75``."""
-    words = ([step["step"], *(str(v) for name, v in step.items() if name != "step")] for step in steps)
-    return ", ".join(" ".join(step) for step in words) or "not known"
+    """A recipe as one line, for instance ``grey truncated, center_crop, resize bilinear``."""
+    return ", ".join(map(_step, steps)) or "not known"
+
+
+def _step(step: dict[str, Any]) -> str:
+    """A step with its value, or with the names of several."""
+    values = {name: _value(value) for name, value in step.items() if name != "step"}
+    if len(values) < 2:
+        return " ".join((step["step"], *values.values()))
+    return f"{step['step']} ({', '.join(f'{name} {value}' for name, value in values.items())})"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return " x ".join(f"{one:g}" for one in value)
+    return "of the header" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _echo_facts(facts: dict[str, Any]) -> None:

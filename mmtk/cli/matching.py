@@ -59,20 +59,24 @@ def match_command(
 @click.argument("names", metavar="STORE_OR_FLAG...", nargs=-1, required=True)
 @click.option("--near", type=float, default=4.0, show_default=True,
               help="Near duplicates: at most so many root mean square grey levels apart; 0 looks for none.")
+@click.option("--sources", type=_file, envvar="MMTK_SOURCES", show_envvar=True,
+              help="Folder with raw CT volumes: their axes are held against the organ boxes of each FLAG.")
 @click.option("--csv", "table", type=_file, help="CSV file to write: all that is found.")
 @click.option("--force", is_flag=True, help="Replace another file.")
 @json_option
 @click.pass_context
 def audit_command(
-    ctx: click.Context, names: tuple[str, ...], near: float, table: Path | None, force: bool, as_json: bool
+    ctx: click.Context, names: tuple[str, ...], near: float, sources: Path | None, table: Path | None, force: bool,
+    as_json: bool,
 ) -> None:
     """Find duplicates, conflicting labels and subjects in several splits; exit 1 if there are any.
 
-    A dataset's flag stands for its known official membership, of which subjects alone are looked at.
+    A dataset's flag stands for its known official membership, of which subjects alone are looked at; with --sources the
+    flag of an Organ set counts the images that show another place than their label.
     """
     from mmtk import matching
 
-    found = [_audit(name, near) for name in names]
+    found = [_audit(name, near, sources) for name in names]
     if table is not None:
         matching.write_audit(found, table, force)
     if as_json:
@@ -85,13 +89,17 @@ def audit_command(
     ctx.exit(1 if any(one.findings for one in found) else 0)
 
 
-def _audit(name: str, near: float) -> Audit:
+def _audit(name: str, near: float, sources: Path | None) -> Audit:
     from mmtk import matching, store
-    from mmtk.datasets import list_datasets
+    from mmtk.datasets import get_dataset, list_datasets
+    from mmtk.datasets.listing import find_source
 
     flags = {flag for dataset in list_datasets() for flag in (dataset.flag, *dataset.aliases)}
     if name in flags and not Path(name).is_file():
-        return matching.audit(name)
+        dataset = get_dataset(name)
+        listing = find_source(sources, dataset) if sources is not None and dataset.volumetric else None
+        with progress_bar(f"reading volumes of {name}") as progress:
+            return matching.audit(name, progress=progress, listing=listing)
     opened = store.open(name)
     with progress_bar(f"comparing {name}") as progress:
         return matching.audit(opened, near, progress)
@@ -104,12 +112,31 @@ def _print(found: Audit) -> None:
         limit = f"at most {found.near_limit:g} grey levels apart"
         _list(f"{found.name}: {len(near)} pairs of pictures {limit}, {_across(near)} across splits", near)
         _list(f"{found.name}: {len(conflicts)} of these have different labels", conflicts)
+    if found.volumes:
+        _print_volumes(found)
+        if not found.known_subjects:
+            return
     if not found.known_subjects:
         click.echo(f"{found.name}: no subjects are known")
         return
     click.echo(f"{found.name}: {len(found.crossing)} subjects in several splits")
     for overlap in found.overlaps:
         click.echo(f"  {overlap}")
+
+
+def _print_volumes(found: Audit) -> None:
+    """Say how many images show another place than their label, and how each volume of these lies."""
+    elsewhere = [volume for volume in found.volumes if volume.elsewhere]
+    images, total = (sum(sum(volume.images.values()) for volume in some) for some in (elsewhere, found.volumes))
+    click.echo(
+        f"{found.name}: {len(elsewhere)} of {len(found.volumes)} volumes lie against their boxes: {images} of {total} "
+        "official images show another place than their label (--pixels clean turns the volumes)"
+    )
+    for volume in found.volumes:
+        if volume.elsewhere or volume.contradiction:
+            counts = ", ".join(f"{n} {split}" for split, n in volume.images.items())
+            warning = "HEADER AND BODY DISAGREE: " if volume.contradiction else ""
+            click.echo(f"  {volume.file}: {counts} images; {warning}{volume}")
 
 
 def _across(found: Iterable[Alike]) -> int:
@@ -146,4 +173,8 @@ def _facts(found: Audit) -> dict[str, Any]:
                  "totals": o.totals} for o in found.overlaps
             ],
         },
+        "volumes": [
+            {"file": v.file, "images": v.images, "reversed": v.reversed, "told": v.told, "spine": round(v.spine, 4),
+             "elsewhere": v.elsewhere, "contradiction": v.contradiction} for v in found.volumes
+        ],
     }

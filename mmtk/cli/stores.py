@@ -113,7 +113,12 @@ def verify_command(
             for line in problems or [f"{path}: whole, {_counts(opened.counts)}{_marks(opened.info.marks)}"]:
                 click.echo(line)
         if against_official:
-            compared = store.compare_official(opened, npz or path.parent)
+            try:
+                compared = store.compare_official(opened, npz or path.parent)
+            except StoreError as error:
+                found[str(path)], code = [*problems, str(error)], 2
+                click.echo(f"mmtk: error: {error}", err=True)
+                continue
             code = max(code, 1 if compared.differs else 0)
             facts = {**asdict(compared), "npz": compared.npz and str(compared.npz), "differs": compared.differs}
             found[str(path)] = {"problems": problems, "official": facts}
@@ -146,12 +151,14 @@ def _echo_comparison(opened: Store, compared: Comparison) -> None:
         if one.difference is not None:
             line += f", {one.in_place} in their place; largest difference {one.difference}"
         click.echo(f"{line} (the official file has {one.official})")
-    if compared.npz is None:
+    if compared.remark:
+        click.echo(f"  {compared.remark}")
+    elif compared.npz is None:
         click.echo(f"  no official file of {opened.info.size} px, edition {opened.info.edition}, here; see mmtk fetch")
-    if compared.published is None:
+    if opened.info.partial:
+        click.echo(f"  a part of the dataset cannot have the published MD5 {compared.published or ''}".rstrip())
+    elif compared.published is None:
         click.echo("  no MD5 was published for this size and edition")
-    elif compared.md5 is None:
-        click.echo(f"  a part of the dataset cannot have the published MD5 {compared.published}")
     else:
         same = "as published" if compared.md5 == compared.published else f"published was {compared.published}"
         click.echo(f"  as .npz it has the MD5 {compared.md5}, {same}")

@@ -42,7 +42,6 @@ __all__ = [
 SPLITS = ("train", "val", "test")
 EDITIONS = ("2020", "2021", "2024")  # in which official files appeared, in their order
 Box = tuple[int, int, int, int, int, int]
-_OFFICIAL_SIZES = (28, 64, 128, 224)
 _LIKE_BREAST = "larger sizes: as BreastMNIST's were made, whose files have the published MD5s; no original compared"
 
 
@@ -197,12 +196,11 @@ class Dataset:
         by_size = self.recipe if isinstance(self.recipe, BySize) else BySize(self.recipe, self.recipe)
         return by_size.at_28, by_size.larger
 
-    def unchecked_at(self, size: int) -> tuple[str, ...]:
-        """What of the recipe was not compared with official pixels, for images of a size."""
-        if size == 28:
-            return self.unchecked
-        none = () if size in _OFFICIAL_SIZES else (f"there are no official images of {size} px",)
-        return (*self.unchecked_larger, *none)
+    def unchecked_at(self, size: int, edition: str = "2024") -> tuple[str, ...]:
+        """What of the recipe was not compared with official pixels, for images of a size and an edition."""
+        unchecked = self.unchecked if size == 28 else self.unchecked_larger
+        known = self.published(edition, size) or not self.md5
+        return unchecked if known else (*unchecked, f"there are no official images of {size} px in edition {edition}")
 
     @property
     def volumetric(self) -> bool:

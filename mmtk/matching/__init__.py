@@ -1,6 +1,7 @@
 """What pixels tell of rows: which source an official row is, which pictures are alike, which subjects cross splits."""
 
 from mmtk.matching._audit import Alike, Audit, Overlap, Place, audit, write_audit
+from mmtk.matching._axes import VolumeAxes, audit_axes, expect_axes, reversed_axes
 from mmtk.matching._match import EVIDENCE, LIMIT, Match, MatchRow, match, read_match, write_match
 
 __all__ = [
@@ -12,9 +13,13 @@ __all__ = [
     "MatchRow",
     "Overlap",
     "Place",
+    "VolumeAxes",
     "audit",
+    "audit_axes",
+    "expect_axes",
     "match",
     "read_match",
+    "reversed_axes",
     "write_audit",
     "write_match",
 ]

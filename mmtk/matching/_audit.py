@@ -1,4 +1,7 @@
-"""What makes scores flatter: equal and nearly equal pictures, labels that contradict, subjects in several splits."""
+"""What inflates scores: equal and nearly equal pictures, labels that contradict, subjects in several splits.
+
+Of CT volumes also those whose images show another place than their label.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import io
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from mmtk.datasets import get_dataset
+from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import official_map
 from mmtk.errors import ArgumentError
+from mmtk.matching._axes import VolumeAxes, audit_axes
 from mmtk.matching._match import decoded
 from mmtk.matching._neighbours import Neighbours, Pictures, Progress
 from mmtk.store import SPLITS, Store, write_atomically
@@ -111,6 +116,8 @@ class Audit:
         Each subject that stands in several splits, with all its rows.
     known_subjects : int
         Rows whose subject is known.
+    volumes : tuple of VolumeAxes
+        How each CT volume lies against its boxes, where volumes were looked at.
     """
 
     name: str
@@ -120,6 +127,7 @@ class Audit:
     overlaps: tuple[Overlap, ...]
     crossing: tuple[tuple[str, tuple[Place, ...]], ...]
     known_subjects: int
+    volumes: tuple[VolumeAxes, ...] = ()
 
     @property
     def conflicts(self) -> tuple[Alike, ...]:
@@ -129,11 +137,13 @@ class Audit:
     @property
     def findings(self) -> bool:
         """Whether there is anything to tell."""
-        return bool(self.exact or self.near or self.crossing)
+        return bool(self.exact or self.near or self.crossing or any(volume.elsewhere for volume in self.volumes))
 
 
-def audit(store: Store | str, near: float = NEAR, progress: Progress | None = None) -> Audit:
-    """Look for duplicates, contradicting labels and subjects that stand in several splits.
+def audit(
+    store: Store | str, near: float = NEAR, progress: Progress | None = None, listing: Listing | None = None
+) -> Audit:
+    """Look for duplicates, contradicting labels, subjects that stand in several splits, and misplaced CT crops.
 
     Parameters
     ----------
@@ -142,20 +152,26 @@ def audit(store: Store | str, near: float = NEAR, progress: Progress | None = No
     near : float
         Root mean square grey levels at which pictures count as near duplicates; 0 looks for none.
     progress : callable, optional
-        Told the images compared with all others and their number.
+        Told the images compared with all others and their number, or the volumes looked at and theirs.
+    listing : Listing, optional
+        The raw files of a flag that is cut from CT volumes: each volume's axes are held against its boxes.
 
     Raises
     ------
     ArgumentError
-        If the flag's official membership is not known, or `near` is not from 0 to 255.
+        If the flag's official membership is not known and there are no volumes, or `near` is not from 0 to 255.
+    SourceError
+        If a volume cannot be read.
     MmtkError
         If a million pairs of pictures are that near.
     """
     if not 0 <= near <= 255:
         raise ArgumentError("near", expected="0 to 255 grey levels", found=str(near))
     if isinstance(store, str):
-        places = _official_places(store)
-        return _audited(get_dataset(store).flag, None, (), (), places)
+        dataset = get_dataset(store)
+        volumes = audit_axes(dataset, listing, progress) if listing is not None and dataset.volumetric else ()
+        places = [] if volumes and official_map(dataset.flag) is None else _official_places(store)
+        return replace(_audited(dataset.flag, None, (), (), places), volumes=volumes)
     places = _store_places(store)
     pictures = Pictures([split.images for split in store.splits])
     exact = tuple(_equal(places, pictures.digests()))
@@ -231,7 +247,8 @@ def write_audit(found: Iterable[Audit], path: str | Path, force: bool = False) -
     """Write everything that audits found as one CSV file.
 
     Its columns are ``store,kind,group,split,index,source,subject,label,distance``, a row for each place; those of one
-    kind (exact, near, subject) and group belong together.
+    kind (exact, near, subject) and group belong together. A CT volume that lies against its boxes has a row of the kind
+    volume, with its file as source.
 
     Raises
     ------
@@ -251,6 +268,9 @@ def write_audit(found: Iterable[Audit], path: str | Path, force: bool = False) -
                 for p in places:
                     row = (p.split, p.index, p.source, p.subject, p.label_text, distance)
                     writer.writerow((one.name, kind, number, *row))
+            for number, volume in enumerate(volume for volume in one.volumes if volume.elsewhere):
+                for split in volume.images:
+                    writer.writerow((one.name, "volume", number, split, "", volume.file, "", "", ""))
         text.detach()
 
     write_atomically(Path(path), write, force)

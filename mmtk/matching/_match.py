@@ -16,7 +16,7 @@ import numpy as np
 from mmtk.datasets import get_dataset
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.matching._neighbours import MOST_RIVALS, Neighbours, Pairs, Pictures, Progress
-from mmtk.store import SPLITS, Store, dataset_named, read_npz, write_atomically
+from mmtk.store import SPLITS, Store, dataset_named, read_npz, refuse_other_edition, write_atomically
 
 Array = np.ndarray[Any, Any]
 
@@ -107,7 +107,8 @@ def match(store: Store, npz: str | Path, limit: float = LIMIT, progress: Progres
     Raises
     ------
     StoreError
-        If the file is damaged, of another dataset, size or number of channels, or the store does not name its sources.
+        If the file is damaged, of another dataset, edition, size or number of channels, or the store does not name its
+        sources.
     """
     if not 0 <= limit <= 255:
         raise ArgumentError("limit", expected="0 to 255 grey levels", found=str(limit))
@@ -147,6 +148,8 @@ def _read_official(store: Store, npz: Path) -> dict[str, tuple[Array, Array]]:
     dataset, named = get_dataset(store.info.flag), dataset_named(npz)
     if named is not None and named.flag != dataset.flag:
         raise StoreError(npz, expected=f"a file of {dataset.flag}, as {store.path} is", found=f"one of {named.flag}")
+    if npz.is_file():
+        refuse_other_edition(npz, dataset, store.info.edition, store.info.size, store.path)
     found = read_npz(npz, dataset)
     size = found["train"][0].shape[1]
     if size != store.info.size or dataset.channels != store.info.channels:

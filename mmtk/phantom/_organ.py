@@ -1,4 +1,8 @@
-"""Phantoms of LiTS: CT volumes as ``.nii`` and ``.nii.gz``, organ boxes in zips, a volume swapped against its boxes."""
+"""Phantoms of LiTS: CT volumes as ``.nii`` and ``.nii.gz``, organ boxes in zips, volumes that lie against their boxes.
+
+The boxes count to the patient's left, to the back and upwards. One volume of test has its y axis reversed, as some of
+LiTS have, and one, which is left out, its axes swapped.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from mmtk.phantom._drawing import Array, Draw
 _PUBLISHED = {"train": 115, "val": 16, "test": 69}
 _FIRST = {"train": 0, "val": 115, "test": 0}  # volume numbers; those of a split tell it apart
 _SWAPPED = 59  # of the test set
+_REVERSED = "test-volume-0"
 _SIDE = 512
 _AIR, _FAT, _TISSUE = -1000, -90, 40
 # centre and half extent along x, y and z (of 128), Hounsfield units; as on a coronal view, the right side at low x
@@ -64,10 +69,13 @@ def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
     for index, (volume, part) in enumerate(_volumes(counts)):
         folder = "Test" if part in ("test", "swapped") else "Training Batch 1"
         voxels = _draw(seed, volume)
+        back = 1 if volume == _REVERSED else -1  # a sign of -1 runs to the back
         if part == "swapped":
             voxels = voxels.transpose(0, 2, 1)
+        elif volume == _REVERSED:
+            voxels = voxels[:, ::-1]
         inter = -1024 if index % 4 == 1 else 0
-        content = _nifti(voxels - np.int16(inter), inter, sized=index % 5 != 2)
+        content = _nifti(voxels - np.int16(inter), inter, back, sized=index % 5 != 3)
         packed = index % 3 == 1
         name = f"{folder}/{volume}.nii" + (".gz" if packed else "")
         yield {name: gzip.compress(content, 1, mtime=0) if packed else content}
@@ -117,13 +125,15 @@ def _draw(seed: int, volume: str) -> Array:
         inside = apart[0][None, None, :] + apart[1][None, :, None] + apart[2][:, None, None] <= 4096
         part = voxels[box[4] : box[5], box[2] : box[3], box[0] : box[1]]
         part[inside] = (part[inside] - _TISSUE).clip(-40, 40) + units
+    spine = (x - 8) ** 2 + (y - 118) ** 2 < 24**2
+    voxels[:, spine] = voxels[:, spine] // 2 + 380
     if volume == "volume-0":
         voxels[depth * 112 // 128 :] = -1024  # padded at the top: the slices there are blank
     return voxels
 
 
-def _nifti(voxels: Array, inter: int, sized: bool) -> bytes:
-    """A NIfTI-1 file; LiTS names 0.7 to 0.9 mm in the plane."""
+def _nifti(voxels: Array, inter: int, back: int, sized: bool) -> bytes:
+    """A NIfTI-1 file; LiTS names 0.7 to 0.9 mm in the plane, and of some volumes nothing."""
     header = bytearray(352)
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3, *voxels.shape[::-1], 1, 1, 1, 1)
@@ -132,7 +142,7 @@ def _nifti(voxels: Array, inter: int, sized: bool) -> bytes:
     struct.pack_into("<3f", header, 108, 352.0, 1.0, float(inter))
     if sized:
         struct.pack_into("<2h", header, 252, 0, 1)
-        for row, step in enumerate((-0.75, -0.75, 2.5)):
+        for row, step in enumerate((-0.75, 0.75 * back, 2.5)):
             struct.pack_into("<f", header, 280 + 20 * row, step)
     header[344:348] = b"n+1\0"
     return bytes(header) + np.ascontiguousarray(voxels, "<i2").tobytes()

@@ -4,12 +4,23 @@ from mmtk.store._chunks import CACHE_BYTES, COMPRESSIONS, ChunkedImages, Images
 from mmtk.store._compress import compress
 from mmtk.store._fetch import fetch_npz
 from mmtk.store._format import SPLITS, StoreInfo, record_dtype
+from mmtk.store._import import import_npz
 from mmtk.store._montage import draw_montage
-from mmtk.store._npz import dataset_named, export_npz, import_npz, md5_of, read_npz, write_atomically
+from mmtk.store._npz import dataset_named, export_npz, read_npz
 from mmtk.store._official import Comparison, SplitComparison, compare_official
 from mmtk.store._png import export_png
+from mmtk.store._published import md5_of, refuse_other_edition
 from mmtk.store._reader import Split, Store, already_there, open, verify
-from mmtk.store._writer import Layout, create_skeleton, finalize, publish, read_layout, write_at, write_store
+from mmtk.store._writer import (
+    Layout,
+    create_skeleton,
+    finalize,
+    publish,
+    read_layout,
+    write_at,
+    write_atomically,
+    write_store,
+)
 
 __all__ = [
     "CACHE_BYTES",
@@ -40,6 +51,7 @@ __all__ = [
     "read_layout",
     "read_npz",
     "record_dtype",
+    "refuse_other_edition",
     "verify",
     "write_at",
     "write_atomically",

@@ -10,7 +10,8 @@ from typing import Any
 
 from mmtk.datasets import get_dataset
 from mmtk.errors import ArgumentError, StoreError
-from mmtk.store._npz import md5_of
+from mmtk.store._npz import sized_name
+from mmtk.store._published import md5_of
 
 # of each edition, the record with its files
 RECORDS = {
@@ -71,7 +72,7 @@ def fetch_npz(
     if md5 is None or edition not in RECORDS:
         known = ", ".join(f"{key.split(':')[1]} px of {key.split(':')[0]}" for key in dataset.md5)
         raise ArgumentError(f"the official {dataset.flag}", expected=known, found=f"{size} px of {edition}")
-    name = dataset.alias_of(edition) + ("" if size == 28 else f"_{size}") + ".npz"
+    name = f"{sized_name(dataset.alias_of(edition), size)}.npz"
     final = Path(out) / name
     if final.exists() and not force:
         if (found := md5_of(final)) != md5:

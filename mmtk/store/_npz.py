@@ -1,86 +1,76 @@
-"""MedMNIST's own ``.npz``: read any of them, write them as the authors' tools did in 2020, to the byte."""
+"""MedMNIST's own ``.npz``: read any of them, write them as the authors' tools did, to the byte."""
 
 from __future__ import annotations
 
-import filecmp
-import hashlib
 import io
 import math
-import os
 import re
-import struct
+import shutil
 import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from mmtk import __version__
-from mmtk.datasets import edition_flag, get_dataset
-from mmtk.datasets.base import SPLITS, Dataset, Task, recipe_hash, recipe_to_json
-from mmtk.datasets.maps import OfficialMap, official_map
+from mmtk.datasets import edition_flag, get_dataset, list_datasets
+from mmtk.datasets.base import SPLITS, Dataset, Task
 from mmtk.errors import StoreError
 from mmtk.store._chunks import Images
-from mmtk.store._format import StoreInfo
-from mmtk.store._reader import Store, already_there
-from mmtk.store._writer import block_rows, blocks, empty_records, publish, write_blocks, writing
+from mmtk.store._reader import Store
+from mmtk.store._writer import block_rows, blocks, write_atomically
+from mmtk.store._zip import CONTAINERS, write_zip
 
 Array = np.ndarray[Any, Any]
 _NAME = re.compile(r"(?P<flag>[a-z]+mnist(?:_(?:axial|coronal|sagittal))?)(?:_(?P<size>\d+))?$")
-_ARRAYS = tuple(f"{split}_{kind}" for kind in ("images", "labels") for split in SPLITS)
+_ARRAYS = CONTAINERS["2020"].arrays
+_ROOM = "free some or set TMPDIR to another folder"
 
 
-def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force: bool = False) -> Path:
-    """Turn a MedMNIST ``.npz`` into a store, block by block.
+@dataclass(frozen=True)
+class OpenedNpz:
+    """An opened MedMNIST file whose arrays fit each other and its dataset.
 
-    Where its labels are, row for row, those of the known official membership, records name the provider's file and the
-    subject of every row whose file is known. All other records are named ``split/row``.
-
-    Parameters
+    Attributes
     ----------
-    path : path
-        A file with the six arrays ``{train,val,test}_{images,labels}`` in any order;
-        labels ``(n,)``, ``(n, 1)`` or ``(n, l)``.
-    out : path
-        Folder of the store, made if need be.
-    flag : str, optional
-        The dataset; by default told by the file's name.
-    force : bool
-        Replace a store of other content; one of the same file is left alone.
+    size : edge length of its images
+    labels : of each split, ``(n, l)`` uint8
+    marks : words of its comment: SYNTHETIC and PARTIAL, where they hold
+    """
 
-    Returns
-    -------
-    Path
-        ``out/{flag}_{size}.h5``.
+    size: int
+    labels: dict[str, Array]
+    marks: tuple[str, ...]
+    _archive: zipfile.ZipFile
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Rows of train, val and test."""
+        return tuple(len(self.labels[split]) for split in SPLITS)
+
+    def images(self, split: str) -> Iterator[Array]:
+        """Images of a split in consecutive blocks of rows, one in memory at a time."""
+        return _blocks(self._archive, f"{split}_images")
+
+
+@contextmanager
+def opened_npz(path: Path, dataset: Dataset) -> Iterator[OpenedNpz]:
+    """Open a MedMNIST ``.npz`` and see that it fits a dataset.
 
     Raises
     ------
     StoreError
-        If the file is damaged, holds pickles, lacks an array, its arrays do not fit each other or the dataset, or
-        another store is in the way.
+        If it does not, or is damaged, also where that shows only while it is read.
     """
-    path, out = Path(path), Path(out)
-    dataset = get_dataset(flag) if flag is not None else dataset_named(path)
-    if dataset is None:
-        raise StoreError(
-            path, expected="a name like breastmnist.npz", found=path.name, remedy="give the dataset with --flag"
-        )
     with _opened(path) as archive:
         labels = {split: _read_labels(archive, split, path, dataset) for split in SPLITS}
         size = _check_images(archive, path, dataset, labels)
-        marks = archive.comment.decode("ascii", "replace").split()
-        known = None if marks else _known_rows(dataset, labels)
-        info = _info(path, dataset, size, labels, marks, known is not None)
-        final = out / f"{dataset.flag}_{size}.h5"
-        if already_there(final, info.plan_hash, force):
-            return final
-        records = {split: _records(split, len(labels[split]), size, known) for split in SPLITS}
-        return write_blocks(final, info, labels, records, lambda split: _blocks(archive, f"{split}_images"))
+        yield OpenedNpz(size, labels, tuple(archive.comment.decode("ascii", "replace").split()), archive)
 
 
 def dataset_named(path: Path) -> Dataset | None:
@@ -110,18 +100,27 @@ def read_npz(path: str | Path, dataset: Dataset) -> dict[str, tuple[Array, Array
     Raises
     ------
     StoreError
-        If the file is damaged or does not fit the dataset, or the folder for temporary files is full.
+        If the file is damaged or does not fit the dataset, or there is no room for temporary files.
     """
-    path = Path(path)
-    found: dict[str, tuple[Array, Array]] = {}
-    with _opened(path) as archive:
-        labels = {split: _read_labels(archive, split, path, dataset) for split in SPLITS}
-        _check_images(archive, path, dataset, labels)
-        for split in SPLITS:
-            name = f"{split}_images"
-            shape, _ = _shape(archive, name, path)
-            found[split] = (_unpack(_blocks(archive, name), shape), labels[split])
-    return found
+    with opened_npz(Path(path), dataset) as npz:
+        row = (npz.size, npz.size) if dataset.channels == 1 else (npz.size, npz.size, 3)
+        expect_room(sum(npz.counts) * math.prod(row), f"the images of {path}, unpacked")
+        shapes = {split: (len(labels), *row) for split, labels in npz.labels.items()}
+        return {split: (_unpack(npz.images(split), shape), npz.labels[split]) for split, shape in shapes.items()}
+
+
+def expect_room(wanted: int, purpose: str) -> None:
+    """See that temporary files of so many bytes have room, before the work that fills them.
+
+    Raises
+    ------
+    StoreError
+        If they have not.
+    """
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise StoreError(folder, expected=f"room for {wanted} bytes ({purpose})", found=f"{free} bytes", remedy=_ROOM)
 
 
 def _unpack(rows: Iterator[Array], shape: tuple[int, ...]) -> Array:
@@ -131,62 +130,9 @@ def _unpack(rows: Iterator[Array], shape: tuple[int, ...]) -> Array:
                 file.write(np.ascontiguousarray(block).data)
                 file.flush()
             except OSError as error:
-                remedy = "free some or set TMPDIR to another folder"
-                wanted = f"room for {math.prod(shape)} bytes"
-                found = error.strerror or str(error)
-                raise StoreError(tempfile.gettempdir(), expected=wanted, found=found, remedy=remedy) from None
+                wanted, found = f"room for {math.prod(shape)} bytes", error.strerror or str(error)
+                raise StoreError(tempfile.gettempdir(), expected=wanted, found=found, remedy=_ROOM) from None
         return np.memmap(file, np.uint8, "r", shape=shape) if math.prod(shape) else np.zeros(shape, np.uint8)
-
-
-def _known_rows(dataset: Dataset, labels: dict[str, Array]) -> OfficialMap | None:
-    """The known official membership, if these are its labels."""
-    known = official_map(dataset.flag)
-    if known is None or not known.ordered:
-        return None
-    equal = ([tuple(row) for row in labels[split].tolist()] == [row.labels for row in known.rows[split]]
-             for split in SPLITS)
-    return known if all(equal) else None
-
-
-def _records(split: str, rows: int, size: int, known: OfficialMap | None) -> Array:
-    if known is None:
-        return empty_records([f"{split}/{row}" for row in range(rows)], size)
-    names = [row.source or f"{split}/{number}" for number, row in enumerate(known.rows[split])]
-    return empty_records(names, size, [row.subject for row in known.rows[split]])
-
-
-def _info(
-    path: Path, dataset: Dataset, size: int, labels: dict[str, Array], marks: list[str], known: bool
-) -> StoreInfo:
-    md5 = md5_of(path)
-    published = [key for key, value in dataset.md5.items() if value == md5]
-    how = ", as published" if published else ""
-    how += "; source files and subjects by the known map" if known else ""
-    # how other files and sizes were made is not known
-    recipe = dataset.recipe_for("official", size) if published else ()
-    return StoreInfo(
-        flag=dataset.flag,
-        title=dataset.title,
-        modality=dataset.modality,
-        task=dataset.task.value,
-        classes=dataset.classes,
-        channels=dataset.channels,
-        size=size,
-        edition=_edition(dataset, labels, published),
-        pixels="official" if published else "imported",
-        split="official" if published else "imported",
-        membership=f"the file with MD5 {md5}{how}",
-        recipe=recipe_to_json(recipe),
-        recipe_hash=recipe_hash(recipe),
-        licence=dataset.source.licence,
-        citation=dataset.source.citation,
-        source=dataset.source.name,
-        plan_hash=hashlib.sha256(f"npz {md5}{' map' if known else ''}".encode()).hexdigest(),
-        synthetic="SYNTHETIC" in marks,
-        partial="PARTIAL" in marks,
-        unchecked=(),
-        mmtk_version=__version__,
-    )
 
 
 @contextmanager
@@ -272,36 +218,14 @@ def _check_images(archive: zipfile.ZipFile, path: Path, dataset: Dataset, labels
     return size
 
 
-def _edition(dataset: Dataset, labels: dict[str, Array], published: list[str]) -> str:
-    if published:
-        return published[0].split(":")[0]
-    counts = tuple(len(labels[split]) for split in SPLITS)
-    for edition, known in dataset.counts.items():
-        if counts == (known.train, known.val, known.test):
-            return edition
-    return "unknown"
-
-
-def md5_of(path: Path) -> str:
-    """MD5 of a file, as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 # --------------------------------------------------------------------- export
-
-_LOCAL = struct.Struct("<4s5H3L2H")
-_CENTRAL = struct.Struct("<4s4B4HL2L5H2L")
-_END = struct.Struct("<4s4H2LH")
-_MIDNIGHT_1980 = 0x21  # the date NumPy gives its members
-_UNIX, _PK20, _DEFLATED, _LEVEL = 3, 20, 8, 6
 
 
 def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
     """Write a store as MedMNIST's ``.npz``; an imported official file comes back with its published MD5.
 
-    Its headers are those that NumPy's ``savez_compressed`` wrote in 2020: version 2.0 throughout, and a zip64 field
-    with the true sizes in each local header. The deflate stream equals theirs where Python is built on classic zlib.
+    The order of its arrays and its headers are those of the official file of its edition and size, of datasets and
+    sizes without one those of 2024. The deflate stream equals theirs where Python is built on classic zlib.
     That a store is synthetic or partial goes into the archive's comment, from where `import_npz` takes it back.
 
     Parameters
@@ -320,39 +244,32 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
     Raises
     ------
     StoreError
-        If another file is in the way, the disk is full, or the file would pass the 4 GiB of a plain zip.
+        If another file is in the way, or the disk is full.
     """
     final = Path(out) / f"{medmnist_name(store)}.npz"
-    members: list[tuple[str, Images]] = [(f"{s.name}_images", s.images) for s in store.splits] + [
-        (f"{s.name}_labels", s.labels) for s in store.splits
-    ]
-    write_atomically(final, lambda file: _write_zip(file, members, store.info.marks.encode()), force)
+    write_atomically(final, lambda file: write_npz(store, file), force)
     return final
+
+
+def write_npz(store: Store, file: IO[bytes]) -> None:
+    """Write a store as MedMNIST's ``.npz`` into an empty file."""
+    info = store.info
+    dataset = next((known for known in list_datasets() if known.flag == info.flag), None)
+    container = CONTAINERS[dataset.container(info.edition, info.size) if dataset else "2024"]
+    arrays: dict[str, Images] = {f"{split.name}_images": split.images for split in store.splits}
+    arrays |= {f"{split.name}_labels": split.labels for split in store.splits}
+    members = ((f"{name}.npy", _npy(arrays[name])) for name in container.arrays)
+    write_zip(file, members, container.system, info.marks.encode())
 
 
 def medmnist_name(store: Store) -> str:
     """MedMNIST's name for a dataset of an edition and a size, such as ``breastmnist_64`` or ``organmnist_axial``."""
-    flag = edition_flag(store.info.flag, store.info.edition)
-    return flag if store.info.size == 28 else f"{flag}_{store.info.size}"
+    return sized_name(edition_flag(store.info.flag, store.info.edition), store.info.size)
 
 
-def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: bool) -> None:
-    """Let `write` fill a temporary file beside `final`, which takes its name only when whole.
-
-    Raises
-    ------
-    StoreError
-        If another file is there, unless `force` allows it to be replaced, or if the disk is full or cannot be written.
-    """
-    with writing(final) as temporary:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if force or not final.exists():
-            publish(temporary, final)
-        elif not filecmp.cmp(temporary, final, shallow=False):
-            raise StoreError(final, expected="an equal file or none", found="another", remedy="add --force")
+def sized_name(flag: str, size: int) -> str:
+    """A flag, followed by a size that is not 28."""
+    return flag if size == 28 else f"{flag}_{size}"
 
 
 def _npy(array: Images) -> Iterator[bytes]:
@@ -361,35 +278,3 @@ def _npy(array: Images) -> Iterator[bytes]:
     np.lib.format.write_array_header_1_0(head, facts)
     yield head.getvalue()
     yield from (block.tobytes() for block in blocks(array))
-
-
-def _write_zip(file: IO[bytes], members: list[tuple[str, Images]], comment: bytes) -> None:
-    central: list[bytes] = []
-    for name, array in members:
-        coded = f"{name}.npy".encode()
-        start = file.tell()
-        file.write(bytes(_LOCAL.size + len(coded) + 20))
-        deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15)
-        crc = size = 0
-        for block in _npy(array):
-            crc, size = zlib.crc32(block, crc), size + len(block)
-            file.write(deflate.compress(block))
-        file.write(deflate.flush())
-        end = file.tell()
-        packed = end - start - _LOCAL.size - len(coded) - 20
-        if max(size, end) >= 0xFFFFFFFF:
-            raise StoreError(
-                name, expected="an .npz below 4 GiB", found=f"{max(size, end)} bytes", remedy="export as png"
-            )
-        file.seek(start)
-        zip64 = struct.pack("<2H2Q", 1, 16, size, packed)
-        local = (_PK20, 0, _DEFLATED, 0, _MIDNIGHT_1980, crc, packed, size, len(coded), len(zip64))
-        file.write(_LOCAL.pack(b"PK\3\4", *local) + coded + zip64)
-        file.seek(end)
-        place = (0, 0, 0, 0, 0o600 << 16, start)
-        entry = (_PK20, _UNIX, _PK20, 0, 0, _DEFLATED, 0, _MIDNIGHT_1980, crc, packed, size, len(coded), *place)
-        central.append(_CENTRAL.pack(b"PK\1\2", *entry) + coded)
-    start = file.tell()
-    file.write(b"".join(central))
-    ending = (0, 0, len(central), len(central), file.tell() - start, start, len(comment))
-    file.write(_END.pack(b"PK\5\6", *ending) + comment)

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.datasets import get_dataset
+from mmtk.datasets.base import Dataset
 from mmtk.errors import StoreError
 from mmtk.store._chunks import Images
-from mmtk.store._npz import export_npz, md5_of, medmnist_name, read_npz
+from mmtk.store._npz import OpenedNpz, expect_room, medmnist_name, opened_npz, sized_name, write_npz
+from mmtk.store._published import md5_in, md5_of, published_as, unpublished
 from mmtk.store._reader import Split, Store
-from mmtk.store._writer import block_rows
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,17 @@ class Comparison:
     Attributes
     ----------
     splits : each split beside the official arrays, empty if no official file is at hand
-    npz : that file, if there is one
+    npz : that file, if there is one; its MD5 was published
     md5 : of the store written as MedMNIST's file, None where there is nothing to compare it with
     published : the MD5 that was published
+    remark : what is there in place of the official file, in one line; empty if nothing is
     """
 
     splits: dict[str, SplitComparison]
     npz: Path | None
     md5: str | None
     published: str | None
+    remark: str = ""
 
     @property
     def differs(self) -> bool:
@@ -66,6 +69,9 @@ class Comparison:
 def compare_official(store: Store, folder: str | Path) -> Comparison:
     """Compare a store with the official file of its dataset, edition and size, and with the published MD5.
 
+    A file is official by its MD5 alone, whatever it is called: no row is held against another one. Files above 28 px
+    are of either edition where the dataset never changed. A store of no known edition is held against any of its size.
+
     Parameters
     ----------
     store : Store
@@ -75,41 +81,68 @@ def compare_official(store: Store, folder: str | Path) -> Comparison:
     Raises
     ------
     StoreError
-        If the official file is damaged, is not the published one or does not fit, or there is no room for a copy.
+        If the file of that name is not the published one or damaged, or there is no room for a copy.
     """
     if store.info.synthetic:
         return Comparison({}, None, None, None)
     dataset = get_dataset(store.info.flag)
-    published = dataset.md5.get(f"{store.info.edition}:{store.info.size}")
-    npz = Path(folder) / f"{medmnist_name(store)}.npz"
+    published = dataset.published(store.info.edition, store.info.size)
+    whole = published is not None and not store.info.partial
+    if whole:
+        arrays = (array for split in store.splits for array in (split.images, split.labels))
+        expect_room(sum(array.nbytes for array in arrays), f"{store.path} as .npz, for its MD5")
+    npz, remark = _find_official(store, dataset, Path(folder))
     splits: dict[str, SplitComparison] = {}
-    if npz.is_file():
-        if published is not None and (found := md5_of(npz)) != published:
-            remedy = "mmtk fetch gets it"
-            raise StoreError(npz, expected=f"the official file (MD5 {published})", found=f"MD5 {found}", remedy=remedy)
-        arrays = read_npz(npz, dataset)
-        for split in store.splits:
-            images, labels = arrays[split.name]
-            if images.shape[1:] != split.images.shape[1:]:
-                raise StoreError(npz, expected=f"images of {store.info.size} px", found=f"{images.shape[1]} px")
-            splits[split.name] = _compare(split, images, labels)
-    md5 = None if store.info.partial or published is None else _md5_as_npz(store)
-    return Comparison(splits, npz if splits else None, md5, published)
+    if npz is not None:
+        with opened_npz(npz, dataset) as official:
+            splits = {split.name: _compare(split, official) for split in store.splits}
+    return Comparison(splits, npz, _md5_as_npz(store) if whole else None, published, remark)
 
 
-def _compare(split: Split, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> SplitComparison:
-    ours, theirs = list(_digests(split.images, split.labels)), list(_digests(images, labels))
+def _find_official(store: Store, dataset: Dataset, folder: Path) -> tuple[Path | None, str]:
+    """The official file of a store's edition and size, or in words what is there in its place."""
+    edition, size = store.info.edition, store.info.size
+    editions = [edition] if edition in dataset.counts else list(dataset.counts)
+    files = (published_as(dataset, dataset.published(one, size)) for one in editions)
+    wanted = list(dict.fromkeys(file for file in files if file))
+    others: list[StoreError] = []
+    for flag in dict.fromkeys((dataset.alias_of(edition), dataset.flag, *dataset.aliases)):
+        npz = folder / f"{sized_name(flag, size)}.npz"
+        if not npz.is_file():
+            continue
+        found = published_as(dataset, md5 := md5_of(npz))
+        if found in wanted:
+            return npz, ""
+        remedy = f"{wanted[-1].fetched(edition)} gets it" if wanted else "nothing was compared with it"
+        if found and found.size == size:
+            remedy += f", or build with --edition {found.editions[-1]}"
+        expected = " or ".join(map(str, wanted)) or f"an official file, of which there is none of {size} px"
+        others.append(StoreError(npz, expected=expected, found=str(found or unpublished(md5)), remedy=remedy))
+    if others and wanted and edition in editions and others[0].what == str(folder / f"{medmnist_name(store)}.npz"):
+        raise others[0]
+    return None, str(others[0]) if others else ""
+
+
+def _compare(split: Split, official: OpenedNpz) -> SplitComparison:
+    labels = official.labels[split.name]
+    ours = list(_digests(split.images, split.labels))
+    same = len(ours) == len(labels)
+    theirs: list[bytes] = []
+    largest = row = 0
+    for block in official.images(split.name):
+        rows = slice(row, row + len(block))
+        theirs += _digests(block, labels[rows])
+        if same and len(block):
+            largest = max(largest, int(np.abs(split.images[rows].astype(np.int16) - block).max()))
+        row += len(block)
     left = Counter(theirs)
     anywhere = 0
     for digest in ours:
         if left[digest]:
             left[digest] -= 1
             anywhere += 1
-    same = len(ours) == len(theirs)
     in_place = sum(one == other for one, other in zip(ours, theirs, strict=False))
-    return SplitComparison(
-        len(ours), len(theirs), in_place, anywhere, _largest(split.images, images) if same else None
-    )
+    return SplitComparison(len(ours), len(theirs), in_place, anywhere, largest if same else None)
 
 
 def _digests(images: Images, labels: NDArray[np.uint8]) -> Iterator[bytes]:
@@ -117,15 +150,13 @@ def _digests(images: Images, labels: NDArray[np.uint8]) -> Iterator[bytes]:
         yield hashlib.blake2b(image.tobytes() + label.tobytes(), digest_size=16).digest()
 
 
-def _largest(one: Images, other: NDArray[np.uint8]) -> int:
-    step = block_rows(one.shape, one.dtype)
-    return max(
-        (int(np.abs(one[at : at + step].astype(np.int16) - other[at : at + step]).max())
-         for at in range(0, len(one), step)),
-        default=0,
-    )
-
-
 def _md5_as_npz(store: Store) -> str:
-    with tempfile.TemporaryDirectory(prefix="mmtk-") as folder:
-        return md5_of(export_npz(store, folder))
+    """MD5 of a store's ``.npz``; its headers tell of what comes after them, so it has to lie on disk first."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            write_npz(store, file)
+            file.seek(0)
+            return md5_in(file)
+    except OSError as error:
+        expected, found = f"room for {store.path} as .npz", error.strerror or str(error)
+        raise StoreError(tempfile.gettempdir(), expected=expected, found=found) from None

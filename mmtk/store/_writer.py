@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -246,6 +247,25 @@ def publish(temporary: str | Path, final: str | Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: bool) -> None:
+    """Let `write` fill a temporary file beside `final`, which takes its name only when whole.
+
+    Raises
+    ------
+    StoreError
+        If another file is there, unless `force` allows it to be replaced, or if the disk is full or cannot be written.
+    """
+    with writing(final) as temporary:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if force or not final.exists():
+            publish(temporary, final)
+        elif not filecmp.cmp(temporary, final, shallow=False):
+            raise StoreError(final, expected="an equal file or none", found="another", remedy="add --force")
 
 
 def empty_records(names: list[str], size: int, subjects: list[str] | None = None) -> Array:

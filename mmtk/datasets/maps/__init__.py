@@ -6,55 +6,25 @@ empty for files of the provider whose row, if they have one, is unknown.
 
 ChestMNIST's has a row a patient instead, ``patient,split,findings``: of each of the patient's images in turn its
 findings as a hexadecimal number, the first finding in the lowest bit. The order of its official rows is not known.
+
+Where some rows alone are known, the CSV names them: ``edition,split,index,label,source,evidence,subject``, rows counted
+from 0 in their split. That is no membership, and `official_map` does not give it; `known_rows` does.
 """
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
-from mmtk.datasets.base import SPLITS
+from mmtk.datasets.base import SPLITS, Dataset
+from mmtk.datasets.maps._given import read_map, resolve_map
+from mmtk.datasets.maps._rows import EVIDENCE, MapRow, OfficialMap
 from mmtk.errors import MmtkError
 
-# the evidence column's letters
-EVIDENCE = {
-    "e": "exact: the pixels are equal",
-    "n": "nearest: the only file that comes near, found through resized copies",
-    "t": "tie: one of several files with equal pictures",
-    "l": "listed: as a recovered list says; class counts agree, pixels unchecked",
-    "": "unknown",
-}
-
-
-@dataclass(frozen=True)
-class MapRow:
-    """One official row: its file (None if unknown), its labels, how that is known, and the file's subject if any."""
-
-    source: str | None
-    labels: tuple[int, ...]
-    evidence: str
-    subject: str = ""
-
-
-@dataclass(frozen=True)
-class OfficialMap:
-    """The official rows of each split, and the provider's files that are none of the known rows.
-
-    ``ordered`` says whether the rows stand in the official order, ``origin`` where the map comes from if not from mmtk.
-    """
-
-    rows: dict[str, tuple[MapRow, ...]]
-    unplaced: tuple[MapRow, ...] = ()
-    ordered: bool = True
-    origin: str = ""
-
-    @cached_property
-    def labels(self) -> dict[str, tuple[int, ...]]:
-        """Every file the provider's source has, with its labels."""
-        named = [row for split in SPLITS for row in self.rows[split]] + list(self.unplaced)
-        return {row.source: row.labels for row in named if row.source is not None}
+__all__ = ["EVIDENCE", "MapRow", "OfficialMap", "known_rows", "official_map", "read_map", "resolve_map"]
 
 
 @cache
@@ -76,21 +46,14 @@ def official_map(flag: str) -> OfficialMap | None:
     MmtkError
         If the installed map does not have the published counts.
     """
-    from mmtk.datasets import get_dataset
-
-    dataset = get_dataset(flag)
-    file = files(__name__) / f"{dataset.flag}.csv"
-    if not file.is_file():
+    dataset, file = _installed(flag)
+    table = _read(file)
+    if not table or "index" in table[0]:
         return None
     rows: dict[str, list[MapRow]] = {name: [] for name in ("", *SPLITS)}
-    table = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
-    by_patient = "findings" in (table.fieldnames or ())
+    by_patient = "findings" in table[0]
     for line in table:
-        if by_patient:
-            rows[line["split"]] += _images(line, dataset.labels)
-        else:
-            row = MapRow(line["source"] or None, (int(line["label"]),), line["evidence"], line.get("subject", ""))
-            rows[line["split"]].append(row)
+        rows[line["split"]] += _images(line, dataset.labels) if by_patient else [_row(line)]
     unplaced = tuple(rows.pop(""))
     found = OfficialMap({name: tuple(kept) for name, kept in rows.items()}, unplaced, ordered=not by_patient)
     counts = {name: len(kept) for name, kept in found.rows.items()}
@@ -101,6 +64,49 @@ def official_map(flag: str) -> OfficialMap | None:
             str(file), expected=f"{published}, each file once", found=str(counts), remedy="install mmtk again"
         )
     return found
+
+
+@cache
+def known_rows(flag: str, edition: str) -> Mapping[str, Mapping[int, MapRow]]:
+    """Those official rows of an edition whose number is known: all of an official map in order, or some.
+
+    Parameters
+    ----------
+    flag : str
+        The dataset's flag.
+    edition : str
+
+    Returns
+    -------
+    mapping of split to mapping of int to MapRow
+        Rows by their number, counted from 0 in their split; empty where none is known.
+    """
+    dataset, file = _installed(flag)
+    whole = official_map(flag)
+    if whole is not None:
+        same = whole.ordered and edition in dataset.counts and dataset.counts[edition] == dataset.counts["2020"]
+        return {split: dict(enumerate(rows)) for split, rows in whole.rows.items()} if same else {}
+    found: dict[str, dict[int, MapRow]] = {}
+    for line in _read(file):
+        if line["edition"] == edition:
+            found.setdefault(line["split"], {})[int(line["index"])] = _row(line)
+    return found
+
+
+def _installed(flag: str) -> tuple[Dataset, Traversable]:
+    """A dataset and its map, which need not be there."""
+    from mmtk.datasets import get_dataset
+
+    dataset = get_dataset(flag)
+    return dataset, files(__name__) / f"{dataset.flag}.csv"
+
+
+def _read(file: Traversable) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
+
+
+def _row(line: dict[str, str]) -> MapRow:
+    return MapRow(line["source"] or None, (int(line["label"]),), line["evidence"], line.get("subject", ""))
 
 
 def _images(line: dict[str, str], labels: int) -> list[MapRow]:

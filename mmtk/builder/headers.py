@@ -1,0 +1,122 @@
+"""What image headers tell a plan: sizes, crops inside their volumes, and axes and voxel sizes where a recipe asks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from mmtk.datasets.base import Dataset, Finding, Record, Slice, Turn, Zoom
+from mmtk.datasets.listing import Listing
+from mmtk.datasets.steps import Step
+from mmtk.errors import ArgumentError, ImageError
+from mmtk.imaging import Header, ImageFile, VolumeHeader, probe, probe_volume
+from mmtk.matching import reversed_axes
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
+
+_BLOCK = 64  # headers that are read at a time
+_QUICK = 3e-4  # seconds in which a header is read where the file is in memory already
+_THREADS = 8  # for files that are not
+
+
+def expect_slices(dataset: Dataset, records: list[Record], steps: Collection[Step]) -> None:
+    """Refuse records that are other slices than the recipe takes."""
+    for step in (step for step in steps if isinstance(step, Slice)):
+        for cut in (record.cut for record in records):
+            if cut is None or (cut.plane, cut.slice % step.every) != (step.plane, 0):
+                found = f"{cut.plane} {cut.slice}" if cut else "an image of its own file"
+                expected = f"{step.plane} slices, every {step.every} of the grid"
+                raise ArgumentError(f"recipe of {dataset.flag}", expected=expected, found=found)
+
+
+def read_headers(records: list[Record], listing: Listing, bad: dict[str, str] | None) -> dict[str, Header]:
+    def read(block: list[Record]) -> list[Header | ImageError]:
+        answers: list[Header | ImageError] = []
+        for record in block:
+            try:
+                answers.append(probe(listing.path(record.file)))
+            except ImageError as error:
+                answers.append(error)
+                if bad is None:
+                    break
+        return answers
+
+    headers: dict[str, Header] = {}
+    for block, answers in _mapped(read, [records[at : at + _BLOCK] for at in range(0, len(records), _BLOCK)]):
+        for record, answer in zip(block, answers, strict=False):
+            if isinstance(answer, Header):
+                headers[record.source] = answer
+            elif bad is None:
+                raise answer
+            else:
+                bad[record.source] = str(answer)
+    return headers
+
+
+def _mapped(work: Callable[[list[_T]], _U], blocks: list[list[_T]]) -> Iterator[tuple[list[_T], _U]]:
+    """Each block with its answer, by threads if the first shows that files are slow to open; else they only wait for
+    each other."""
+    start = time.perf_counter()
+    first = [work(block) for block in blocks[:1]]
+    if time.perf_counter() - start < _QUICK * _BLOCK:
+        yield from zip(blocks, (*first, *map(work, blocks[1:])), strict=True)
+        return
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from zip(blocks, (*first, *pool.map(work, blocks[1:])), strict=True)
+
+
+def slice_headers(
+    records: list[Record], listing: Listing, dataset: Dataset, steps: Collection[Step], bad: dict[str, str] | None
+) -> tuple[dict[str, Header], list[Finding]]:
+    """The crop of each slice, and volumes that run against their boxes where the recipe leaves them so.
+
+    Every volume's header is read once, and must have what the recipe asks of it.
+    """
+    volumes: dict[str, VolumeHeader | ImageError] = {}
+    headers: dict[str, Header] = {}
+    for record in records:
+        cut = record.cut
+        assert cut is not None
+        if record.file not in volumes:
+            path = listing.path(record.file)
+            try:
+                volumes[record.file] = header = probe_volume(path)
+                _expect_header(path, header, steps)
+            except ImageError as error:
+                volumes[record.file] = error
+        answer = volumes[record.file]
+        if not isinstance(answer, ImageError) and any(
+            cut.box[2 * i + 1] > voxels for i, voxels in enumerate(answer.shape)
+        ):
+            size = " x ".join(map(str, answer.shape))
+            box = ", ".join(f"{axis} {cut.box[2 * i]} to {cut.box[2 * i + 1]}" for i, axis in enumerate("xyz"))
+            organ = dataset.classes[record.labels[0]]
+            answer = ImageError(
+                listing.path(record.file), expected=f"the box of {organ} inside its {size} voxels", found=box,
+                remedy="get volume and boxes of one release",
+            )
+        if not isinstance(answer, ImageError):
+            headers[record.source] = Header("nifti", *cut.region[2:], 1)
+        elif bad is None:
+            raise answer
+        else:
+            bad[record.source] = str(answer)
+    turned = any(isinstance(step, Turn) for step in steps)
+    doubts = [
+        Finding("doubt", name, f"its {' and '.join(axes)} runs against the boxes, so its images show another place")
+        for name, header in volumes.items()
+        if not turned and isinstance(header, VolumeHeader) and (axes := reversed_axes(header.signs))
+    ]
+    return headers, doubts
+
+
+def _expect_header(path: ImageFile, header: VolumeHeader, steps: Collection[Step]) -> None:
+    """Refuse a volume whose header does not say what a recipe goes by."""
+    remedy = "mend its header, or build with official pixels, which do not ask for it"
+    if 0 in header.signs and any(isinstance(step, Turn) for step in steps):
+        raise ImageError(path, expected="a header that tells its axes", found="one that does not", remedy=remedy)
+    if 0 in header.spacing and any(isinstance(step, Zoom) and step.spacing is None for step in steps):
+        raise ImageError(path, expected="the size of a voxel in its header", found="none", remedy=remedy)

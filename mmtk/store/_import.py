@@ -1,0 +1,136 @@
+"""MedMNIST's ``.npz`` made a store: what the file is, by its MD5 and its counts, and which of its rows are known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmtk import __version__
+from mmtk.datasets import get_dataset
+from mmtk.datasets.base import SPLITS, Dataset, recipe_hash, recipe_to_json
+from mmtk.datasets.maps import MapRow, known_rows
+from mmtk.errors import StoreError
+from mmtk.store._format import StoreInfo
+from mmtk.store._npz import OpenedNpz, dataset_named, opened_npz
+from mmtk.store._published import PublishedFile, md5_of, published_as
+from mmtk.store._reader import already_there
+from mmtk.store._writer import empty_records, write_blocks
+
+Array = np.ndarray[Any, Any]
+_Known = Mapping[str, Mapping[int, MapRow]]
+
+
+def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force: bool = False) -> Path:
+    """Turn a MedMNIST ``.npz`` into a store, block by block.
+
+    It is official by its MD5 alone. A file that was never published is of the edition that has its counts, if one has;
+    one of fewer rows than any edition is marked partial. Where its counts and labels are those of the known official
+    rows, records name the provider's file and the subject of every row whose file is known. All other records are named
+    ``split/row``.
+
+    Parameters
+    ----------
+    path : path
+        A file with the six arrays ``{train,val,test}_{images,labels}`` in any order;
+        labels ``(n,)``, ``(n, 1)`` or ``(n, l)``.
+    out : path
+        Folder of the store, made if need be.
+    flag : str, optional
+        The dataset; by default told by the file's name.
+    force : bool
+        Replace a store of other content; one of the same file is left alone.
+
+    Returns
+    -------
+    Path
+        ``out/{flag}_{size}.h5``.
+
+    Raises
+    ------
+    StoreError
+        If the file is damaged, holds pickles, lacks an array, its arrays do not fit each other or the dataset, or
+        another store is in the way.
+    """
+    path, out = Path(path), Path(out)
+    dataset = get_dataset(flag) if flag is not None else dataset_named(path)
+    if dataset is None:
+        raise StoreError(
+            path, expected="a name like breastmnist.npz", found=path.name, remedy="give the dataset with --flag"
+        )
+    with opened_npz(path, dataset) as npz:
+        md5 = md5_of(path)
+        published = published_as(dataset, md5)
+        edition = published.editions[0] if published else _edition(dataset, npz)
+        known = {} if npz.marks else _known_rows(dataset, edition, npz)
+        info = _info(dataset, edition, npz, md5, published, known)
+        final = out / f"{dataset.flag}_{npz.size}.h5"
+        if already_there(final, info.plan_hash, force):
+            return final
+        records = {split: _records(split, len(npz.labels[split]), npz.size, known.get(split, {})) for split in SPLITS}
+        return write_blocks(final, info, npz.labels, records, npz.images)
+
+
+def _edition(dataset: Dataset, npz: OpenedNpz) -> str:
+    """The edition of a file that was never published, where its counts tell; the first of those with such a size."""
+    fitting = [edition for edition, counts in dataset.counts.items() if astuple(counts) == npz.counts]
+    sized = [edition for edition in fitting if f"{edition}:{npz.size}" in dataset.md5]
+    return next(iter(sized + fitting), "unknown")
+
+
+def _known_rows(dataset: Dataset, edition: str, npz: OpenedNpz) -> _Known:
+    """Rows that are known of an edition, if the file has its counts and their labels."""
+    if edition not in dataset.counts or astuple(dataset.counts[edition]) != npz.counts:
+        return {}
+    known = known_rows(dataset.flag, edition)
+    equal = all(
+        npz.labels[split][list(rows)].tolist() == [list(row.labels) for row in rows.values()]
+        for split, rows in known.items()
+    )
+    return known if equal else {}
+
+
+def _records(split: str, rows: int, size: int, known: Mapping[int, MapRow]) -> Array:
+    names, subjects = [f"{split}/{row}" for row in range(rows)], [""] * rows
+    for number, row in known.items():
+        names[number], subjects[number] = row.source or names[number], row.subject
+    return empty_records(names, size, subjects)
+
+
+def _info(
+    dataset: Dataset, edition: str, npz: OpenedNpz, md5: str, published: PublishedFile | None, known: _Known
+) -> StoreInfo:
+    total, told = sum(npz.counts), sum(map(len, known.values()))
+    synthetic = "SYNTHETIC" in npz.marks
+    how = ", as published" if published else "" if synthetic else ", which was never published"
+    if told:
+        how += f"; source files and subjects{'' if told == total else f' of {told} rows'} by the known map"
+    recipe = dataset.recipe_for("official", npz.size) if published else ()  # how other files were made is not known
+    lacking = not synthetic and all(total < counts.total for counts in dataset.counts.values())
+    return StoreInfo(
+        flag=dataset.flag,
+        title=dataset.title,
+        modality=dataset.modality,
+        task=dataset.task.value,
+        classes=dataset.classes,
+        channels=dataset.channels,
+        size=npz.size,
+        edition=edition,
+        pixels="official" if published else "imported",
+        split="official" if published else "imported",
+        membership=f"the file with MD5 {md5}{how}",
+        recipe=recipe_to_json(recipe),
+        recipe_hash=recipe_hash(recipe),
+        licence=dataset.source.licence,
+        citation=dataset.source.citation,
+        source=dataset.source.name,
+        plan_hash=hashlib.sha256(f"npz {md5} {edition} {recipe_hash(recipe)} {told} {lacking}".encode()).hexdigest(),
+        synthetic=synthetic,
+        partial=lacking or "PARTIAL" in npz.marks,
+        unchecked=(),
+        mmtk_version=__version__,
+    )
