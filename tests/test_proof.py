@@ -1,4 +1,4 @@
-"""mmtk prove: each kind of evidence and each way to fail, on real files and on fakes that stand in for official ones."""
+"""mmtk prove: each kind of evidence and each way to fail, on real files and on fakes of official ones."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from mmtk.datasets.maps import MapRow, OfficialMap
 from mmtk.errors import ArgumentError
 from mmtk.phantom import write_phantom
 from mmtk.proof._signature import Signature, signature
+from tests.small_stores import small_info
 
 FLAG = "retinamnist"
 
@@ -167,28 +168,30 @@ def test_torch_is_not_needed():
 # ------------------------------------------------------------------ on fakes
 
 
-def write_raw(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory) -> Path:
     """Raw files that do not say they are synthetic."""
-    raw = write_phantom(FLAG, folder, scale=0.02)
+    raw = write_phantom(FLAG, tmp_path_factory.mktemp("raw"), scale=0.01)
     (raw / PHANTOM_FILE).unlink()
     return raw
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory) -> Path:
-    return write_raw(tmp_path_factory.mktemp("raw"))
+def first(raw, tmp_path_factory) -> Path:
+    """The store of all of them."""
+    return mmtk.build(FLAG, sources=raw, out=tmp_path_factory.mktemp("first"), allow_partial=True)[0].path
 
 
 class Fake:
     """A dataset whose provider has the phantom's images and no more, and official files made from them."""
 
-    def __init__(self, folder: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, raw: Path, first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.raw, self.monkeypatch = folder, raw, monkeypatch
+        self.lost: list[str] = []
         self.real = get_dataset(FLAG)
-        (result,) = mmtk.build(FLAG, sources=raw, out=folder / "first", allow_partial=True)
-        counts = Counts(**result.counts)
+        built = store.open(first)
+        counts = Counts(**built.counts)
         self.change(counts={"2020": counts, "2024": counts}, md5={}, scan=self.scan)
-        built = store.open(result.path)
         draw = np.random.default_rng(0)
         self.order = {split: draw.permutation(n) for split, n in built.counts.items()}
         self.arrays, self.names = {}, {}
@@ -205,7 +208,7 @@ class Fake:
     def scan(self, listing) -> Scan:
         """A scan that misses nothing but the images listed here."""
         found = self.real.scan(listing)
-        kept = (f for f in found.findings if f.kind != "missing" or f.name in getattr(self, "lost", ()))
+        kept = (f for f in found.findings if f.kind != "missing" or f.name in self.lost)
         return Scan(found.records, tuple(kept))
 
     def publish(self) -> Path:
@@ -219,6 +222,14 @@ class Fake:
         path = store.export_npz(again, self.folder / "npz", force=True)
         self.change(md5={"2024:28": store.md5_of(path)})
         return path
+
+    def lose(self, names: list[str]) -> None:
+        """Take raw images away, from a copy of them."""
+        self.raw = Path(shutil.copytree(self.raw, self.folder / "raw"))
+        for path in list(self.raw.rglob("*.jpg")):
+            if path.name in {Path(name).name for name in names}:
+                path.unlink()
+        self.lost = names
 
     def know(self, rows: dict[str, list[str]], unplaced: tuple[str, ...] = ()) -> None:
         """Make a map known: the source of each row of each split."""
@@ -236,8 +247,8 @@ class Fake:
 
 
 @pytest.fixture
-def fake(tmp_path, raw, monkeypatch) -> Fake:
-    return Fake(tmp_path, raw, monkeypatch)
+def fake(tmp_path, raw, first, monkeypatch) -> Fake:
+    return Fake(tmp_path, raw, first, monkeypatch)
 
 
 def test_all_raw_and_the_official_file_give_the_md5_though_no_order_is_known(fake):
@@ -275,16 +286,12 @@ def test_counts_that_do_not_come_out_are_a_difference(fake):
     assert fake.prove(npz=None).text.startswith("DIFFERS: counts")
 
 
-def test_some_raw_images_are_found_in_the_splits_they_may_stand_in(fake, tmp_path):
-    fake.raw = write_raw(tmp_path / "some")
-    lost = sorted(fake.raw.rglob("*.jpg"))[::3]
-    fake.lost = [path.relative_to(fake.raw).as_posix().replace("regular_fundus_images/", "").replace("Images/", "")
-                 for path in lost]
-    for path in lost:
-        path.unlink()
+def test_some_raw_images_are_found_in_the_splits_they_may_stand_in(fake):
+    names = [name for split in SPLITS for name in fake.names[split]]
+    fake.lose(names[::3])
     cell = fake.prove()
-    left = sum(len(names) for names in fake.names.values()) - len(lost)
-    assert cell.text == f"rows {left} of {left} (container, signature)"
+    left = len(names) - len(names[::3])
+    assert cell.text == f"rows {left} of {left} (counts, container, signature)", "tables of the source list every image"
     assert any("images here" in need.text for need in cell.needs)
 
 
@@ -321,8 +328,7 @@ def test_rows_at_another_place_than_the_map_says(fake):
 
 
 def test_a_row_whose_place_is_not_known_and_that_is_nowhere(fake, tmp_path):
-    fake.raw = write_raw(tmp_path / "some")
-    fake.lost = ["something"]  # so that its order is not recovered
+    fake.lose(fake.names["train"][:1])  # of all images the order would be recovered
     fake.arrays["test_images"][0, 3, 3] ^= 128
     fake.publish()
     (one,) = fake.prove(out=tmp_path / "out").differences
@@ -343,8 +349,6 @@ def test_files_known_to_be_no_official_row_are_told_apart(fake):
 
 
 def test_equal_pictures_count_once_each(tmp_path):
-    from small_stores import small_info
-
     info = small_info(size=4)
     images = np.arange(3 * 16, dtype=np.uint8).reshape(3, 4, 4)
 
@@ -387,7 +391,7 @@ def test_a_container_that_is_not_understood(fake):
 
 def test_stores_built_before_are_taken_as_they_are(fake, tmp_path):
     fake.know(fake.names)
-    (result,) = mmtk.build(FLAG, sources=fake.raw, out=tmp_path / "stores", edition="2024")
+    mmtk.build(FLAG, sources=fake.raw, out=tmp_path / "stores", edition="2024")
     assert fake.prove(sources=None, npz=None, stores=tmp_path / "stores").text == "MD5"
     imported = tmp_path / "imported"
     store.import_npz(fake.folder / "npz" / f"{FLAG}.npz", imported)
@@ -395,14 +399,14 @@ def test_stores_built_before_are_taken_as_they_are(fake, tmp_path):
 
 
 def test_synthetic_files_prove_nothing(tmp_path):
-    write_phantom(FLAG, tmp_path, scale=0.01)
-    cell = only(proof.prove(FLAG, sources=tmp_path, sizes=[28]))
+    write_phantom("breastmnist", tmp_path, scale=0.001)
+    cell = only(proof.prove("breastmnist", sources=tmp_path, sizes=[28]))
     assert cell.text == "nothing"
     assert any("synthetic" in need.text for need in cell.needs)
 
 
-def test_a_raw_image_that_cannot_be_read_is_named_and_the_rest_is_proved(fake, tmp_path):
-    fake.raw = write_raw(tmp_path / "some")
+def test_a_raw_image_that_cannot_be_read_is_named_and_the_rest_is_proved(fake):
+    fake.lose([])
     bad = sorted(fake.raw.rglob("*.jpg"))[0]
     bad.write_bytes(b"no JPEG")
     cell = fake.prove()
