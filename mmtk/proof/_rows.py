@@ -117,10 +117,10 @@ class _Comparison:
                 else:
                     wrong.append((split, number, name, digest, place))
         differing = [self._misplaced(*row, first=i == 0) for i, row in enumerate(wrong)]
-        for split, number, name, digest in waiting:
-            if self._take(split, number, digest):
-                equal += 1
-            elif name in self._unplaced:
+        left = [row for row in waiting if not self._take(row[0], row[1], row[3])]
+        equal += len(waiting) - len(left)
+        for split, number, name, digest in left:
+            if name in self._unplaced:
                 unknown += 1
             else:
                 differing.append(self._not_found(split, number, name, digest, first=not differing))
