@@ -179,6 +179,21 @@ def test_header_and_body_are_held_against_each_other(
         assert official[0].counts["train"] == 81
 
 
+@pytest.mark.parametrize("reversed_", [False, True])
+def test_a_mask_beside_the_volume_tells_before_the_body(tmp_path: Path, reversed_: bool) -> None:
+    """The liver's box is y 10 to 40 of 50; a mask in these rows fits, one in rows 5 to 15 fits them reversed."""
+    folder = lits_of(tmp_path, "liver 1 10 50 20 45 5 35\n", nifti(VOXELS))
+    mask = np.zeros(VOXELS.shape, np.int16)
+    mask[10:20, 5:30 if reversed_ else 25, 20:30] = 1
+    (folder / "segmentation-0.nii").write_bytes(nifti(mask if reversed_ else mask[:, ::-1]))
+    dataset = get_dataset("organamnist")
+    (found,) = matching.audit_axes(dataset, find_source(folder, dataset))
+    assert (found.elsewhere, found.contradiction) == (reversed_, reversed_)
+    assert f"of the liver's box {'with y reversed' if reversed_ else 'as it lies'}" in str(found)
+    with pytest.raises(ArgumentError, match="or --sources with its CT volumes"):
+        matching.audit("organamnist")
+
+
 def test_a_body_without_bone_tells_nothing() -> None:
     assert spine_offset(np.full((40, 40, 40), -1000, np.int16)) == 0
     assert spine_offset(np.full((40, 40, 40), 50, np.int16)) == 0

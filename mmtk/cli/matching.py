@@ -175,6 +175,6 @@ def _facts(found: Audit) -> dict[str, Any]:
         },
         "volumes": [
             {"file": v.file, "images": v.images, "reversed": v.reversed, "told": v.told, "spine": round(v.spine, 4),
-             "elsewhere": v.elsewhere, "contradiction": v.contradiction} for v in found.volumes
+             "mask": v.mask, "elsewhere": v.elsewhere, "contradiction": v.contradiction} for v in found.volumes
         ],
     }

@@ -192,7 +192,8 @@ def _official_places(flag: str) -> list[Place]:
     dataset = get_dataset(flag)
     known = official_map(dataset.flag)
     if known is None:
-        remedy = "give a store, for which it is"
+        volumes = ", or --sources with its CT volumes" if dataset.volumetric else ""
+        remedy = f"give a store, for which it is{volumes}"
         raise ArgumentError(dataset.flag, expected="a known official membership", found="none", remedy=remedy)
     return [
         Place(split, row, r.source or "", r.subject, r.labels)

@@ -1,4 +1,4 @@
-"""Whether CT volumes lie as their organ boxes count: by the header's axes, and by the spine, which is at the back."""
+"""Whether CT volumes lie as their organ boxes count: by their headers, the liver's mask, and the spine at the back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtk.datasets.base import Dataset
+from mmtk.datasets.base import Box, Dataset
 from mmtk.datasets.listing import Listing
 from mmtk.errors import ImageError
 from mmtk.imaging import ImageFile, Volume, read_volume, turn_volume
@@ -39,6 +39,9 @@ class VolumeAxes:
     spine : float
         How far the spine lies behind the body's middle, as a part of the body's depth, with the array as it lies;
         negative where it lies before it, 0 where no bone was found.
+    mask : float or None
+        How much more of the liver's box its mask covers along y with the array as it lies than with y reversed, as a
+        part of the box; None where there is no mask beside the volume.
     """
 
     file: str
@@ -46,25 +49,35 @@ class VolumeAxes:
     reversed: tuple[str, ...]
     told: bool
     spine: float
+    mask: float | None = None
+
+    @property
+    def fits(self) -> float:
+        """Above 0 where mask or body fit the array as it lies, below 0 where they fit it with y reversed, else 0."""
+        return next((value for value in (self.mask or 0.0, self.spine) if abs(value) >= _SURE), 0.0)
 
     @property
     def elsewhere(self) -> bool:
-        """Whether crops of the array as it lies show another place than their label: by the body, else the header."""
-        return self.spine < 0 if abs(self.spine) >= _SURE else bool(self.reversed)
+        """Whether crops of the array as it lies show another place than their label: by mask or body, else header."""
+        return self.fits < 0 or (self.fits == 0 and bool(self.reversed))
 
     @property
     def contradiction(self) -> bool:
-        """Whether the body says other than the header."""
-        return self.told and abs(self.spine) >= _SURE and (self.spine < 0) != ("y" in self.reversed)
+        """Whether mask or body say other than the header."""
+        return self.told and self.fits != 0 and (self.fits < 0) != ("y" in self.reversed)
 
     def __str__(self) -> str:
         header = f"{' and '.join(self.reversed)} reversed" if self.reversed else "as the boxes" if self.told else "none"
-        if abs(self.spine) < _SURE:
-            return f"axes of its header: {header}; no spine to tell by"
-        side = "behind" if self.spine > 0 else "before"
-        fits = "as it lies" if self.spine > 0 else "with y reversed"
-        body = f"spine {abs(self.spine):.2f} of the body's depth {side} its middle, so the array fits {fits}"
-        return f"axes of its header: {header}; {body}"
+        seen = []
+        if self.mask is not None and abs(self.mask) >= _SURE:
+            better = "as it lies" if self.mask > 0 else "with y reversed"
+            seen.append(f"mask covers {abs(self.mask):.2f} more of the liver's box {better}")
+        if abs(self.spine) >= _SURE:
+            side = "behind" if self.spine > 0 else "before"
+            seen.append(f"spine {abs(self.spine):.2f} of the body's depth {side} its middle")
+        if self.fits:
+            seen.append(f"so the array fits {'as it lies' if self.fits > 0 else 'with y reversed'}")
+        return f"axes of its header: {header}; {', '.join(seen) or 'no spine to tell by'}"
 
 
 def reversed_axes(signs: tuple[int, int, int]) -> tuple[str, ...]:
@@ -139,13 +152,38 @@ def audit_axes(dataset: Dataset, listing: Listing, progress: Progress | None = N
         If the listing holds no volume, or one that cannot be read.
     """
     images: dict[str, Counter[str]] = {}
+    livers: dict[str, Box] = {}
     for record in dataset.scan(listing).records:
         images.setdefault(record.file, Counter())[record.part] += 1
+        if record.cut is not None and dataset.classes[record.labels[0]] == "liver":
+            livers[record.file] = record.cut.box
+    by_name = {name.rpartition("/")[2].removesuffix(".gz"): name for name in listing.names}
     found = []
     for done, (file, counts) in enumerate(images.items(), 1):
         volume = read_volume(listing.path(file))
         spine = spine_offset(volume.voxels.transpose(2, 1, 0))
-        found.append(VolumeAxes(file, dict(counts), reversed_axes(volume.signs), 0 not in volume.signs, spine))
+        mask = by_name.get(file.rpartition("/")[2].removesuffix(".gz").replace("volume", "segmentation"))
+        fit = mask_fit(read_volume(listing.path(mask)), livers[file]) if mask and file in livers else None
+        found.append(VolumeAxes(file, dict(counts), reversed_axes(volume.signs), 0 not in volume.signs, spine, fit))
         if progress is not None:
             progress(done, len(images))
     return tuple(found)
+
+
+def mask_fit(mask: Volume, box: Box) -> float:
+    """How much more of a box along y an organ's mask covers with the array as it lies than with y reversed.
+
+    Parameters
+    ----------
+    mask : Volume
+        Above 0 where the organ is.
+    box : xmin, xmax, ymin, ymax, zmin, zmax
+
+    Returns
+    -------
+    float
+        As a part of the box, from -1 to 1.
+    """
+    rows: NDArray[np.bool_] = np.asarray((mask.voxels > 0).any(axis=(0, 2)))
+    low, high = box[2:4]
+    return float((np.count_nonzero(rows[low:high]) - np.count_nonzero(rows[::-1][low:high])) / (high - low))
