@@ -177,6 +177,16 @@ def test_header_and_body_are_held_against_each_other(
             mmtk.build(dataset, sources=folder, out=tmp_path / "out", pixels="clean", allow_partial=True)
         official = mmtk.build(dataset, sources=folder, out=tmp_path / "out", allow_partial=True)
         assert official[0].counts["train"] == 81
+        boxes = folder / "annotations_on_LiTS"  # beside a volume that is right, one that is not is left out
+        other = lits_of(tmp_path / "two", INSIDE, nifti(VOXELS))
+        (other / "volume-44.nii").symlink_to(folder / "volume-44.nii")
+        for archive in boxes.iterdir():
+            (other / "annotations_on_LiTS" / archive.name).symlink_to(archive)
+        skip = {"sources": other, "out": tmp_path / "skip", "pixels": "clean", "allow_partial": True}
+        (built,) = mmtk.build(dataset, **skip, on_error="skip")
+        assert {record["subject"] for record in mmtk.open(built.path).train.records} == {b"train-0"}
+        assert sum("spine at the front" in f.detail for f in built.findings if f.kind == "bad") == 81
+        assert mmtk.build(dataset, **skip, on_error="skip")[0].reused
 
 
 @pytest.mark.parametrize("reversed_", [False, True])

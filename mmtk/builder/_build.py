@@ -15,13 +15,13 @@ from mmtk import __version__, store
 from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, make_plan
-from mmtk.builder.work import Left, Progress, Target, fill
+from mmtk.builder.work import Left, Progress, Target, fill, open_volume
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import EVIDENCE, MapRow, OfficialMap, read_map, resolve_map
 from mmtk.errors import ArgumentError, ImageError, StoreError
-from mmtk.imaging import read_image, read_volume
+from mmtk.imaging import read_image
 from mmtk.matching import match, write_match
 
 _LARGEST = 4096  # px: beyond any raw image here
@@ -394,7 +394,7 @@ def _reason(plan: Plan, listing: Listing, file: str) -> str:
     """Why a file cannot be read; nothing if it can."""
     try:
         if plan.dataset.volumetric:
-            read_volume(listing.path(file))
+            open_volume(listing.path(file), plan.turns)
         else:
             read_image(listing.path(file), plan.dataset.channels == 3)
     except ImageError as error:

@@ -18,7 +18,7 @@ from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, Planned
 from mmtk.builder.recipe import Branch, Memory, branches, finish, make_image, make_slice
-from mmtk.datasets.base import SPLITS, Cut, Recipe, Turn
+from mmtk.datasets.base import SPLITS, Cut, Recipe
 from mmtk.datasets.listing import Listing
 from mmtk.errors import ImageError, StoreError
 from mmtk.imaging import ImageFile, Volume, read_volume
@@ -82,6 +82,20 @@ def units(plans: list[Plan]) -> list[Unit]:
         for start in range(0, len(plan.rows[split]), BLOCK)
     ]
     return [Unit(number, block) for number, block in enumerate(blocks)]
+
+
+def open_volume(path: ImageFile, turned: bool) -> Volume:
+    """Read a CT volume, and hold its header against the body where it is to be turned by it.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, or the two contradict each other.
+    """
+    volume = read_volume(path)
+    if turned:
+        expect_axes(volume, path)
+    return volume
 
 
 def fill(
@@ -168,7 +182,6 @@ class _Writer:
             ways = branches({target.size: plan.recipe(target.size) for target, _ in targets})
             self._ways.append(ways)
             self._tails.append({size: way.tail for way in ways for size in way.sizes})
-        self.turns = any(isinstance(step, Turn) for ways in self._ways for way in ways for step in way.head)
 
     def planned(self, place: Place) -> Planned:
         number, split, row = place
@@ -250,9 +263,7 @@ def _volumes(pool: ThreadPoolExecutor, writer: _Writer, todo: list[Unit]) -> Ite
         try:
             path = writer.file(unit.rows[0])
             with writer.clock("decode"):
-                volume = read_volume(path)
-            if writer.turns:
-                expect_axes(volume, path)
+                volume = open_volume(path, any(plan.turns for plan in writer.plans))
         except ImageError as error:
             left = writer.refuse(unit.rows, error)
         else:
