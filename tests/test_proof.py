@@ -286,6 +286,26 @@ def test_without_order_and_official_file_there_are_counts(fake):
     assert any("the order of the official rows" in need.text for need in cell.needs)
 
 
+def test_the_order_comes_from_the_28_px_file_whatever_sizes_are_asked_for(fake, tmp_path):
+    options = {"sources": fake.raw, "sizes": [64], "edition": "2024", "match_npz": fake.folder / "npz"}
+    (result,) = mmtk.build(FLAG, out=tmp_path, **options)
+    md5 = store.md5_of(store.export_npz(store.open(result.path), tmp_path))
+    fake.change(md5={**get_dataset(FLAG).md5, "2024:64": md5})
+    assert fake.prove(sizes=[64]).text == "MD5 (counts)"
+
+
+def test_official_rows_whose_raw_image_nobody_knows_are_said(fake):
+    fake.know(fake.names)
+    known = mmtk.proof._prove.official_map(FLAG)
+    first = known.rows["test"][0]
+    unknown = replace(first, source=None)
+    known.rows["test"] = (unknown, *known.rows["test"][1:])
+    object.__setattr__(known, "unplaced", (first,))
+    cell = fake.prove(npz=None)
+    assert cell.text == "counts"
+    assert any("the raw images of 1 official rows" in need.text for need in cell.needs)
+
+
 def test_a_published_md5_that_does_not_come_out_is_a_difference(fake):
     fake.know(fake.names)
     fake.change(md5={"2024:28": "0" * 32})

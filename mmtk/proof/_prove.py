@@ -82,7 +82,7 @@ def prove(
     raw, official, ready = folders
     pictures = None if out is None else Path(out)
     datasets = [get_dataset(flag) for flag in chosen]
-    files = find_official(official, datasets, wanted) if official else Files({}, {})
+    files = find_official(official, datasets, {28, *wanted}) if official else Files({}, {})
     families: dict[str, list[Dataset]] = {}
     for dataset in datasets:
         families.setdefault(dataset.family, []).append(dataset)
@@ -255,7 +255,15 @@ class _Case:
             yield Need(flag, None, "raw", self.source.problem)
         for problem in self.family.problems[flag]:
             yield Need(flag, None, "raw", problem)
-        if self.source.complete and self.built is not None and not self.built.in_order:
-            yield Need(flag, None, "other", "the order of the official rows, which the official 28 px file tells")
+        if self.source.complete and self.built and not (self.built.in_order or self.built.store.info.partial):
+            yield Need(flag, None, "other", self._what_order_needs())
         if _OTHER_ZLIB:
             yield Need(flag, None, "other", "a Python with classic zlib: this one's deflates to other bytes, so no MD5")
+
+    def _what_order_needs(self) -> str:
+        """Why rows that are all there cannot be put in their official order."""
+        known = official_map(self.dataset.flag)
+        if known is None or not known.ordered:
+            return f"the order of the official rows, which the official 28 px file of {self.edition} tells"
+        unknown = sum(row.source is None for rows in known.rows.values() for row in rows)
+        return f"the raw images of {unknown:,} official rows, which are not known"
