@@ -253,14 +253,16 @@ def test_real_breast_is_recovered_from_its_official_file(real_data: Path, tmp_pa
 @pytest.mark.parametrize(
     ("flag", "folder", "counts"),
     [("octmnist", "kermany-oct", (0, 0, 12)), ("pathmnist", "nct-crc", (0, 0, 3)), ("chestmnist", "chestxray14", None),
-     ("dermamnist", "ham10000", None)],
+     ("dermamnist", "ham10000", None), ("pneumoniamnist", "kermany-cxr", None)],
 )
 def test_real_samples_follow_the_reference(real_data: Path, tmp_path: Path, flag: str, folder: str, counts) -> None:
     import cv2
 
     sources = real_data / "sources" / folder
     (result,) = mmtk.build(flag, sources=sources, out=tmp_path, allow_partial=True, pixels="clean")
-    assert sum(result.counts.values()) == {"octmnist": 12, "pathmnist": 3, "chestmnist": 8, "dermamnist": 75}[flag]
+    (large,) = mmtk.build(flag, sources=sources, out=tmp_path, allow_partial=True, sizes=(224,))
+    assert sum(result.counts.values()) == {"octmnist": 12, "pathmnist": 3, "chestmnist": 8, "dermamnist": 75,
+                                            "pneumoniamnist": 14}[flag]
     assert counts is None or tuple(result.counts.values()) == counts
     dataset = get_dataset(flag)
     files = {r.source: r.file for r in dataset.scan(find_source(sources, dataset)).records}
@@ -270,6 +272,11 @@ def test_real_samples_follow_the_reference(real_data: Path, tmp_path: Path, flag
                              cv2.IMREAD_COLOR if dataset.channels == 3 else cv2.IMREAD_GRAYSCALE)
             raw = raw[..., ::-1] if dataset.channels == 3 else raw
             assert np.array_equal(image, reference.resize(reference.crop(raw), (28, 28)))
+    for split in mmtk.open(large.path).splits:  # official ones of 224 px never were JPEG
+        for image, record in zip(split.images, split.records, strict=True):
+            raw = cv2.imread(str(sources / files[record["source"].decode()]), cv2.IMREAD_COLOR)[..., ::-1]
+            raw = raw if dataset.channels == 3 else reference.rounded_grey(raw)
+            assert np.array_equal(image, reference.resize(reference.crop(raw), (224, 224)))
 
 
 def test_the_ct_stand_in_builds_from_boxes_of_its_segmentation(real_data: Path, tmp_path: Path) -> None:

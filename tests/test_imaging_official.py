@@ -35,3 +35,13 @@ def test_every_kermany_original_stands_in_the_official_file(real_data):
     for path in paths:
         small = round_trip(resize(center_crop(read_image(path, colour=False)), (28, 28)))
         assert small.tobytes() in known, path
+
+
+def test_official_tiles_of_224_px_never_were_jpeg(real_data):
+    """What has been through JPEG 75 hardly changes when it goes through once more; each of these tiles does."""
+    montage = read_image(real_data / "tiles" / "retinamnist_224_montage2x2.png", colour=True)
+    for tile in montage.reshape(2, 224, 2, 224, 3).swapaxes(1, 2).reshape(4, 224, 224, 3):
+        once = round_trip(tile)
+        first, second = (np.abs(a.astype(int) - b).mean() for a, b in ((once, tile), (round_trip(once), once)))
+        assert first > 1.4
+        assert first > 5 * second
