@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 import mmtk.builder.plan
 import mmtk.datasets
+import mmtk.proof._family
 import mmtk.proof._prove
 from mmtk import proof, store
 from mmtk.cli import group
@@ -25,7 +26,9 @@ from mmtk.datasets.listing import PHANTOM_FILE
 from mmtk.datasets.maps import MapRow, OfficialMap
 from mmtk.errors import ArgumentError
 from mmtk.phantom import write_phantom
+from mmtk.proof._rows import Known, compare_rows
 from mmtk.proof._signature import Signature, signature
+from tests import lits44
 from tests.small_stores import small_info
 
 FLAG = "retinamnist"
@@ -70,6 +73,15 @@ def test_counts_come_from_boxes_and_metadata_alone(real_data):
     assert derma.evidence[0].detail == "train 7,007, val 1,003, test 2,005"
     assert organ.evidence[0].detail.startswith("train 13,000, val 2,392, test 8,268, those of 2020")
     assert breast.text == "nothing", "46 of 780 files and no list of the others"
+
+
+def test_one_ct_volume_proves_its_axial_rows_at_their_known_places(real_data, tmp_path):
+    lits44.write_source(tmp_path / "lits", real_data)
+    cells = proof.prove(["organamnist", "organsmnist"], sources=tmp_path, npz=real_data / "npz", sizes=[28]).cells
+    assert [cell.text for cell in cells] == ["rows 127 of 127 (counts, container, signature)", "counts"]
+    assert "127 at their known place" in cells[0].evidence[0].detail
+    assert cells[0].edition == "2024", "that of the file at hand"
+    assert any("1 of 200 volumes here" in need.text for need in cells[0].needs)
 
 
 def test_a_raw_image_that_was_changed_is_named_and_shown(real_data, tmp_path):
@@ -238,8 +250,10 @@ class Fake:
             {split: tuple(MapRow(name, labels[name], "e") for name in names) for split, names in rows.items()},
             tuple(MapRow(name, labels[name], "") for name in unplaced),
         )
-        for module in (mmtk.builder.plan, mmtk.proof._prove):
+        for module in (mmtk.builder.plan, mmtk.proof._family, mmtk.proof._prove):
             self.monkeypatch.setattr(module, "official_map", lambda flag: known)
+        numbered = {split: dict(enumerate(rows)) for split, rows in known.rows.items()}
+        self.monkeypatch.setattr(mmtk.proof._prove, "known_rows", lambda flag, edition: numbered)
 
     def prove(self, **options) -> proof.Cell:
         options = {"sources": self.raw, "npz": self.folder / "npz", "sizes": [28], **options}
@@ -270,6 +284,26 @@ def test_without_order_and_official_file_there_are_counts(fake):
     cell = fake.prove(npz=None)
     assert cell.text == "counts"
     assert any("the order of the official rows" in need.text for need in cell.needs)
+
+
+def test_the_order_comes_from_the_28_px_file_whatever_sizes_are_asked_for(fake, tmp_path):
+    options = {"sources": fake.raw, "sizes": [64], "edition": "2024", "match_npz": fake.folder / "npz"}
+    (result,) = mmtk.build(FLAG, out=tmp_path, **options)
+    md5 = store.md5_of(store.export_npz(store.open(result.path), tmp_path))
+    fake.change(md5={**get_dataset(FLAG).md5, "2024:64": md5})
+    assert fake.prove(sizes=[64]).text == "MD5 (counts)"
+
+
+def test_official_rows_whose_raw_image_nobody_knows_are_said(fake):
+    fake.know(fake.names)
+    known = mmtk.proof._prove.official_map(FLAG)
+    first = known.rows["test"][0]
+    unknown = replace(first, source=None)
+    known.rows["test"] = (unknown, *known.rows["test"][1:])
+    object.__setattr__(known, "unplaced", (first,))
+    cell = fake.prove(npz=None)
+    assert cell.text == "counts"
+    assert any("the raw images of 1 official rows" in need.text for need in cell.needs)
 
 
 def test_a_published_md5_that_does_not_come_out_is_a_difference(fake):
@@ -359,10 +393,8 @@ def test_equal_pictures_count_once_each(tmp_path):
         some = (images[rows], np.array(labels, np.uint8)[:, None], records)
         return store.open(store.write_store(tmp_path / name, info, {"train": some, "val": nothing, "test": nothing}))
 
-    dataset = get_dataset("breastmnist")
-    found = proof._rows.compare_rows(
-        write("a.h5", [0, 0, 1], [0, 1, 0]), write("b.h5", [0, 2, 1], [1, 0, 1]), dataset, None, False
-    )
+    anywhere = Known(False, {}, frozenset(), dict.fromkeys(SPLITS, SPLITS))
+    found = compare_rows(write("a.h5", [0, 0, 1], [0, 1, 0]), write("b.h5", [0, 2, 1], [1, 0, 1]), anywhere)
     assert (found.built, found.equal) == (3, 1)
     first, second = found.differing
     assert first.reason == "its pixels stand in train or val or test only at train[0], which another image is"

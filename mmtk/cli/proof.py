@@ -36,7 +36,7 @@ def prove_command(
     From strong to weak, for each size:
       MD5          built from raw images and written as .npz, it has the published MD5
       rows n of m  rows built from the raw images at hand equal official ones, bit for bit, label and all
-      counts       the split rule, on the provider's own list of files, gives the published counts
+      counts       the split rule, on all raw files or lists of them, gives the published counts
       container    the official file, imported and exported again, has its published MD5
       signature    official pixels bear the trace of JPEG, or do not, as the recipe says
 
@@ -50,6 +50,7 @@ def prove_command(
         raise click.UsageError("give --json or --markdown, not both")
     with ExitStack() as stack:
         def track(what: str) -> Any:
+            stack.close()  # the bar before is done: one at a time
             return stack.enter_context(progress_bar(what))
 
         found = proof.prove(

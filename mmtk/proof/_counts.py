@@ -62,7 +62,9 @@ def look(sources: Path | None, dataset: Dataset) -> Source:
     if not missing:
         return Source(listing, scan, missing, "")
     if dataset.volumetric:
-        lacking = f"{len({record.file for record in scan.records})} volumes here, {len(missing)} files missing"
+        there = len({record.file for record in scan.records})
+        absent = sum(name.endswith(".nii") for name in missing)
+        lacking = f"{there} of {there + absent} volumes here"
     else:
         lacking = f"{len(scan.records):,} of {dataset.counts['2020'].total:,} images here"
     return Source(listing, scan, missing, f"raw files: {where}; {lacking}")

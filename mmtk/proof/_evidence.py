@@ -8,7 +8,7 @@ from typing import Any
 KINDS = {  # strongest first
     "md5": "built from raw images and written as .npz, it has the published MD5",
     "rows": "rows built from the raw images at hand equal official ones, bit for bit, label and all",
-    "counts": "the split rule, on the provider's own list of files, gives the published counts",
+    "counts": "the split rule, on all raw files or lists of them, gives the published counts",
     "container": "the official file, imported and exported again, has its published MD5",
     "signature": "official pixels bear the trace of JPEG quality 75, or do not, as the recipe says",
 }

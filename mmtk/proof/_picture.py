@@ -25,7 +25,7 @@ def draw_difference(row: Differing, title: str, out: Path) -> Path | None:
         return None
     apart = np.abs(row.ours.astype(np.int16) - row.theirs)
     largest = int(apart.max())
-    stretched = (apart * (255 // max(largest, 1))).astype(np.uint8)
+    stretched = (apart.astype(np.int32) * 255 // max(largest, 1)).astype(np.uint8)
     panels = [_enlarged(image) for image in (row.ours, row.theirs, stretched)]
     heads = ("ours", f"official {row.place}", f"difference, at most {largest}")
     side = panels[0].shape[0]

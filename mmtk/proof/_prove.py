@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmtk import store
-from mmtk.builder import build
 from mmtk.datasets import get_dataset, list_datasets
-from mmtk.datasets.base import Dataset
-from mmtk.datasets.maps import OfficialMap, official_map
-from mmtk.errors import ArgumentError, SourceError
-from mmtk.proof._counts import Source, counts_by_rule, look
+from mmtk.datasets.base import SPLITS, Dataset
+from mmtk.datasets.maps import known_rows, official_map
+from mmtk.datasets.splits import ByPart
+from mmtk.errors import ArgumentError
+from mmtk.proof._counts import Source
 from mmtk.proof._evidence import KINDS, Cell, Difference, Evidence, Need, Proof
+from mmtk.proof._family import Built, Family, Progress
 from mmtk.proof._files import Files, OfficialFile, find_official
 from mmtk.proof._picture import draw_difference
-from mmtk.proof._rows import compare_rows
+from mmtk.proof._rows import Known, compare_rows
 from mmtk.proof._signature import expects_jpeg, signature
 from mmtk.store import Store
 
 SIZES = (28, 64, 128, 224)
 _OTHER_ZLIB = "ng" in zlib.ZLIB_RUNTIME_VERSION  # it deflates to other bytes, so that no file has its MD5
-Progress = Callable[[int, int], None]
 
 
 def prove(
@@ -84,14 +82,14 @@ def prove(
     raw, official, ready = folders
     pictures = None if out is None else Path(out)
     datasets = [get_dataset(flag) for flag in chosen]
-    files = find_official(official, datasets, wanted) if official else Files({}, {})
+    files = find_official(official, datasets, {28, *wanted}) if official else Files({}, {})
     families: dict[str, list[Dataset]] = {}
     for dataset in datasets:
         families.setdefault(dataset.family, []).append(dataset)
     cells: dict[tuple[str, int], Cell] = {}
     for members in families.values():
         with tempfile.TemporaryDirectory(prefix="mmtk-prove-") as scratch:
-            family = _Family(members, wanted, raw, files, ready, Path(scratch), workers, progress)
+            family = Family(members, wanted, raw, files, ready, Path(scratch), workers, progress)
             for dataset in members:
                 for size in wanted:
                     cells[dataset.flag, size] = _Case(family, dataset, size, pictures).cell()
@@ -106,116 +104,10 @@ def _folder(name: str, path: str | Path | None) -> Path | None:
     return Path(path)
 
 
-@dataclass(frozen=True)
-class _Built:
-    """A store from raw images, and whether its rows are the official ones in their order as far as that is known."""
-
-    store: Store
-    in_order: bool
-
-
-class _Family:
-    """Datasets of the same raw files: what is there of them, and the stores of all sizes, built in one pass."""
-
-    def __init__(
-        self, members: list[Dataset], sizes: list[int], raw: Path | None, files: Files, ready: Path | None,
-        scratch: Path, workers: int | None, progress: Callable[[str], Progress] | None,
-    ) -> None:
-        self.files, self.scratch = files, scratch
-        self.sources = {dataset.flag: look(raw, dataset) for dataset in members}
-        self.counts = {dataset.flag: counts_by_rule(dataset, self.sources[dataset.flag]) for dataset in members}
-        self.built: dict[tuple[str, int], _Built] = {}
-        self.problems: dict[str, list[str]] = {dataset.flag: [] for dataset in members}
-        by_edition: dict[str, dict[int, list[Dataset]]] = {}
-        for dataset in members:
-            for size in sizes:
-                edition = self.edition(dataset, size)
-                found = _ready(ready, dataset, size, edition)
-                if found is not None:
-                    self.built[dataset.flag, size] = _Built(found, self._ordered(dataset, found))
-                elif self.sources[dataset.flag].scan is not None and not self.sources[dataset.flag].synthetic:
-                    by_edition.setdefault(edition, {}).setdefault(size, []).append(dataset)
-        for edition, by_size in by_edition.items():
-            together: dict[tuple[str, ...], list[int]] = {}
-            for size, lacking in by_size.items():
-                together.setdefault(tuple(dataset.flag for dataset in lacking), []).append(size)
-            for flags, those in together.items():
-                assert raw is not None
-                self._build([get_dataset(flag) for flag in flags], those, edition, raw, workers, progress)
-
-    def edition(self, dataset: Dataset, size: int) -> str:
-        """That of the official file at hand, else the last one."""
-        file = self.files.official.get((dataset.flag, size))
-        return file.edition if file else list(dataset.counts)[-1]
-
-    def _build(
-        self, datasets: list[Dataset], sizes: list[int], edition: str, raw: Path, workers: int | None,
-        progress: Callable[[str], Progress] | None,
-    ) -> None:
-        links = self.scratch / f"order-{edition}"
-        links.mkdir(exist_ok=True)
-        matched = [dataset for dataset in datasets if self._to_be_matched(dataset, edition)]
-        for dataset in matched:
-            path = self.files.official[dataset.flag, 28].path
-            link = links / f"{dataset.alias_of(edition)}.npz"
-            link.unlink(missing_ok=True)
-            os.symlink(path.absolute(), link)
-        try:
-            results = build(
-                datasets, sources=raw, out=self.scratch / f"built-{edition}-{sizes[0]}", sizes=sizes, edition=edition,
-                match_npz=links if matched else None, allow_partial=True, on_error="skip", workers=workers,
-                progress=progress,
-            )
-        except SourceError as error:
-            for dataset in datasets:
-                self.problems[dataset.flag].append(f"raw files: found {error.found}")
-            return
-        for result in results:
-            opened = store.open(result.path)
-            ordered = get_dataset(result.flag) in matched or self._ordered(get_dataset(result.flag), opened)
-            self.built[result.flag, result.size] = _Built(opened, ordered and not opened.info.partial)
-            bad = sorted({(finding.name, finding.detail) for finding in result.findings if finding.kind == "bad"})
-            if bad:
-                text = f"raw files: {len(bad):,} that cannot be used, first {bad[0][0]}: {bad[0][1]}"
-                if text not in self.problems[result.flag]:
-                    self.problems[result.flag].append(text)
-
-    def _to_be_matched(self, dataset: Dataset, edition: str) -> bool:
-        """Whether the order of rows is not known and the official file of 28 px can tell it."""
-        file = self.files.official.get((dataset.flag, 28))
-        known = official_map(dataset.flag)
-        return (
-            self.sources[dataset.flag].complete and file is not None and file.edition == edition
-            and (known is None or not known.ordered)
-        )
-
-    @staticmethod
-    def _ordered(dataset: Dataset, built: Store) -> bool:
-        """Whether a store has every row in its known official place."""
-        known = official_map(dataset.flag)
-        if known is None or not known.ordered or built.info.partial:
-            return False
-        named = all(row.source is not None for rows in known.rows.values() for row in rows)
-        return named and built.counts == {split: len(rows) for split, rows in known.rows.items()}
-
-
-def _ready(folder: Path | None, dataset: Dataset, size: int, edition: str) -> Store | None:
-    """A store that was built from raw images as MedMNIST was, if one is there."""
-    path = folder / f"{dataset.flag}_{size}.h5" if folder else None
-    if path is None or not path.is_file():
-        return None
-    opened = store.open(path)
-    info = opened.info
-    same_rows = info.edition in dataset.counts and dataset.counts[info.edition] == dataset.counts[edition]
-    imported = info.membership.startswith("the file with MD5")
-    fits = (info.pixels, info.split) == ("official", "official") and same_rows and not info.synthetic and not imported
-    return opened if fits else None
-
-
 class _Case:
     """One dataset at one size."""
 
-    def __init__(self, family: _Family, dataset: Dataset, size: int, out: Path | None) -> None:
+    def __init__(self, family: Family, dataset: Dataset, size: int, out: Path | None) -> None:
         self.family, self.dataset, self.size, self.out = family, dataset, size, out
         self.edition = family.edition(dataset, size)
         self.published = dataset.published(self.edition, size)
@@ -284,10 +176,9 @@ class _Case:
             said = "JPEG quality 75 by the recipe, no trace of it" if expected else "no JPEG by the recipe, its trace"
             self._differ("signature", f"{said} in the official pixels: {figures}")
 
-    def _rows(self, built: _Built, imported: Store) -> None:
+    def _rows(self, built: Built, imported: Store) -> None:
         dataset = self.dataset
-        known = self._known(built)
-        found = compare_rows(built.store, imported, dataset, known, built.in_order)
+        found = compare_rows(built.store, imported, self._known(built))
         if found.built and found.equal == found.built:
             place = f", {found.in_place:,} at their known place" if found.in_place else ""
             unknown = f"; {found.unknown:,} files beside them are no known official row" if found.unknown else ""
@@ -304,10 +195,23 @@ class _Case:
                 dataset.flag, self.size, "rows", reason, row.split, row.source, str(picture) if picture else None
             ))
 
-    def _known(self, built: _Built) -> OfficialMap | None:
-        """The map that the store was built by; a recovered one is in its order alone."""
-        known = official_map(self.dataset.flag)
-        return known if known is None or known.ordered or not built.in_order else None
+    def _known(self, built: Built) -> Known:
+        """What the known map, else the rule, tells of where rows stand."""
+        whole = official_map(self.dataset.flag)
+        rows = known_rows(self.dataset.flag, self.edition)
+        places = {
+            row.source: (split, number)
+            for split, numbered in rows.items() for number, row in numbered.items() if row.source is not None
+        }
+        unplaced = frozenset(row.source for row in whole.unplaced if row.source is not None) if whole else frozenset()
+        pools: dict[str, tuple[str, ...]]
+        if whole is not None or built.in_order or isinstance(self.dataset.split, ByPart):
+            pools = {split: (split,) for split in SPLITS}
+        elif getattr(self.dataset.split, "within", ""):  # which of train and val is not known, test is the provider's
+            pools = {"train": ("train", "val"), "val": ("train", "val"), "test": ("test",)}
+        else:
+            pools = dict.fromkeys(SPLITS, SPLITS)
+        return Known(built.in_order, places, unplaced, pools)
 
     def _counts(self) -> None:
         counts = self.family.counts[self.dataset.flag]
@@ -324,7 +228,7 @@ class _Case:
             wanted = ", ".join(f"{split} {n:,}" for split, n in published.items())
             self._differ("counts", f"the split rule gives {said}, published are {wanted}")
 
-    def _md5(self, built: _Built) -> None:
+    def _md5(self, built: Built) -> None:
         if built.store.info.partial or not built.in_order or self.published is None or _OTHER_ZLIB:
             return
         if any(one.kind == "rows" for one in self.differs):
@@ -351,7 +255,15 @@ class _Case:
             yield Need(flag, None, "raw", self.source.problem)
         for problem in self.family.problems[flag]:
             yield Need(flag, None, "raw", problem)
-        if self.source.complete and self.built is not None and not self.built.in_order:
-            yield Need(flag, None, "other", "the order of the official rows, which the official 28 px file tells")
+        if self.source.complete and self.built and not (self.built.in_order or self.built.store.info.partial):
+            yield Need(flag, None, "other", self._what_order_needs())
         if _OTHER_ZLIB:
             yield Need(flag, None, "other", "a Python with classic zlib: this one's deflates to other bytes, so no MD5")
+
+    def _what_order_needs(self) -> str:
+        """Why rows that are all there cannot be put in their official order."""
+        known = official_map(self.dataset.flag)
+        if known is None or not known.ordered:
+            return f"the order of the official rows, which the official 28 px file of {self.edition} tells"
+        unknown = sum(row.source is None for rows in known.rows.values() for row in rows)
+        return f"the raw images of {unknown:,} official rows, which are not known"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from mmtk.datasets.base import SPLITS, Dataset
-from mmtk.datasets.maps import OfficialMap
-from mmtk.datasets.splits import ByPart
+from mmtk.datasets.base import SPLITS
 from mmtk.store import Images, Split, Store
 
 Array = np.ndarray[Any, Any]
@@ -59,41 +57,34 @@ class Rows:
     unknown: int
 
 
-def compare_rows(built: Store, official: Store, dataset: Dataset, known: OfficialMap | None, in_order: bool) -> Rows:
-    """Hold every row of a store against the official ones.
+@dataclass(frozen=True)
+class Known:
+    """What is known of the place of a built row.
 
-    Parameters
+    Attributes
     ----------
-    built, official : Store
-        Of one dataset and size.
-    dataset : Dataset
-    known : OfficialMap or None
-        Tells the official row of a source, if its rows are in order and as many as the official ones.
-    in_order : bool
-        The store has all official rows in their order.
+    in_order : the store has all official rows in their order
+    places : else the official row of those sources of which it is known
+    unplaced : sources that are none of the rows of known sources; some may be no row at all
+    pools : for each split of the store the official splits that its other rows may stand in
     """
-    comparison = _Comparison(built, official, dataset, known, in_order)
-    return comparison.run()
+
+    in_order: bool
+    places: Mapping[str, Place]
+    unplaced: frozenset[str]
+    pools: Mapping[str, tuple[str, ...]]
+
+
+def compare_rows(built: Store, official: Store, known: Known) -> Rows:
+    """Hold every row of a store against the official ones, of the same dataset and size."""
+    return _Comparison(built, official, known).run()
 
 
 class _Comparison:
-    def __init__(
-        self, built: Store, official: Store, dataset: Dataset, known: OfficialMap | None, in_order: bool
-    ) -> None:
+    def __init__(self, built: Store, official: Store, known: Known) -> None:
         self._official = {split.name: split for split in official.splits}
         self._built = built.splits
         self._known = known
-        self._in_order = in_order
-        self._rule = dataset.split
-        self._places: dict[str, Place] = {}
-        self._unplaced: set[str] = set()
-        if known is not None:
-            self._unplaced = {row.source for row in known.unplaced if row.source is not None}
-            if known.ordered and {s: len(rows) for s, rows in known.rows.items()} == official.counts:
-                self._places = {
-                    row.source: (split, number)
-                    for split in SPLITS for number, row in enumerate(known.rows[split]) if row.source is not None
-                }
         self._where: dict[bytes, list[Place]] = {}
         for split in official.splits:
             for number, digest in enumerate(_digests(split.images)):
@@ -120,24 +111,14 @@ class _Comparison:
         left = [row for row in waiting if not self._take(row[0], row[1], row[3])]
         equal += len(waiting) - len(left)
         for split, number, name, digest in left:
-            if name in self._unplaced:
+            if name in self._known.unplaced:
                 unknown += 1
             else:
                 differing.append(self._not_found(split, number, name, digest, first=not differing))
         return Rows(equal + len(differing), equal, in_place, tuple(differing), unknown)
 
     def _place(self, split: str, number: int, name: str) -> Place | None:
-        if self._known is None and self._in_order:
-            return split, number
-        return self._places.get(name)
-
-    def _pool(self, split: str) -> tuple[str, ...]:
-        """The official splits that a row may stand in."""
-        if self._known is not None or self._in_order or isinstance(self._rule, ByPart):
-            return (split,)
-        if getattr(self._rule, "within", ""):
-            return ("test",) if split == "test" else ("train", "val")
-        return SPLITS
+        return (split, number) if self._known.in_order else self._known.places.get(name)
 
     def _label(self, place: Place) -> list[int]:
         return _label(self._official[place[0]], place[1])
@@ -147,7 +128,7 @@ class _Comparison:
 
     def _take(self, split: Split, number: int, digest: bytes) -> bool:
         label = _label(split, number)
-        for place in self._free(digest, self._pool(split.name)):
+        for place in self._free(digest, self._known.pools[split.name]):
             if self._label(place) == label:
                 self._taken.add(place)
                 return True
@@ -168,7 +149,7 @@ class _Comparison:
 
     def _not_found(self, split: Split, number: int, name: str, digest: bytes, first: bool) -> Differing:
         """A row whose place is not known and that stands nowhere."""
-        pool = self._pool(split.name)
+        pool = self._known.pools[split.name]
         ours = np.array(split.images[number])
         same = next(self._free(digest, pool), None)
         used = next((p for p in self._where.get(digest, ()) if p[0] in pool), None)
