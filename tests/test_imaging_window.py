@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -71,6 +74,26 @@ def test_any_layout_and_byte_order():
     for same in (np.asfortranarray(volume), volume.astype(">i2"), frozen, volume[::-1].copy()[::-1]):
         np.testing.assert_array_equal(hu_window(same), expected)
     np.testing.assert_array_equal(hu_window(volume[::2, 1:, ::-1]), expected[::2, 1:, ::-1])
+
+
+@pytest.mark.parametrize("window", [(1e308, 400), (-1.7e308, 1.7e308), (0, 1e-308), (0, 1e308)])
+@pytest.mark.parametrize("rounding", ["nearest", "down"])
+def test_the_widest_windows_overflow_in_silence(window, rounding):
+    got = hu_window(ALL_INT16, *window, rounding)
+    np.testing.assert_array_equal(got, hu_window(ALL_INT16.astype(np.float32), *window, rounding))
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (3, 70_000), (70_000, 3), (65_536,), (65_537,), (3, 5, 5000)])
+def test_more_than_a_block_and_nothing(shape):
+    volume = np.random.default_rng(0).integers(-1000, 1000, shape, np.int16)
+    expected = reference.hu_window(volume, 50, 400)
+    np.testing.assert_array_equal(hu_window(volume), expected)
+    np.testing.assert_array_equal(hu_window(volume.T), expected.T)
+
+
+def test_whole_units_do_without_the_compiler():
+    code = "import sys, numpy, mmtk; mmtk.imaging.hu_window(numpy.zeros(9, 'i2')); sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(

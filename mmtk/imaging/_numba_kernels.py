@@ -103,14 +103,6 @@ def unpack_strips(data, spans, step, dst):  # type: ignore[no-untyped-def]
     return len(spans), 0
 
 
-@compiled(types.void(types.Array(types.int16, 2, "A", readonly=True), _bytes, types.Array(types.uint8, 2, "C")))
-def look_up(units, table, out):  # type: ignore[no-untyped-def]
-    """Put the entry of each of `units` into `out`, in one pass over them as they lie; `table` starts at -32768."""
-    for y in range(units.shape[0]):
-        for x in range(units.shape[1]):
-            out[y, x] = table[np.int64(units[y, x]) + 32768]
-
-
 @compiled(types.boolean(
     types.Array(types.float32, 1, "C", readonly=True), types.float64, types.float64, types.boolean,
     types.Array(types.uint8, 1, "C"),

