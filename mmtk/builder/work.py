@@ -18,7 +18,7 @@ from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, Planned
 from mmtk.builder.recipe import Branch, Memory, branches, finish, make_image, make_slice
-from mmtk.datasets.base import SPLITS, Cut, Recipe
+from mmtk.datasets.base import SPLITS, Box, Cut, Recipe
 from mmtk.datasets.listing import Listing
 from mmtk.errors import ImageError, StoreError
 from mmtk.imaging import ImageFile, Volume, read_volume
@@ -267,13 +267,19 @@ def _volumes(pool: ThreadPoolExecutor, writer: _Writer, todo: list[Unit]) -> Ite
         except ImageError as error:
             left = writer.refuse(unit.rows, error)
         else:
-            boxes: dict[object, list[Place]] = {}
+            boxes: dict[Box, list[Place]] = {}
             for place in unit.rows:
                 boxes.setdefault(cast(Cut, writer.planned(place).record.cut).box, []).append(place)
-            for part in pool.map(partial(writer.box, volume), map(tuple, boxes.values())):
+            # the liver alone is up to two thirds of a volume's work: begun last, it would leave the other workers idle
+            largest_first = sorted(boxes, key=_voxels, reverse=True)
+            for part in pool.map(partial(writer.box, volume), (tuple(boxes[box]) for box in largest_first)):
                 left.add(part)
             del volume  # before the next one is read
         yield unit, left
+
+
+def _voxels(box: Box) -> int:
+    return (box[1] - box[0]) * (box[3] - box[2]) * (box[5] - box[4])
 
 
 def _bounded(
