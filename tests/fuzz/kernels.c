@@ -36,6 +36,7 @@ static void rows(const uint8_t *data, size_t size)
         return;
     size_t bytes = (size_t)(height * step);
     uint8_t *raw = malloc(bytes), *plain = calloc(bytes, 1), *grey = malloc((size_t)(height * width));
+    uint8_t *rounded = malloc((size_t)(height * width));
     memcpy(raw, data + 2, bytes);
     ptrdiff_t wrong = 0;
     for (ptrdiff_t y = 0; y < height && !wrong; y++) {
@@ -47,17 +48,20 @@ static void rows(const uint8_t *data, size_t size)
             *now = (uint8_t)(raw[y * step + 1 + i] + guess(filter, left, up, y && i >= channels ? now[-step - channels] : 0));
         }
     }
-    EXPECT(unfilter_grey(raw, grey, height, width, (int)channels) == wrong);
+    EXPECT(unfilter_grey(raw, grey, rounded, height, width, (int)channels) == wrong);
     for (ptrdiff_t y = 0; y < height && !wrong; y++) {
         for (ptrdiff_t x = 0; x < width; x++) {
             const uint8_t *p = plain + y * step + x * channels;
             int luma = channels < 3 ? p[0] : (9797 * p[0] + 19234 * p[1] + 3737 * p[2]) >> 15;
+            int pillow = channels < 3 ? p[0] : (19595 * p[0] + 38470 * p[1] + 7471 * p[2] + 0x8000) >> 16;
             EXPECT(grey[y * width + x] == luma);
+            EXPECT(rounded[y * width + x] == pillow);
         }
     }
     free(raw);
     free(plain);
     free(grey);
+    free(rounded);
 }
 
 static void strips(const uint8_t *data, size_t size)
