@@ -25,3 +25,18 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real sample files are not here ({folder.name} is no folder); set MMTK_TEST_DATA")
     return folder
+
+
+@pytest.fixture(params=["vnni", "avx2", "plain", "numba"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Force one kernel; those in C may be missing where no compiler was found or the machine lacks the instructions.
+
+    ``numba`` stands for no C at all, which leaves a zoom to scipy.
+    """
+    from mmtk.imaging import kernels_in_use
+
+    if request.param != "numba" and request.param not in pytest.importorskip("mmtk._native").paths:
+        pytest.skip(f"this machine has no {request.param}")
+    monkeypatch.setenv("MMTK_KERNELS", request.param)
+    assert kernels_in_use() == request.param
+    return str(request.param)

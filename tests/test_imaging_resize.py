@@ -24,16 +24,6 @@ PILLOW = {"nearest": "NEAREST", "box": "BOX", "bilinear": "BILINEAR", "bicubic":
 MOST = 1 << 20  # pixels of a drawn image: larger ones are named below
 
 
-@pytest.fixture(params=["vnni", "avx2", "plain", "numba"])
-def kernel(request, monkeypatch):
-    """Force one kernel; those in C may be missing where no compiler was found or the machine lacks the instructions."""
-    if request.param != "numba" and request.param not in pytest.importorskip("mmtk._native").paths:
-        pytest.skip(f"this machine has no {request.param}")
-    monkeypatch.setenv("MMTK_KERNELS", request.param)
-    assert kernels_in_use() == request.param
-    return request.param
-
-
 @st.composite
 def cases(draw, most=1):
     height, width = draw(st.tuples(SIDES, SIDES).filter(lambda s: s[0] * s[1] <= MOST))

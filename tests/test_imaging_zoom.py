@@ -12,19 +12,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from mmtk.errors import ArgumentError
-from mmtk.imaging import _zoom, kernels_in_use, zoom
+from mmtk.imaging import _zoom, zoom
 
 XY, Z = 0.7031 / 2, 2.5  # OrganMNIST's factors
-
-
-@pytest.fixture(params=["vnni", "avx2", "plain", "numba"])
-def kernel(request, monkeypatch):
-    """Force one kernel; ``numba`` stands for no C at all, which leaves everything to scipy."""
-    if request.param != "numba" and request.param not in pytest.importorskip("mmtk._native").paths:
-        pytest.skip(f"this machine has no {request.param}")
-    monkeypatch.setenv("MMTK_KERNELS", request.param)
-    assert kernels_in_use() == request.param
-    return request.param
 
 
 @pytest.fixture

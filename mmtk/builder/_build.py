@@ -19,10 +19,10 @@ from mmtk.builder.work import Left, Progress, Target, fill, open_volume
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
-from mmtk.datasets.maps import EVIDENCE, MapRow, OfficialMap, read_map, resolve_map
+from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_map
 from mmtk.errors import ArgumentError, ImageError, StoreError
 from mmtk.imaging import read_image
-from mmtk.matching import match, write_match
+from mmtk.matching import EVIDENCE, match, write_match
 
 _LARGEST = 4096  # px: beyond any raw image here
 _MARGIN = 1 << 20  # bytes beside the pixels: records, labels, structure
@@ -182,12 +182,11 @@ def _recover(
     found = match(store.open(built.path), official)
     write_match(found, out / f"{dataset.flag}_map.csv", force=True)
     shutil.rmtree(scratch)
-    letters = {text.split(":")[0]: letter for letter, text in EVIDENCE.items() if letter}
     rows = {
-        split: tuple(MapRow(row.source, row.label, letters.get(row.evidence, "")) for row in found.rows[split])
+        split: tuple(MapRow(row.source, row.label, LETTERS.get(row.evidence, "")) for row in found.rows[split])
         for split in SPLITS
     }
-    counts = ", ".join(f"{n} {word}" for word, n in found.summary().items() if word in (*letters, "none") and n)
+    counts = ", ".join(f"{n} {word}" for word, n in found.summary().items() if word in EVIDENCE and n)
     return OfficialMap(rows, origin=f"recovered from {official.name} by pixels ({counts})")
 
 

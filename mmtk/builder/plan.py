@@ -28,7 +28,6 @@ from mmtk.datasets.base import (
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import OfficialMap, official_map
 from mmtk.datasets.splits import GroupedCut
-from mmtk.datasets.steps import Step
 from mmtk.errors import ArgumentError, SourceError
 from mmtk.imaging import Header, center_box
 from mmtk.store import StoreInfo, record_dtype
@@ -78,15 +77,10 @@ class Plan:
         """The steps of the choice of pixels for a store of one size."""
         return self.dataset.recipe_for(self.pixels, size)
 
-    @cached_property
-    def steps(self) -> frozenset[Step]:
-        """The steps of every size."""
-        return steps_of(self.dataset, self.pixels)
-
     @property
     def turns(self) -> bool:
         """Whether CT volumes are turned by their headers."""
-        return any(isinstance(step, Turn) for step in self.steps)
+        return any(isinstance(step, Turn) for step in self.dataset.steps(self.pixels))
 
     @property
     def keeps_blank(self) -> bool:
@@ -152,11 +146,6 @@ class Plan:
         )
 
 
-def steps_of(dataset: Dataset, pixels: str) -> frozenset[Step]:
-    """The steps of a choice of pixels, of every size: one recipe holds up to 28 px, one above."""
-    return frozenset(step for size in (28, 29) for step in dataset.recipe_for(pixels, size))
-
-
 def _fields(row: Planned, cropped: bool) -> tuple[bytes | int, ...]:
     """A record as stores keep it; of a slice, the box in its plane."""
     record, height, width = row.record, row.header.height, row.header.width
@@ -214,7 +203,7 @@ def make_plan(
         raise ArgumentError("edition", expected=" or ".join(dataset.counts), found=edition)
     if split not in ("official", "grouped"):
         raise ArgumentError("split", expected="official or grouped", found=split)
-    steps = steps_of(dataset, pixels)
+    steps = dataset.steps(pixels)
     if listing.packed:
         raise SourceError(listing.root / listing.packed[0], expected="an unpacked archive", found="a packed one")
     scan = dataset.scan(listing)

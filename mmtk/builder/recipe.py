@@ -61,7 +61,7 @@ def _branch(recipe: Recipe, sizes: tuple[int, ...]) -> Branch:
     return Branch(recipe[:at], cast(Resize, recipe[at]).filter, recipe[at + 1 :], sizes)
 
 
-def kind_of(step: Step) -> str:
+def _kind_of(step: Step) -> str:
     """What the first step of a recipe for image files has a file decoded to; see `mmtk.imaging.read_kinds`."""
     return step.luma if isinstance(step, Grey) else "colour"
 
@@ -74,7 +74,7 @@ def make_image(path: ImageFile, planned: Header, ways: Sequence[Branch], clock: 
     ImageError
         If the file cannot be decoded, or is no longer the one that was planned.
     """
-    kinds: tuple[Any, ...] = tuple(dict.fromkeys(kind_of(way.head[0]) for way in ways))
+    kinds: tuple[Any, ...] = tuple(dict.fromkeys(_kind_of(way.head[0]) for way in ways))
     with clock("decode"):
         decoded = dict(zip(kinds, read_kinds(path, kinds), strict=True))
     height, width = decoded[kinds[0]].shape[:2]
@@ -84,7 +84,7 @@ def make_image(path: ImageFile, planned: Header, ways: Sequence[Branch], clock: 
         raise ImageError(path, expected=expected, found=f"{width} x {height}", remedy=remedy)
     small: dict[int, Array] = {}
     for way in ways:
-        picture = decoded[kind_of(way.head[0])]
+        picture = decoded[_kind_of(way.head[0])]
         for step in way.head[1:]:
             picture = _apply(picture, step)
         small.update(_resized(picture, way, clock))
@@ -107,12 +107,12 @@ def make_slice(
     keep_blank : bool
         Whether a slice of one grey level is an image; else there are no images of it.
     """
+    pictures = {head: _slice(volume, cut, head, memory, clock) for head in dict.fromkeys(way.head for way in ways)}
+    if not keep_blank and any(picture.min() == picture.max() for picture in pictures.values()):
+        return {}
     small: dict[int, Array] = {}
     for way in ways:
-        picture = _slice(volume, cut, way.head, memory, clock)
-        if not keep_blank and picture.min() == picture.max():
-            return {}
-        small.update(_resized(picture, way, clock))
+        small.update(_resized(pictures[way.head], way, clock))
     return small
 
 

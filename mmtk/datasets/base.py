@@ -18,6 +18,7 @@ from mmtk.datasets.steps import (
     Resize,
     RoundTrip,
     Slice,
+    Step,
     Turn,
     Zoom,
     as_released,
@@ -248,6 +249,10 @@ class Dataset:
             raise ArgumentError("pixels", expected="official or clean", found=pixels)
         recipe = self._recipes[size > 28]
         return recipe if pixels == "official" else without_flaws(recipe)
+
+    def steps(self, pixels: str) -> frozenset[Step]:
+        """The steps of a choice of pixels, of every size."""
+        return frozenset(step for size in (28, 29) for step in self.recipe_for(pixels, size))  # up to 28, and above
 
     def facts(self) -> dict[str, Any]:
         """All facts as JSON values, for ``mmtk info --json``."""

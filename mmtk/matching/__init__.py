@@ -2,7 +2,7 @@
 
 from mmtk.matching._audit import Alike, Audit, Overlap, Place, audit, write_audit
 from mmtk.matching._axes import VolumeAxes, audit_axes, expect_axes, reversed_axes
-from mmtk.matching._match import EVIDENCE, LIMIT, Match, MatchRow, match, read_match, write_match
+from mmtk.matching._match import EVIDENCE, LIMIT, Match, MatchRow, decoded, match, read_match, write_match
 
 __all__ = [
     "EVIDENCE",
@@ -16,6 +16,7 @@ __all__ = [
     "VolumeAxes",
     "audit",
     "audit_axes",
+    "decoded",
     "expect_axes",
     "match",
     "read_match",

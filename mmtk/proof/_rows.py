@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from mmtk.datasets.base import SPLITS
-from mmtk.store import Images, Split, Store
+from mmtk.matching import decoded
+from mmtk.store import Images, Split, Store, blocks
 
 Array = np.ndarray[Any, Any]
 Place = tuple[str, int]
-_BLOCK = 1 << 22  # bytes read at a time
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class _Comparison:
         waiting: list[tuple[Split, int, str, bytes]] = []
         wrong: list[tuple[Split, int, str, bytes, Place]] = []
         for split in self._built:
-            names = _texts(split.records["source"])
+            names = decoded(split.records["source"])
             for number, (name, digest) in enumerate(zip(names, _digests(split.images), strict=True)):
                 place = self._place(split.name, number, name)
                 if place is None:
@@ -172,12 +172,14 @@ class _Comparison:
         best: tuple[float, Place] | None = None
         wanted = image.reshape(-1).astype(np.float32)
         for name in pool:
-            for start, block in _blocks(self._official[name].images):
+            start = 0
+            for block in blocks(self._official[name].images):
                 apart = block.reshape(len(block), -1).astype(np.float32) - wanted
                 squared = np.einsum("ij,ij->i", apart, apart)
                 row = int(squared.argmin())
                 if best is None or squared[row] < best[0]:
                     best = float(squared[row]), (name, start + row)
+                start += len(block)
         return best[1] if best else None
 
 
@@ -190,20 +192,10 @@ def _differing(
     return Differing(split.name, name, reason, ours, np.array(theirs), _at(place))
 
 
-def _blocks(images: Images) -> Iterator[tuple[int, Array]]:
-    step = max(1, _BLOCK // max(1, int(np.prod(images.shape[1:]))))
-    for start in range(0, len(images), step):
-        yield start, np.asarray(images[start : start + step])
-
-
 def _digests(images: Images) -> Iterator[bytes]:
-    for _, block in _blocks(images):
+    for block in blocks(images):
         for image in block:
             yield hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
-
-
-def _texts(names: Array) -> list[str]:
-    return [name.decode("utf-8", "backslashreplace") for name in names.tolist()]
 
 
 def _label(split: Split, number: int) -> list[int]:

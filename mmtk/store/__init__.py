@@ -13,6 +13,7 @@ from mmtk.store._published import md5_of, refuse_other_edition
 from mmtk.store._reader import Split, Store, already_there, open, verify
 from mmtk.store._writer import (
     Layout,
+    blocks,
     create_skeleton,
     finalize,
     publish,
@@ -35,6 +36,7 @@ __all__ = [
     "Store",
     "StoreInfo",
     "already_there",
+    "blocks",
     "compare_official",
     "compress",
     "create_skeleton",

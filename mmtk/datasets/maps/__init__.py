@@ -21,10 +21,10 @@ from importlib.resources.abc import Traversable
 
 from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps._given import read_map, resolve_map
-from mmtk.datasets.maps._rows import EVIDENCE, MapRow, OfficialMap
+from mmtk.datasets.maps._rows import EVIDENCE, LETTERS, MapRow, OfficialMap
 from mmtk.errors import MmtkError
 
-__all__ = ["EVIDENCE", "MapRow", "OfficialMap", "known_rows", "official_map", "read_map", "resolve_map"]
+__all__ = ["EVIDENCE", "LETTERS", "MapRow", "OfficialMap", "known_rows", "official_map", "read_map", "resolve_map"]
 
 
 @cache

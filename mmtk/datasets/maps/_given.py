@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from mmtk.datasets.base import SPLITS, Dataset, Record, Task
-from mmtk.datasets.maps._rows import EVIDENCE, MapRow, OfficialMap
+from mmtk.datasets.maps._rows import LETTERS, MapRow, OfficialMap
 from mmtk.errors import SourceError
 
 _SPLITS = {**{split: split for split in SPLITS}, "validation": "val"}
@@ -19,7 +19,6 @@ _OTHERS = ("split", "index", "label", "evidence", "distance", "rivals", "maxabsd
 _FORM = f"the columns split, index, one of {', '.join(_IDS)}, and perhaps label and evidence"
 _INDEX = re.compile("[0-9]{1,9}")
 _LABEL = re.compile("[0-9]{1,3}")
-_LETTERS = {text.split(":")[0]: letter for letter, text in EVIDENCE.items()}
 
 
 def read_map(path: str | Path, dataset: Dataset) -> OfficialMap:
@@ -64,7 +63,7 @@ def read_map(path: str | Path, dataset: Dataset) -> OfficialMap:
             raise SourceError(where, expected="an id or a label", found=f"neither for {place}")
         if source is not None and (first := places.setdefault(source, place)) != place:
             raise SourceError(where, expected="each image once", found=f"{source} as {first} and {place}")
-        found[split][number] = MapRow(source, labels, _LETTERS.get(line.get("evidence", ""), ""))
+        found[split][number] = MapRow(source, labels, LETTERS.get(line.get("evidence", ""), ""))
     for split, kept in found.items():
         lacking = max(kept, default=-1) + 1 - len(kept)
         if lacking:

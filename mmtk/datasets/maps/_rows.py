@@ -15,6 +15,7 @@ EVIDENCE = {
     "l": "listed: as a recovered list says; class counts agree, pixels unchecked",
     "": "unknown",
 }
+LETTERS = {text.split(":")[0]: letter for letter, text in EVIDENCE.items()}  # by the words that mmtk match writes
 
 
 @dataclass(frozen=True)
