@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from mmtk.errors import ArgumentError, StoreError
+from mmtk.files import publish, writing
 from mmtk.store._chunks import COMPRESSIONS
 from mmtk.store._format import LIBVER, chunk_rows
 from mmtk.store._reader import Split, Store, already_there
-from mmtk.store._writer import publish, write_head, writing
+from mmtk.store._writer import write_head
 
 
 def compress(store: Store, out: str | Path, compression: str = "zstd", force: bool = False) -> Path:

@@ -21,9 +21,10 @@ import numpy as np
 from mmtk.datasets import edition_flag, get_dataset, list_datasets
 from mmtk.datasets.base import SPLITS, Dataset, Task
 from mmtk.errors import StoreError
+from mmtk.files import write_atomically
 from mmtk.store._chunks import Images
 from mmtk.store._reader import Store
-from mmtk.store._writer import block_rows, blocks, write_atomically
+from mmtk.store._writer import block_rows, blocks
 from mmtk.store._zip import CONTAINERS, write_zip
 
 Array = np.ndarray[Any, Any]

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from mmtk.errors import StoreError
+from mmtk.files import write_atomically, writing
 from mmtk.store._npz import medmnist_name
 from mmtk.store._reader import Split, Store
-from mmtk.store._writer import write_atomically, writing
 
 _CSV_SPLIT = {"train": "TRAIN", "val": "VALIDATION", "test": "TEST"}
 _IMAGE = re.compile(r"(train|val|test)\d+(_\d+)+\.png")

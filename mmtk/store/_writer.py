@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import filecmp
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from mmtk.errors import StoreError
+from mmtk.files import publish, writing
 from mmtk.store._format import FORMAT, LIBVER, SPLITS, VERSION, StoreInfo, check_arrays, chunk_rows, record_dtype
+from mmtk.store._steady import write_at
 
 Array = np.ndarray[Any, Any]
 
@@ -58,36 +58,6 @@ def _read_exactly(file: int, offset: int, length: int) -> bytes:
             raise EOFError(f"the file ends at byte {offset + len(data)}")
         data += more
     return data
-
-
-@contextmanager
-def writing(final: Path) -> Iterator[Path]:
-    """Give a temporary path beside `final` and leave nothing there in the end.
-
-    Raises
-    ------
-    StoreError
-        Instead of what the system and HDF5 say of a folder that is full or cannot be written; it names `final`.
-    """
-    temporary = final.with_name(f".{final.name}.{os.getpid()}")
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        remedy = "check its space and permissions or choose another folder"
-        raise StoreError(final, expected="room to write it", found=reason, remedy=remedy) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def write_at(file: int, data: bytes | memoryview, offset: int) -> None:
-    """Write all of `data` at `offset`, however many calls the system takes for it."""
-    view = memoryview(data).cast("B")
-    while view:
-        done = os.pwrite(file, view, offset)
-        view, offset = view[done:], offset + done
 
 
 def _dataset(group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunk: int | None) -> Any:
@@ -187,7 +157,7 @@ def read_layout(path: str | Path) -> Layout:
 
     regions: dict[str, Region] = {}
     tables: dict[str, Region] = {}
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:
         for split in SPLITS:
             for name in ("images", "labels", "records"):
                 key = f"{split}/{name}"
@@ -237,35 +207,6 @@ def finalize(path: str | Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def publish(temporary: str | Path, final: str | Path) -> None:
-    """Give a finished file its name, so that it appears whole or not at all, and sync the folder."""
-    os.replace(temporary, final)
-    folder = os.open(Path(final).parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: bool) -> None:
-    """Let `write` fill a temporary file beside `final`, which takes its name only when whole.
-
-    Raises
-    ------
-    StoreError
-        If another file is there, unless `force` allows it to be replaced, or if the disk is full or cannot be written.
-    """
-    with writing(final) as temporary:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if force or not final.exists():
-            publish(temporary, final)
-        elif not filecmp.cmp(temporary, final, shallow=False):
-            raise StoreError(final, expected="an equal file or none", found="another", remedy="add --force")
 
 
 def empty_records(names: list[str], size: int, subjects: list[str] | None = None) -> Array:
