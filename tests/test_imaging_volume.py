@@ -154,7 +154,7 @@ def changed(at: int, layout: str, *values) -> bytes:
         (changed(40, "<4h", 3, 32000, 32000, 32000), "32000 x 32000 x 32000"),
         (changed(42, "<h", -7), "-7 x 6 x 5"),
         (changed(70, "<h", 128), "data type 128"),
-        (changed(108, "<f", 12.0), "offset 12.0"),
+        (changed(108, "<f", 12.0), "offset 12;"),
         (changed(108, "<f", math.nan), "offset nan"),
         (nifti(noise()) [:-2], "770 bytes where its header says 772"),
     ],

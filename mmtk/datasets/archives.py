@@ -13,10 +13,11 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from mmtk.datasets._members import MemberReader
 from mmtk.datasets._tar import TarDamage, read_members
@@ -32,6 +33,9 @@ _DEEPEST = 100  # folders in each other
 _ENCRYPTED = 0x01 | 0x20 | 0x40  # flags of a zip's member: encrypted, patched, strongly encrypted
 _LINKS_AND_DEVICES = {stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+_PACKERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open,
+}
 _AGAIN = "get it again from its provider"
 _UNPACK = "unpack it yourself into a folder of the source"
 
@@ -181,18 +185,14 @@ class _Limited(io.RawIOBase):
 
 
 def _unpacked(archive: Path, stack: ExitStack) -> io.RawIOBase:
-    """The tar's own bytes, by what it is packed with; each of these compares its checksums, the last at the very end."""
+    """The tar's own bytes, by what it is packed with; all of these compare checksums, the last one at the very end."""
     raw = stack.enter_context(archive.open("rb"))
     head = raw.read(6)
     raw.seek(0)
-    stream: IO[bytes] = raw
-    if head.startswith(b"\x1f\x8b"):
-        stream = cast(IO[bytes], stack.enter_context(gzip.open(raw)))
-    elif head.startswith(b"BZh"):
-        stream = cast(IO[bytes], stack.enter_context(bz2.open(raw)))
-    elif head.startswith(b"\xfd7zXZ\0"):
-        stream = cast(IO[bytes], stack.enter_context(lzma.open(raw)))
-    return _Limited(stream, archive)
+    for signature, opener in _PACKERS.items():
+        if head.startswith(signature):
+            return _Limited(cast(IO[bytes], stack.enter_context(opener(raw))), archive)
+    return _Limited(raw, archive)
 
 
 class _Listed(io.FileIO):

@@ -23,7 +23,7 @@ def common_orientation(blocks: Iterable[bytes]) -> int:
 
 
 def _orientation(block: bytes) -> int:
-    """Orientation of one block, 1 where it names none or is damaged, `UNCLEAR` where decoders would read different ones.
+    """Orientation of a block, 1 where it names none or is damaged, `UNCLEAR` where decoders would read different ones.
 
     OpenCV takes the first two bytes of the tag's value whatever its type and number; Pillow takes the value by its
     type and number, and skips another "Exif" before the block.
@@ -47,8 +47,8 @@ def _orientation(block: bytes) -> int:
 
 
 def _value(entry: bytes, order: str) -> int:
-    if len(entry) < 12:  # OpenCV takes what is there, Pillow nothing
-        return UNCLEAR
+    if len(entry) < 12:  # cut off: OpenCV takes the two bytes of the value that it needs if they are there, Pillow none
+        return UNCLEAR if len(entry) >= 10 else 1
     _, kind, count, loose = struct.unpack_from(order + "HHIH", entry)
     letter = _NUMBERS.get(kind)
     if letter is None or count == 0:

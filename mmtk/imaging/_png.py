@@ -8,16 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._headers import PNG_SIGNATURE, Header, ImageFile
+from mmtk.imaging._exif import turn
+from mmtk.imaging._files import ImageFile
+from mmtk.imaging._headers import MOST_CHUNKS, PNG_SIGNATURE, Header
 
 Kind = Literal["truncated", "rounded", "colour"]
 Kinds = tuple[Kind, ...]
 # what changes no pixel; with any other chunk, such as a gamma or a colour profile, libpng decides
-_PLAIN = {b"IHDR", b"IDAT", b"IEND", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs"}
+_PLAIN = {b"IHDR", b"IDAT", b"IEND", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"eXIf"}
 
 
-def decode_png(data: bytes, path: ImageFile, kinds: Kinds, header: Header) -> list[NDArray[np.uint8]]:
+def decode_png(
+    data: bytes, path: ImageFile, kinds: Kinds, header: Header, orientation: int = 1
+) -> list[NDArray[np.uint8]]:
     """Pixels of a PNG whose header was accepted; see `mmtk.imaging.read_kinds`."""
+    if orientation >= 5:
+        header = header._replace(height=header.width, width=header.height)  # as stored
+    images = _stored_pixels(data, path, kinds, header)
+    return images if orientation == 1 else [turn(image, orientation) for image in images]
+
+
+def _stored_pixels(data: bytes, path: ImageFile, kinds: Kinds, header: Header) -> list[NDArray[np.uint8]]:
     chunks, parts = check_chunks(data, path)
     interlaced = data[28] != 0
     if "colour" in kinds or interlaced or not chunks <= _PLAIN:
@@ -61,7 +72,7 @@ def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryv
     at = len(PNG_SIGNATURE)
     kinds: set[bytes] = set()
     parts: list[memoryview] = []
-    while True:
+    for _ in range(MOST_CHUNKS):
         length, kind = int.from_bytes(view[at : at + 4]), bytes(view[at + 4 : at + 8])
         end = at + 12 + length
         if len(kind) < 4 or end > len(data):
@@ -74,6 +85,8 @@ def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryv
         if kind == b"IEND":
             break
         at = end
+    else:
+        raise _damaged(path, f"more than {MOST_CHUNKS} chunks")
     if not parts:
         raise _damaged(path, "no pixels")
     return kinds, parts
@@ -84,11 +97,12 @@ def _damaged(path: ImageFile, found: str) -> ImageError:
 
 
 def decode_cv2(data: bytes, path: ImageFile, colour: bool) -> NDArray[np.uint8]:
-    """Decode with OpenCV: luma or RGB, alpha dropped, EXIF orientation applied."""
+    """Decode with OpenCV: luma or RGB, alpha dropped, as stored: an EXIF orientation is left to `turn`."""
     import cv2
 
+    how = (cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE) | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     except cv2.error as error:
         image, reason = None, str(error)
     else:
