@@ -232,7 +232,8 @@ def test_what_others_read_alike_is_read_like_that(tmp_path, name):
     colour = pixels.ndim == 3
     np.testing.assert_array_equal(read_image(path, colour), pixels)
     np.testing.assert_array_equal(read_image(path, True), pixels if colour else np.dstack([pixels] * 3))
-    np.testing.assert_array_equal(np.asarray(Image.open(path)), pixels)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels)
     theirs = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]
     np.testing.assert_array_equal(theirs if colour else theirs[..., 0], pixels)
 

@@ -82,7 +82,7 @@ class ZipArchive:
             self.file = open_zip(path)
         except (OSError, zipfile.BadZipFile) as error:
             raise _unreadable(path, "zip", error) from None
-        members = [member for member in self.file.infolist() if not member.is_dir()]
+        members = [member for member in self.file.infolist() if not member.filename.endswith("/")]
         for member in members:
             _expect_inside(path, member.orig_filename)
             if stat.S_IFMT(member.external_attr >> 16) in _LINKS_AND_DEVICES:
