@@ -213,8 +213,7 @@ def test_no_flipped_bit_of_a_packed_tar_gives_other_files(tmp_path: Path, packin
         path.write_bytes(damaged)
         try:
             folder = unpack_tar(path)
-        except SourceError as error:
-            assert "\n" not in str(error)
+        except SourceError:
             assert not (tmp_path / f"{at}.unpacked").exists()
             refused += 1
         else:
@@ -267,8 +266,9 @@ HOSTILE_TARS = {
     "device": (header(b"x", 0, b"3"), "a link or device at x"),
     "nameless file": (header(b"", 0, b"0"), "the name ''"),
     "file as root": (header(b".", 0, b"0"), r"the name '\.'"),
-    "deep": (header(b"a/" * 49, 0, b"5") + header(b"x", 300, b"L") + (b"a/" * 150).ljust(512, b"\0") + header(b"x", 0, b"5"),
-             "150 folders in each other"),
+    "deep": (
+        header(b"x", 300, b"L") + (b"a/" * 150).ljust(512, b"\0") + header(b"x", 0, b"5"), "150 folders in each other",
+    ),
     "twice": (header(b"x", 0, b"0") * 2, "each name once, found x twice"),
     "folder where a file is": (header(b"x", 0, b"0") + header(b"x/y", 0, b"0"), "each name once, found x.* twice"),
     "file where a folder is": (header(b"x/y", 0, b"0") + header(b"x", 0, b"0"), "each name once, found x twice"),
@@ -278,15 +278,17 @@ HOSTILE_TARS = {
     "page": (b"<!doctype html><title>Log in</title>", "a web page, not the file itself"),
 }
 
+STAND_INS = {"pointer", "page"}
 
-@pytest.mark.parametrize("name", HOSTILE_TARS)
-@pytest.mark.parametrize("packed", [False, True])
+
+@pytest.mark.parametrize(
+    ("name", "packed"),
+    [(name, packed) for packed in (False, True) for name in HOSTILE_TARS if not packed or name not in STAND_INS],
+)
 def test_a_hostile_tar_is_refused_in_one_line(tmp_path: Path, name: str, packed: bool) -> None:
     content, reason = HOSTILE_TARS[name]
-    if packed and name in ("pointer", "page"):
-        pytest.skip("what is packed is none")
     path = tmp_path / "x.tar.gz"
-    content += bytes(1024) if content and name not in ("pointer", "page") else b""
+    content += bytes(1024) if content and name not in STAND_INS else b""
     path.write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(SourceError, match=reason) as caught:
         unpack_tar(path)
@@ -318,8 +320,8 @@ def craft(path: Path, content: bytes, pack: int, size: int | None = None, **fact
     packed = content if pack == zipfile.ZIP_STORED else zlib.compress(content, 9)[2:-4]
     size = len(content) if size is None else size
     crc = facts.get("crc", zlib.crc32(content))
-    common = struct.pack("<HHHHHIIIHH", facts.get("needs", 20), facts.get("flags", 0), facts.get("method", pack), 0, 33, crc,
-                         len(packed), size, 5, 0)
+    first = (facts.get("needs", 20), facts.get("flags", 0), facts.get("method", pack))
+    common = struct.pack("<HHHHHIIIHH", *first, 0, 33, crc, len(packed), size, 5, 0)
     local = b"PK\3\4" + common + b"a.png" + packed
     entry = b"PK\1\2" + struct.pack("<H", 20) + common + struct.pack("<HHHII", 0, 0, 0, 0, 0) + b"a.png"
     end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(entry), len(local), 0)
@@ -343,7 +345,7 @@ def test_a_zip_that_cannot_be_read_in_place_is_refused(tmp_path: Path, facts: di
 
 
 @pytest.mark.parametrize("pack", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-@pytest.mark.parametrize(("size", "reason"), [(50, "Bad CRC-32"), (150, "100 bytes where its header says 150|EOF|Bad CRC")])
+@pytest.mark.parametrize(("size", "reason"), [(50, "Bad CRC-32"), (150, "100 bytes where its header says 150")])
 def test_a_member_of_another_size_than_it_claims_is_damaged(tmp_path: Path, pack: int, size: int, reason: str) -> None:
     archive = ZipArchive(craft(tmp_path / "x.zip", b"x" * 100, pack, size))
     with pytest.raises(zipfile.BadZipFile, match=reason), archive.member("a.png").open() as stream:
@@ -358,10 +360,11 @@ def test_a_member_is_checked_also_by_steps_back_and_forth(tmp_path: Path) -> Non
             assert (stream.read(5), stream.seek(9000), stream.read(5)) == (content[:5], 9000, content[9000:9005])
             assert (stream.seek(-9003, 1), stream.read()) == (2, content[2:])
         archive = ZipArchive(craft(tmp_path / "x.zip", content, pack, crc=1))
-        with pytest.raises(zipfile.BadZipFile, match="Bad CRC-32"), archive.member("a.png").open() as stream:
-            stream.seek(9000)
+        with archive.member("a.png").open() as stream:
+            stream.seek(90)
             stream.seek(0)
-            stream.read()
+            with pytest.raises(zipfile.BadZipFile, match="Bad CRC-32"):
+                stream.read()
 
 
 def test_a_wrong_header_in_a_damaged_zip_is_told_as_damage(busi: Path, tmp_path: Path) -> None:
@@ -388,7 +391,8 @@ def test_a_zip_with_a_giant_list_of_files_is_refused_unread(tmp_path: Path) -> N
     end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 65535, 65535, number * len(entry), 0, 0)
     path = tmp_path / "x.zip"
     path.write_bytes(entry * number + end)
-    peak, line = peak_of("from pathlib import Path; from mmtk.datasets.archives import ZipArchive; ZipArchive(Path(path))", path)
+    code = "from pathlib import Path; from mmtk.datasets.archives import ZipArchive; ZipArchive(Path(path))"
+    peak, line = peak_of(code, path)
     assert "a list of its files of 306000000 bytes" in line
     assert peak < 256
 
@@ -406,7 +410,7 @@ def test_a_name_with_nul_or_no_utf8_in_a_zip_is_refused(tmp_path: Path) -> None:
         ZipArchive(tmp_path / "x.zip")
     utf8 = craft(tmp_path / "x.zip", b"x", zipfile.ZIP_STORED, flags=0x800).read_bytes()
     (tmp_path / "x.zip").write_bytes(utf8.replace(b"a.png", b"\xff.png"))
-    with pytest.raises(SourceError, match="a whole zip archive, found .*codec"):
+    with pytest.raises(SourceError, match=r"a whole zip archive, found .*codec"):
         ZipArchive(tmp_path / "x.zip")
     (tmp_path / "x.zip").write_bytes(utf8[:40].replace(b"a.png", b"\xff.png") + utf8[40:])  # in one of its two places
     with pytest.raises(ImageError, match=r"expected a readable image file, found .*codec"):
@@ -441,7 +445,7 @@ def test_an_error_of_the_system_is_not_told_as_damage(
 
 def test_a_pointer_in_place_of_a_zip_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
-    with pytest.raises(SourceError, match="found a Git LFS pointer, not the file itself; get the file with `git lfs pull`"):
+    with pytest.raises(SourceError, match=r"found a Git LFS pointer, not the file itself; get the .* `git lfs pull`"):
         ZipArchive(tmp_path / "x.zip")
 
 

@@ -97,6 +97,19 @@ def test_large_whole_numbers_stop_at_the_ends(tmp_path: Path, kind: str) -> None
     assert read_volume(tmp_path / "a.nii").voxels.ravel().tolist() == [lowest, 32767, 32767, 32767, 0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("kind", ["i2", "i8"])
+def test_bytes_behind_the_voxels_are_passed_over_mapped_or_read(tmp_path: Path, kind: str) -> None:
+    content = nifti(noise(), kind) + b"more"
+    (tmp_path / "a.nii").write_bytes(content)
+    assert np.array_equal(read_volume(tmp_path / "a.nii").voxels, noise())
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.nii", content)
+    assert np.array_equal(read_volume(open_listing(tmp_path / "a.zip").path("a.nii")).voxels, noise())
+    (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes().replace(b"more", b"less"))
+    with pytest.raises(ImageError, match="Bad CRC-32"):
+        read_volume(open_listing(tmp_path / "a.zip").path("a.nii"))
+
+
 def test_without_mapping_a_volume_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.nii").write_bytes(nifti(noise()))
 
@@ -114,7 +127,7 @@ def test_an_error_of_the_system_is_no_damage(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(Path, "open", fail)
-    with pytest.raises(ImageError, match="expected a readable CT volume file, found Input/output error$"):
+    with pytest.raises(ImageError, match=r"expected a readable CT volume file, found Input/output error$"):
         read_volume(tmp_path / "a.nii.gz")
 
 
@@ -125,13 +138,13 @@ def test_a_damaged_file_is_told_as_such_whatever_its_header_then_says(tmp_path: 
     content = gzip.compress(bytes(wrong))
     content = content[:-8] + gzip.compress(nifti(noise()))[-8:]
     (tmp_path / "a.nii.gz").write_bytes(content)
-    with pytest.raises(ImageError, match="a readable CT volume file, found .*(CRC|checksum)"):
+    with pytest.raises(ImageError, match=r"a readable CT volume file, found .*(CRC|checksum)"):
         probe_volume(tmp_path / "a.nii.gz")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.nii", nifti(noise()))
     packed = (tmp_path / "a.zip").read_bytes().replace(nifti(noise()), bytes(wrong))
     (tmp_path / "a.zip").write_bytes(packed)
-    with pytest.raises(ImageError, match="a readable CT volume file, found Bad CRC-32"):
+    with pytest.raises(ImageError, match=r"a readable CT volume file, found Bad CRC-32"):
         probe_volume(open_listing(tmp_path / "a.zip").path("a.nii"))
 
 

@@ -91,6 +91,11 @@ class Listing:
             remedy = "save it as UTF-8"
             raise SourceError(path, expected="a text file", found="bytes that are no UTF-8", remedy=remedy) from None
 
+    def read_lines(self, name: str) -> list[str]:
+        """The lines of `read_text`, which ``splitlines`` would also cut at what is no line end in a file."""
+        lines = self.read_text(name).split("\n")
+        return lines if lines[-1] else lines[:-1]
+
 
 def open_listing(path: str | os.PathLike[str], tars: Iterable[str] = (), unpack: bool = True) -> Listing:
     """List a source.
@@ -127,7 +132,7 @@ def open_listing(path: str | os.PathLike[str], tars: Iterable[str] = (), unpack:
     if path.suffix.lower() == ".zip":
         archive = ZipArchive(path)
         return Listing(path, archive.names, archives={"": archive})
-    lines = (line.strip().replace("\\", "/") for line in Listing(path.parent, ()).read_text(path.name).split("\n"))
+    lines = (line.strip().replace("\\", "/") for line in Listing(path.parent, ()).read_lines(path.name))
     listed = {line.removeprefix("./") for line in lines if line and not line.startswith("#")}
     names, archives = _expand(path.parent, listed)
     return Listing(path.parent, names, readable=False, archives=archives)

@@ -120,7 +120,7 @@ def _missing(listing: Listing, volumes: set[tuple[str, int]], boxes: set[tuple[s
 def _read_boxes(listing: Listing, name: str) -> Iterator[tuple[int, Box]]:
     """Class and box of each organ of a volume, in the order of the classes."""
     found: dict[int, Box] = {}
-    for number, line in enumerate(listing.read_text(name).split("\n"), 1):
+    for number, line in enumerate(listing.read_lines(name), 1):
         words = line.split()
         if not words:
             continue

@@ -13,13 +13,16 @@ from mmtk.imaging._files import ImageFile
 from mmtk.imaging._png import Kinds, decode_cv2, of_colour
 
 _LARGEST = 65_500  # pixels a side in libjpeg
-_MOST_SCANS = 200  # of a progressive one: ten are usual, and for each of them the decoder goes over the whole image
+_MOST_SCANS = 64  # ten are usual, and for each of them the decoder goes over the whole image
 
 
 def decode_jpeg(
-    data: bytes, path: ImageFile, kinds: Kinds, coloured: bool, orientation: int
+    data: bytes, path: ImageFile, kinds: Kinds, coloured: bool, orientation: int, scans: int
 ) -> list[NDArray[np.uint8]]:
-    """Pixels of a JPEG whose header was accepted; a warning of libjpeg is an error. See `mmtk.imaging.read_kinds`."""
+    """Pixels of a JPEG whose header was accepted; a warning of libjpeg is an error. See `mmtk.imaging.read_kinds`.
+
+    Its first scan begins at byte `scans` or just before.
+    """
     try:
         import simplejpeg
     except ImportError:
@@ -28,7 +31,7 @@ def decode_jpeg(
             remedy="pip install simplejpeg",
         ) from None
 
-    if data.count(b"\xff\xda") > _MOST_SCANS:
+    if data.count(b"\xff\xda", scans, data.find(b"\xff\xd9", scans)) >= _MOST_SCANS:
         raise ImageError(
             path, expected=f"a JPEG of at most {_MOST_SCANS} scans", found="more", remedy="save it again as a plain one"
         )

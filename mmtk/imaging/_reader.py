@@ -77,11 +77,12 @@ def read_kinds(path: str | os.PathLike[str], kinds: Kinds) -> list[NDArray[np.ui
 
 
 def _decoded(data: bytes, file: ImageFile, kinds: Kinds) -> list[NDArray[np.uint8]]:
-    header, orientation, tags = read_header(io.BytesIO(data), file)
+    stream = io.BytesIO(data)
+    header, orientation, tags = read_header(stream, file)
     if header.format == "png":
         images = decode_png(data, file, kinds, header, orientation)
     elif header.format == "jpeg":
-        images = decode_jpeg(data, file, kinds, header.channels == 3, orientation)
+        images = decode_jpeg(data, file, kinds, header.channels == 3, orientation, stream.tell())
     else:
         images = decode_tiff(data, file, kinds, header, tags)
     for height, width in {image.shape[:2] for image in images}:

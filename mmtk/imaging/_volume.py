@@ -149,8 +149,10 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
             _fill(stream, voxels.data.cast("B"), file)
         else:
             _convert(stream, header, voxels, file)
-        if stream.read(1):  # a packed file's checksum is compared at its very end
+        if packed and stream.read(1):  # its checksum is compared at its very end
             raise ImageError(file, expected=f"{header.bytes} bytes of voxels", found="more", remedy=AGAIN)
+        while not isinstance(file, Path) and stream.read(1 << 20):  # and so is that of a file in an archive
+            pass
     return Volume(voxels.reshape(shape), header.signs, header.spacing)
 
 
@@ -170,7 +172,7 @@ def _opened(file: ImageFile) -> Iterator[tuple[IO[bytes], bool]]:
                         except ImageError:
                             _unpack_some(unpacked)
                             raise
-                except damage as error:
+                except (damage, OverflowError) as error:
                     raise zlib.error(str(error)) from None
             else:
                 yield stream, False
