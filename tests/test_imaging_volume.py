@@ -133,16 +133,17 @@ def test_an_error_of_the_system_is_no_damage(tmp_path: Path, monkeypatch: pytest
 
 def test_a_damaged_file_is_told_as_such_whatever_its_header_then_says(tmp_path: Path) -> None:
     """A bit that turns the type into another one: the checksum is what is wrong, not the type."""
-    wrong = bytearray(nifti(noise()))
+    whole = nifti(noise((40, 50, 60)))  # of which the header is but the first part that is read
+    wrong = bytearray(whole)
     wrong[70] ^= 0x80
     content = gzip.compress(bytes(wrong))
-    content = content[:-8] + gzip.compress(nifti(noise()))[-8:]
+    content = content[:-8] + gzip.compress(whole)[-8:]
     (tmp_path / "a.nii.gz").write_bytes(content)
     with pytest.raises(ImageError, match=r"a readable CT volume file, found .*(CRC|checksum)"):
         probe_volume(tmp_path / "a.nii.gz")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("a.nii", nifti(noise()))
-    packed = (tmp_path / "a.zip").read_bytes().replace(nifti(noise()), bytes(wrong))
+        archive.writestr("a.nii", whole)
+    packed = (tmp_path / "a.zip").read_bytes().replace(whole, bytes(wrong))
     (tmp_path / "a.zip").write_bytes(packed)
     with pytest.raises(ImageError, match=r"a readable CT volume file, found Bad CRC-32"):
         probe_volume(open_listing(tmp_path / "a.zip").path("a.nii"))

@@ -49,7 +49,7 @@ def _stored_pixels(data: bytes, path: ImageFile, kinds: Kinds, header: Header) -
     return [planes.get(kind, planes[kinds[0]]) for kind in kinds]
 
 
-def _unpacked(parts: list[memoryview], path: ImageFile, header: Header, interlaced: bool) -> bytes:
+def _unpacked(parts: list[memoryview], path: ImageFile, header: Header, interlaced: bool) -> bytes | bytearray:
     """The rows of a PNG, each with the byte of its filter; OpenCV would let pass what is behind them."""
     packed = parts[0] if len(parts) == 1 else b"".join(parts)
     wanted = 0
@@ -64,7 +64,7 @@ def _unpacked(parts: list[memoryview], path: ImageFile, header: Header, interlac
     return rows
 
 
-def _inflate(packed: bytes | memoryview, most: int) -> bytes | None:
+def _inflate(packed: bytes | memoryview, most: int) -> bytes | bytearray | None:
     """What a whole zlib stream holds; None if it is damaged or holds more than so many bytes."""
     try:
         from deflate import DeflateError, zlib_decompress  # libdeflate, twice as fast
@@ -76,9 +76,10 @@ def _inflate(packed: bytes | memoryview, most: int) -> bytes | None:
             return None
         return rows if unpacker.eof and len(rows) <= most else None
     try:
-        return bytes(zlib_decompress(packed, most))
+        unpacked: bytearray = zlib_decompress(packed, most)
     except DeflateError:
         return None
+    return unpacked
 
 
 def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryview]]:
