@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from mmtk.datasets.collecting import natural_key
 from mmtk.datasets.listing import find_source, open_listing
 from mmtk.datasets.maps import read_map
 from mmtk.datasets.tables import read_table
-from mmtk.errors import SourceError
+from mmtk.errors import SourceError, system_remedy
 from mmtk.phantom import write_phantom
 
 
@@ -190,7 +191,8 @@ def test_an_error_of_the_system_is_no_damage_of_a_text(
         raise OSError(getattr(errno, error), os.strerror(getattr(errno, error)))
 
     monkeypatch.setattr(Path, "open", fail)
-    told = f"found {os.strerror(getattr(errno, error))}$"
+    number = getattr(errno, error)
+    told = re.escape(f"found {os.strerror(number)}; {system_remedy(number)}") + "$"
     with pytest.raises(SourceError, match=told):
         listing.read_text("a.csv")
     with pytest.raises(SourceError, match=told):

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from mmtk.errors import ArgumentError, ImageError, MmtkError, SourceError
+from mmtk.errors import ArgumentError, ImageError, MmtkError, SourceError, system_remedy
 from mmtk.imaging import Header, probe, read_image, round_trip
 from tests import reference
 
@@ -539,7 +539,8 @@ def test_an_error_of_the_system_is_told_as_it_is(file, monkeypatch, code):
     for read in (probe, lambda path: read_image(path, False)):
         with pytest.raises(SourceError) as caught:
             read(path)
-        assert str(caught.value) == f"{path}: expected a readable image file, found {os.strerror(number)}"
+        remedy = f"; {system_remedy(number)}" if system_remedy(number) else ""
+        assert str(caught.value) == f"{path}: expected a readable image file, found {os.strerror(number)}{remedy}"
         # what would meet every file is no reason to leave out this one
         assert isinstance(caught.value, ImageError) == (code not in ("EMFILE", "ENOMEM"))
 

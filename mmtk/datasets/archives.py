@@ -21,7 +21,7 @@ from typing import IO, Any, cast
 
 from mmtk.datasets._members import MemberReader
 from mmtk.datasets._tar import TarDamage, read_members
-from mmtk.errors import SourceError, is_of_system, reason_of
+from mmtk.errors import SourceError, is_of_system, reason_of, system_remedy
 from mmtk.imaging.foreign import MOST_BYTES, stand_in
 
 TAR_ENDINGS = (".tar.gz", ".tgz", ".tar")
@@ -232,7 +232,8 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 def _unreadable(archive: Path, kind: str, error: BaseException) -> SourceError:
     """What keeps an archive from being read: the system, a pointer in its place, or damage."""
     if is_of_system(error):
-        return SourceError(archive, expected=f"a readable {kind} archive", found=reason_of(error))
+        remedy = system_remedy(getattr(error, "errno", None))
+        return SourceError(archive, expected=f"a readable {kind} archive", found=reason_of(error), remedy=remedy)
     with archive.open("rb") as file:
         stands = stand_in(file.read(MOST_BYTES))
     found, remedy = stands or (reason_of(error), _AGAIN)

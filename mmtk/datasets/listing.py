@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtk.datasets.archives import TAR_ENDINGS, ZipArchive, ZipMember, open_zip, unpack_tar, unpacked_folder
-from mmtk.errors import SourceError, reason_of
+from mmtk.errors import SourceError, reason_of, system_remedy
 from mmtk.imaging.foreign import MOST_BYTES, stand_in
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class Listing:
             with path.open("rb") as file:
                 data = file.read(_LARGEST_TEXT + 1)
         except (OSError, zipfile.BadZipFile) as error:
-            raise SourceError(path, expected="a readable text file", found=reason_of(error)) from None
+            remedy = system_remedy(getattr(error, "errno", None))
+            raise SourceError(path, expected="a readable text file", found=reason_of(error), remedy=remedy) from None
         if (stands := stand_in(data[:MOST_BYTES])) is not None:
             raise SourceError(path, expected="a text file", found=stands.name, remedy=stands.remedy)
         if len(data) > _LARGEST_TEXT:
@@ -306,7 +307,8 @@ def _read_phantom(folder: Path) -> dict[str, Any] | None:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             continue
         except OSError as error:
-            raise SourceError(path, expected="the facts of a phantom", found=reason_of(error)) from None
+            remedy = system_remedy(error.errno)
+            raise SourceError(path, expected="the facts of a phantom", found=reason_of(error), remedy=remedy) from None
         except (ValueError, KeyError, TypeError, RecursionError):
             pass
         raise SourceError(path, expected="the facts of a phantom", found="a damaged file", remedy="write it again")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal, Protocol, cast
 
-from mmtk.errors import ImageError, SourceError, is_of_machine, is_of_system, reason_of
+from mmtk.errors import ImageError, SourceError, is_of_machine, is_of_system, reason_of, system_remedy
 
 MIN_SIDE = 16  # px, short side: anything smaller is a broken download or an icon
 MAX_SIDE = 10_000  # px, either side: what one image may cost in memory is thereby 300 MB
@@ -57,7 +57,7 @@ def reading(path: ImageFile, kind: str) -> Iterator[None]:
         yield
     except (OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         what = SourceError if is_of_machine(error) else ImageError
-        remedy = "" if is_of_system(error) else AGAIN
+        remedy = system_remedy(getattr(error, "errno", None)) if is_of_system(error) else AGAIN
         raise what(path, expected=f"a readable {kind} file", found=reason_of(error), remedy=remedy) from None
 
 
