@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 from os import PathLike, fspath
 
+_OF_CONTENT = {None, errno.EINVAL, errno.EOVERFLOW}  # what a file's own numbers, such as offsets, lead to
+_OF_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR}
+
 
 class MmtkError(Exception):
     """Base of all errors mmtk raises on purpose.
@@ -33,7 +36,7 @@ class MmtkError(Exception):
         parts = [", ".join(filter(None, facts)), self.remedy]
         line = "; ".join(filter(None, parts))
         text = f"{self.what}: {line}" if line else self.what
-        return " ".join(text.split())
+        return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.expected, self.found, self.remedy)
@@ -61,6 +64,23 @@ class ScoreError(MmtkError):
 
 class ArgumentError(MmtkError, ValueError):
     """An argument or a name is not one that mmtk knows."""
+
+
+def is_of_system(error: BaseException) -> bool:
+    """Whether an error tells of the system (no permission, no such file, no memory) and not of what a file holds."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in _OF_CONTENT)
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Whether an error of the system would meet any file: too many are open, or memory is short."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_MACHINE)
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, in the system's words where it is the system's."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 _REMEDIES = {

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import errno
+import io
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+import mmtk
 from mmtk.datasets import get_dataset
+from mmtk.datasets.collecting import natural_key
 from mmtk.datasets.listing import find_source, open_listing
-from mmtk.errors import SourceError
+from mmtk.datasets.maps import read_map
+from mmtk.datasets.tables import read_table
+from mmtk.errors import SourceError, system_remedy
+from mmtk.phantom import write_phantom
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -122,3 +133,130 @@ def test_read_text_says_what_is_wrong(tmp_path: Path) -> None:
     for name, expected in (("a.csv", "no UTF-8"), ("b.csv", "No such file")):
         with pytest.raises(SourceError, match=expected):
             listing.read_text(name)
+
+
+@pytest.mark.parametrize("place", ["beside", "below"])
+def test_a_closed_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """In the source it may hold what belongs to it; beside it, it does no harm, and is named where nothing is there."""
+    source = "Dataset_BUSI_with_GT" if place == "below" else "busi"
+    touch(tmp_path, f"{source}/malignant/malignant (1).png")
+    closed = tmp_path / (f"{source}/lost+found" if place == "below" else "lost+found")
+    closed.mkdir()
+    scandir, breast = os.scandir, get_dataset("breastmnist")
+
+    def refuse(folder: object) -> object:
+        if os.fspath(folder) == os.fspath(closed):  # type: ignore[call-overload]
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("mmtk.datasets.listing.os.scandir", refuse)
+    if place == "below":
+        with pytest.raises(SourceError, match=r"lost\+found: expected a readable folder, found Permission denied; "):
+            find_source(tmp_path, breast)
+    else:
+        assert find_source(tmp_path, breast).names == ("malignant/malignant (1).png",)
+        with pytest.raises(SourceError, match=r"and no look into .*lost\+found \(Permission denied\); get it from"):
+            find_source(tmp_path, get_dataset("octmnist"))
+
+
+def test_a_zip_that_cannot_be_looked_into_is_named(tmp_path: Path) -> None:
+    (tmp_path / "busi.zip").write_bytes(b"PK\3\4 and no more")
+    with pytest.raises(SourceError, match=r"and no look into .*busi\.zip \(File is not a zip file\)"):
+        find_source(tmp_path, get_dataset("breastmnist"))
+
+
+@pytest.mark.parametrize("closed", ["list", "scan"])
+def test_a_source_that_is_closed_itself_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
+    def refuse(folder: object) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(f"mmtk.datasets.listing.os.{closed}dir", refuse)
+    with pytest.raises(SourceError, match="expected a readable folder, found Permission denied"):
+        open_listing(tmp_path)
+
+
+def test_what_cuts_no_line_cuts_no_name(tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("a\x0bb.png\nc\x85d.png\ne\u2028f.png\n", encoding="utf-8")
+    assert open_listing(names).names == ("a\x0bb.png", "c\x85d.png", "e\u2028f.png")
+
+
+@pytest.mark.parametrize("error", ["EMFILE", "EIO", "EACCES"])
+def test_an_error_of_the_system_is_no_damage_of_a_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    listing = open_listing(tmp_path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(getattr(errno, error), os.strerror(getattr(errno, error)))
+
+    monkeypatch.setattr(Path, "open", fail)
+    number = getattr(errno, error)
+    told = re.escape(f"found {os.strerror(number)}; {system_remedy(number)}") + "$"
+    with pytest.raises(SourceError, match=told):
+        listing.read_text("a.csv")
+    with pytest.raises(SourceError, match=told):
+        open_listing(tmp_path)  # which looks for the mark of a phantom
+
+
+def test_a_pointer_in_place_of_a_table_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(SourceError, match=r"found a Git LFS pointer, not the file itself; get the .* `git lfs pull`"):
+        open_listing(tmp_path).read_text("a.csv")
+
+
+def test_a_mark_of_a_phantom_without_end_is_damaged(tmp_path: Path) -> None:
+    touch(tmp_path, "x.png")
+    for text in ("[" * 60_000, '{"flag": "' + "x" * 100_000):
+        (tmp_path / "PHANTOM.json").write_text(text)
+        with pytest.raises(SourceError, match=r"PHANTOM\.json: expected the facts of a phantom, found a damaged file"):
+            open_listing(tmp_path)
+
+
+def test_a_name_of_thousands_of_digits_is_sorted() -> None:
+    names = ["9" * 5000, "a10", "a9", "a 2", "a 10", "a009", "1" + "0" * 5000, "7", "0"]
+    ordered = sorted(names, key=natural_key)
+    assert ordered == ["0", "7", "9" * 5000, "1" + "0" * 5000, "a9", "a009", "a10", "a 2", "a 10"]
+
+
+COLUMNS = ("lesion_id", "image_id")
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_table_is_read_whatever_stands_between_its_columns(tmp_path: Path, mark: str, quoted: bool) -> None:
+    """Marks that are others' in a name or a field do not mislead, and no character but a line end ends a line."""
+    fields = [("age, years; sex", "image_id", "lesion_id"), ("1\x0b2\x85\u2028", "I1", "L1"), ("a,b\tc", "I2", "L2")]
+    text = io.StringIO()
+    csv.writer(text, delimiter=mark, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL).writerows(fields)
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + text.getvalue().encode())
+    rows = list(read_table(open_listing(tmp_path), "a.csv", COLUMNS))
+    assert rows == [(f"{tmp_path}/a.csv line 2", ("L1", "I1")), (f"{tmp_path}/a.csv line 3", ("L2", "I2"))]
+
+
+def test_a_table_without_its_columns_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("lesion_id|image_id\n")
+    with pytest.raises(SourceError, match=r"found lesion_id\|image_id; save it as CSV, with commas between"):
+        list(read_table(open_listing(tmp_path), "a.csv", COLUMNS))
+
+
+def test_a_map_with_semicolons_is_read(tmp_path: Path) -> None:
+    (tmp_path / "map.csv").write_text("split;index;image_id\ntrain;0;a;\n".replace("a;", "a"))
+    given = read_map(tmp_path / "map.csv", get_dataset("breastmnist"))
+    assert [row.source for row in given.rows["train"]] == ["a"]
+
+
+def test_names_that_are_no_utf8_do_no_harm(tmp_path: Path) -> None:
+    """In the path of a source, in a folder in it and in a file that is no image of the dataset."""
+    source = write_phantom("breastmnist", tmp_path / "in", scale=0.001)
+    (expected,) = mmtk.build("breastmnist", sources=source, out=tmp_path / "a")
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    shutil.copytree(source, strange)
+    folder = next(strange.rglob("benign"))
+    shutil.copy(next(folder.glob("benign (*).png")), os.fsdecode(os.fsencode(folder) + b"/benign \xe9.png"))
+    folder.parent.joinpath(os.fsdecode(b"\xfe")).mkdir()
+    folder.rename(folder.parent / os.fsdecode(b"\xfe") / "benign")
+    (found,) = mmtk.build("breastmnist", sources=strange, out=tmp_path / "b")
+    assert found.path.read_bytes() == expected.path.read_bytes()
+    (surplus,) = found.findings
+    assert surplus.name.encode().endswith(b"benign \\udce9.png")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import struct
+import subprocess
 import sys
 import tracemalloc
+import warnings
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
-from mmtk.errors import ArgumentError, ImageError, MmtkError
+from mmtk.errors import ArgumentError, ImageError, MmtkError, SourceError, system_remedy
 from mmtk.imaging import Header, probe, read_image, round_trip
 from tests import reference
 
@@ -114,9 +119,11 @@ def test_png_pixels(file):
         np.testing.assert_array_equal(read_image(path, colour=False), reference.grey(RGB))
 
 
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+
+
 def test_an_interlaced_png_is_read(file):
-    adam7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-    rows = [b"\0" + row.tobytes() for top, left, down, right in adam7 for row in RGB[top::down, left::right]]
+    rows = [b"\0" + row.tobytes() for top, left, down, right in ADAM7 for row in RGB[top::down, left::right]]
     path = file(png(RGB, 2, interlace=1, pixels=zlib.compress(b"".join(rows))))
     np.testing.assert_array_equal(read_image(path, colour=True), RGB)
 
@@ -163,7 +170,7 @@ def test_a_png_is_read_whatever_its_name_says(file):
         (b"", "an empty file"),
         (b"\x89PN", "a file cut off"),
         (b"This is no picture.\n", "bytes that start with b'This is "),
-        (b"BM\x00\x00\x00\x00\x00\x00\x00\x00", "bytes that start with b'BM"),
+        (b"BM\x00\x00\x00\x00\x00\x00\x00\x00", "a BMP image; convert it"),
     ],
 )
 def test_the_header_of_a_png_tells_what_is_wrong(file, data, found, capfd):
@@ -204,6 +211,26 @@ RAW = b"".join(b"\0" + row.tobytes() for row in GREY)
 )
 def test_wrong_pixels_behind_right_checksums_are_refused(file, data):
     refused(file(data), header_too=False)
+
+
+@pytest.mark.parametrize("missing", [None, "deflate", "mmtk._native"])
+@pytest.mark.parametrize("interlace", [0, 1])
+@pytest.mark.parametrize("change", ["more", "fewer", "checksum", "cut"])
+def test_pixels_in_another_number_are_refused_of_each_kind(file, monkeypatch, missing, interlace, change):
+    """Also where OpenCV decodes, which would pass over what is too much, and over zlib's own checksum."""
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    passes = ADAM7 if interlace else ((0, 0, 1, 1),)
+    raw = b"".join(b"\0" + row.tobytes() for top, left, down, right in passes for row in RGB[top::down, left::right])
+    whole = zlib.compress(raw)
+    np.testing.assert_array_equal(read_image(file(png(RGB, 2, interlace=interlace, pixels=whole)), True), RGB)
+    wrong = {
+        "more": zlib.compress(raw + b"\0"), "fewer": zlib.compress(raw[:-1]), "checksum": whole[:-1] + b"\x55",
+        "cut": whole[:-1],
+    }
+    for before in (b"", chunk(b"gAMA", b"\0\0\xb1\x8f")):
+        path = file(png(RGB, 2, interlace=interlace, pixels=wrong[change], before=before))
+        assert "expected a whole PNG, found" in refused(path, header_too=False)
 
 
 def test_a_png_without_pixels_is_refused(file, capfd):
@@ -357,9 +384,247 @@ def test_a_damaged_exif_block_says_nothing(file, block):
     np.testing.assert_array_equal(read_image(path, colour=False), read_image(file(jpeg(GREY)), colour=False))
 
 
-def test_a_png_turned_by_a_late_chunk_is_refused(file):
-    path = file(png(GREY, 0, after=chunk(b"eXIf", exif(6))))
-    assert "expected 37 x 24 pixels, as its header says, found 24 x 37" in refused(path, header_too=False)
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("image", [GREY, RGB], ids=["grey", "rgb"])
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_an_orientation_behind_the_pixels_counts_too(file, monkeypatch, orientation, image, size):
+    """For the header as for the pixels, by the kernel in C and by OpenCV, in a file of one block and in one of many."""
+    if size == "large":
+        image = np.random.default_rng(0).integers(0, 256, (90, 100, *image.shape[2:]), dtype=np.uint8)
+    path = file(png(image, 0 if image.ndim == 2 else 2, after=chunk(b"eXIf", exif(orientation))))
+    meant = TURNED[orientation](image)
+    grey = meant if image.ndim == 2 else reference.grey(meant)
+    for native in (True, False):
+        if not native:
+            monkeypatch.setitem(sys.modules, "mmtk._native", None)
+        assert probe(path)[1:3] == meant.shape[:2]
+        np.testing.assert_array_equal(read_image(path, colour=False), grey)
+        colour = meant if meant.ndim == 3 else np.dstack([meant] * 3)
+        np.testing.assert_array_equal(read_image(path, colour=True), colour)
+
+
+def entry(kind, count, value, *, tag=0x0112, order="<"):
+    """An EXIF block of one tag whose value is given as bytes."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    return head + struct.pack(order + "HHHI", 1, tag, kind, count) + value.ljust(4, b"\0") + bytes(4)
+
+
+def block(body, marker=0xE1):
+    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+
+SIX, THREE, UPRIGHT = (b"Exif\0\0" + exif(n) for n in (6, 3, 1))
+NO_TAG = b"Exif\0\0" + entry(3, 1, b"\1\0", tag=0x010F)
+XMP = b"http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation=\"6\"/>"
+READ_ALIKE = {  # see mmtk/imaging/READINGS.md
+    "LONG, II": (entry(4, 1, b"\6"), 6), "SSHORT": (entry(8, 1, b"\6"), 6), "SLONG, II": (entry(9, 1, b"\6"), 6),
+    "SBYTE": (entry(6, 1, b"\6"), 6), "ASCII": (entry(2, 2, b"6"), 1), "BYTE of 1": (entry(1, 1, b"\1"), 1),
+    "two values": (entry(3, 2, b"\6\0\3\0"), 6), "0": (exif(0), 1), "9": (exif(9), 1),
+    "LONG of 1, MM": (entry(4, 1, b"\0\0\0\1", order=">"), 1), "other magic": (b"II+\0" + exif(6)[4:], 1),
+    "directory at an odd place": (exif(6)[:4] + struct.pack("<I", 9) + b"\0" + exif(6)[8:], 6),
+    "in the thumbnail's directory": (exif(1)[:-4] + struct.pack("<I", 26) + exif(6)[8:], 1),
+    "cut off behind the value": (exif(6)[:-4], 6),
+}
+READ_DIFFERENTLY = {
+    "LONG, MM": entry(4, 1, b"\0\0\0\6", order=">"), "BYTE": entry(1, 1, b"\6"), "UNDEFINED": entry(7, 1, b"\6"),
+    "no type": entry(0, 1, b"\6"), "unknown type": entry(99, 1, b"\6"), "no value": entry(3, 0, b"\6"),
+    "values elsewhere": entry(3, 3, b"\x1a") + b"\6\0" * 3, "LONG of 65542": entry(4, 1, struct.pack("<I", 65542)),
+    "cut off in the value": exif(6)[:-6], "Exif twice": SIX,
+}
+
+
+def other_readers(data, plain):
+    """The orientations that OpenCV and Pillow apply."""
+    def told(image):
+        fits = [n for n, turn in TURNED.items() if turn(plain).shape == image.shape and (turn(plain) == image).all()]
+        return fits[0]
+
+    opencv = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    return told(opencv), told(np.asarray(turned.convert("RGB")))
+
+
+@pytest.mark.parametrize("name", READ_ALIKE)
+def test_an_orientation_that_all_read_alike_is_read(file, name):
+    exif_block, orientation = READ_ALIKE[name]
+    meant = TURNED[orientation](RGB)
+    path = file(png(RGB, 2, before=chunk(b"eXIf", exif_block)))
+    assert probe(path)[1:3] == meant.shape[:2]
+    np.testing.assert_array_equal(read_image(path, colour=True), meant)
+    if name != "other magic":  # at which Pillow stops
+        assert other_readers(path.read_bytes(), RGB) == (orientation, orientation)
+
+
+@pytest.mark.parametrize("name", READ_DIFFERENTLY)
+def test_an_orientation_that_is_read_differently_is_refused(file, name):
+    exif_block = READ_DIFFERENTLY[name]
+    inside = chunk(b"eXIf", exif_block)
+    first, second = other_readers(png(RGB, 2, before=inside), RGB)
+    assert first != second
+    for data in (png(RGB, 2, before=inside), png(RGB, 2, after=inside), with_exif(jpeg(RGB), exif_block)):
+        assert "expected an EXIF orientation that all decoders read alike" in refused(file(data))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "orientation"),
+    [
+        ([block(XMP), block(SIX)], 6), ([block(SIX), block(XMP)], 6), ([block(b"Photoshop", 0xED), block(SIX)], 6),
+        ([block(b"ab"), block(SIX)], 6), ([block(SIX, 0xE2)], 1), ([block(b"EXIF" + SIX[4:])], 1),
+        ([block(SIX), block(SIX)], 6), ([block(b"Exif\0\0"), block(SIX)], 6), ([block(XMP)], 1),
+        ([block(UPRIGHT), block(SIX)], None), ([block(SIX), block(UPRIGHT)], None), ([block(THREE), block(SIX)], None),
+        ([block(NO_TAG), block(SIX)], None),
+    ],
+)
+def test_several_segments_of_a_jpeg(file, blocks, orientation):
+    plain = jpeg(RGB)
+    path = file(plain[:2] + b"".join(blocks) + plain[2:])
+    if orientation is None:
+        assert "that all decoders read alike" in refused(path)
+    else:
+        upright = read_image(file(plain, "plain.jpg"), colour=True)
+        np.testing.assert_array_equal(read_image(path, colour=True), TURNED[orientation](upright))
+
+
+def test_an_exif_block_behind_the_frame_of_a_jpeg_counts(file):
+    plain = jpeg(RGB)
+    scan = plain.index(b"\xff\xda")
+    assert probe(file(plain[:scan] + block(SIX) + plain[scan:]))[1:3] == (37, 24)
+
+
+def test_two_orientations_of_a_png_are_refused_where_they_differ(file):
+    three, six = chunk(b"eXIf", exif(3)), chunk(b"eXIf", exif(6))
+    assert "that all decoders read alike" in refused(file(png(RGB, 2, before=three, after=six)))
+    np.testing.assert_array_equal(read_image(file(png(RGB, 2, before=six, after=six)), True), TURNED[6](RGB))
+
+
+def test_an_orientation_in_a_text_of_a_png_is_none(file):
+    """As OpenCV has it; Pillow's exif_transpose would turn the image."""
+    profile = b"Raw profile type exif\0\nexif\n%8d\n" % len(SIX) + SIX.hex().encode() + b"\n"
+    np.testing.assert_array_equal(read_image(file(png(RGB, 2, before=chunk(b"tEXt", profile))), True), RGB)
+
+
+# --------------------------------------------------------------------------- other formats, the system, bombs
+
+CONVERT, FETCH = "; convert it to an 8-bit grey or RGB image", "; fetch the file again"
+OTHERS = {
+    b"GIF89a" + bytes(20): "a GIF image" + CONVERT, b"RIFF\0\0\0\0WEBPVP8 ": "a WebP image" + CONVERT,
+    b"II+\0\x08\0\0\0" + bytes(8): "a BigTIFF" + CONVERT, b"MM\0+\0\x08\0\0" + bytes(8): "a BigTIFF" + CONVERT,
+    bytes(128) + b"DICM" + bytes(9): "a DICOM file" + CONVERT, b"\0\0\0\x0cjP  \r\n": "a JPEG 2000 image" + CONVERT,
+    b"\0\0\0\x18ftypheic": "a HEIF image" + CONVERT, b"\0\0\0\x18ftypavif": "an AVIF image" + CONVERT,
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:0": "a Git LFS pointer, not the file itself; get the file "
+    "with `git lfs pull`",
+    b"/annex/objects/MD5E-s5--0.png\n": "a git-annex pointer, not the file itself; get the file with `git annex get`",
+    b"\n<!DOCTYPE html><html>": "a web page, not the file itself; fetch the file again, logged in",
+    b"PK\3\4" + bytes(20): "a zip archive; unpack it", b"\x1f\x8b\x08" + bytes(20): "a gzip file; unpack it",
+    b"no picture": "bytes that start with b'no pictu'" + FETCH, b"": "an empty file" + FETCH,
+}
+
+
+@pytest.mark.parametrize("data", OTHERS, ids=lambda data: OTHERS[data].partition(";")[0])
+def test_what_is_no_such_image_is_named_with_what_can_be_done(file, data):
+    assert f"found {OTHERS[data]}" in refused(file(data))
+
+
+@pytest.mark.parametrize("code", ["EACCES", "EIO", "EMFILE", "ENOMEM", "ESTALE"])
+def test_an_error_of_the_system_is_told_as_it_is(file, monkeypatch, code):
+    path = file(png(GREY, 0))
+    number = getattr(errno, code)
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(os, "open", fail)
+    for read in (probe, lambda path: read_image(path, False)):
+        with pytest.raises(SourceError) as caught:
+            read(path)
+        remedy = f"; {system_remedy(number)}" if system_remedy(number) else ""
+        assert str(caught.value) == f"{path}: expected a readable image file, found {os.strerror(number)}{remedy}"
+        # what would meet every file is no reason to leave out this one
+        assert isinstance(caught.value, ImageError) == (code not in ("EMFILE", "ENOMEM"))
+
+
+def test_too_little_memory_for_the_pixels_is_no_fault_of_the_image(file, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    path = file(png(GREY, 0))
+    monkeypatch.setattr("mmtk.imaging._reader.decode_png", fail)
+    with pytest.raises(SourceError, match=r"found not enough memory$") as caught:
+        read_image(path, False)
+    assert not isinstance(caught.value, ImageError)
+
+
+def test_a_path_that_is_no_utf8_is_told(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
+    path.write_bytes(b"")
+    with pytest.raises(ImageError) as caught:
+        probe(path)
+    assert "\\udcff.png: expected" in str(caught.value).encode().decode()
+
+
+def peak_of(code, *arguments):
+    """MB that reading takes beyond what the imports take, in a process of its own, and what it ends with."""
+    script = f"""
+import re, sys
+import cv2, deflate, simplejpeg, numpy
+from mmtk.imaging import probe, probe_volume, read_image, read_volume
+from mmtk.errors import MmtkError
+path = sys.argv[1]
+def peak():  # not of getrusage, which counts what the parent held as it forked
+    return int(re.search("VmHWM:\\s*([0-9]+) kB", open("/proc/self/status").read())[1])
+before = peak()
+try:
+    {code}
+    told = "read"
+except MmtkError as error:
+    told = str(error)
+print((peak() - before) // 1024, told)
+"""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("no account of a process's memory here")
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    peak, _, told = done.stdout.strip().partition(" ")
+    return int(peak), told
+
+
+def tag_bomb():
+    """A TIFF of 4,000 tags, all with the same 64,000 values."""
+    tags = b"".join(struct.pack("<HHII", 40_000 + n, 4, 64_000, 8) for n in range(4000))
+    return b"II*\0" + struct.pack("<I", 256_008) + bytes(256_000) + struct.pack("<H", 4000) + tags + bytes(4)
+
+
+def scan_bomb():
+    data = pillow(Image.new("L", (2000, 2000)), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * 2000 + data[-2:]
+
+
+BOMBS = {
+    "chunk": (lambda: png(GREY, 0, before=chunk(b"tEXt", bytes(400 << 20))), "bytes, found"),
+    "chunks": (lambda: png(GREY, 0, before=chunk(b"tEXt") * 1_000_000), "at most 131072 chunks"),
+    "pixels": (lambda: png(GREY, 0, pixels=zlib.compress(bytes(500 << 20))), "do not unpack to what its header says"),
+    "tags": (tag_bomb, "a TIFF of 8-bit grey or RGB"),
+    "scans": (scan_bomb, "a JPEG of at most 64 scans"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_small_image_takes_little_memory_whatever_its_file_holds(file, name, colour):
+    make, told = BOMBS[name]
+    peak, line = peak_of(f"read_image(path, {colour})", file(make()))
+    assert told in line
+    assert peak < 256
+
+
+def test_a_held_block_of_memory_counts(file):
+    """What the tests of bombs measure: else they could not fail."""
+    peak, line = peak_of("held = bytes(range(256)) * (300 << 12)", file(b""))
+    assert (peak >= 300, line) == (True, "read")
 
 
 # ------------------------------------------------------------------------------------- files, cost, real

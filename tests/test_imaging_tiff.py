@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 
 import cv2
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from mmtk.errors import ImageError
 from mmtk.imaging import _numba_kernels, read_image
 
 PLAIN, PACKBITS = 1, 32773
+TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 9: "i"}
 
 
 def packed(data: bytes, draw) -> bytes:
@@ -52,8 +55,11 @@ def slow_unpack(content: bytes) -> bytes | None:
     return bytes(out)
 
 
-def tiff(pixels, rows, packing=PLAIN, order="<", strips=None, more=(), draw=lambda n: n - 1):
-    """A TIFF file of strips of `rows` rows; `more` are further tags with one short each."""
+def tiff(pixels, rows, packing=PLAIN, order="<", strips=None, more=(), draw=lambda n: n - 1, change=None):
+    """A TIFF file of strips of `rows` rows; `more` are further tags with one short each.
+
+    `change` gives the type and the values of other tags, or None for one that is to be left out.
+    """
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     if strips is None:
@@ -63,13 +69,16 @@ def tiff(pixels, rows, packing=PLAIN, order="<", strips=None, more=(), draw=lamb
     body = b"".join(strips)
     tags = [
         (256, 3, [width]), (257, 4, [height]), (258, 3, [8] * channels), (259, 3, [packing]),
-        (262, 3, [1 if channels == 1 else 2]), (273, 4, offsets), (277, 3, [channels]), (278, 3, [rows]),
+        (262, 3, [2 if channels == 3 else 1]), (273, 4, offsets), (277, 3, [channels]), (278, 3, [rows]),
         (279, 4, list(map(len, strips))), *((tag, 3, [value]) for tag, value in more),
     ]
+    changed = change or {}
+    tags = [tag for tag in tags if tag[0] not in changed]
+    tags += [(tag, *facts) for tag, facts in changed.items() if facts is not None]
     entries, extra = b"", b""
     extra_at = 8 + len(body) + 2 + 12 * len(tags) + 4
     for tag, kind, values in sorted(tags):
-        data = struct.pack(f"{order}{len(values)}{'HI'[kind - 3]}", *values)
+        data = struct.pack(f"{order}{len(values)}{TYPES[kind]}", *values)
         if len(data) > 4:
             data, extra = struct.pack(order + "I", extra_at + len(extra)), extra + data
         entries += struct.pack(order + "HHI", tag, kind, len(values)) + data.ljust(4, b"\0")
@@ -137,12 +146,106 @@ def test_spans_outside_their_buffers_are_refused(spans, step, room):
         native.unpack_strips(b"\3abc", table, step, np.empty(room, np.uint8))
 
 
-def test_what_needs_libtiff_is_left_to_opencv(tmp_path):
-    pixels = picture(20, 30, 1)
+GREY, RGB = picture(20, 30, 1), picture(20, 30, 3, seed=5)
+MIRRORED = np.packbits(np.unpackbits(GREY[..., None], axis=2), axis=2, bitorder="little")[..., 0]
+
+
+def pages():
+    stream = io.BytesIO()
+    Image.fromarray(GREY).save(stream, "TIFF", save_all=True, append_images=[Image.fromarray(~GREY)])
+    return stream.getvalue()
+
+
+READ = {  # what OpenCV and Pillow read, and no other; see mmtk/imaging/READINGS.md
+    "0 is white": (tiff(GREY, 20, change={262: (3, [0])}), ~GREY),
+    "bits from the lowest on": (tiff(MIRRORED, 20, change={266: (3, [2])}), GREY),
+    "packed bits from the lowest on": (
+        tiff(GREY, 20, PACKBITS, change={266: (3, [2])}, strips=[np.packbits(
+            np.unpackbits(np.frombuffer(packed(GREY.tobytes(), lambda n: n - 1), np.uint8)[:, None], axis=1), axis=1,
+            bitorder="little",
+        ).tobytes()]), GREY,
+    ),
+    "more rows in a strip than there are": (tiff(GREY, 20, change={278: (4, [1000])}), GREY),
+    "all rows in a strip": (tiff(GREY, 20, change={278: (4, [2**32 - 1])}), GREY),
+    "no rows": (tiff(GREY, 20, change={278: None}), GREY),
+    "one strip without its length": (tiff(GREY, 20, change={279: None}), GREY),
+    "RGB without the length of its strip": (tiff(RGB, 20, change={279: None}), RGB),
+    "a place of 16 bits": (tiff(GREY, 20, change={273: (3, [8])}), GREY),
+    "grey in planes": (tiff(GREY, 20, change={284: (3, [2])}), GREY),
+    "orientation 0": (tiff(GREY, 20, change={274: (3, [0])}), GREY),
+    "orientation 9": (tiff(GREY, 20, change={274: (3, [9])}), GREY),
+    "orientation 1 as LONG": (tiff(GREY, 20, change={274: (4, [1])}), GREY),
+    "bits given once": (tiff(RGB, 20, change={258: (3, [8])}), RGB),
+    "whole numbers given once": (tiff(RGB, 20, change={339: (3, [1])}), RGB),
+    "a colour profile": (tiff(GREY, 20, change={34675: (1, [0] * 200)}), GREY),
+    "a smaller copy": (tiff(GREY, 20, change={254: (4, [1])}), GREY),
+    "least and largest sample": (tiff(GREY, 20, change={280: (3, [50]), 281: (3, [100])}), GREY),
+    "two pages": (pages(), GREY),
+}
+REFUSED = {
+    "no photometric": (tiff(GREY, 20, change={262: None}), "found no word on whether 0 is black or white;"),
+    "palette": (tiff(GREY, 20, change={262: (3, [3])}), r"found photometric 3 \(a palette\);"),
+    "YCbCr": (tiff(RGB, 20, change={262: (3, [6])}), r"photometric 6 \(YCbCr\)"),
+    "CIELab": (tiff(RGB, 20, change={262: (3, [8])}), r"photometric 8 \(CIELab\)"),
+    "grey as RGB": (tiff(GREY, 20, change={262: (3, [2])}), "photometric 2;"),
+    "RGB as grey": (tiff(RGB, 20, change={262: (3, [1])}), "photometric 1;"),
+    "alpha": (tiff(np.dstack([RGB, GREY]), 20, change={262: (3, [2]), 338: (3, [2])}), "found 4 channels;"),
+    "grey and alpha": (tiff(np.dstack([GREY, GREY]), 20), "found 2 channels;"),
+    "extra of three": (tiff(RGB, 20, change={338: (3, [0])}), "a channel that is marked as none of the picture's"),
+    "extra of one": (tiff(GREY, 20, change={338: (3, [0])}), "a channel that is marked as none of the picture's"),
+    "rows 0": (tiff(GREY, 20, change={278: (4, [0])}), "strips without rows"),
+    "two strips and no rows": (tiff(GREY, 10, change={278: None}), "2 strips for 20 rows"),
+    "two strips without lengths": (tiff(GREY, 10, change={279: None}), "no strips"),
+    "packed without a length": (tiff(GREY, 20, PACKBITS, change={279: None}), "no strips"),
+    "length 0": (tiff(GREY, 20, change={279: (4, [0])}), "a strip of 0 bytes where 600 belong"),
+    "short": (tiff(GREY, 20, change={279: (4, [590])}), "a strip of 590 bytes where 600 belong"),
+    "long": (tiff(GREY, 20, change={279: (4, [610])}), "a strip of 610 bytes where 600 belong"),
+    "bits in no order": (tiff(GREY, 20, change={266: (3, [3])}), "an unknown order of bits"),
+    "signed": (tiff(GREY, 20, change={339: (3, [2])}), "signed samples"),
+    "floating": (tiff(GREY, 20, change={339: (3, [3])}), "floating samples"),
+    "undefined": (tiff(GREY, 20, change={339: (3, [4])}), "undefined samples"),
+    "one channel signed": (tiff(RGB, 20, change={339: (3, [1, 1, 2])}), "signed samples"),
+    "predictor": (tiff(GREY, 20, change={317: (3, [2])}), "a predictor without the compression"),
+    "packed predictor": (tiff(GREY, 20, PACKBITS, change={317: (3, [2])}), "a predictor without the compression"),
+    "one channel of 16 bits": (tiff(RGB, 20, change={258: (3, [8, 8, 16])}), "16 bits"),
+    "no bits": (tiff(GREY, 20, change={258: None}), "1 bits"),
+    "no channels": (tiff(RGB, 20, change={277: None}), "photometric 2;"),
+    "orientation 3": (tiff(GREY, 20, change={274: (3, [3])}), "found orientation 3;"),
+    "orientation 6 as BYTE": (tiff(GREY, 20, change={274: (1, [6])}), "found orientation 6;"),
+    "orientation 3 as SBYTE": (tiff(GREY, 20, change={274: (6, [3])}), "found an orientation of an odd type;"),
+    "planes": (tiff(RGB, 20, change={284: (3, [2])}), "found its channels in planes;"),
+    "planes 0": (tiff(RGB, 20, change={284: (3, [0])}), "found its channels in planes;"),
+    "tiles": (tiff(GREY, 20, change={322: (3, [32]), 323: (3, [32])}), "found tiles;"),
+    "LZW": (tiff(GREY, 20, change={259: (3, [5])}), r"found compression 5 \(LZW\);"),
+    "JPEG": (tiff(RGB, 20, change={259: (3, [7])}), r"found compression 7 \(JPEG\);"),
+    "width of an odd type": (tiff(GREY, 20, change={256: (9, [30])}), "no width and height as whole numbers"),
+    "depth": (tiff(GREY, 20, change={32997: (4, [2])}), "several images in depth"),
+    "a tag twice": (tiff(GREY, 20, more=[(256, 30)]), "tag 256 twice"),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_others_read_alike_is_read_like_that(tmp_path, name):
+    data, pixels = READ[name]
     path = tmp_path / "a.tif"
-    path.write_bytes(tiff(pixels, 20, more=[(266, 2)]))  # bits of each byte from the lowest on
-    turned = np.packbits(np.unpackbits(pixels[..., None], axis=2), axis=2, bitorder="little")[..., 0]
-    np.testing.assert_array_equal(read_image(path, False), turned)
+    path.write_bytes(data)
+    colour = pixels.ndim == 3
+    np.testing.assert_array_equal(read_image(path, colour), pixels)
+    np.testing.assert_array_equal(read_image(path, True), pixels if colour else np.dstack([pixels] * 3))
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+    theirs = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]
+    np.testing.assert_array_equal(theirs if colour else theirs[..., 0], pixels)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_others_read_differently_is_refused_with_the_reason(tmp_path, name):
+    data, reason = REFUSED[name]
+    path = tmp_path / "a.tif"
+    path.write_bytes(data)
+    for colour in (False, True):
+        with pytest.raises(ImageError, match=reason):
+            read_image(path, colour)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import math
 import struct
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,9 @@ import pytest
 from mmtk.datasets.listing import open_listing
 from mmtk.errors import ArgumentError, ImageError
 from mmtk.imaging import Volume, cut_plane, probe_volume, read_volume, turn_volume
+from tests.test_imaging_files import peak_of
 
-CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768}
+CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768, "i8": 1024, "u8": 1280}
 
 
 def nifti(voxels, kind="i2", order="<", slope=1.0, inter=0.0, offset=352, spacing=(0.7, 0.7, 2.5), sform=True):
@@ -44,7 +47,7 @@ def noise(shape=(5, 6, 7), low=-1000, high=1000):
 @pytest.mark.parametrize("kind", CODES)
 def test_every_type_and_order_reads_as_simpleitk_reads_it(tmp_path: Path, kind: str, order: str, packed: bool) -> None:
     sitk = pytest.importorskip("SimpleITK")
-    voxels = noise(low=0, high=120) if kind in ("u1", "i1", "u2", "u4") else noise()
+    voxels = noise(low=0, high=120) if kind in ("u1", "i1", "u2", "u4", "u8") else noise()
     path = tmp_path / ("a.nii.gz" if packed else "a.nii")
     content = nifti(voxels, kind, order, slope=2.0, inter=-100.0, offset=368)
     path.write_bytes(gzip.compress(content) if packed else content)
@@ -83,6 +86,97 @@ def test_floats_round_half_up_and_stop_at_the_ends(tmp_path: Path) -> None:
     values = np.array([-1.5, -0.5, 0.5, 0.49, 1e9, -np.inf, np.inf, 7.0])
     (tmp_path / "a.nii").write_bytes(nifti(values.reshape(2, 2, 2), "f8"))
     assert read_volume(tmp_path / "a.nii").voxels.ravel().tolist() == [-1, 0, 1, 0, 32767, -32768, 32767, 7]
+
+
+@pytest.mark.parametrize("kind", ["i8", "u8", "i4", "u4"])
+def test_large_whole_numbers_stop_at_the_ends(tmp_path: Path, kind: str) -> None:
+    ends = np.iinfo(kind)
+    values = np.array([ends.min, ends.max, 32767, 32768, 0, 1, 2, 3], kind)
+    (tmp_path / "a.nii").write_bytes(nifti(values.reshape(2, 2, 2), kind))
+    lowest = 0 if ends.min == 0 else -32768
+    assert read_volume(tmp_path / "a.nii").voxels.ravel().tolist() == [lowest, 32767, 32767, 32767, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["i2", "i8"])
+def test_bytes_behind_the_voxels_are_passed_over_mapped_or_read(tmp_path: Path, kind: str) -> None:
+    content = nifti(noise(), kind) + b"more"
+    (tmp_path / "a.nii").write_bytes(content)
+    assert np.array_equal(read_volume(tmp_path / "a.nii").voxels, noise())
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.nii", content)
+    assert np.array_equal(read_volume(open_listing(tmp_path / "a.zip").path("a.nii")).voxels, noise())
+    (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes().replace(b"more", b"less"))
+    with pytest.raises(ImageError, match="Bad CRC-32"):
+        read_volume(open_listing(tmp_path / "a.zip").path("a.nii"))
+
+
+def test_without_mapping_a_volume_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti(noise()))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr("mmtk.imaging._volume.mmap.mmap", fail)
+    assert np.array_equal(read_volume(tmp_path / "a.nii").voxels, noise())
+
+
+def test_an_error_of_the_system_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(nifti(noise())))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(ImageError, match=r"a readable CT volume file, found Input/output error; check the disk$"):
+        read_volume(tmp_path / "a.nii.gz")
+
+
+def test_a_damaged_file_is_told_as_such_whatever_its_header_then_says(tmp_path: Path) -> None:
+    """A bit that turns the type into another one: the checksum is what is wrong, not the type."""
+    whole = nifti(noise((40, 50, 60)))  # of which the header is but the first part that is read
+    wrong = bytearray(whole)
+    wrong[70] ^= 0x80
+    content = gzip.compress(bytes(wrong))
+    content = content[:-8] + gzip.compress(whole)[-8:]
+    (tmp_path / "a.nii.gz").write_bytes(content)
+    with pytest.raises(ImageError, match=r"a readable CT volume file, found .*(CRC|checksum)"):
+        probe_volume(tmp_path / "a.nii.gz")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.nii", whole)
+    packed = (tmp_path / "a.zip").read_bytes().replace(whole, bytes(wrong))
+    (tmp_path / "a.zip").write_bytes(packed)
+    with pytest.raises(ImageError, match=r"a readable CT volume file, found Bad CRC-32"):
+        probe_volume(open_listing(tmp_path / "a.zip").path("a.nii"))
+
+
+@pytest.mark.parametrize("wrong", [200, 360])
+@pytest.mark.parametrize("pack", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_the_checksum_of_a_volume_in_a_zip_is_compared(tmp_path: Path, pack: int, wrong: int) -> None:
+    """Also where the wrong byte was read before a step back."""
+    whole, flipped = nifti(noise()), bytearray(nifti(noise()))
+    flipped[wrong] ^= 1
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.nii", bytes(flipped), pack)
+    crc = zlib.crc32
+    data = path.read_bytes().replace(struct.pack("<I", crc(bytes(flipped))), struct.pack("<I", crc(whole)))
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="Bad CRC-32"):
+        read_volume(open_listing(path).path("a.nii"))
+
+
+def test_a_volume_that_unpacks_to_more_than_its_shape_takes_little(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(nifti(noise()) + bytes(600 << 20), 1))
+    peak, line = peak_of("read_volume(path)", path)
+    assert "bytes of voxels, found more" in line
+    assert peak < 256
+    far = bytearray(nifti(noise()))
+    struct.pack_into("<f", far, 108, float(1 << 28) - 16)
+    path.write_bytes(gzip.compress(bytes(far) + bytes(200 << 20), 1))
+    peak, line = peak_of("read_volume(path)", path)
+    assert "cut off before its voxels" in line
+    assert peak < 256
 
 
 def test_missing_voxel_size_and_axes_are_no_fault(tmp_path: Path) -> None:
@@ -147,14 +241,24 @@ def changed(at: int, layout: str, *values) -> bytes:
     ("content", "found"),
     [
         (b"", "an empty file"),
-        (b"no volume" * 100, "bytes that start with"),
+        (b"no volume" * 100, "bytes that start with b'no volum'; fetch the file again"),
+        (b"\x1c\2\0\0n+2\0" + bytes(532), r"a NIfTI-2 volume; save it as NIfTI-1 \(.nii or .nii.gz\)"),
+        (changed(344, "4s", bytes(4)), "one of Analyze 7.5; save it as NIfTI-1"),
+        (nifti(noise())[:100], "a header cut off; fetch the file again"),
+        (bytes(128) + b"DICM" + bytes(400), "a DICOM file; save it as NIfTI-1"),
+        (b"NRRD0004\n", "an NRRD volume; save it as NIfTI-1"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not the file itself; get the file with"),
         (changed(344, "4s", b"ni1\0"), "a header alone"),
         (changed(40, "<h", 2), "7 x 6"),
         (changed(40, "<5h", 4, 7, 6, 5, 3), "7 x 6 x 5 x 3"),
         (changed(40, "<4h", 3, 32000, 32000, 32000), "32000 x 32000 x 32000"),
         (changed(42, "<h", -7), "-7 x 6 x 5"),
-        (changed(70, "<h", 128), "data type 128"),
-        (changed(108, "<f", 12.0), "offset 12.0"),
+        (changed(70, "<h", 128), r"data type 128 \(RGB\); save its Hounsfield units as int16"),
+        (changed(108, "<f", 0.0), "offset 0; save it again with the offset of its voxels"),
+        (changed(108, "<f", 348.0), "offset 348;"),
+        (changed(108, "<f", 352.5), "offset 352.5;"),
+        (changed(108, "<f", 1e9), r"offset 1e\+09;"),
+        (changed(108, "<f", 12.0), "offset 12;"),
         (changed(108, "<f", math.nan), "offset nan"),
         (nifti(noise()) [:-2], "770 bytes where its header says 772"),
     ],

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import bz2
+import errno
+import gzip
+import io
+import lzma
 import os
 import shutil
 import stat
-import tarfile
+import struct
 import zipfile
 import zlib
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, cast
 
-from mmtk.errors import SourceError
+from mmtk.datasets._members import MemberReader
+from mmtk.datasets._tar import TarDamage, read_members
+from mmtk.errors import SourceError, is_of_system, reason_of, system_remedy
+from mmtk.imaging.foreign import MOST_BYTES, stand_in
 
 TAR_ENDINGS = (".tar.gz", ".tgz", ".tar")
 UNPACKED = ".unpacked"  # beside x.tar.gz stands x.unpacked
 _MOST = 100  # times an archive's size it may unpack to: CT and X-rays shrink to a half, masks to a fiftieth
 _SMALL = 10 << 20  # bytes below which that is no danger
+_LONGEST_LIST = 32 << 20  # bytes of a zip's list of members: 300,000 names
+_DEEPEST = 100  # folders in each other
+_ENCRYPTED = 0x01 | 0x20 | 0x40  # flags of a zip's member: encrypted, patched, strongly encrypted
+_LINKS_AND_DEVICES = {stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+_PACKERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open,
+}
 _AGAIN = "get it again from its provider"
+_UNPACK = "unpack it yourself into a folder of the source"
 
 
 @dataclass(frozen=True)
@@ -33,10 +52,10 @@ class ZipMember:
 
         Raises
         ------
-        OSError, zipfile.BadZipFile, zlib.error, EOFError
-            If the archive is damaged there.
+        OSError, zipfile.BadZipFile
+            If the system fails, or the archive is damaged there.
         """
-        return self.archive.file.open(self.name)
+        return cast(IO[bytes], MemberReader(self.archive.file, self.name))
 
     def __fspath__(self) -> str:
         return f"{self.archive.path}/{self.name}"
@@ -54,22 +73,26 @@ class ZipArchive:
     Raises
     ------
     SourceError
-        If it is damaged, encrypted, packed in a way Python cannot read, or not to be trusted.
+        If it is damaged, encrypted, packed other than by deflate, cannot be read, or is not to be trusted.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.file = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile, ValueError) as error:
-            raise SourceError(path, expected="a whole zip archive", found=str(error), remedy=_AGAIN) from None
-        members = [member for member in self.file.infolist() if not member.is_dir()]
+            self.file = open_zip(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise _unreadable(path, "zip", error) from None
+        members = [member for member in self.file.infolist() if not member.filename.endswith("/")]
         for member in members:
-            _expect_inside(path, member.filename)
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise _distrusted(path, f"a link at {member.filename}")
-            if member.flag_bits & 1:
-                raise SourceError(path, expected="an archive without a password", found=member.filename)
+            _expect_inside(path, member.orig_filename)
+            if stat.S_IFMT(member.external_attr >> 16) in _LINKS_AND_DEVICES:
+                raise _distrusted(path, f"a link or device at {member.filename}")
+            if member.flag_bits & _ENCRYPTED:
+                raise SourceError(path, expected="an archive without a password", found=member.filename, remedy=_UNPACK)
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # zipfile lets no other one unpack a part at a time
+                found = f"{member.filename} packed by method {member.compress_type}"
+                raise SourceError(path, expected="an archive packed by deflate", found=found, remedy=_UNPACK)
         _expect_no_bomb(path, sum(member.file_size for member in members))
         self.names = tuple(sorted({member.filename for member in members}))
         if len(self.names) != len(members):
@@ -114,40 +137,116 @@ def unpack_tar(archive: Path) -> Path:
     taken = 0
     try:
         drawn.mkdir()
-        with tarfile.open(archive, "r|*") as tar:
-            for member in tar:
-                _expect_inside(archive, member.name)
-                if member.isdir():
+        with ExitStack() as stack:
+            stream = _unpacked(archive, stack)
+            for member in read_members(cast(IO[bytes], stream)):
+                _expect_inside(archive, member.name, member.kind == "folder")
+                if member.kind == "folder":
                     continue
-                if not member.isfile():
-                    raise _distrusted(archive, f"a link or device at {member.name}")
+                if member.kind != "file":
+                    raise _distrusted(archive, f"a {member.kind} at {member.name}")
                 taken += member.size
                 _expect_no_bomb(archive, taken)
                 target = drawn / member.name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                content = tar.extractfile(member)
-                assert content is not None
                 with target.open("xb") as file:
-                    shutil.copyfileobj(content, file, 1 << 20)
+                    for chunk in member.content:
+                        file.write(chunk)
+            while stream.read(1 << 20):  # to the end, where the checksum of what was unpacked is compared
+                pass
         drawn.rename(final)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise SourceError(archive, expected="a whole tar archive", found=str(error), remedy=_AGAIN) from None
-    except FileExistsError as error:
-        raise SourceError(archive, expected="each name once", found=f"{error.filename} twice", remedy=_AGAIN) from None
-    except OSError as error:
-        remedy = "unpack it yourself into a folder of the source"
-        raise SourceError(
-            archive, expected="room to unpack it beside itself", found=error.strerror or str(error), remedy=remedy
-        ) from None
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        twice = os.path.relpath(error.filename or drawn, drawn)
+        raise SourceError(archive, expected="each name once", found=f"{twice} twice", remedy=_AGAIN) from None
+    except (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError, TarDamage) as error:
+        if getattr(error, "errno", None) in _NO_ROOM:
+            raise SourceError(
+                archive, expected="room to unpack it beside itself", found=reason_of(error), remedy=_UNPACK
+            ) from None
+        raise _unreadable(archive, "tar", error) from None
     finally:
         shutil.rmtree(drawn, ignore_errors=True)
     return final
 
 
-def _expect_inside(archive: Path, name: str) -> None:
+class _Limited(io.RawIOBase):
+    """An unpacked stream that ends in an error where it grows past all measure, names and padding included."""
+
+    def __init__(self, stream: IO[bytes], archive: Path) -> None:
+        super().__init__()
+        self._stream, self._archive = stream, archive
+        self._taken = 0
+
+    def read(self, count: int | None = -1) -> bytes:
+        data = self._stream.read(-1 if count is None else count)
+        self._taken += len(data)
+        _expect_no_bomb(self._archive, self._taken // 2)
+        return data
+
+
+def _unpacked(archive: Path, stack: ExitStack) -> io.RawIOBase:
+    """The tar's own bytes, by what it is packed with; all of these compare checksums, the last one at the very end."""
+    raw = stack.enter_context(archive.open("rb"))
+    head = raw.read(6)
+    raw.seek(0)
+    for signature, opener in _PACKERS.items():
+        if head.startswith(signature):
+            return _Limited(cast(IO[bytes], stack.enter_context(opener(raw))), archive)
+    return _Limited(raw, archive)
+
+
+class _Listed(io.FileIO):
+    """A zip whose list of members is refused where zipfile would read more of it than memory should hold."""
+
+    listed = False
+
+    def read(self, count: int | None = -1) -> bytes:
+        if not self.listed and count is not None and count > _LONGEST_LIST:
+            raise zipfile.BadZipFile(f"a list of its files of {count} bytes")
+        return cast(bytes, super().read(-1 if count is None else count))
+
+    def __del__(self) -> None:  # as a ZipFile closes what it opened itself
+        self.close()
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """A zip by its list of members.
+
+    Raises
+    ------
+    OSError, zipfile.BadZipFile
+        If the system fails, or it is damaged.
+    """
+    raw = _Listed(path)
+    try:
+        archive = zipfile.ZipFile(raw)
+        raw.listed = True
+    except (NotImplementedError, ValueError, OverflowError, struct.error) as error:
+        raise zipfile.BadZipFile(str(error)) from None
+    finally:
+        if not raw.listed:
+            raw.close()
+    return archive
+
+
+def _unreadable(archive: Path, kind: str, error: BaseException) -> SourceError:
+    """What keeps an archive from being read: the system, a pointer in its place, or damage."""
+    if is_of_system(error):
+        remedy = system_remedy(getattr(error, "errno", None))
+        return SourceError(archive, expected=f"a readable {kind} archive", found=reason_of(error), remedy=remedy)
+    with archive.open("rb") as file:
+        stands = stand_in(file.read(MOST_BYTES))
+    found, remedy = stands or (reason_of(error), _AGAIN)
+    return SourceError(archive, expected=f"a whole {kind} archive", found=found, remedy=remedy)
+
+
+def _expect_inside(archive: Path, name: str, folder: bool = False) -> None:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in path.parts[0] or "\0" in name:
+    first = path.parts[0] if path.parts else "" if folder else ":"  # the root itself is a folder and nothing else
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in first or "\0" in name:
         raise _distrusted(archive, f"the name {name!r}")
+    if len(path.parts) > _DEEPEST:
+        raise _distrusted(archive, f"{len(path.parts)} folders in each other")
 
 
 def _expect_no_bomb(archive: Path, total: int) -> None:

@@ -42,7 +42,7 @@ def _read_lists(listing: Listing) -> dict[str, tuple[str, tuple[int, ...]]]:
         named = [n for n in listing.names if f"/{n}".endswith(f"/chexnet_lists/{split}_list.txt")]
         for name in named[:1]:
             path = listing.path(name)
-            for number, line in enumerate(listing.read_text(name).splitlines(), 1):
+            for number, line in enumerate(listing.read_lines(name), 1):
                 match = _LINE.fullmatch(line.strip())
                 if match is None:
                     expected = "an image and 14 flags, as in 00011997_000.png 0 0 1 0 0 0 0 0 0 0 0 0 0 0"

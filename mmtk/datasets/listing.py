@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmtk.datasets.archives import TAR_ENDINGS, ZipArchive, ZipMember, unpack_tar, unpacked_folder
-from mmtk.errors import SourceError
+from mmtk.datasets.archives import TAR_ENDINGS, ZipArchive, ZipMember, open_zip, unpack_tar, unpacked_folder
+from mmtk.errors import SourceError, reason_of, system_remedy
+from mmtk.imaging.foreign import MOST_BYTES, stand_in
 
 if TYPE_CHECKING:
     from mmtk.datasets.base import Dataset
 
-_LARGEST_TEXT = 1 << 28  # bytes of a list or table
+_LARGEST_TEXT = 1 << 26  # bytes of a list or table: eight times the largest one
+_LARGEST_MARK = 1 << 16  # bytes of a phantom's facts
 PHANTOM_FILE = "PHANTOM.json"  # written last into a synthetic source: what it is, and how many images it has
 
 
@@ -77,9 +78,11 @@ class Listing:
         try:
             with path.open("rb") as file:
                 data = file.read(_LARGEST_TEXT + 1)
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise SourceError(path, expected="a text file", found=reason) from None
+        except (OSError, zipfile.BadZipFile) as error:
+            remedy = system_remedy(getattr(error, "errno", None))
+            raise SourceError(path, expected="a readable text file", found=reason_of(error), remedy=remedy) from None
+        if (stands := stand_in(data[:MOST_BYTES])) is not None:
+            raise SourceError(path, expected="a text file", found=stands.name, remedy=stands.remedy)
         if len(data) > _LARGEST_TEXT:
             raise SourceError(path, expected=f"a text file of at most {_LARGEST_TEXT} bytes", found="a larger one")
         encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
@@ -88,6 +91,11 @@ class Listing:
         except UnicodeDecodeError:
             remedy = "save it as UTF-8"
             raise SourceError(path, expected="a text file", found="bytes that are no UTF-8", remedy=remedy) from None
+
+    def read_lines(self, name: str) -> list[str]:
+        """The lines of `read_text`, which ``splitlines`` would also cut at what is no line end in a file."""
+        lines = self.read_text(name).split("\n")
+        return lines if lines[-1] else lines[:-1]
 
 
 def open_listing(path: str | os.PathLike[str], tars: Iterable[str] = (), unpack: bool = True) -> Listing:
@@ -125,7 +133,7 @@ def open_listing(path: str | os.PathLike[str], tars: Iterable[str] = (), unpack:
     if path.suffix.lower() == ".zip":
         archive = ZipArchive(path)
         return Listing(path, archive.names, archives={"": archive})
-    lines = (line.strip().replace("\\", "/") for line in Listing(path.parent, ()).read_text(path.name).splitlines())
+    lines = (line.strip().replace("\\", "/") for line in Listing(path.parent, ()).read_lines(path.name))
     listed = {line.removeprefix("./") for line in lines if line and not line.startswith("#")}
     names, archives = _expand(path.parent, listed)
     return Listing(path.parent, names, readable=False, archives=archives)
@@ -142,7 +150,11 @@ def _expand(root: Path, names: Iterable[str]) -> tuple[tuple[str, ...], dict[str
 
 def _tars(folder: Path, patterns: Iterable[str]) -> Iterator[str]:
     """The tars of a folder that belong to a source and are not unpacked."""
-    for name in sorted(os.listdir(folder)):
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise _closed(folder, error) from None
+    for name in names:
         fits = any(fnmatch(name.lower(), pattern.lower()) for pattern in patterns)
         if fits and name.lower().endswith(TAR_ENDINGS) and not unpacked_folder(folder / name).is_dir():
             yield name
@@ -172,29 +184,36 @@ def find_source(sources: str | os.PathLike[str], dataset: Dataset, unpack: bool 
     sources = Path(sources).absolute()
     if not sources.is_dir() and not sources.name.lower().endswith(".zip"):
         raise SourceError(sources, expected="a folder with raw data", found="no folder", remedy="see --sources")
-    level = [sources]
+    level, closed = [sources], _Closed()
     for _ in range(3):
-        found = [place for place in level if _has_layout(place, dataset)]
+        found = [place for place in level if _has_layout(place, dataset, closed)]
         found = [place for place in found if place.is_dir()] or found
         if len(found) > 1:
             names = " and ".join(str(place) for place in found)
             raise SourceError(sources, expected=f"one source of {dataset.flag}", found=names, remedy="name one of them")
         if found:
             return open_listing(found[0], dataset.source.archives, unpack)
-        level = [child for place in level for child in _places(place)]
+        level = [child for place in level for child in _places(place, closed)]
     provider = dataset.source
     raise SourceError(
         sources, expected=f"{provider.name} as {provider.layout}",
-        found=f"no {' or '.join(provider.marks)} there or in its folders",
+        found=f"no {' or '.join(provider.marks)} there or in its folders{closed}",
         remedy=f"get it from {provider.page} (licence: {provider.licence})",
     )
 
 
-def _has_layout(place: Path, dataset: Dataset) -> bool:
+class _Closed(dict[Path, str]):
+    """Places that could not be looked into, and why; as text what is to be added to "not found"."""
+
+    def __str__(self) -> str:
+        return "".join(f", and no look into {place} ({reason})" for place, reason in self.items())
+
+
+def _has_layout(place: Path, dataset: Dataset, closed: _Closed) -> bool:
     """Whether one of the provider's marks or archives is there; phantoms say themselves whose they are."""
     marks = dataset.source.marks
     if not place.is_dir():
-        return place.is_file() and _zip_has(place, marks)
+        return _zip_has(place, marks, closed)
     try:
         phantom = _read_phantom(place)
     except SourceError:
@@ -203,21 +222,24 @@ def _has_layout(place: Path, dataset: Dataset) -> bool:
         return False
     try:
         there = {entry.name.lower() for entry in os.scandir(place)}
-    except OSError:
+    except OSError as error:
+        closed[place] = reason_of(error)
         return False
     for mark in marks:
         first, *rest = mark.split("/")
-        if first.lower() in there and (not rest or (place / mark).exists()):
+        if first.lower() in there and (not rest or os.path.exists(place / mark)):
             return True
     return any(fnmatch(name, pattern.lower()) for name in there for pattern in dataset.source.archives)
 
 
-def _zip_has(path: Path, marks: tuple[str, ...]) -> bool:
+def _zip_has(path: Path, marks: tuple[str, ...], closed: _Closed) -> bool:
     """Whether a mark is in a zip, at its top or in one folder that wraps all."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             names = archive.namelist()
-    except (OSError, zipfile.BadZipFile, ValueError):
+    except (OSError, zipfile.BadZipFile) as error:
+        if not os.path.isdir(path):
+            closed[path] = reason_of(error)
         return False
     wanted = tuple(f"{mark.lower()}/" for mark in marks)
     for name in names:
@@ -227,11 +249,14 @@ def _zip_has(path: Path, marks: tuple[str, ...]) -> bool:
     return False
 
 
-def _places(place: Path) -> list[Path]:
+def _places(place: Path, closed: _Closed) -> list[Path]:
     """Folders and zips below; hidden ones, such as phantoms being written, are passed by."""
+    if not place.is_dir():
+        return []
     try:
         entries = [entry for entry in os.scandir(place) if not entry.name.startswith(".")]
-    except OSError:
+    except OSError as error:
+        closed[place] = reason_of(error)
         return []
     return sorted(Path(e.path) for e in entries if _is_dir(e) or e.name.lower().endswith(".zip"))
 
@@ -247,13 +272,19 @@ def _walk(root: Path) -> Iterator[str]:
             status = folder.stat()
             entries = list(os.scandir(folder))
         except OSError as error:
-            raise SourceError(folder, expected="a readable folder", found=error.strerror or str(error)) from None
+            raise _closed(folder, error) from None
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders = {entry.name for entry in entries if _is_dir(entry)}
         waiting += (f"{prefix}{name}/" for name in sorted(folders, reverse=True))
         yield from (prefix + entry.name for entry in entries if entry.name not in folders)
+
+
+def _closed(folder: Path, error: OSError) -> SourceError:
+    """Of a folder in the source: its files may be part of the dataset, so it is not passed over."""
+    remedy = "make it readable, or move it out of the source"
+    return SourceError(folder, expected="a readable folder", found=reason_of(error), remedy=remedy)
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:
@@ -267,12 +298,18 @@ def _read_phantom(folder: Path) -> dict[str, Any] | None:
     """The mark of a synthetic source in its folder, or beside the provider's folder when that one is given itself."""
     for place in (folder, folder.parent):
         path = place / PHANTOM_FILE
-        if path.is_file():
-            try:
-                found = json.loads(path.read_text(encoding="utf-8"))
-                if isinstance(found["flag"], str) and isinstance(found["images"], int):
-                    return dict(found)
-            except (OSError, ValueError, KeyError, TypeError):
-                pass
-            raise SourceError(path, expected="the facts of a phantom", found="a damaged file", remedy="write it again")
+        try:
+            with path.open("rb") as file:
+                text = file.read(_LARGEST_MARK)
+            found = json.loads(text.decode())
+            if isinstance(found["flag"], str) and isinstance(found["images"], int):
+                return dict(found)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            continue
+        except OSError as error:
+            remedy = system_remedy(error.errno)
+            raise SourceError(path, expected="the facts of a phantom", found=reason_of(error), remedy=remedy) from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+        raise SourceError(path, expected="the facts of a phantom", found="a damaged file", remedy="write it again")
     return None

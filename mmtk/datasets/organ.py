@@ -39,8 +39,9 @@ BOX_NAMES = {  # the boxes' names, in the order of the classes
     "lung-r": "lung-right", "pancreas": "pancreas", "spleen": "spleen",
 }
 _ORDER = tuple(BOX_NAMES)
-_VOLUME = re.compile(r"(?:.*/)?(?P<test>test-)?volume-(?P<number>[0-9]+)\.nii(?:\.gz)?")
-_BOXES = re.compile(r"(?:.*/)?(?P<test>test-)?segmentation-(?P<number>[0-9]+)\.txt")
+_VOLUME = re.compile(r"(?:.*/)?(?P<test>test-)?volume-(?P<number>[0-9]{1,9})\.nii(?:\.gz)?")
+_BOXES = re.compile(r"(?:.*/)?(?P<test>test-)?segmentation-(?P<number>[0-9]{1,9})\.txt")
+_NUMBER = re.compile("[0-9]{1,9}")
 _VOLUMES = {"train": 131, "test": 70}
 _FIRST_VAL = 115  # volumes of the source's training set from here on are val
 _SWAPPED = ("test", 59)
@@ -119,12 +120,12 @@ def _missing(listing: Listing, volumes: set[tuple[str, int]], boxes: set[tuple[s
 def _read_boxes(listing: Listing, name: str) -> Iterator[tuple[int, Box]]:
     """Class and box of each organ of a volume, in the order of the classes."""
     found: dict[int, Box] = {}
-    for number, line in enumerate(listing.read_text(name).splitlines(), 1):
+    for number, line in enumerate(listing.read_lines(name), 1):
         words = line.split()
         if not words:
             continue
         where = f"{listing.path(name)} line {number}"
-        if len(words) != 8 or words[0] not in BOX_NAMES or not all(word.isdecimal() for word in words[1:]):
+        if len(words) != 8 or words[0] not in BOX_NAMES or not all(_NUMBER.fullmatch(word) for word in words[1:]):
             raise SourceError(where, expected="organ id xmin xmax ymin ymax zmin zmax", found=repr(line[:60]))
         xmin, xmax, ymin, ymax, zmin, zmax = map(int, words[2:])
         if not (xmin < xmax and ymin < ymax and zmin < zmax):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from mmtk.datasets._delimiters import delimiter_of
 from mmtk.datasets.base import Dataset
 from mmtk.datasets.collecting import is_junk
 from mmtk.errors import SourceError
@@ -33,7 +35,8 @@ def find_file(listing: Listing, dataset: Dataset, pattern: str, shown: str) -> s
 
 
 def read_table(listing: Listing, name: str, columns: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The rows of a table, comma or tab between its columns.
+    """The rows of a table; between its columns stands a comma, a semicolon (as spreadsheets write it where the comma is
+    in numbers) or a tab, whichever gives the columns that are wanted.
 
     Yields
     ------
@@ -48,13 +51,16 @@ def read_table(listing: Listing, name: str, columns: tuple[str, ...]) -> Iterato
         If a column is absent or the text is no table.
     """
     path = listing.path(name)
-    lines = listing.read_text(name).splitlines()
+    text = listing.read_text(name)
     try:
-        reader = csv.DictReader(lines, strict=True, delimiter="\t" if lines and "\t" in lines[0] else ",")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter_of(text, columns))
         lacking = [column for column in columns if column not in (reader.fieldnames or ())]
         if lacking:
             found = ", ".join(reader.fieldnames or ()) or "none"
-            raise SourceError(path, expected=f"a column {' and '.join(lacking)}", found=found)
+            raise SourceError(
+                path, expected=f"a column {' and '.join(lacking)}", found=found,
+                remedy="save it as CSV, with commas between the columns and their names in the first line",
+            )
         for row in reader:
             yield f"{path} line {reader.line_num}", tuple(row[column] or "" for column in columns)
     except csv.Error as error:

@@ -5,42 +5,40 @@ from __future__ import annotations
 import io
 import os
 import struct
-import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal, NamedTuple, Protocol, cast
+from typing import IO, NamedTuple
 
 from mmtk.errors import ImageError
-
-MIN_SIDE = 16  # px, short side: anything smaller is a broken download or an icon
-MAX_SIDE = 10_000  # px, either side: what one image may cost in memory is thereby 300 MB
-MAX_BYTES = 1 << 30  # of a file, which is read whole: more than the largest image takes uncompressed
+from mmtk.imaging import _tags
+from mmtk.imaging._exif import UNCLEAR, common_orientation
+from mmtk.imaging._files import (
+    AGAIN,
+    CONVERT,
+    MAX_BYTES,
+    MAX_SIDE,
+    MIN_SIDE,
+    PLENTY,
+    ImageFile,
+    as_file,
+    expect_checksum,
+    expect_size,
+    open_file,
+    reading,
+    take,
+)
+from mmtk.imaging.foreign import MOST_BYTES, describe_any
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS = {0: ("grey", 1), 2: ("RGB", 3), 3: ("palette", 1), 4: ("grey with alpha", 2), 6: ("RGB with alpha", 4)}
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
-_TIFF_TYPES = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4)}  # the number types of the tags read here, and their bytes
-_TIFF_TILES = {322, 323, 324, 325}  # tags of files in tiles
-_MOST_STRIPS = 1 << 16
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, all Huffman
 _JPEG_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a segment
 _HEAD = 4096  # bytes that hold most headers
 _MOST_SEGMENTS = 10_000  # of a JPEG header, fill bytes counted: ends the walk through a file made of them
-
-_CONVERT = "convert it to an 8-bit grey or RGB image"
-_AGAIN = "fetch the file again"
-
-
-class ImageFile(Protocol):
-    """A file on disk (a ``Path``) or in an archive."""
-
-    def open(self, mode: Literal["rb"]) -> IO[bytes]: ...
-
-    def __fspath__(self) -> str: ...
+MOST_CHUNKS = 1 << 17  # of a PNG: 2 KB of pixels in each of the largest image
+_LARGEST_EXIF = 1 << 16
 
 
 class Header(NamedTuple):
@@ -83,22 +81,28 @@ def probe(path: str | os.PathLike[str]) -> Header:
     ImageError
         If the file cannot be read, is empty, no PNG, JPEG or TIFF by its first bytes, cut off inside its header, of a
         kind the recipes do not cover (PNG: palette, 1, 2, 4 or 16 bits; JPEG: CMYK, 12 bits, lossless, arithmetic;
-        TIFF: other than 8-bit grey or RGB, uncompressed or PackBits, in strips), if its short side is below 16 pixels
-        or a side above 10,000, or if it is larger than 1 GiB.
+        TIFF: other than 8-bit grey or RGB, uncompressed or PackBits, in strips), if decoders read its orientation
+        differently, if its short side is below 16 pixels or a side above 10,000, or if it is larger than 1 GiB.
+    SourceError
+        If the system is short of memory or open files, which is no fault of the file.
     """
     file = as_file(path)
     if not isinstance(file, Path):
-        with open_file(file, "image") as stream:
-            return read_header(stream, file).header
-    with _reading(file, "image"):
+        try:
+            with open_file(file, "image") as stream:
+                return read_header(stream, file).header
+        except ImageError:
+            expect_checksum(file, "image")  # a damaged archive is a better reason than what was read from it
+            raise
+    with reading(file, "image"):
         handle = os.open(file, os.O_RDONLY)
         try:
             size = os.fstat(handle).st_size
-            _expect_size(file, size, MAX_BYTES)
+            expect_size(file, size, MAX_BYTES)
             head = os.read(handle, _HEAD)
             found = _in_head(head, file, whole=len(head) == size)
             if found is None:
-                with os.fdopen(handle, "rb", closefd=False) as stream:
+                with open(handle, "rb", buffering=0, closefd=False) as stream:  # no more than is asked for
                     stream.seek(0)
                     found = read_header(stream, file).header
         finally:
@@ -118,51 +122,34 @@ def _in_head(head: bytes, path: Path, whole: bool) -> Header | None:
     return found if whole or stream.tell() < len(head) else None
 
 
-def as_file(path: str | os.PathLike[str]) -> ImageFile:
-    """A path as something to open; what opens itself already, such as a file in a zip, is left as it is."""
-    return cast(ImageFile, path) if hasattr(path, "open") else Path(path)
-
-
-@contextmanager
-def open_file(path: ImageFile, kind: str, most: int = MAX_BYTES) -> Iterator[IO[bytes]]:
-    """Open a file of at most so many bytes; whatever fails while it is read becomes an ImageError."""
-    with _reading(path, kind), path.open("rb") as stream:
-        _expect_size(path, os.fstat(stream.fileno()).st_size if isinstance(path, Path) else 0, most)
-        yield stream
-
-
 def read_file(path: ImageFile) -> bytes:
-    """All of an image file of at most `MAX_BYTES`."""
-    with _reading(path, "image"):
+    """All of an image file, if it is not much larger than its image can be."""
+    with reading(path, "image"):
         if not isinstance(path, Path):
             with path.open("rb") as stream:
-                data = stream.read(MAX_BYTES + 1)
+                data = stream.read(PLENTY + 1)
+                if len(data) > PLENTY:
+                    data += stream.read(_most_bytes(path) + 1 - len(data))
         else:  # bare calls: each gives the interpreter away, and to get it back from another thread takes long
             handle = os.open(path, os.O_RDONLY)
             try:
                 size = os.fstat(handle).st_size
-                _expect_size(path, size, MAX_BYTES)
+                if size > PLENTY:
+                    expect_size(path, size, _most_bytes(path))
                 data = os.read(handle, size)
                 while len(data) < size and (more := os.read(handle, size - len(data))):
                     data += more
             finally:
                 os.close(handle)
-        _expect_size(path, len(data), MAX_BYTES)
+        if len(data) > PLENTY:
+            expect_size(path, len(data), _most_bytes(path))
     return data
 
 
-@contextmanager
-def _reading(path: ImageFile, kind: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(path, expected=f"a readable {kind} file", found=reason, remedy=_AGAIN) from None
-
-
-def _expect_size(path: ImageFile, size: int, most: int) -> None:
-    if size > most:
-        raise ImageError(path, expected=f"at most {most} bytes", found=f"{size} bytes")
+def _most_bytes(path: ImageFile) -> int:
+    """Bytes that a file of such an image may have: twice its pixels, beside what any file may have."""
+    header = probe(path)
+    return min(MAX_BYTES, PLENTY + 2 * header.height * header.width * header.channels)
 
 
 def read_header(stream: IO[bytes], path: ImageFile) -> FullHeader:
@@ -174,54 +161,56 @@ def read_header(stream: IO[bytes], path: ImageFile) -> FullHeader:
     elif start.startswith(_JPEG_SIGNATURE):
         stream.seek(2)
         header, orientation = _jpeg(stream, path)
-    elif len(start) == 8 and start.startswith(TIFF_SIGNATURES):
-        tags = _tiff_tags(stream, path, start)
-        header = _tiff(tags, path)
+    elif len(start) == 8 and start.startswith(_tags.SIGNATURES):
+        tags = _tags.read_tags(stream, path, start)
+        header = Header("tiff", *_tags.expect_plain(tags, path))
     else:
-        known = (PNG_SIGNATURE, _JPEG_SIGNATURE, *TIFF_SIGNATURES)
-        cut = any(signature.startswith(start[: len(signature)]) for signature in known)
-        found = ("a file cut off" if start else "an empty file") if cut else f"bytes that start with {start!r}"
-        raise ImageError(path, expected="a PNG, JPEG or TIFF image", found=found, remedy=_AGAIN)
+        known = (PNG_SIGNATURE, _JPEG_SIGNATURE, *_tags.SIGNATURES)
+        cut = bool(start) and any(signature.startswith(start[: len(signature)]) for signature in known)
+        found, remedy = describe_any(start + stream.read(MOST_BYTES - 8), CONVERT)
+        raise ImageError(
+            path, expected="a PNG, JPEG or TIFF image", found="a file cut off" if cut else found, remedy=remedy
+        )
     height, width = header.height, header.width
     if min(height, width) < MIN_SIDE or max(height, width) > MAX_SIDE:
         raise ImageError(path, expected=f"{MIN_SIDE} to {MAX_SIDE} pixels a side", found=f"{width} x {height} pixels")
+    if orientation == UNCLEAR:
+        raise ImageError(
+            path, expected="an EXIF orientation that all decoders read alike", found="one that they do not",
+            remedy="write it again as one whole number of 16 bits, or without",
+        )
     if orientation >= 5:
         header = header._replace(height=width, width=height)
     return FullHeader(header, orientation, tags)
 
 
-def _take(stream: IO[bytes], count: int, path: ImageFile) -> bytes:
-    data = stream.read(count)
-    if len(data) < count:
-        raise ImageError(path, expected="a whole image header", found="a file cut off inside it", remedy=_AGAIN)
-    return data
-
-
 def _png(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
-    length, kind, body, crc = struct.unpack(">I4s13sI", _take(stream, 25, path))
+    length, kind, body, crc = struct.unpack(">I4s13sI", take(stream, 25, path))
     if length != 13 or kind != b"IHDR" or zlib.crc32(kind + body) != crc:
-        raise ImageError(path, expected="a PNG that starts with its header", found="a damaged header", remedy=_AGAIN)
+        raise ImageError(path, expected="a PNG that starts with its header", found="a damaged header", remedy=AGAIN)
     width, height, depth, colour, compression, filters, interlace = struct.unpack(">IIBBBBB", body)
     name, channels = _PNG_COLOURS.get(colour, ("unknown colour type", 0))
     if depth != 8 or channels == 0 or colour == 3 or compression or filters or interlace > 1:
-        raise ImageError(path, expected="an 8-bit grey or RGB PNG", found=f"{depth}-bit {name}", remedy=_CONVERT)
-    orientation = 1
-    while True:  # the chunks before the pixels, a handful, in search of an orientation
+        raise ImageError(path, expected="an 8-bit grey or RGB PNG", found=f"{depth}-bit {name}", remedy=CONVERT)
+    blocks: list[bytes] = []
+    for _ in range(MOST_CHUNKS):  # those behind the pixels too: an orientation may stand there
         chunk = stream.read(8)
-        if len(chunk) < 8 or chunk[4:] in (b"IDAT", b"IEND"):
-            return Header("png", height, width, channels), orientation
+        if len(chunk) < 8 or chunk[4:] == b"IEND":
+            return Header("png", height, width, channels), common_orientation(blocks)
         length = int.from_bytes(chunk[:4])
         if chunk[4:] == b"eXIf":
-            orientation = exif_orientation(stream.read(min(length, 1 << 16)))
-            return Header("png", height, width, channels), orientation
+            block = stream.read(min(length, _LARGEST_EXIF))
+            blocks.append(block)
+            length -= len(block)
         stream.seek(length + 4, os.SEEK_CUR)
+    raise ImageError(path, expected=f"a PNG of at most {MOST_CHUNKS} chunks", found="more", remedy=CONVERT)
 
 
 def _jpeg(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
     header = None
-    orientation = 1
+    blocks: list[bytes] = []
     for _ in range(_MOST_SEGMENTS):
-        lead, marker, high, low = _take(stream, 4, path)
+        lead, marker, high, low = take(stream, 4, path)
         if lead != 0xFF or marker in (0x00, 0xD8, 0xD9):
             break
         if marker == 0xFF or marker in _JPEG_BARE:
@@ -233,78 +222,23 @@ def _jpeg(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
         if marker == 0xDA:  # start of scan: the header is over
             if header is None:
                 break
-            return header, orientation
+            return header, common_orientation(blocks)
         if marker in _JPEG_OTHER_FRAMES:
             found = "a lossless, hierarchical or arithmetic one"
-            raise ImageError(path, expected="a baseline or progressive JPEG", found=found, remedy=_CONVERT)
+            raise ImageError(path, expected="a baseline or progressive JPEG", found=found, remedy=CONVERT)
         if marker in _JPEG_FRAMES:
             if length < 6:
                 break
-            frame = _take(stream, length, path)
+            frame = take(stream, length, path)
             precision, height, width, channels = struct.unpack(">BHHB", frame[:6])
             if precision != 8 or channels not in (1, 3):
                 found = f"{precision} bits and {channels} channels" + (" (CMYK)" if channels == 4 else "")
-                raise ImageError(path, expected="an 8-bit grey or colour JPEG", found=found, remedy=_CONVERT)
+                raise ImageError(path, expected="an 8-bit grey or colour JPEG", found=found, remedy=CONVERT)
             header = Header("jpeg", height, width, channels)
-        elif marker == 0xE1 and orientation == 1:
-            segment = _take(stream, length, path)
+        elif marker == 0xE1:
+            segment = take(stream, length, path)
             if segment.startswith(b"Exif\0\0"):
-                orientation = exif_orientation(segment[6:])
+                blocks.append(segment[6:])
         else:
             stream.seek(length, os.SEEK_CUR)
-    raise ImageError(path, expected="a whole JPEG header", found="a damaged one", remedy=_AGAIN)
-
-
-def _tiff_tags(stream: IO[bytes], path: ImageFile, start: bytes) -> dict[int, tuple[int, ...]]:
-    """The whole numbers of a TIFF's first directory, by tag; none for a tag of another type, or of too many."""
-    order = "<" if start[:2] == b"II" else ">"
-    stream.seek(struct.unpack(order + "I", start[4:8])[0])
-    (count,) = struct.unpack(order + "H", _take(stream, 2, path))
-    tags: dict[int, tuple[int, ...]] = {}
-    for tag, kind, number, value in struct.iter_unpack(order + "HHI4s", _take(stream, 12 * count, path)):
-        if tag in tags:  # which one counts, decoders disagree about
-            raise ImageError(path, expected="each tag of a TIFF once", found=f"tag {tag} twice", remedy=_AGAIN)
-        if kind not in _TIFF_TYPES or number > _MOST_STRIPS:
-            tags[tag] = ()
-            continue
-        letter, width = _TIFF_TYPES[kind]
-        size = number * width
-        if size > 4:
-            stream.seek(struct.unpack(order + "I", value)[0])
-            value = _take(stream, size, path)
-        tags[tag] = struct.unpack(f"{order}{number}{letter}", value[:size])
-    return tags
-
-
-def _tiff(tags: dict[int, tuple[int, ...]], path: ImageFile) -> Header:
-    def first(tag: int, default: int) -> int:
-        values = tags.get(tag, (default,))
-        return values[0] if len(values) == 1 else -1
-
-    width, height, bits, packing = first(256, 0), first(257, 0), tags.get(258, (1,)), first(259, 1)
-    photometric, channels, planar = first(262, -1), first(277, 1), first(284, 1)
-    plain = set(bits) == {8} and packing in (1, 32773) and (channels, photometric) in ((1, 1), (3, 2))
-    strips = {273, 279} <= tags.keys() and not _TIFF_TILES & tags.keys() and first(278, 1) > 0
-    if not (plain and strips and planar == 1 and first(274, 1) == 1):
-        found = f"{max(bits, default=0)} bits, {channels} channels, compression {packing}, photometric {photometric}"
-        raise ImageError(
-            path, expected="a TIFF of 8-bit grey or RGB, uncompressed or PackBits, in strips", found=found,
-            remedy=_CONVERT,
-        )
-    return Header("tiff", height, width, channels)
-
-
-def exif_orientation(tiff: bytes) -> int:
-    """Orientation (tag 0x0112) of an EXIF block, 1 where it names none or is damaged."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None or len(tiff) < 8:
-        return 1
-    (at,) = struct.unpack_from(order + "I", tiff, 4)
-    if at + 2 > len(tiff):
-        return 1
-    (entries,) = struct.unpack_from(order + "H", tiff, at)
-    for entry in range(at + 2, min(at + 2 + 12 * entries, len(tiff) - 11), 12):
-        tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
-        if tag == 0x0112:
-            return int(value) if 1 <= value <= 8 else 1
-    return 1
+    raise ImageError(path, expected="a whole JPEG header", found="a damaged one", remedy=AGAIN)

@@ -8,16 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError, ImageError, MmtkError
-from mmtk.imaging._headers import ImageFile
-from mmtk.imaging._png import Kinds, decode_cv2, decode_with_cv2, of_colour
+from mmtk.imaging._exif import turn
+from mmtk.imaging._files import ImageFile
+from mmtk.imaging._png import Kinds, decode_cv2, of_colour
 
 _LARGEST = 65_500  # pixels a side in libjpeg
+_MOST_SCANS = 64  # ten are usual, and for each of them the decoder goes over the whole image
 
 
 def decode_jpeg(
-    data: bytes, path: ImageFile, kinds: Kinds, coloured: bool, orientation: int
+    data: bytes, path: ImageFile, kinds: Kinds, coloured: bool, orientation: int, scans: int
 ) -> list[NDArray[np.uint8]]:
-    """Pixels of a JPEG whose header was accepted; a warning of libjpeg is an error. See `mmtk.imaging.read_kinds`."""
+    """Pixels of a JPEG whose header was accepted; a warning of libjpeg is an error. See `mmtk.imaging.read_kinds`.
+
+    Its first scan begins at byte `scans` or just before.
+    """
     try:
         import simplejpeg
     except ImportError:
@@ -25,6 +30,11 @@ def decode_jpeg(
             "simplejpeg", expected="the package that decodes JPEG strictly", found="not installed",
             remedy="pip install simplejpeg",
         ) from None
+
+    if data.count(b"\xff\xda", scans, data.find(b"\xff\xd9", scans)) >= _MOST_SCANS:
+        raise ImageError(
+            path, expected=f"a JPEG of at most {_MOST_SCANS} scans", found="more", remedy="save it again as a plain one"
+        )
 
     def decode(space: str) -> NDArray[np.uint8]:
         try:
@@ -37,10 +47,9 @@ def decode_jpeg(
 
     colour = decode("RGB") if "colour" in kinds or (coloured and "rounded" in kinds) else None
     grey = decode("GRAY") if "truncated" in kinds or (not coloured and "rounded" in kinds) else None
-    if orientation != 1:  # the same pixels, turned by the decoder that made the official ones
-        return decode_with_cv2(data, path, kinds, coloured)
     takes_grey = ("truncated",) if coloured else ("truncated", "rounded")
-    return [grey if grey is not None and kind in takes_grey else of_colour(colour, kind) for kind in kinds]
+    images = [grey if grey is not None and kind in takes_grey else of_colour(colour, kind) for kind in kinds]
+    return [turn(image, orientation) for image in images]
 
 
 def round_trip(image: NDArray[np.uint8], format: str = "jpeg", quality: int = 75) -> NDArray[np.uint8]:

@@ -2,46 +2,84 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._headers import PNG_SIGNATURE, Header, ImageFile
+from mmtk.imaging._exif import turn
+from mmtk.imaging._files import ImageFile
+from mmtk.imaging._headers import MOST_CHUNKS, PNG_SIGNATURE, Header
 
 Kind = Literal["truncated", "rounded", "colour"]
 Kinds = tuple[Kind, ...]
 # what changes no pixel; with any other chunk, such as a gamma or a colour profile, libpng decides
-_PLAIN = {b"IHDR", b"IDAT", b"IEND", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs"}
+_PLAIN = {b"IHDR", b"IDAT", b"IEND", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"eXIf"}
+# of the passes of an interlaced one: first row and column, steps to the next ones
+_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 
 
-def decode_png(data: bytes, path: ImageFile, kinds: Kinds, header: Header) -> list[NDArray[np.uint8]]:
+def decode_png(
+    data: bytes, path: ImageFile, kinds: Kinds, header: Header, orientation: int = 1
+) -> list[NDArray[np.uint8]]:
     """Pixels of a PNG whose header was accepted; see `mmtk.imaging.read_kinds`."""
+    if orientation >= 5:
+        header = header._replace(height=header.width, width=header.height)  # as stored
+    images = _stored_pixels(data, path, kinds, header)
+    return images if orientation == 1 else [turn(image, orientation) for image in images]
+
+
+def _stored_pixels(data: bytes, path: ImageFile, kinds: Kinds, header: Header) -> list[NDArray[np.uint8]]:
     chunks, parts = check_chunks(data, path)
-    interlaced = data[28] != 0
-    if "colour" in kinds or interlaced or not chunks <= _PLAIN:
+    rows = _unpacked(parts, path, header, interlaced=data[28] != 0)
+    if "colour" in kinds or data[28] != 0 or not chunks <= _PLAIN:
         return decode_with_cv2(data, path, kinds, header.channels > 2)
     try:
-        from deflate import DeflateError, zlib_decompress
-
         from mmtk._native import unfilter_grey
     except ImportError:  # no compiler was there: OpenCV gives the same, slower
         return decode_with_cv2(data, path, kinds, header.channels > 2)
     distinct = kinds if header.channels > 2 else kinds[:1]
     planes = {kind: np.empty((header.height, header.width), np.uint8) for kind in distinct}
-    packed = parts[0] if len(parts) == 1 else b"".join(parts)
-    wanted = header.height * (1 + header.width * header.channels)
     try:
-        rows = zlib_decompress(packed, wanted)
-        if len(rows) != wanted:
-            raise _damaged(path, f"{len(rows)} bytes of pixels where {wanted} belong")
         unfilter_grey(rows, planes.get("truncated"), header.channels, planes.get("rounded"))
-    except DeflateError:
-        raise _damaged(path, "pixels that do not unpack to what its header says") from None
     except ValueError as error:
         raise _damaged(path, str(error)) from None
     return [planes.get(kind, planes[kinds[0]]) for kind in kinds]
+
+
+def _unpacked(parts: list[memoryview], path: ImageFile, header: Header, interlaced: bool) -> bytes | bytearray:
+    """The rows of a PNG, each with the byte of its filter; OpenCV would let pass what is behind them."""
+    packed = parts[0] if len(parts) == 1 else b"".join(parts)
+    wanted = 0
+    for top, left, down, right in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        height, width = -(-(header.height - top) // down), -(-(header.width - left) // right)
+        wanted += height * (1 + width * header.channels)
+    rows = _inflate(packed, wanted)
+    if rows is None:
+        raise _damaged(path, "pixels that do not unpack to what its header says")
+    if len(rows) != wanted:
+        raise _damaged(path, f"{len(rows)} bytes of pixels where {wanted} belong")
+    return rows
+
+
+def _inflate(packed: bytes | memoryview, most: int) -> bytes | bytearray | None:
+    """What a whole zlib stream holds; None if it is damaged or holds more than so many bytes."""
+    try:
+        from deflate import DeflateError, zlib_decompress  # libdeflate, twice as fast
+    except ImportError:
+        unpacker = zlib.decompressobj()
+        try:
+            rows = unpacker.decompress(packed, most + 1)
+        except zlib.error:
+            return None
+        return rows if unpacker.eof and len(rows) <= most else None
+    try:
+        unpacked: bytearray = zlib_decompress(packed, most)
+    except DeflateError:
+        return None
+    return unpacked
 
 
 def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryview]]:
@@ -61,7 +99,7 @@ def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryv
     at = len(PNG_SIGNATURE)
     kinds: set[bytes] = set()
     parts: list[memoryview] = []
-    while True:
+    for _ in range(MOST_CHUNKS):
         length, kind = int.from_bytes(view[at : at + 4]), bytes(view[at + 4 : at + 8])
         end = at + 12 + length
         if len(kind) < 4 or end > len(data):
@@ -74,6 +112,8 @@ def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryv
         if kind == b"IEND":
             break
         at = end
+    else:
+        raise _damaged(path, f"more than {MOST_CHUNKS} chunks")
     if not parts:
         raise _damaged(path, "no pixels")
     return kinds, parts
@@ -84,11 +124,12 @@ def _damaged(path: ImageFile, found: str) -> ImageError:
 
 
 def decode_cv2(data: bytes, path: ImageFile, colour: bool) -> NDArray[np.uint8]:
-    """Decode with OpenCV: luma or RGB, alpha dropped, EXIF orientation applied."""
+    """Decode with OpenCV: luma or RGB, alpha dropped, as stored: an EXIF orientation is left to `turn`."""
     import cv2
 
+    how = (cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE) | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     except cv2.error as error:
         image, reason = None, str(error)
     else:

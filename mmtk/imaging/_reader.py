@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._headers import as_file, read_file, read_header
+from mmtk.imaging._files import ImageFile, as_file, reading
+from mmtk.imaging._headers import read_file, read_header
 from mmtk.imaging._jpeg import decode_jpeg
 from mmtk.imaging._png import Kinds, decode_png
 from mmtk.imaging._tiff import decode_tiff
@@ -71,15 +72,21 @@ def read_kinds(path: str | os.PathLike[str], kinds: Kinds) -> list[NDArray[np.ui
     """
     file = as_file(path)
     data = read_file(file)
-    header, orientation, tags = read_header(io.BytesIO(data), file)
+    with reading(file, "image"):
+        return _decoded(data, file, kinds)
+
+
+def _decoded(data: bytes, file: ImageFile, kinds: Kinds) -> list[NDArray[np.uint8]]:
+    stream = io.BytesIO(data)
+    header, orientation, tags = read_header(stream, file)
     if header.format == "png":
-        images = decode_png(data, file, kinds, header)
+        images = decode_png(data, file, kinds, header, orientation)
     elif header.format == "jpeg":
-        images = decode_jpeg(data, file, kinds, header.channels == 3, orientation)
+        images = decode_jpeg(data, file, kinds, header.channels == 3, orientation, stream.tell())
     else:
         images = decode_tiff(data, file, kinds, header, tags)
     for height, width in {image.shape[:2] for image in images}:
         if (height, width) != (header.height, header.width):
             expected = f"{header.width} x {header.height} pixels, as its header says"
-            raise ImageError(path, expected=expected, found=f"{width} x {height}")
+            raise ImageError(file, expected=expected, found=f"{width} x {height}")
     return images

@@ -6,38 +6,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._headers import Header, ImageFile
+from mmtk.imaging import _tags
+from mmtk.imaging._files import ImageFile
+from mmtk.imaging._headers import Header
 from mmtk.imaging._png import Kinds, decode_with_cv2, of_colour
 
-_PACKBITS = 32773
-_FILL_ORDER, _SAMPLE_FORMAT = 266, 339  # 1 in both: bits from the highest on, whole numbers without a sign
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # bytes whose bits stand from the lowest on
 
 
 def decode_tiff(
-    data: bytes, path: ImageFile, kinds: Kinds, header: Header, tags: dict[int, tuple[int, ...]]
+    data: bytes, path: ImageFile, kinds: Kinds, header: Header, tags: _tags.Tags
 ) -> list[NDArray[np.uint8]]:
     """Pixels of a TIFF whose header was accepted; see `mmtk.imaging.read_kinds`."""
-    pixels, coloured = _unpacked_strips(data, path, tags, header), header.channels == 3
-    plain = all(set(tags.get(tag, (1,))) == {1} for tag in (_FILL_ORDER, _SAMPLE_FORMAT))
-    if not plain or ("truncated" if coloured else "colour") in kinds:
-        return decode_with_cv2(data, path, kinds, coloured)
-    return [of_colour(pixels, kind) if coloured else pixels[:, :, 0] for kind in kinds]
+    pixels = _unpacked_strips(data, path, tags, header)
+    if header.channels == 3:
+        if "truncated" in kinds:
+            return decode_with_cv2(data, path, kinds, True)
+        return [of_colour(pixels, kind) for kind in kinds]
+    grey = pixels[:, :, 0]
+    if _tags.first(tags, _tags.PHOTOMETRIC, 1) == _tags.WHITE_IS_ZERO:
+        grey = ~grey
+    return [np.repeat(grey[:, :, None], 3, axis=2) if kind == "colour" else grey for kind in kinds]
 
 
-def _unpacked_strips(
-    data: bytes, path: ImageFile, tags: dict[int, tuple[int, ...]], header: Header
-) -> NDArray[np.uint8]:
+def _unpacked_strips(data: bytes, path: ImageFile, tags: _tags.Tags, header: Header) -> NDArray[np.uint8]:
     """The image of all strips; strips outside the file, or that do not give their rows, are refused."""
     height, width, channels = header.height, header.width, header.channels
-    rows = min(*tags.get(278, (height,)), height)
-    offsets, lengths = tags[273], tags[279]
+    rows = min(*tags.get(_tags.ROWS, (height,)), height)
+    offsets = tags[_tags.OFFSETS]
+    lengths = tags.get(_tags.LENGTHS, (height * width * channels,))
     if len(offsets) != len(lengths) or len(offsets) != -(-height // rows):
         raise _damaged(path, f"{len(offsets)} strips for {height} rows")
     if any(offset + length > len(data) for offset, length in zip(offsets, lengths, strict=True)):
         raise _damaged(path, f"a file cut off after {len(data)} bytes")
+    if _tags.first(tags, _tags.FILL_ORDER, 1) == 2:
+        data = data.translate(_MIRRORED)
     pixels = np.empty((height, width, channels), np.uint8)
     flat, step = pixels.reshape(-1), rows * width * channels
-    if tags.get(259, (1,))[0] == _PACKBITS:
+    if _tags.first(tags, _tags.PACKING, _tags.PLAIN) == _tags.PACKBITS:
         strip, found = _unpack_strips(data, np.array([offsets, lengths], np.int64).T.copy(), step, flat)
     else:
         strip, found = _copy_strips(data, offsets, lengths, step, flat)

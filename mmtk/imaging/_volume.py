@@ -22,15 +22,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError, ImageError
-from mmtk.imaging._headers import ImageFile, as_file, open_file
+from mmtk.imaging._files import AGAIN, ImageFile, as_file, expect_checksum, open_file
+from mmtk.imaging.foreign import describe_any
 
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that a plane lies across
 MAX_VOXELS = 1 << 31  # of a volume: 4 GiB as int16, beyond any CT here
 _MAX_BYTES = 1 << 35  # of its file: that many voxels as double, and headers
 _BLOCK = 1 << 22  # voxels converted at a time
 _HEADER = 348
-_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
-_AGAIN = "fetch the file again"
+_FIRST = 352  # byte at which voxels may start in a file that holds them: header and the mark of extensions
+_LAST = 1 << 28  # byte up to which extensions may reach
+_PACKED_HEADERS = 1 << 26  # bytes of a packed file that are unpacked to tell a wrong header from a damaged file
+_TYPES = {
+    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
+}
+_OTHER_TYPES = {
+    1: "single bits", 32: "complex64", 128: "RGB", 1536: "float128", 1792: "complex128", 2048: "complex256",
+    2304: "RGBA",
+}
+_CONVERT = "save it as NIfTI-1 (.nii or .nii.gz)"
 
 
 @dataclass(frozen=True)
@@ -126,35 +136,55 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
         if plain and not packed and isinstance(file, Path):
             start = header.offset - header.offset % mmap.ALLOCATIONGRANULARITY
             length = header.offset + header.bytes - start
-            view = mmap.mmap(stream.fileno(), length, access=mmap.ACCESS_READ, offset=start)
-            mapped = np.frombuffer(view, np.int16, math.prod(shape), header.offset - start)
-            return Volume(mapped.reshape(shape), header.signs, header.spacing)
+            try:
+                view = mmap.mmap(stream.fileno(), length, access=mmap.ACCESS_READ, offset=start)
+            except OSError:  # a file system without mapping, or no more room for one: read it
+                pass
+            else:
+                mapped = np.frombuffer(view, np.int16, math.prod(shape), header.offset - start)
+                return Volume(mapped.reshape(shape), header.signs, header.spacing)
         _skip(stream, header.offset - _HEADER, file)
         voxels = np.empty(math.prod(shape), np.int16)
         if plain:
             _fill(stream, voxels.data.cast("B"), file)
         else:
             _convert(stream, header, voxels, file)
-        if stream.read(1):  # a packed file's checksum is compared at its very end
-            raise ImageError(file, expected=f"{header.bytes} bytes of voxels", found="more", remedy=_AGAIN)
+        if packed and stream.read(1):  # its checksum is compared at its very end
+            raise ImageError(file, expected=f"{header.bytes} bytes of voxels", found="more", remedy=AGAIN)
+        while not isinstance(file, Path) and stream.read(1 << 20):  # and so is that of a file in an archive
+            pass
     return Volume(voxels.reshape(shape), header.signs, header.spacing)
 
 
 @contextmanager
 def _opened(file: ImageFile) -> Iterator[tuple[IO[bytes], bool]]:
-    """The file's stream, unpacked if it is gzip, and whether it was."""
+    """The file's stream, unpacked if it is gzip, and whether it was; a checksum that fails goes before other faults."""
     with open_file(file, "CT volume", _MAX_BYTES) as stream:
         packed = stream.read(2) == b"\x1f\x8b"
-        stream.seek(0)
-        if packed:
-            opener, damage = _gzip()
-            try:
-                with opener(stream) as unpacked:
-                    yield unpacked, True
-            except damage as error:
-                raise zlib.error(str(error)) from None
-        else:
-            yield stream, False
+    try:
+        with open_file(file, "CT volume", _MAX_BYTES) as stream:
+            if packed:
+                opener, damage = _gzip()
+                try:
+                    with opener(stream) as unpacked:
+                        try:
+                            yield unpacked, True
+                        except ImageError:
+                            _unpack_some(unpacked)
+                            raise
+                except (damage, OverflowError) as error:
+                    raise zlib.error(str(error)) from None
+            else:
+                yield stream, False
+    except ImageError:
+        expect_checksum(file, "CT volume")
+        raise
+
+
+def _unpack_some(stream: IO[bytes]) -> None:
+    for _ in range(_PACKED_HEADERS >> 20):
+        if not stream.read(1 << 20):
+            break
 
 
 def _gzip() -> tuple[Callable[[IO[bytes]], AbstractContextManager[IO[bytes]]], type[Exception]]:
@@ -170,10 +200,12 @@ def _read_header(stream: IO[bytes], file: ImageFile) -> VolumeHeader:
     data = stream.read(_HEADER)
     order = {b"\x5c\x01\0\0": "<", b"\0\0\x01\x5c": ">"}.get(data[:4])
     if len(data) < _HEADER or order is None or data[344:348] not in (b"n+1\0", b"ni1\0"):
-        found = f"bytes that start with {data[:4]!r}" if data else "an empty file"
-        raise ImageError(file, expected="a NIfTI-1 file", found=found, remedy=_AGAIN)
+        found, remedy = describe_any(data, _CONVERT)
+        if order is not None:
+            found, remedy = ("a header cut off", AGAIN) if len(data) < _HEADER else ("one of Analyze 7.5", _CONVERT)
+        raise ImageError(file, expected="a NIfTI-1 file", found=found, remedy=remedy)
     if data[344:348] == b"ni1\0":
-        raise ImageError(file, expected="header and voxels in one file", found="a header alone", remedy="save as .nii")
+        raise ImageError(file, expected="header and voxels in one file", found="a header alone", remedy=_CONVERT)
     axes, *dims = struct.unpack_from(order + "8h", data, 40)
     (kind,) = struct.unpack_from(order + "h", data, 70)
     offset, slope, inter = struct.unpack_from(order + "3f", data, 108)
@@ -182,9 +214,16 @@ def _read_header(stream: IO[bytes], file: ImageFile) -> VolumeHeader:
         found = " x ".join(map(str, dims[: max(axes, 0)]))
         raise ImageError(file, expected="a volume of three axes", found=found or "none")
     if kind not in _TYPES:
-        raise ImageError(file, expected="whole or floating numbers", found=f"NIfTI data type {kind}")
-    if not _HEADER <= offset < 1 << 30:  # NaN too
-        raise ImageError(file, expected="voxels behind the header", found=f"offset {offset}", remedy=_AGAIN)
+        raise ImageError(
+            file, expected="whole or floating numbers",
+            found=f"NIfTI data type {kind}" + (f" ({_OTHER_TYPES[kind]})" if kind in _OTHER_TYPES else ""),
+            remedy="save its Hounsfield units as int16",
+        )
+    if not _FIRST <= offset < _LAST or offset % 1:  # NaN too; from 0 nibabel reads the header as voxels
+        raise ImageError(
+            file, expected=f"voxels from byte {_FIRST} on, behind the header", found=f"offset {offset:g}",
+            remedy="save it again with the offset of its voxels",
+        )
     if slope == 0 or not (math.isfinite(slope) and math.isfinite(inter)):
         slope, inter = 1.0, 0.0  # as the format defines it
     sizes = struct.unpack_from(order + "3f", data, 80)
@@ -225,12 +264,15 @@ def _expect_whole(file: ImageFile, header: VolumeHeader, packed: bool) -> None:
 
 
 def _cut(file: ImageFile, found: str) -> ImageError:
-    return ImageError(file, expected="a whole CT volume", found=found, remedy=_AGAIN)
+    return ImageError(file, expected="a whole CT volume", found=found, remedy=AGAIN)
 
 
 def _skip(stream: IO[bytes], count: int, file: ImageFile) -> None:
-    if len(stream.read(count)) < count:
-        raise _cut(file, "a file cut off before its voxels")
+    while count:
+        taken = len(stream.read(min(count, 1 << 20)))
+        if not taken:
+            raise _cut(file, "a file cut off before its voxels")
+        count -= taken
 
 
 def _fill(stream: IO[bytes], target: memoryview, file: ImageFile) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
+from mmtk.datasets._delimiters import delimiter_of
 from mmtk.datasets.base import SPLITS, Dataset, Record, Task
 from mmtk.datasets.maps._rows import LETTERS, MapRow, OfficialMap
 from mmtk.errors import SourceError
@@ -80,10 +81,11 @@ def read_map(path: str | Path, dataset: Dataset) -> OfficialMap:
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Each line's name and its fields by their columns."""
     try:
-        reader = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         found = getattr(error, "strerror", None) or "no UTF-8 text"
         raise SourceError(path, expected="a CSV file", found=found) from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter_of(text, (*_IDS, *_OTHERS)))
     try:
         columns = next(reader, [])
         ids = [name for name in columns if name in _IDS]

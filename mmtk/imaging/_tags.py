@@ -1,0 +1,108 @@
+"""The tags of a TIFF: what they say of its pixels, and why a file is refused. The cases are listed in READINGS.md."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import IO
+
+from mmtk.errors import ImageError
+from mmtk.imaging._files import AGAIN, CONVERT, MAX_SIDE, ImageFile, take
+
+SIGNATURES = (b"II*\0", b"MM\0*")
+WIDTH, HEIGHT, BITS, PACKING, PHOTOMETRIC, FILL_ORDER, OFFSETS = 256, 257, 258, 259, 262, 266, 273
+ORIENTATION, CHANNELS, ROWS, LENGTHS, PLANES, PREDICTOR = 274, 277, 278, 279, 284, 317
+TILES, EXTRA, FORMAT, DEPTH = {322, 323, 324, 325}, 338, 339, 32997
+PLAIN, PACKBITS = 1, 32773
+WHITE_IS_ZERO = 0
+
+_READ = {
+    WIDTH, HEIGHT, BITS, PACKING, PHOTOMETRIC, FILL_ORDER, OFFSETS, ORIENTATION, CHANNELS, ROWS, LENGTHS, PLANES,
+    PREDICTOR, EXTRA, FORMAT, DEPTH, *TILES,
+}
+_TYPES = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4)}  # of whole numbers, and their bytes
+_FEW = 16  # values of a tag that has not one for each strip
+_PACKINGS = {2: "CCITT", 3: "fax", 4: "fax", 5: "LZW", 6: "old JPEG", 7: "JPEG", 8: "deflate", 32946: "deflate",
+             34712: "JPEG 2000", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP"}
+_COLOURS = {3: "a palette", 4: "a mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab"}
+_FORMATS = {2: "signed", 3: "floating", 4: "undefined"}
+
+Tags = dict[int, tuple[int, ...]]
+
+
+def read_tags(stream: IO[bytes], path: ImageFile, start: bytes) -> Tags:
+    """The whole numbers of those tags of a TIFF's first directory that matter here; none for one of another type."""
+    order = "<" if start[:2] == b"II" else ">"
+    stream.seek(struct.unpack(order + "I", start[4:8])[0])
+    (count,) = struct.unpack(order + "H", take(stream, 2, path))
+    tags: Tags = {}
+    for tag, kind, number, value in struct.iter_unpack(order + "HHI4s", take(stream, 12 * count, path)):
+        if tag in tags:  # which one counts, decoders disagree about
+            raise ImageError(
+                path, expected="each tag of a TIFF once", found=f"tag {tag} twice", remedy=AGAIN
+            )
+        tags[tag] = ()
+        if tag not in _READ or kind not in _TYPES or number > (MAX_SIDE if tag in (OFFSETS, LENGTHS) else _FEW):
+            continue
+        letter, width = _TYPES[kind]
+        size = number * width
+        if size > 4:
+            stream.seek(struct.unpack(order + "I", value)[0])
+            value = take(stream, size, path)
+        tags[tag] = struct.unpack(f"{order}{number}{letter}", value[:size])
+    return tags
+
+
+def first(tags: Tags, tag: int, default: int) -> int:
+    """The value of a tag that has one, -1 where it has several or none that is a whole number."""
+    values = tags.get(tag, (default,))
+    return values[0] if len(values) == 1 else -1
+
+
+def expect_plain(tags: Tags, path: ImageFile) -> tuple[int, int, int]:
+    """Height, width and channels of a TIFF that all decoders read alike; any other is refused with the reason."""
+    reasons = ", ".join(_reasons(tags))
+    if reasons:
+        raise ImageError(
+            path, expected="a TIFF of 8-bit grey or RGB, uncompressed or PackBits, in strips", found=reasons,
+            remedy=CONVERT,
+        )
+    return first(tags, HEIGHT, 0), first(tags, WIDTH, 0), first(tags, CHANNELS, 1)
+
+
+def _reasons(tags: Tags) -> Iterator[str]:
+    bits, channels, packing = tags.get(BITS, (1,)), first(tags, CHANNELS, 1), first(tags, PACKING, PLAIN)
+    colours, orientation, extra = first(tags, PHOTOMETRIC, -1), first(tags, ORIENTATION, 1), tags.get(EXTRA)
+    if set(bits) != {8}:
+        yield f"{max(bits, default=0)} bits"
+    if channels not in (1, 3):
+        yield f"{channels} channels"
+    elif extra is not None:
+        yield "a channel that is marked as none of the picture's"
+    if packing not in (PLAIN, PACKBITS):
+        yield f"compression {packing}" + (f" ({_PACKINGS[packing]})" if packing in _PACKINGS else "")
+    if PHOTOMETRIC not in tags:
+        yield "no word on whether 0 is black or white"
+    elif channels in (1, 3) and (channels, colours) not in ((1, 0), (1, 1), (3, 2)):
+        yield f"photometric {colours}" + (f" ({_COLOURS[colours]})" if colours in _COLOURS else "")
+    if TILES & tags.keys():
+        yield "tiles"
+    elif OFFSETS not in tags or (LENGTHS not in tags and (packing != PLAIN or len(tags[OFFSETS]) != 1)):
+        yield "no strips"
+    if first(tags, ROWS, 1) <= 0:
+        yield "strips without rows"
+    if first(tags, PLANES, 1) != 1 and (channels != 1 or first(tags, PLANES, 1) != 2):
+        yield "its channels in planes"
+    if 2 <= orientation <= 8 or orientation < 0:
+        yield f"orientation {orientation}" if orientation > 0 else "an orientation of an odd type"
+    if first(tags, PREDICTOR, 1) != 1:
+        yield "a predictor without the compression that it belongs to"
+    if set(tags.get(FORMAT, (1,))) != {1}:
+        kind = max(tags[FORMAT], default=0)
+        yield f"{_FORMATS.get(kind, 'unknown')} samples"
+    if first(tags, FILL_ORDER, 1) not in (1, 2):
+        yield "an unknown order of bits"
+    if first(tags, DEPTH, 1) != 1:
+        yield "several images in depth"
+    if first(tags, WIDTH, -1) < 0 or first(tags, HEIGHT, -1) < 0:
+        yield "no width and height as whole numbers"
