@@ -36,6 +36,8 @@ _JPEG_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, all Huf
 _JPEG_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a segment
 _HEAD = 4096  # bytes that hold most headers
+_TAIL = 1 << 14  # bytes that hold what stands behind a PNG's pixels; what lies further ahead, decoding will see
+_MOST_AT_END = 100  # chunks behind a PNG's pixels
 _MOST_SEGMENTS = 10_000  # of a JPEG header, fill bytes counted: ends the walk through a file made of them
 MOST_CHUNKS = 1 << 17  # of a PNG: 2 KB of pixels in each of the largest image
 _LARGEST_EXIF = 1 << 16
@@ -100,21 +102,24 @@ def probe(path: str | os.PathLike[str]) -> Header:
             size = os.fstat(handle).st_size
             expect_size(file, size, MAX_BYTES)
             head = os.read(handle, _HEAD)
-            found = _in_head(head, file, whole=len(head) == size)
+            tail = None
+            if size > len(head) and head.startswith(PNG_SIGNATURE):
+                tail = os.pread(handle, _TAIL, max(len(head), size - _TAIL))
+            found = _in_head(head, file, tail, whole=len(head) == size)
             if found is None:
                 with open(handle, "rb", buffering=0, closefd=False) as stream:  # no more than is asked for
                     stream.seek(0)
-                    found = read_header(stream, file).header
+                    found = read_header(stream, file, tail).header
         finally:
             os.close(handle)
     return found
 
 
-def _in_head(head: bytes, path: Path, whole: bool) -> Header | None:
+def _in_head(head: bytes, path: Path, tail: bytes | None, whole: bool) -> Header | None:
     """The header of a file by its first bytes; None where these may not be all that it takes."""
     stream = io.BytesIO(head)
     try:
-        found = read_header(stream, path).header
+        found = read_header(stream, path, tail).header
     except ImageError:
         if whole:
             raise
@@ -152,12 +157,15 @@ def _most_bytes(path: ImageFile) -> int:
     return min(MAX_BYTES, PLENTY + 2 * header.height * header.width * header.channels)
 
 
-def read_header(stream: IO[bytes], path: ImageFile) -> FullHeader:
-    """What decoders need to know, of an open file that stands at its start."""
+def read_header(stream: IO[bytes], path: ImageFile, tail: bytes | None = None) -> FullHeader:
+    """What decoders need to know, of an open file that stands at its start.
+
+    Of a PNG whose last bytes are given as `tail`, nothing between the first pixels and these is read.
+    """
     start = stream.read(8)
     orientation, tags = 1, {}
     if start == PNG_SIGNATURE:
-        header, orientation = _png(stream, path)
+        header, orientation = _png(stream, path, tail)
     elif start.startswith(_JPEG_SIGNATURE):
         stream.seek(2)
         header, orientation = _jpeg(stream, path)
@@ -184,7 +192,7 @@ def read_header(stream: IO[bytes], path: ImageFile) -> FullHeader:
     return FullHeader(header, orientation, tags)
 
 
-def _png(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
+def _png(stream: IO[bytes], path: ImageFile, tail: bytes | None) -> tuple[Header, int]:
     length, kind, body, crc = struct.unpack(">I4s13sI", take(stream, 25, path))
     if length != 13 or kind != b"IHDR" or zlib.crc32(kind + body) != crc:
         raise ImageError(path, expected="a PNG that starts with its header", found="a damaged header", remedy=AGAIN)
@@ -195,6 +203,9 @@ def _png(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
     blocks: list[bytes] = []
     for _ in range(MOST_CHUNKS):  # those behind the pixels too: an orientation may stand there
         chunk = stream.read(8)
+        if tail is not None and chunk[4:] == b"IDAT":
+            blocks += _exif_at_end(tail)
+            return Header("png", height, width, channels), common_orientation(blocks)
         if len(chunk) < 8 or chunk[4:] == b"IEND":
             return Header("png", height, width, channels), common_orientation(blocks)
         length = int.from_bytes(chunk[:4])
@@ -204,6 +215,23 @@ def _png(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
             length -= len(block)
         stream.seek(length + 4, os.SEEK_CUR)
     raise ImageError(path, expected=f"a PNG of at most {MOST_CHUNKS} chunks", found="more", remedy=CONVERT)
+
+
+def _exif_at_end(tail: bytes) -> list[bytes]:
+    """EXIF blocks among a PNG's last chunks: those that lead from one to the next up to IEND."""
+    start = tail.find(b"eXIf") - 4
+    while start >= 0:
+        blocks: list[bytes] = []
+        place = start
+        for _ in range(_MOST_AT_END):
+            length, kind = int.from_bytes(tail[place : place + 4]), tail[place + 4 : place + 8]
+            if kind == b"IEND":
+                return blocks
+            if kind == b"eXIf":
+                blocks.append(tail[place + 8 : place + 8 + min(length, _LARGEST_EXIF)])
+            place += 12 + length
+        start = tail.find(b"eXIf", start + 5) - 4
+    return []
 
 
 def _jpeg(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
