@@ -414,3 +414,63 @@ def test_real_runs_without_a_store_are_audited_by_the_official_map(tmp_path):
     assert "641 of test's 1868 subjects also in train" in row["Of these"]
     config = tmp_path / "runs" / "config.json"
     assert json.loads(config.read_text())["store"]["synthetic"] is False
+
+
+def lacking(path, flag, splits, **kind):
+    """A partial store without its second class, or value of a label, in some splits."""
+    opened = store.open(write_small_store(path, flag=flag, partial=True, **kind))
+    arrays = {}
+    for split in opened.splits:
+        labels = split.labels.copy()
+        if split.name in splits:
+            labels[labels == 1] = 0
+        arrays[split.name] = split.images, labels, split.records
+    return store.write_store(path, opened.info, arrays)
+
+
+@pytest.mark.parametrize("splits", [("val",), ("test",), ("train", "val", "test")])
+def test_runs_whose_auc_is_undefined_are_shown_without_it(tmp_path, splits):
+    kinds = {
+        "breastmnist": {"classes": 2}, "dermamnist": {"task": "multi-class", "classes": 4, "channels": 3},
+        "chestmnist": {"task": MULTILABEL, "classes": 3}, "retinamnist": {"task": "ordinal-regression", "classes": 3},
+    }
+    for flag, kind in kinds.items():
+        path = lacking(tmp_path / "stores" / f"{flag}_8.h5", flag, splits, **kind)
+        for seed in (0, 1):
+            run = write_small_run(path, tmp_path / "runs" / f"{flag}{seed}", seed=seed, epochs=2)
+            if "val" in splits:
+                log = run / "metrics.jsonl"
+                log.write_text(re.sub(r'"val_auc": [0-9.]+', '"val_auc": null', log.read_text()))
+    files, notes = write_report(tmp_path / "runs", tmp_path / "page.html", stores=tmp_path / "stores")
+    texts = {file.name: file.read_text() for file in files}
+    assert not [name for name, text in texts.items() if re.search(r"\bnan\b", text)]
+    names = ", ".join(
+        f"{get_dataset(flag).title} ({', '.join(splits)})" for flag in
+        ("chestmnist", "dermamnist", "retinamnist", "breastmnist")
+    )
+    assert f"The AUC is undefined, for a class has no image there: {names}." in notes
+    rows = list(csv.DictReader(texts["page.intervals.csv"].splitlines()))
+    assert len(rows) == 8
+    auc, low = ([row[f"AUC, bootstrap {name}"] for row in rows] for name in ("AUC", "low"))
+    assert [not value for value in auc] == [not value for value in low] == ["test" in splits] * 8
+    assert all(row["ACC, bootstrap low"] for row in rows)
+    means = [row for row in csv.DictReader(texts["page.splits.csv"].splitlines()) if row["Dataset"] == "Mean over 4"]
+    assert [bool(means[0][f"{title} AUC"]) for title in ("Training", "Validation", "Test")] == [
+        name not in splits for name in ("train", "val", "test")
+    ]
+    assert all(means[0][f"{title} ACC"] for title in ("Training", "Validation", "Test"))
+
+
+def test_runs_of_one_dataset_that_cannot_be_paired_have_a_mean_without_interval(tmp_path):
+    path = write_small_store(tmp_path / "stores" / "breastmnist_8.h5")
+    for seed in (0, 1):
+        write_small_run(path, tmp_path / "runs" / str(seed), seed=seed)
+    file = next((tmp_path / "runs" / "1").glob("*_test_*.csv"))
+    labels = store.open(path).test.labels[:, 0]
+    scores = [line.split(",", 1)[1] for line in file.read_text().splitlines()]
+    rows = sorted(zip(labels, scores, strict=True))
+    lines = [f"{row},{label},{score}" for row, (label, score) in enumerate(rows)]
+    file.write_text("\n".join(["id,true_0,score_0,score_1", *lines]))
+    runs, _ = find_runs(tmp_path / "runs", tmp_path / "stores")
+    (row,) = contents.scores_table(runs, {run: contents.score(run.tested) for run in runs}).rows[7:]
+    assert [cell.tip for cell in row[-2:]] == ["mean over 1\nsd over seeds " + cell.tip[-5:] for cell in row[-2:]]

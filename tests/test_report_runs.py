@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -151,7 +153,8 @@ WRONG = {
         "two/result.json: expected the result of a run, found no 'splits'",
     ),
     "a list": (
-        lambda base: (base / "runs/two/result.json").write_text("[]"), "two/result.json: expected the result of a run",
+        lambda base: (base / "runs/two/result.json").write_text("[]"),
+        "two/result.json: expected a JSON object, found list",
     ),
     "no config": (
         lambda base: (base / "runs/two/config.json").unlink(),
@@ -173,6 +176,46 @@ WRONG = {
     "other predictions": (other_predictions, "as in result.json, found AUC"),
     "another dataset": (of_another_dataset, "expected predictions of breastmnist 8 test, found octmnist 8 test"),
     "another store": (another_store, "a run on other images; give --stores the folder of the stores that were trained"),
+    "text for a number": (
+        lambda base: edit(base / "runs/two/config.json", epochs="100"),
+        "two/config.json: expected the configuration of a run, found epochs '100', which is not a whole number",
+    ),
+    "versions as list": (
+        lambda base: edit(base / "runs/two/config.json", made_with=["mmtk"]), "found made_with ['mmtk'], which is not",
+    ),
+    "protocol as number": (lambda base: edit(base / "runs/two/config.json", protocol=5), "found protocol 5, which is"),
+    "store as text": (lambda base: edit(base / "runs/two/config.json", store="breast"), "found store 'breast', which"),
+    "model as list": (lambda base: edit(base / "runs/two/config.json", model=["a"]), "found model ['a'], which is not"),
+    "deep": (
+        lambda base: (base / "runs/two/config.json").write_text('{"a": ' * 100_000),
+        "two/config.json: expected JSON, found values nested too deeply",
+    ),
+    "Latin-1": (
+        lambda base: (base / "runs/two/config.json").write_bytes(b'{"a": "\xfc"}'),
+        "two/config.json: expected JSON, found bytes that are not UTF-8, the first at offset 7",
+    ),
+    "a folder": (
+        lambda base: [(base / "runs/two/config.json").unlink(), (base / "runs/two/config.json").mkdir()],
+        "two/config.json: expected JSON, found Is a directory",
+    ),
+    "a result as folder": (
+        lambda base: [(base / "runs/two/result.json").unlink(), (base / "runs/two/result.json").mkdir()],
+        "two/result.json: expected JSON, found Is a directory",
+    ),
+    **{
+        f"log {line[:12]!r}": (
+            lambda base, line=line: (base / "runs/two/metrics.jsonl").write_bytes(line),
+            f"two/metrics.jsonl{where}: expected figures of",
+        ) for line, where in (
+            (b"[]", " line 1"), (b"null", " line 1"), (b"7", " line 1"), (b"{}", " line 1"), (b"[" * 9000, " line 1"),
+            (b'{"epoch": 1, "train_loss": "1", "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1"),
+            (b'{"epoch": 1, "train_loss": NaN, "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1"),
+            (b'{"epoch": 1, "train_loss": 1e999, "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1"),
+            (b'{"epoch": 1, "train_loss": 1, "val_loss": 1, "val_auc": 3, "val_acc": 1}', " line 1"),
+            (b'{"epoch": 1, "train_loss": 1, "val_loss": 1, "val_auc": 1, "val_acc": null}', " line 1"),
+            (b"\xff\xfe", ""),
+        )
+    },
     "twice": (
         lambda base: shutil.copytree(base / "runs/two", base / "runs/zwei"),
         "zwei: expected each run once, found the run of two again",
@@ -181,8 +224,11 @@ WRONG = {
 }
 
 
+NOTHING_ELSE = ("no folder", "no stores", "no runs", "twice")  # what leaves no run that could be shown
+
+
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_one_line_and_nothing_is_written(name, mine):
+def test_what_is_wrong_is_one_line_and_the_other_runs_are_shown(name, mine):
     change, message = WRONG[name]
     change(mine)
     with pytest.raises(MmtkError) as raised:
@@ -190,9 +236,69 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(name, mine):
     assert message in str(raised.value)
     arguments = ["report", str(mine / "runs"), "--out", str(mine / "page.html"), "--stores", str(mine / "stores")]
     done = CliRunner().invoke(group, arguments)
-    assert done.exit_code
-    assert isinstance(done.exception, MmtkError)
-    assert not list(mine.glob("page*"))
+    if name in NOTHING_ELSE:
+        assert isinstance(done.exception, MmtkError)
+        assert not list(mine.glob("page*"))
+        return
+    assert done.exit_code == 1, done.exception
+    assert done.stderr.count(f"mmtk: error: {raised.value}\n") == 1
+    note = f"Left out: {raised.value}.".replace(f"{mine / 'runs'}/", "")
+    assert note in done.stdout.splitlines()
+    page = (mine / "page.html").read_text()
+    assert str(mine / "runs") not in page
+    assert page.count("Left out: ") == done.stderr.count("mmtk: error: ") == (2 if name == "another store" else 1)
+
+
+def test_if_no_run_can_be_shown_the_first_is_told(mine):
+    for path in (mine / "runs").rglob("config.json"):
+        path.write_text("[]")
+    with pytest.raises(MmtkError, match=r"deep/er/one/config\.json: expected a JSON object, found list"):
+        find_runs(mine / "runs", refused=[].append)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
+def test_an_error_of_the_system_leaves_a_run_out_and_is_told_as_it_is(mine, monkeypatch, number):
+    file = next((mine / "runs" / "two").glob("*_test_*.csv"))
+    read, told = Path.read_bytes, []
+
+    def failing(path):
+        if path == file:
+            raise OSError(number, os.strerror(number), str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    runs, _ = find_runs(mine / "runs", mine / "stores", told.append)
+    assert [run.folder for run in runs] == ["three", "four", "deep/er/one"]
+    assert [str(error) for error in told] == [f"{file}: {os.strerror(number)}"]
+
+
+def test_figures_of_another_machine_are_the_same_figures(mine):
+    path = mine / "runs" / "two" / "result.json"
+    result = json.loads(path.read_text())
+    for change, good in ((1e-9, True), (1e-5, False)):
+        changed = json.loads(json.dumps(result))
+        changed["splits"]["test"]["auc"] -= change
+        path.write_text(json.dumps(changed))
+        if good:
+            find_runs(mine / "runs", mine / "stores")
+        else:
+            with pytest.raises(MmtkError, match=r"as in result\.json, found AUC"):
+                find_runs(mine / "runs", mine / "stores")
+
+
+@pytest.mark.parametrize("wrong", ["columns", "labels", "figures"])
+def test_predictions_with_their_own_labels_are_checked_without_a_store(mine, wrong):
+    file = next((mine / "runs" / "two").glob("*_test_*.csv"))
+    labels = store.open(mine / "stores" / "breastmnist_8.h5").test.labels[:, 0].astype(int)
+    scores = [line.split(",", 1)[1] for line in file.read_text().splitlines()]
+    labels = {"columns": labels, "labels": labels + 1, "figures": 1 - labels}[wrong]
+    more = ",score_2" if wrong == "columns" else ""
+    lines = [f"{i},{t},{s}{',0' if more else ''}" for i, (t, s) in enumerate(zip(labels, scores, strict=True))]
+    file.write_text("\n".join([f"id,true_0,score_0,score_1{more}", *lines]))
+    says = {"columns": "expected 2 scores in a row", "labels": "csv: labels: expected values 0 to 1",
+            "figures": r"as in result\.json, found AUC"}[wrong]
+    with pytest.raises(MmtkError, match=says):
+        find_runs(mine / "runs")
 
 
 def test_runs_of_a_dataset_are_of_one_store(mine):

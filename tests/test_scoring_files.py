@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
+import os
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +20,16 @@ from hypothesis.extra import numpy as hnp
 from mmtk import evaluate, store
 from mmtk.cli.scores import evaluate_command
 from mmtk.errors import ArgumentError, ScoreError, StoreError
-from mmtk.scoring import Metrics, evaluate_file, read_predictions, result_name, write_predictions
-from tests.small_stores import MULTILABEL, write_small_store
+from mmtk.scoring import (
+    Metrics,
+    Predictions,
+    ScoredFile,
+    evaluate_file,
+    read_predictions,
+    result_name,
+    write_predictions,
+)
+from tests.small_stores import MULTILABEL, small_info, write_small_store
 
 FIGURES = Metrics(0.91349, 0.8455)
 
@@ -109,7 +122,7 @@ def test_dataset_size_and_split_are_told_by_the_name(tmp_path, name, told):
 @pytest.mark.parametrize(
     "name",
     ["nothing.csv", "breastmnist.csv", "xbreastmnist_test.csv", "train_breastmnist_or_test.csv",
-     "breastmnist@test.csv", "breastmnist_test_[AUC]nan_[ACC]0.846@x.csv",
+     "breastmnist@test.csv", "breastmnist_test_[AUC]nan_[ACC]nan@x.csv", "breastmnist_test_[AUC]NaN_[ACC]0.8@x.csv",
      "breastmnist_test_[AUC]0.9134_[ACC]0.8@x.csv"],
 )
 def test_names_that_do_not_tell_are_refused(tmp_path, name):
@@ -126,6 +139,13 @@ def write_text(tmp_path, text, name="breastmnist_test_[AUC]0.913_[ACC]0.846@x.cs
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
+
+
+@pytest.mark.parametrize("form", ["{}", "\ufeff{}", "{}\n \n\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_marks_line_ends_and_blank_lines_of_spreadsheets_are_read(tmp_path, form, end):
+    text = form.format("0,0.1,0.9\n\n1,0.2,0.8\n").replace("\n", end)
+    assert read_predictions(write_text(tmp_path, text)).scores.tolist() == [[0.1, 0.9], [0.2, 0.8]]
 
 
 def test_rows_may_stand_in_any_order(tmp_path):
@@ -166,7 +186,17 @@ def test_the_layout_of_2020_has_a_header_and_labels(tmp_path):
         ("id,score_0,true_0\n0,0.1,1\n", "line 1: expected id,true_0,...,score_0,..."),
         ("id,true_0\n0,1\n", "line 1: expected id,true_0,...,score_0,..."),
         ("0,0.1\nid,true_0\n", "line 2: expected numbers"),
-        (b"\x89PNG\r\n\xff\xfe", "expected a result file"),
+        (b"\x89PNG\r\n\xff\xfe", "expected a result file in UTF-8, found byte 0x89 at offset 0; save it as CSV"),
+        ("0,0.1,0.9\n".encode("utf-16"), "expected a result file in UTF-8, found UTF-16 or UTF-32; save it as CSV"),
+        ("0,0.1,0.9\n".encode("utf-16-le"), "found UTF-16 or UTF-32"),
+        ("0,0.1,0.9\n".encode("utf-32"), "found UTF-16 or UTF-32"),
+        ("0;0,1;0,9\n1;0,2;0,8\n", "line 1: expected commas between columns, found semicolons; save it as CSV"),
+        ("id;true_0;score_0\n", "line 1: expected commas between columns, found semicolons"),
+        ("0\t0.1\t0.9\n", "line 1: expected commas between columns, found tabs"),
+        ("\n \n0,0.1\n,\n", "line 4: expected numbers, found ,"),
+        ("0,0.1\n1,1_0\n", "line 2: expected numbers, found 1,1_0"),
+        ("0,0.1\n" + "1" * 300 + ",0.2\n", "no row 1, but row 1.11111e+299 on line 2"),
+        ("0,0.1\n1," + "x" * 9000 + "\n", f"line 2: expected numbers, found 1,{'x' * 58}..."),
         ("0,0.1\n1,\x00\n", "line 2: expected numbers"),
         ('0,"' + "x" * 200_000 + '"\n', "expected a result file, found field larger"),
     ],
@@ -187,6 +217,25 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "breastmnist_val.csv").mkdir()
     with pytest.raises(ScoreError, match="directory"):
         read_predictions(tmp_path / "breastmnist_val.csv")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
+def test_an_error_of_the_system_is_told_as_it_is(tmp_path, scored, monkeypatch, number):
+    path, other = scored["breastmnist"][3], scored["pathmnist"][3]
+    read = Path.read_bytes
+
+    def failing(self):
+        if self == path:
+            raise OSError(number, os.strerror(number), str(self))
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        read_predictions(path)
+    done = run(path, other, "--stores", tmp_path)
+    assert done.return_value == 2
+    assert done.stderr == f"mmtk: error: {path}: {os.strerror(number)}\n"
+    assert str(other) in done.output
 
 
 # ------------------------------------------------------------------- against a store
@@ -247,7 +296,7 @@ def test_files_that_do_not_fit_their_store_are_refused(tmp_path, scored):
     with pytest.raises(ScoreError, match=f"expected {len(labels)} rows.*found {len(labels) - 1}"):
         evaluate_file(path, tmp_path)
     wide = write_predictions(tmp_path, "pathmnist", 28, "test", scores[:, :2], metrics, "narrow")
-    with pytest.raises(ScoreError, match=re.escape(f"{wide}: labels: expected values 0 to 1")):
+    with pytest.raises(ScoreError, match=re.escape(f"{wide}: expected 4 scores in a row")):
         evaluate_file(wide, tmp_path)
     with pytest.raises(StoreError, match=r"octmnist_64\.h5"):
         evaluate_file(write_predictions(tmp_path, "octmnist", 64, "test", scores, metrics, "a"), tmp_path)
@@ -269,6 +318,22 @@ def test_evaluate_exits_1_when_the_name_carries_other_figures_at_three_decimals(
     said = run(near, path, "--stores", tmp_path)
     assert said.return_value == 1
     assert ["DIFFERS" in line for line in said.output.splitlines()] == [True, False]
+
+
+def test_figures_one_ulp_off_a_rounding_edge_agree_with_the_name(tmp_path):
+    named = Predictions("breastmnist", 28, "test", Metrics(0.812, 0.5), "x", np.zeros((1, 2)))
+    for auc, agrees in ((0.8125, True), (math.nextafter(0.8125, 1), True), (0.81251, False), (math.nan, False)):
+        file = ScoredFile(tmp_path, named, Metrics(auc, 0.5), False, small_info(), np.zeros(1), np.zeros(1))
+        assert file.agrees == agrees
+    undefined = replace(named, metrics=Metrics(math.nan, 0.5))
+    assert ScoredFile(tmp_path, undefined, Metrics(math.nan, 0.5), False, small_info(), [], []).agrees
+
+
+def test_a_column_more_than_classes_is_refused_in_a_partial_store_too(tmp_path, scored):
+    wide = np.column_stack([scored["breastmnist"][1], scored["breastmnist"][1][:, 0]])
+    path = write_predictions(tmp_path, "breastmnist", 28, "test", wide, Metrics(0.5, 0.5), "wide")
+    with pytest.raises(ScoreError, match=r"expected 2 scores in a row, as .* has classes or labels, found 3"):
+        evaluate_file(path, tmp_path)
 
 
 def test_evaluate_exits_2_on_a_bad_file_and_scores_the_others(tmp_path, scored):

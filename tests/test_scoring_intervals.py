@@ -14,10 +14,10 @@ from sklearn import metrics
 
 from mmtk import store
 from mmtk.cli import group
-from mmtk.datasets.base import Task
 from mmtk.errors import ArgumentError, ScoreError
 from mmtk.scoring import (
     as_facts,
+    assess,
     delong,
     delong_difference,
     details,
@@ -28,8 +28,8 @@ from mmtk.scoring import (
     resample,
     write_predictions,
 )
-from mmtk.scoring._intervals import _draws, _groups
-from tests.small_stores import MULTILABEL, write_small_store
+from mmtk.scoring._intervals import _draws, _units
+from tests.small_stores import MULTILABEL, small_info, write_small_store
 
 TASKS = ("binary-class", "multi-class", "ordinal-regression", MULTILABEL)
 
@@ -89,10 +89,10 @@ def test_each_resample_is_scored_as_scikit_learn_scores_its_rows(task, n, seed, 
     scores[:, -1] += 1e-6 if task == "binary-class" else 0  # no ties of two columns, where argmax and 0.5 differ
     subjects = None if clusters is None else np.array([f"p{i % clusters}" for i in range(n)])
     one = resample(labels, scores, task, subjects, resamples=8, seed=seed)
-    groups, named = _groups(labels, Task(task), subjects)
-    assert one.resampled == named
+    units, *named = _units(labels, subjects, 8, seed)
+    assert [one.resampled, one.drawn] == named
     assert tuple(one.values[:2]) == evaluate(labels, scores, task)
-    draws = np.concatenate([counts for _, counts in _draws(groups, n, 8, seed)])
+    draws = np.concatenate([counts for _, counts in _draws(units, n, 8, seed)])
     for counts, found in zip([np.ones(n, int), *draws], [one.values, *one.found], strict=True):
         rows = np.repeat(np.arange(n), counts)
         assert found == pytest.approx(by_scikit_learn(labels[rows], scores[rows], task), abs=1e-12, nan_ok=True)
@@ -100,9 +100,9 @@ def test_each_resample_is_scored_as_scikit_learn_scores_its_rows(task, n, seed, 
 
 def test_an_interval_is_between_percentiles_of_a_plain_loop():
     labels, scores = drawn("binary-class", 80, seed=5)
-    groups, _ = _groups(labels, Task.BINARY, None)
+    units = _units(labels, None, 400, 0)[0]
     aucs = []
-    for counts in np.concatenate([counts for _, counts in _draws(groups, 80, 400, 0)]):
+    for counts in np.concatenate([counts for _, counts in _draws(units, 80, 400, 0)]):
         rows = np.repeat(np.arange(80), counts)
         aucs.append(metrics.roc_auc_score(labels[rows, 0], scores[rows, 1]))
     found = intervals(labels, scores, "binary-class", resamples=400).auc
@@ -111,24 +111,47 @@ def test_an_interval_is_between_percentiles_of_a_plain_loop():
 
 def test_resamples_draw_what_they_say():
     labels = np.repeat([0, 1, 2], [50, 7, 3])[:, None]
-    groups, named = _groups(labels, "multi-class", None)
-    assert named == "images of each class"
-    for _, counts in _draws(groups, 60, 130, 3):
-        assert (counts[:, :50].sum(axis=1) == 50).all()
-        assert (counts[:, 57:].sum(axis=1) == 3).all()
+    units, named, _ = _units(labels, None, 130, 3)
+    assert named == "images"
+    draws = np.concatenate([counts for _, counts in _draws(units, 60, 130, 3)])
+    assert (draws.sum(axis=1) == 60).all()
+    assert len(np.unique(draws[:, :50].sum(axis=1))) > 5  # as another test set, not so many of each class
     subjects = np.array([b"a"] * 20 + [b"b"] * 30 + [b""] * 10)
-    groups, named = _groups(labels, "multi-class", subjects)
+    units, named, _ = _units(labels, subjects, 20, 3)
     assert named == "subjects"
-    assert len(groups[0]) == 12
-    for _, counts in _draws(groups, 60, 20, 3):
+    assert len(units) == 12
+    for _, counts in _draws(units, 60, 20, 3):
         assert (counts[:, :20] == counts[:, :1]).all()
         assert (counts[:, 20:50] == counts[:, 20:21]).all()
         assert (counts[:, [0, 20, *range(50, 60)]].sum(axis=1) == 12).all()
     for same in (b"", b"one"):
-        assert _groups(labels, "multi-class", np.full(60, same))[1] == "images of each class"
-    whole = np.concatenate([counts for _, counts in _draws(*[[list(np.arange(40)[:, None])]], 40, 4000, 0)])
+        assert _units(labels, np.full(60, same), 20, 3)[1] == "images"
+    whole = np.concatenate([counts for _, counts in _draws(list(np.arange(40)[:, None]), 40, 4000, 0)])
     assert whole.mean(axis=0) == pytest.approx(np.ones(40), abs=0.08)
     assert whole.var() == pytest.approx(1 - 1 / 40, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "zero",
+    [np.arange(2), np.arange(2, dtype=np.uint8), np.arange(2.0), np.array([False, True]), np.array([0, "b"], object)],
+)
+def test_subject_0_is_a_subject_like_others(zero):
+    labels, scores = drawn("binary-class", 200, seed=7)
+    rows = np.repeat([0, 1], 100)
+    names = np.array(["a", "b"])[rows]
+    assert intervals(labels, scores, "binary-class", zero[rows]) == intervals(labels, scores, "binary-class", names)
+
+
+@pytest.mark.parametrize(
+    "nobody", [np.array(["a", ""]), np.array([b"a", b""]), np.array([1, np.nan]), np.array(["a", None], object),
+               np.array(["a", np.nan], object)]
+)
+def test_images_without_a_subject_are_subjects_of_their_own(nobody):
+    labels, scores = drawn("binary-class", 60, seed=7)
+    found = nobody[np.repeat([0, 1], 30)]
+    names = np.array(["a"] * 30 + [f"x{i:02}" for i in range(30)])
+    mine, same = (intervals(labels, scores, "binary-class", some, resamples=300) for some in (found, names))
+    assert mine == same
 
 
 def test_the_same_seed_gives_the_same_interval_and_the_figure_is_evaluates():
@@ -138,7 +161,7 @@ def test_the_same_seed_gives_the_same_interval_and_the_figure_is_evaluates():
     assert (one.auc.value, one.acc.value) == evaluate(labels, scores, "binary-class")
     assert one.auc.low < one.auc.value < one.auc.high
     assert one != intervals(labels, scores, "binary-class", resamples=200, seed=1)
-    assert (one.resamples, one.undefined, one.resampled) == (200, 0, "images of each class")
+    assert (one.resamples, one.undefined, one.resampled) == (200, 0, "images")
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
@@ -154,6 +177,19 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
             hits[i] += found.low <= truth <= found.high
     assert (hits / 200 > 0.89).all()
     assert (hits / 200 < 0.995).all()
+
+
+def test_intervals_of_acc_are_of_other_test_images_whose_classes_are_not_counted_beforehand():
+    """Recalls far apart, as BreastMNIST's, in test sets of their own number of images of each class."""
+    recalls, share, hits, rng = np.array([0.571, 0.947]), 0.73, 0, np.random.default_rng(0)
+    truth = recalls @ [1 - share, share]
+    for _ in range(300):
+        labels = (rng.random(156) < share).astype(int)
+        right = rng.random(156) < recalls[labels]
+        scores = np.where(right, labels, 1 - labels) * 0.6 + 0.2 + 0.01 * rng.random(156)
+        found = intervals(labels, scores, "binary-class", resamples=200).acc
+        hits += found.low <= truth <= found.high
+    assert 0.91 < hits / 300 < 0.98
 
 
 def test_copies_of_images_add_no_evidence_where_subjects_are_known():
@@ -204,6 +240,77 @@ def test_a_mean_over_datasets_takes_those_of_a_group_together_and_others_apart()
     apart, _ = mean_intervals([one] * 4, ["a", "b", "c", "d"])
     assert apart.value == pytest.approx(auc.value)
     assert (apart.high - apart.low) / (auc.high - auc.low) == pytest.approx(0.5, rel=0.1)
+
+
+def test_planes_are_drawn_together_only_by_the_same_subjects():
+    """Two datasets that agree in all but their subjects' names: their means vary as those of independent ones."""
+    labels, scores = drawn("binary-class", 200, seed=2)
+    people = np.array([f"p{i % 50}" for i in range(200)])
+    others = np.char.add("q", people)
+    mine, plane = (resample(labels, scores, "binary-class", some) for some in (people, np.roll(people, 50)))
+    one, apart = (resample(labels, scores, "binary-class", some) for some in (people, others))
+    same = mean_intervals([mine, plane], ["organ", "organ"])[0]
+    assert (same.low, same.high) == (mine.intervals().auc.low, mine.intervals().auc.high)
+    found = mean_intervals([one, apart], ["organ", "organ"])[0]
+    assert (found.high - found.low) / (same.high - same.low) == pytest.approx(0.5**0.5, rel=0.1)
+    for other in (apart, resample(labels, scores, "binary-class", people, resamples=100)):
+        with pytest.raises(ScoreError, match="resamples: expected resamples of the same subjects or images"):
+            one - other
+    fewer = resample(labels, scores, "binary-class", people, resamples=100)
+    with pytest.raises(ScoreError, match="expected as many of each dataset, found 100 and 2000"):
+        mean_intervals([one, fewer], ["a", "b"])
+
+
+# -------------------------------------------------------------------- what is undefined
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_without_a_class_what_needs_it_is_undefined_and_the_rest_is_found(task):
+    labels, scores = drawn(task, 90, seed=4)
+    names = tuple("abc"[: scores.shape[1]])
+    if task == MULTILABEL:
+        labels[:, 0] = 1
+    else:
+        labels[labels == 1] = 0
+    found = assess(labels, scores, task, names)
+    with pytest.raises(ScoreError, match="at least once"):
+        evaluate(labels, scores, task)
+    exact = evaluate(labels, scores, task, allow_undefined=True)
+    assert np.isnan(exact.auc)
+    assert str(exact) == f"AUC undefined ACC {exact.acc:.3f}"
+    assert str(found.intervals.auc) == str(found.intervals.balanced_accuracy) == "undefined"
+    assert found.intervals.acc.low < exact.acc == found.intervals.acc.value < found.intervals.acc.high
+    assert found.delong is None
+    assert np.isnan(found.details.balanced_accuracy)
+    lost = found.details.classes[0 if task == MULTILABEL else 1]
+    assert np.isnan([lost.auc, lost.balanced_accuracy]).all()
+    told = json.loads(json.dumps(found.facts(), allow_nan=False))
+    assert told["intervals"]["auc"] == {"value": None, "low": None, "high": None}
+    if task == "ordinal-regression":  # grade 1, which nobody has, still lies between the others
+        chosen = scores.argmax(axis=1)
+        kappa = metrics.cohen_kappa_score(labels[:, 0], chosen, weights="quadratic", labels=range(3))
+        assert found.details.kappa == pytest.approx(kappa)
+        never = np.where(chosen == 1, 0, chosen)
+        kappa = metrics.cohen_kappa_score(labels[:, 0], never, weights="quadratic", labels=range(3))
+        told = assess(labels, np.eye(3)[never], task, names)
+        assert told.details.kappa == pytest.approx(kappa) == told.intervals.kappa.value
+
+
+def test_a_mean_with_an_undefined_part_is_undefined():
+    labels, scores = drawn("binary-class", 60)
+    parts = [resample(some, scores, "binary-class") for some in (labels, np.zeros_like(labels))]
+    auc, acc = mean_intervals(parts, ["a", "b"])
+    assert str(auc) == "undefined"
+    assert acc.low < acc.value < acc.high
+
+
+@pytest.mark.parametrize("ones", [1, 2])
+def test_delong_is_left_out_where_a_class_has_one_image(ones):
+    labels = np.array([1] * ones + [0] * 9)
+    found = assess(labels, np.linspace(0, 1, len(labels)), "binary-class", ("no", "yes"))
+    assert (found.delong is None) == (ones == 1)
+    assert ("delong" in found.facts()) == (ones == 2)
+    assert found.intervals.undefined > 0
 
 
 # ------------------------------------------------------------------------------ DeLong
@@ -336,7 +443,7 @@ def test_the_commands_print_intervals_and_differences(runs, tmp_path):
         return done.output
 
     said = call("evaluate", runs[0], "--intervals")
-    assert "by 2000 resamples of images of each class; AUC" in said
+    assert "by 2000 resamples of images; AUC" in said
     assert "by DeLong" in said
     lines = said.splitlines()
     assert lines[2].startswith("  balanced accuracy 1.000 [1.000, 1.000]")
@@ -362,3 +469,46 @@ def test_files_of_other_images_are_not_compared(runs, tmp_path):
             group, ["compare", str(runs[0]), str(other), "--stores", str(tmp_path)], catch_exceptions=False
         )
     assert Path(other).is_file()
+
+
+def small_test(tmp_path, flag, labels, *, partial=False):
+    """A store with these test labels, and a result file of it."""
+    arrays = {}
+    for name, n in zip(store.SPLITS, (20, 10, len(labels)), strict=True):
+        y = (np.arange(n)[:, None] % 2).astype(np.uint8) if name != "test" else np.array(labels, np.uint8)[:, None]
+        arrays[name] = (np.zeros((n, 8, 8), np.uint8), y, np.zeros(n, store.record_dtype(1, 1)))
+    store.write_store(tmp_path / f"{flag}_8.h5", small_info(flag, partial=partial), arrays)
+    scores = np.random.default_rng(0).random((len(labels), 2))
+    found = evaluate(labels, scores, "binary-class", allow_undefined=True)
+    return write_predictions(tmp_path, flag, 8, "test", scores, found, "run")
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_file_with_undefined_figures_is_scored_and_so_are_the_others(tmp_path, more):
+    files = [
+        small_test(tmp_path, "breastmnist", [1] + [0] * 15),
+        small_test(tmp_path, "pneumoniamnist", [0] * 16, partial=True),
+        small_test(tmp_path, "octmnist", [0, 1] * 8),
+    ]
+    assert "[AUC]nan_[ACC]0." in files[1].name
+    arguments = [*map(str, files), "--stores", str(tmp_path), "--intervals", *more]
+    done = CliRunner().invoke(group, ["evaluate", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    if more:
+        told = json.loads(done.stdout)
+        assert [one["agrees"] for one in told] == [True] * 3
+        assert [("delong" in one, one["auc"] is None) for one in told] == [(False, False), (False, True), (True, False)]
+        return
+    assert done.stdout.count("by DeLong") == 1
+    assert "AUC undefined ACC 0." in done.stdout
+    done = CliRunner().invoke(group, ["compare", str(files[0]), str(files[0]), "--stores", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "DeLong" not in done.stdout
+
+
+def test_a_class_that_a_whole_store_lacks_is_refused_and_the_others_are_scored(tmp_path):
+    files = [small_test(tmp_path, "breastmnist", [0] * 16), small_test(tmp_path, "octmnist", [0, 1] * 8)]
+    done = CliRunner().invoke(group, ["evaluate", *map(str, files), "--stores", str(tmp_path), "--intervals"])
+    assert done.exit_code == 2
+    assert "expected each of 0 to 1 at least once" in done.stderr
+    assert "by DeLong" in done.stdout

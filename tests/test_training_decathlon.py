@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,9 @@ from click.testing import CliRunner
 
 from mmtk import store
 from mmtk.cli import group
-from mmtk.errors import ArgumentError, MmtkError, ScoreError
+from mmtk.errors import ArgumentError, MmtkError, ScoreError, StoreError
 from mmtk.scoring import evaluate, evaluate_file, intervals
-from mmtk.training import checkpoints, decathlon, methods, search
+from mmtk.training import checkpoints, decathlon, evaluation, methods, search
 from mmtk.training.evaluation import evaluate_run
 from mmtk.training.methods import Job, Method, get_method, list_methods, paper_budget, register, trained
 from mmtk.training.tables import differences_of, means_of, rows_of
@@ -215,6 +217,113 @@ def test_a_run_is_scored_once_and_its_predictions_must_be_its_own(stores, tmp_pa
         evaluate_run(folder, opened)
 
 
+def spoil_text(path, *contents):
+    for content in contents:
+        path.write_bytes(content)
+        yield
+    path.unlink()
+    path.mkdir()
+    yield
+    path.rmdir()
+
+
+NOT_JSON = (b"", b"[]", b"null", b"7", b'{"images": 6}', b"[" * 100_000, b'{"a": NaN}', b"\xff", b'{"intervals": []}')
+
+
+def test_what_is_kept_of_a_run_is_found_again_if_it_cannot_be_trusted(stores, tmp_path):
+    (outcome,) = outcomes_of(stores, tmp_path / "runs")[1:]
+    opened, folder = store.open(stores / "breastmnist_28.h5"), outcome.entry.out
+    kept = {name: (folder / name).read_bytes() for name in ("scores.json", "resamples.npz")}
+
+    def good():
+        found = evaluate_run(folder, opened)
+        assert json.dumps(found.facts) == json.dumps(outcome.evaluation.facts)
+        np.testing.assert_array_equal(found.resampled.found, outcome.evaluation.resampled.found)
+        return found.unsaved
+
+    half = kept["resamples.npz"][:900]
+    for name, contents in (("scores.json", NOT_JSON), ("resamples.npz", (b"", b"PK\x03\x04", half))):
+        for _ in spoil_text(folder / name, *contents):
+            assert ("directory" in good()) == (folder / name).is_dir()
+        good()
+        assert (folder / name).read_bytes() == kept[name]
+    arrays = dict(np.load(folder / "resamples.npz"))
+    for name, wrong in (
+        ("drawn", "of an earlier version"), ("drawn", None), ("values", np.zeros(2)), ("values", np.zeros(3)),
+        ("found", np.zeros((9, 2))), ("found", arrays["found"].astype(object)),
+        ("found", arrays["found"].astype(np.float32)), ("resampled", None),
+    ):
+        with (folder / "resamples.npz").open("wb") as file:
+            np.savez(file, **{key: value for key, value in (arrays | {name: wrong}).items() if value is not None})
+        assert good() == ""
+    assert (folder / "resamples.npz").read_bytes() == kept["resamples.npz"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EMFILE])
+def test_a_run_is_as_good_where_what_was_found_cannot_be_kept(stores, tmp_path, monkeypatch, number):
+    def failing(path, *_, **__):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(evaluation, "write_atomically", failing)
+    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "sklearn"]
+    done = CliRunner().invoke(group, [*arguments, "--budget", "0.01"])
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count(f"(intervals not kept: [Errno {number}] {os.strerror(number)}") == 2
+    assert "mean over 2" in done.stdout
+
+
+def test_results_that_cannot_be_written_end_no_run(stores, tmp_path):
+    (tmp_path / "runs" / decathlon.RESULTS).mkdir(parents=True)
+    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "sklearn"]
+    done = CliRunner().invoke(group, [*arguments, "--budget", "0.01"])
+    assert "mean over 2" in done.stdout
+    assert isinstance(done.exception, StoreError)
+    assert "results.json" in str(done.exception)
+
+
+def test_figures_one_ulp_off_are_those_of_the_run(stores, tmp_path):
+    outcome = outcomes_of(stores, tmp_path / "runs")[1]
+    path, opened = outcome.entry.out / "result.json", store.open(stores / "breastmnist_28.h5")
+    result = json.loads(path.read_text())
+    auc = result["splits"]["test"]["auc"]
+    for other, good in ((math.nextafter(auc, 0), True), (auc - 1e-4, False), (None, False)):
+        result["splits"]["test"]["auc"] = other
+        path.write_text(json.dumps(result))
+        if good:
+            evaluate_run(outcome.entry.out, opened)
+        else:
+            with pytest.raises(MmtkError, match=r"as in result\.json, found .*; one of them was changed"):
+                evaluate_run(outcome.entry.out, opened)
+
+
+def with_test_labels(path, labels, *, partial=False):
+    opened = store.open(path)
+    arrays = {split.name: (split.images, split.labels, split.records) for split in opened.splits}
+    images, _, records = arrays["test"]
+    arrays["test"] = images, np.array(labels, np.uint8)[:, None], records
+    store.write_store(path, replace(opened.info, partial=partial), arrays)
+
+
+@pytest.mark.parametrize("ones", [1, 0])
+def test_a_test_split_with_one_image_of_a_class_or_none_leaves_its_figures_undefined(stores, tmp_path, ones):
+    with_test_labels(stores / "breastmnist_28.h5", [1] * ones + [0] * (6 - ones), partial=not ones)
+    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "sklearn"]
+    for again in (False, True):
+        done = CliRunner().invoke(group, [*arguments, "--budget", "0.01", "--seeds", "2"])
+        assert done.exit_code == 0, done.output
+        assert done.stderr.count("(finished before)") == 4 * again
+    line = next(line for line in done.stdout.splitlines() if line.startswith("breastmnist"))
+    assert ("undefined" in line) == (not ones)
+    assert "ACC" not in line
+    mean = next(line for line in done.stdout.splitlines() if line.startswith("mean over 2"))
+    assert ("undefined" in mean) == (not ones)
+    told = json.loads(CliRunner().invoke(group, [*arguments, "--budget", "0.01", "--json"]).stdout)
+    breast = told["table"][1]
+    assert (breast["auc"]["value"] is None) == (told["means"][0]["auc"]["value"] is None) == (not ones)
+    assert breast["acc"]["low"] is not None
+    assert "NaN" not in (tmp_path / "runs" / decathlon.RESULTS).read_text()
+
+
 # -------------------------------------------------------------------------------- trouble
 
 
@@ -305,6 +414,51 @@ def test_results_of_other_methods_are_kept(stores, tmp_path):
     path.write_text(path.read_text()[:50])
     decathlon.write_results(outcomes_of(stores, out)[:1], out)
     assert [run["out"] for run in json.loads(path.read_text())["runs"]] == ["pathmnist_28/constant_seed0"]
+
+
+def test_results_of_any_shape_are_told_again(stores, tmp_path):
+    out = tmp_path / "runs"
+    outcomes = outcomes_of(stores, out)
+    whole = decathlon.write_results(outcomes, out).read_bytes()
+    runs = json.loads(whole)["runs"]
+    contents = [json.dumps({"runs": wrong}).encode() for wrong in (
+        None, 5, "runs", {"out": "."}, [1], [None], [[]], [{}], [{"out": 5}], [{"out": ["a"]}], [{"out": "a\0b"}],
+        [*runs, {}],
+    )]
+    for content in (*NOT_JSON, *contents):
+        (out / decathlon.RESULTS).write_bytes(content)
+        assert decathlon.write_results(outcomes, out).read_bytes() == whole
+
+
+def test_results_that_the_system_cannot_read_are_not_replaced(stores, tmp_path, monkeypatch):
+    out = tmp_path / "runs"
+    outcomes = outcomes_of(stores, out)
+    path = decathlon.write_results(outcomes, out)
+    before = path.read_bytes()
+
+    def failing(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(Path, "read_text", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        decathlon.write_results(outcomes[:1], out)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["result.json", "config.json"])
+def test_a_run_whose_files_are_damaged_costs_itself_only(stores, tmp_path, name):
+    outcomes_of(stores, tmp_path / "runs")
+    path = tmp_path / "runs" / "breastmnist_28" / "constant_seed0" / name
+    for _ in spoil_text(path, *NOT_JSON):
+        first, second = outcomes_of(stores, tmp_path / "runs")
+        assert first.result.reused
+        assert name in second.error
+        assert "Errno" not in second.error
+
+
+def test_a_method_of_no_epochs_is_refused():
+    with pytest.raises(ArgumentError, match="epochs: expected at least 1, found 0"):
+        trained("resnet18", "quick", 0)
 
 
 def test_time_left_is_foretold_from_the_pace_and_from_budgets(stores, tmp_path, monkeypatch):
@@ -461,6 +615,20 @@ def test_no_fit_is_begun_that_would_end_too_late(learnable, tmp_path, monkeypatc
         assert [line["images"] for line in lines] == rounds
         assert clock[0] == pytest.approx(end["chosen_after"])
         assert clock[0] <= budget
+
+
+def test_the_search_goes_by_the_loss_where_the_auc_is_undefined(learnable, tmp_path):
+    arrays = {split.name: (split.images, split.labels, split.records) for split in learnable.splits}
+    images, labels, records = arrays["val"]
+    kept = labels.max(axis=1) == 0 if learnable.info.task == MULTILABEL else labels[:, 0] != 1
+    arrays["val"] = images[kept], labels[kept], records[kept]
+    opened = store.open(store.write_store(tmp_path / "lost.h5", replace(learnable.info, partial=True), arrays))
+    result = by_search(opened, tmp_path / "run")
+    assert np.isnan(result.metrics["val"].auc)
+    assert result.metrics["test"].auc > 0.95
+    *lines, end = map(json.loads, (tmp_path / "run" / "search.jsonl").read_text().splitlines())
+    assert {line["val_auc"] for line in lines} == {None}
+    assert end["candidate"] == min(lines, key=lambda line: line["val_loss"])["candidate"]
 
 
 def test_a_budget_or_store_that_cannot_be_is_refused(learnable, tmp_path):

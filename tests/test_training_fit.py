@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import pickle
+import shutil
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +198,258 @@ def test_a_damaged_run_is_one_line(store, tmp_path, name):
     with pytest.raises(MmtkError, match=f"{name}: expected .* remove the run's folder") as error:
         train(store, tmp_path)
     assert "\n" not in str(error.value)
+
+
+class Code:
+    """Objects whose pickle calls a function."""
+
+    def __reduce__(self):
+        return print, ("code has run",)
+
+
+def _with(*path, value=None, drop=False):
+    """Change what lies at a path of keys in a checkpoint."""
+    def change(state):
+        *way, last = path
+        for key in way:
+            state = state[key]
+        if drop:
+            del state[last]
+        else:
+            state[last] = value(state[last]) if callable(value) else value
+    return change
+
+
+_DATA = {
+    "empty": b"", "text": b"no checkpoint",
+    "an empty zip": b"PK\x05\x06" + bytes(18), "half a zip": b"PK\x03\x04" + bytes(500),
+    "a plain pickle": pickle.dumps({"log": []}), "a deep pickle": b"PK\x03\x04" + b"(" * 100_000,
+}
+_WHOLE = {
+    "a list": [1], "None": None, "a number": 3, "a tensor": torch.zeros(3), "a dict": {}, "code": {"log": Code()},
+    "a model": {"model": {}},
+}
+_LAST = {
+    **{f"no {name}": _with(name, drop=True) for name in ("model", "optimiser", "log")},
+    **{f"{name} None": _with(name, value=None) for name in ("model", "optimiser", "log")},
+    "log text": _with("log", value="two lines"), "log of text": _with("log", value=["a", "b"]),
+    "log empty": _with("log", value=[]), "log too long": _with("log", value=lambda log: log * 4),
+    "NaN epoch": _with("log", 1, "epoch", value=float("nan")), "epoch 1 again": _with("log", 1, "epoch", value=1),
+    "epoch as text": _with("log", 1, "epoch", value="2"), "loss as text": _with("log", 0, "val_loss", value="0.5"),
+    "loss infinite": _with("log", 0, "val_loss", value=float("inf")),
+    "AUC of 7": _with("log", 0, "val_auc", value=7.0), "no AUC": _with("log", 0, "val_auc", drop=True),
+    "a tensor in the log": _with("log", 0, "seconds", value=torch.zeros(1)),
+    "a weight less": _with("model", "fc.bias", drop=True),
+    "a weight more": _with("model", "more", value=torch.zeros(1)),
+    "a weight as list": _with("model", "fc.bias", value=[0.0, 0.0]),
+    "other shape": _with("model", "fc.bias", value=torch.zeros(3)),
+    "other dtype": _with("model", "fc.bias", value=torch.zeros(2, dtype=torch.float64)),
+    "whole numbers": _with("model", "fc.bias", value=torch.zeros(2, dtype=torch.int64)),
+    "sparse": _with("model", "fc.bias", value=torch.zeros(2).to_sparse()),
+    "NaN weight": _with("model", "fc.bias", value=torch.full((2,), torch.nan)),
+    "a huge weight": _with("model", "fc.bias", value=torch.zeros(1).expand(1 << 40)),
+    "no states": _with("optimiser", "state", value={}), "states as list": _with("optimiser", "state", value=[]),
+    "a state less": _with("optimiser", "state", 3, drop=True),
+    "a state of other shape": _with("optimiser", "state", 3, "momentum_buffer", value=torch.zeros(2)),
+    "a state None": _with("optimiser", "state", 3, "momentum_buffer", value=None),
+    "a state NaN": _with("optimiser", "state", 3, "momentum_buffer", value=lambda old: old * torch.nan),
+    "another optimiser's state": _with("optimiser", "state", 3, value={"exp_avg": torch.zeros(2)}),
+}
+
+
+@pytest.fixture
+def half(store, tmp_path):
+    with pytest.raises(Killed):
+        train(store, tmp_path / "run", **_kill_after_epoch(None))
+    return tmp_path / "run"
+
+
+def _refused(store, run, name):
+    with pytest.raises(MmtkError, match=rf"/{name}: expected .*, found .*remove the run's folder$") as error:
+        train(store, run)
+    assert len(str(error.value)) < 400
+    assert not (run / "result.json").exists()
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+def test_what_is_no_checkpoint_is_one_line(store, half, name, capsys):
+    if name == "best.pt":
+        train(store, half)
+        (half / "result.json").unlink()
+    path, kept = half / name, (half / name).read_bytes()
+    for content in _DATA.values():
+        path.write_bytes(content)
+        _refused(store, half, name)
+    for size in (4, 40, len(kept) // 2, len(kept) - 30, len(kept) - 1):
+        path.write_bytes(kept[:size])
+        _refused(store, half, name)
+    for state in _WHOLE.values():
+        torch.save(state, path)
+        _refused(store, half, name)
+    path.unlink()
+    path.mkdir()
+    _refused(store, half, name)
+    path.rmdir()
+    if name == "best.pt":
+        _refused(store, half, name)
+    assert "code has run" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_declares_more_than_it_holds_is_one_line(store, half):
+    state = checkpoints.load(half / "last.pt")
+    state["model"]["fc.bias"] = torch.zeros(1027)
+    torch.save(state, half / "last.pt")
+    with zipfile.ZipFile(half / "last.pt") as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(half / "last.pt", "w") as file:
+        for name, content in parts.items():  # BININT2 1027 is the storage's length, and the tensor's
+            huge = b"\x8a\x06" + (1 << 40).to_bytes(6, "little")
+            file.writestr(name, content.replace(b"M\x03\x04", huge) if name.endswith("data.pkl") else content)
+    _refused(store, half, "last.pt")
+
+
+def test_what_is_wrong_in_a_checkpoint_is_one_line(store, half):
+    kept = (half / "last.pt").read_bytes()
+    for change in _LAST.values():
+        (half / "last.pt").write_bytes(kept)
+        state = checkpoints.load(half / "last.pt")
+        change(state)
+        checkpoints.save(half / "last.pt", state)
+        _refused(store, half, "last.pt")
+    (half / "last.pt").write_bytes(kept)
+    assert train(store, half).epochs == 3
+
+
+def test_what_a_protocol_sets_is_not_taken_from_a_checkpoint(store, half, undisturbed):
+    state = checkpoints.load(half / "last.pt")
+    state["optimiser"]["param_groups"] = [{"lr": "high", "params": "none"}]
+    state |= {"best_auc": 7.0, "best_epoch": "last"}  # of an earlier version
+    checkpoints.save(half / "last.pt", state)
+    train(store, half)
+    assert outcome(half) == outcome(undisturbed)
+
+
+_JSON = {
+    "empty": b"", "half": b'{"seed": 0,', "a list": b"[]", "null": b"null", "text": b'"run"', "a number": b"7",
+    "deep": b"[" * 100_000, "NaN": b'{"seed": NaN}',
+    "Latin-1": b'{"model": "\xfc"}', "UTF-16": '{"seed": 0}'.encode("utf-16"),
+    "a huge number": b'{"seed": ' + b"1" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json"])
+def test_what_is_no_json_object_of_a_run_is_one_line(store, tmp_path, undisturbed, name):
+    shutil.copytree(undisturbed, tmp_path / "run")
+    path = tmp_path / "run" / name
+    whole = json.loads(path.read_bytes())
+    contents = list(_JSON.values())
+    if name == "result.json":
+        contents += [json.dumps(other).encode() for other in wrong_results(whole)]
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(MmtkError, match=rf"/{name}: expected .*, found .*; remove the run's folder$") as error:
+            train(store, tmp_path / "run")
+        assert len(str(error.value)) < 400
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(MmtkError, match=rf"/{name}: expected JSON, found Is a directory"):
+        train(store, tmp_path / "run")
+
+
+def wrong_results(whole):
+    """Results that are JSON objects, each with one thing wrong."""
+    for name in whole:
+        yield {key: value for key, value in whole.items() if key != name}
+        yield whole | {name: None}
+        yield whole | {name: "1"}
+        yield whole | {name: []}
+    test = whole["splits"]["test"]
+    for name, wrong in (
+        ("auc", (1.5, "0.5", [], True)), ("acc", (None, -0.1, "0.5")), ("images", (-1, 6.5, "9", None)),
+        ("file", (None, 5, "a\0b", "a\ud800b")),
+    ):
+        for value in wrong:
+            yield whole | {"splits": whole["splits"] | {"test": test | {name: value}}}
+        yield whole | {"splits": whole["splits"] | {"test": {key: test[key] for key in test if key != name}}}
+    yield whole | {"splits": {"test": test}}
+    yield whole | {"splits": whole["splits"] | {"more": test}}
+    yield whole | {"splits": whole["splits"] | {"val": [test]}}
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("name", ["last.pt", "config.json"])
+def test_an_error_of_the_system_while_resuming_is_told_as_it_is(store, half, monkeypatch, number, name):
+    way = "read_bytes" if name == "last.pt" else "read_text"
+    read = getattr(Path, way)
+
+    def failing(path, *arguments, **options):
+        if path.name == name:
+            raise OSError(number, os.strerror(number), str(path))
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, way, failing)
+    with pytest.raises(OSError, match=rf"{os.strerror(number)}.*{name}"):
+        train(store, half)
+    monkeypatch.undo()
+    assert train(store, half).epochs == 3
+
+
+# ------------------------------------------------------------------- a part of a dataset
+
+
+def lacking(path, task, lost, *, classes=3, partial=True):
+    """A store without one class, or one value of a label, in some splits."""
+    counts = (20, 8, 8)
+    opened = mmtk.open(write_small_store(path, counts, task=task, classes=classes, partial=partial))
+    arrays = {}
+    for split in opened.splits:
+        labels = split.labels.copy()
+        if split.name in lost:
+            labels[labels == 1] = 0
+        arrays[split.name] = split.images, labels, split.records
+    return mmtk.open(mmtk.store.write_store(path.with_name(f"lacking_{path.name}"), opened.info, arrays))
+
+
+@pytest.mark.parametrize("task", ["binary-class", "multi-class", "ordinal-regression", MULTILABEL])
+@pytest.mark.parametrize("lost", [("val",), ("train", "test"), ("train", "val", "test")])
+def test_a_partial_store_that_lacks_a_class_is_trained_and_what_needs_it_is_undefined(tmp_path, task, lost):
+    classes = 2 if task == "binary-class" else 3
+    store = lacking(tmp_path / "s.h5", task, lost, classes=classes)
+    result = train(store, tmp_path / "run", epochs=2)
+    assert [name for name in ("train", "val", "test") if np.isnan(result.metrics[name].auc)] == list(lost)
+    assert all(0 <= metrics.acc <= 1 for metrics in result.metrics.values())
+    text = (tmp_path / "run" / "result.json").read_text()
+    assert "NaN" not in text + (tmp_path / "run" / "metrics.jsonl").read_text()
+    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    best = (lambda e: -log[e - 1]["val_loss"]) if "val" in lost else (lambda e: log[e - 1]["val_auc"])
+    assert result.best_epoch == max((1, 2), key=best)
+    assert [line["val_auc"] is None for line in log] == ["val" in lost] * 2
+    again = train(store, tmp_path / "run", epochs=2)
+    assert again.reused
+    assert repr(again.metrics) == repr(result.metrics)
+    names = sorted(path.name for path in (tmp_path / "run").glob("*_[[]AUC[]]nan_*.csv"))
+    assert len(names) == len(lost)
+    assert all(np.isnan(read_predictions(tmp_path / "run" / name).metrics.auc) for name in names)
+
+
+def test_a_run_whose_auc_is_undefined_goes_on_after_a_kill_by_its_loss(tmp_path):
+    store = lacking(tmp_path / "s.h5", "multi-class", ("val",))
+    train(store, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(store, tmp_path / "broken", **_kill_after_epoch(None))
+    train(store, tmp_path / "broken")
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+
+
+def test_a_whole_store_that_lacks_a_class_and_a_part_without_images_are_refused(tmp_path):
+    store = lacking(tmp_path / "s.h5", "multi-class", ("val",), partial=False)
+    with pytest.raises(ScoreError, match="val labels: expected each of 0 to 2 at least once, found no 1 in 8 rows"):
+        train(store, tmp_path / "run")
+    for counts, name in (((0, 8, 8), "train"), ((8, 0, 8), "val"), ((8, 8, 0), "test")):
+        empty = mmtk.open(write_small_store(tmp_path / f"{name}.h5", counts, partial=True))
+        line = rf"{name}\.h5 {name}: expected at least one image, found none; build the store from more of the sources"
+        with pytest.raises(ScoreError, match=line):
+            train(empty, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -55,11 +58,24 @@ def test_a_file_can_say_it_all(tmp_path):
         ('name = "a"\n', r"expected the field optimiser, found none"),
         ('base = "isbi22"\nname = "a"\n', r"found isbi22"),
         ("name = \n", r"p.toml: expected a protocol as TOML or JSON"),
+        ("x = " + "[" * 5000, r"p.toml: expected a protocol as TOML or JSON, found values nested too deeply"),
+        ('{"a": ' * 200_000, r"p.json: expected a protocol as TOML or JSON, found values nested too deeply"),
+        ("[]", r"p.json: expected a table of fields, found list"),
+        ("{", r"p.json: expected a protocol as TOML or JSON"),
+        (b"name = '\xff'", r"p.toml: expected a protocol as TOML or JSON in UTF-8, found other bytes"),
+        ('base = 5\nname = "a"\n', r"protocol: expected a name, found 5"),
+        ('base = ["isbi21"]\nname = "a"\n', r"protocol: expected a name, found \['isbi21'\]"),
+        ('{"base": "isbi21", "name": "a", "learning_rate": 1' + "0" * 400 + "}", r"learning_rate: expected a number"),
+        ('{"base": "isbi21", "name": "a", "milestones": [1' + "0" * 400 + "]}", r"expected a list of numbers"),
+        ('{"base": "isbi21", "name": "a", "batch_size": 1' + "0" * 20 + "}", r"batch_size: expected from 1 and below"),
+        ('{"base": "isbi21", "name": "a", "learning_rate": NaN}', r"learning_rate: expected from 0.0, found nan"),
+        ('{"base": "isbi21", "name": "a", "epochs": "10"}', r"epochs: expected a whole number, found '10'"),
+        ('{"base": "isbi21", "name": null}', r"name: expected text, found None"),
     ],
 )
 def test_a_file_that_is_no_protocol_is_one_line(tmp_path, text, message):
-    path = tmp_path / "p.toml"
-    path.write_text(text)
+    path = tmp_path / ("p.json" if text[:1] in ("{", "[") else "p.toml")
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ArgumentError, match=message) as error:
         get_protocol(str(path))
     assert "\n" not in str(error.value)
@@ -87,3 +103,30 @@ def test_tuned_keeps_left_and_right_apart():
     assert TUNED.augmentation.horizontal == 0
     assert not TUNED.mirror
     assert TUNED.epochs * TUNED.batch_size <= get_protocol("isbi21").epochs * 128
+
+
+def test_a_file_in_a_circle_of_bases_is_one_line(tmp_path):
+    for name, base in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.toml").write_text(f'base = "{tmp_path / base}.toml"\nname = "{name}"\n')
+    with pytest.raises(ArgumentError, match=r"\.toml: expected another protocol as base, found a circle"):
+        get_protocol(str(tmp_path / "a.toml"))
+
+
+def test_a_protocol_file_may_begin_with_a_mark(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text('\ufeffbase = "tuned-v1"\nname = "own"\n')
+    assert get_protocol(str(path)).name == "own"
+
+
+def test_a_protocol_file_that_is_not_there_is_one_line_and_other_errors_are_the_systems(tmp_path, monkeypatch):
+    (tmp_path / "folder.toml").mkdir()
+    for name, found in (("none.json", "No such file"), ("folder.toml", "Is a directory")):
+        with pytest.raises(ArgumentError, match=f"{name}: expected a protocol as TOML or JSON, found {found}"):
+            get_protocol(str(tmp_path / name))
+
+    def failing(*_, **__):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "p.toml")
+
+    monkeypatch.setattr(Path, "read_text", failing)
+    with pytest.raises(OSError, match="Too many open files"):
+        get_protocol("p.toml")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmtk.cli._common import echo_json, json_option, stores_option
+from mmtk.errors import MmtkError
 
 if TYPE_CHECKING:
     from mmtk.training.decathlon import Outcome, Standing
@@ -47,7 +48,9 @@ def decathlon_command(
     """Train and test on every 28 px store of the ten that is there; print the table of test figures.
 
     Runs that were finished before are left alone, one that was stopped goes on. Intervals are of 95 %, of other test
-    images (bootstrap); standard deviations are over seeds. Exit 1 if a run failed; the others are made all the same.
+    images, or subjects where they are known (bootstrap); standard deviations are over seeds. The three planes of the
+    Organ sets are drawn by the same subjects if they have the same. Exit 1 if a run failed; the others are made all the
+    same.
     """
     from mmtk.training import decathlon, tables
     from mmtk.training.methods import SHARE
@@ -56,15 +59,21 @@ def decathlon_command(
         raise click.UsageError("--budget and --budget-share exclude each other")
     options = {"resolution": resolution and int(resolution), "precision": precision}
     chosen = _chosen(models, protocols or (() if methods else ("isbi21",)), methods, epochs, options)
+    share = SHARE if budget_share is None else budget_share
     entries, missing = decathlon.plan_runs(
-        stores, out, methods=chosen, seeds=range(seeds), budget=budget, share=budget_share or SHARE
+        stores, out, methods=chosen, seeds=range(seeds), budget=budget, share=share,
     )
-    outcomes = []
+    outcomes: list[Outcome] = []
+    unwritten: MmtkError | OSError | None = None
     with _following() as follow:
         runs = decathlon.run_all(entries, device=None if device == "auto" else device, follow=follow)
         for number, outcome in enumerate(runs, 1):
             outcomes.append(outcome)
-            decathlon.write_results(outcomes, out)
+            try:
+                decathlon.write_results(outcomes, out)
+                unwritten = None
+            except (MmtkError, OSError) as error:  # the runs themselves are as good without
+                unwritten = error
             click.echo(f"{number}/{len(entries)} {outcome.entry.name}: {_said(outcome)}", err=True)
     rows = tables.rows_of(outcomes)
     if as_json:
@@ -73,6 +82,8 @@ def decathlon_command(
         _echo_rows(rows)
         if missing:
             click.echo(f"no store of {', '.join(missing)} in {stores}")
+    if unwritten:
+        raise unwritten
     ctx.exit(1 if any(outcome.error for outcome in outcomes) else 0)
 
 
@@ -121,7 +132,7 @@ def _following() -> Iterator[Callable[[Standing], None]]:
 
 
 def _left(now: Standing) -> str:
-    if not now.left:
+    if now.left is None:
         return ""
     minutes, seconds = divmod(round(now.left), 60)
     hours, minutes = divmod(minutes, 60)
@@ -131,8 +142,9 @@ def _left(now: Standing) -> str:
 def _said(outcome: Outcome) -> str:
     if outcome.result is None:
         return outcome.error
-    test = outcome.result.metrics["test"]
-    return f"AUC {test.auc:.3f} ACC {test.acc:.3f}" + (" (finished before)" if outcome.result.reused else "")
+    before = " (finished before)" if outcome.result.reused else ""
+    unsaved = outcome.evaluation.unsaved if outcome.evaluation else ""
+    return f"{outcome.result.metrics['test']}{before}" + (f" (intervals not kept: {unsaved})" if unsaved else "")
 
 
 def _facts(rows: list[Row], runs: list[dict[str, Any]], missing: list[str]) -> dict[str, Any]:
@@ -142,7 +154,7 @@ def _facts(rows: list[Row], runs: list[dict[str, Any]], missing: list[str]) -> d
     table = [
         {
             "flag": row.info.flag, "method": row.method, "seeds": len(row.tests), "images": row.images,
-            "auc": as_facts(row.auc), "acc": as_facts(row.acc), "spread": row.spread, "paper": row.paper,
+            "auc": as_facts(row.auc), "acc": as_facts(row.acc), "spread": as_facts(row.spread), "paper": row.paper,
         }
         for row in rows
     ]
@@ -172,4 +184,6 @@ def _echo_rows(rows: list[Row]) -> None:
 
 
 def _sd(spread: tuple[float, float] | None) -> str:
-    return "(sd {:.3f}, {:.3f})".format(*spread) if spread else ""
+    from mmtk.scoring import shown
+
+    return f"(sd {shown(spread[0])}, {shown(spread[1])})" if spread else ""

@@ -12,14 +12,15 @@ from mmtk.cli._common import echo_json, json_option, stores_option
 from mmtk.errors import MmtkError
 
 if TYPE_CHECKING:
-    from mmtk.scoring import Metrics, ScoredFile
+    from mmtk.scoring import Assessment, ScoredFile
 
 
 @click.command("evaluate")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @stores_option
 @click.option("--intervals", "with_intervals", is_flag=True,
-              help="Add 95 % intervals (bootstrap of 2,000 resamples) and the figures of each class.")
+              help="Add 95 % intervals (bootstrap: 2,000 resamples of subjects where they are known, else of images) "
+                   "and the figures of each class.")
 @json_option
 @click.pass_context
 def evaluate_command(
@@ -29,26 +30,30 @@ def evaluate_command(
 
     The store is the one of the dataset and size that the file's name tells. Exit 1 if a name carries other figures than
     those found or a file has the store's labels in another order, 2 if a file cannot be scored; the others are scored
-    all the same.
+    all the same. A figure that needs a class without images is undefined; only partial stores may lack one.
     """
-    from mmtk.scoring import evaluate_file
+    from mmtk.scoring import assess, evaluate_file
 
     code, lines = 0, []
     for path in files:
         try:
             scored = evaluate_file(path, stores)
-        except MmtkError as error:
+            classes = scored.info.classes
+            inside = assess(
+                scored.labels, scored.predictions.scores, scored.info.task, classes, scored.subjects
+            ) if with_intervals else None
+        except (MmtkError, OSError) as error:
             code = 2
-            click.echo(f"mmtk: error: {error}", err=True)
-            lines.append({"file": str(path), "error": str(error)})
+            said = str(error) if isinstance(error, MmtkError) else f"{path}: {error.strerror or error}"
+            click.echo(f"mmtk: error: {said}", err=True)
+            lines.append({"file": str(path), "error": said})
             continue
         code = max(code, 0 if scored.agrees and not scored.own_order else 1)
-        lines.append(_facts(scored, with_intervals and as_json))
+        lines.append(_facts(scored) | (inside.facts() if inside else {}))
         if not as_json:
             click.echo(_line(scored))
-            if with_intervals:
-                for line in _intervals(scored):
-                    click.echo(f"  {line}")
+            for line in _intervals(inside) if inside else ():
+                click.echo(f"  {line}")
     if as_json:
         echo_json(lines)
     ctx.exit(code)
@@ -61,10 +66,11 @@ def evaluate_command(
 def compare_command(files: tuple[Path, Path], stores: Path, as_json: bool) -> None:
     """Say how much better result FILE scores than OTHER on the same images, with 95 % intervals of the difference.
 
-    Both are scored on the same 2,000 resamples; for a binary task DeLong's interval of the AUC is given too.
+    Both are scored on the same 2,000 resamples of subjects where they are known, else of images. For a binary task
+    with two images of each class or more, DeLong's interval of the AUC is given too.
     """
     from mmtk.errors import ScoreError
-    from mmtk.scoring import as_facts, delong_difference, evaluate_file, paired_difference
+    from mmtk.scoring import as_facts, delong_difference, enough, evaluate_file, paired_difference
 
     one, other = (evaluate_file(path, stores) for path in files)
     same = (one.info, one.predictions.split) == (other.info, other.predictions.split)
@@ -73,7 +79,7 @@ def compare_command(files: tuple[Path, Path], stores: Path, as_json: bool) -> No
     scores = one.predictions.scores, other.predictions.scores
     found = paired_difference(one.labels, *scores, one.info.task, one.subjects)
     facts = {"file": str(files[0]), "other": str(files[1]), **as_facts(found)}
-    if one.info.task == "binary-class":
+    if one.info.task == "binary-class" and enough(one.labels):
         difference, p = delong_difference(one.labels, *scores)
         facts |= {"delong": {**as_facts(difference), "p": p}}
     if as_json:
@@ -84,58 +90,44 @@ def compare_command(files: tuple[Path, Path], stores: Path, as_json: bool) -> No
         click.echo(f"AUC {difference} by DeLong, p = {p:.3g}")
 
 
-def _intervals(scored: ScoredFile) -> Iterator[str]:
+def _intervals(told: Assessment) -> Iterator[str]:
     """Lines of intervals, then of each class or label."""
-    from mmtk.scoring import delong, details, intervals
+    from mmtk.scoring import shown
 
-    scores, task = scored.predictions.scores, scored.info.task
-    found = intervals(scored.labels, scores, task, scored.subjects)
-    inside = details(scored.labels, scores, task, scored.info.classes)
-    lost = f", {found.undefined} without every class" if found.undefined else ""
-    text = f"AUC {found.auc}  ACC {found.acc}  by {found.resamples} resamples of {found.resampled}{lost}"
-    yield text + (f"; AUC {delong(scored.labels, scores)} by DeLong" if task == "binary-class" else "")
+    bands, inside = told.intervals, told.details
+    lost = f", {bands.undefined} without every class" if bands.undefined else ""
+    text = f"AUC {bands.auc}  ACC {bands.acc}  by {bands.resamples} resamples of {bands.resampled}{lost}"
+    yield text + (f"; AUC {told.delong} by DeLong" if told.delong else "")
     error = inside.calibration_error
-    yield f"balanced accuracy {found.balanced_accuracy}" + (
-        f"  quadratic kappa {found.kappa}" if found.kappa else ""
+    yield f"balanced accuracy {bands.balanced_accuracy}" + (
+        f"  quadratic kappa {bands.kappa or shown(inside.kappa)}" if inside.kappa is not None else ""
     ) + (f"  calibration error {error:.3f}" if error is not None else "")
     width = max(len(one.name) for one in inside.classes)
-    for one, band in zip(inside.classes, found.classes, strict=True):
+    for one, band in zip(inside.classes, bands.classes, strict=True):
         yield f"{one.name:{width}} {one.images:>6}  AUC {band.auc}  recall {band.recall}  F1 {band.f1}"
 
 
-def _detailed(scored: ScoredFile) -> dict[str, Any]:
-    from mmtk.scoring import as_facts, details, intervals
+def _facts(scored: ScoredFile) -> dict[str, Any]:
+    from mmtk.scoring import as_facts
 
-    scores, task = scored.predictions.scores, scored.info.task
-    return {
-        "intervals": as_facts(intervals(scored.labels, scores, task, scored.subjects)),
-        "details": as_facts(details(scored.labels, scores, task, scored.info.classes)),
-    }
-
-
-def _facts(scored: ScoredFile, in_detail: bool) -> dict[str, Any]:
     found = scored.predictions
-    return {
+    facts: dict[str, Any] = as_facts({
         "file": str(scored.path), "flag": found.flag, "size": found.size, "split": found.split, "run": found.run,
         "images": len(found.scores), "auc": scored.metrics.auc, "acc": scored.metrics.acc,
         "named": found.metrics._asdict() if found.metrics else None, "agrees": scored.agrees,
         "own_order": scored.own_order,
         "synthetic": scored.info.synthetic, "partial": scored.info.partial,
-        **(_detailed(scored) if in_detail else {}),
-    }
+    })
+    return facts
 
 
 def _line(scored: ScoredFile) -> str:
     named = scored.predictions.metrics
     parts = [
-        _figures(scored.metrics),
-        f"in the name {_figures(named)}" if named else "none in the name",
+        str(scored.metrics),
+        f"in the name {named}" if named else "none in the name",
         *([] if scored.agrees else ["DIFFERS"]),
         *(["by its own labels, which are the store's IN ANOTHER ORDER"] if scored.own_order else []),
         f"{len(scored.predictions.scores)} images", *scored.info.marks.split(), str(scored.path),
     ]
     return "  ".join(parts)
-
-
-def _figures(metrics: Metrics) -> str:
-    return f"AUC {metrics.auc:.3f} ACC {metrics.acc:.3f}"

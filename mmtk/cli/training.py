@@ -34,10 +34,14 @@ def train_command(
 ) -> None:
     """Train a model on STORE under a protocol; test the epoch with the best validation AUC.
 
+    A partial store may lack a class in a split: its AUC is then undefined, and the epoch is the one with the lowest
+    validation loss.
+
     A run that was stopped goes on when the same command is given again. Several processes share every batch:
     torchrun --nproc-per-node N -m mmtk train ...
     """
     from mmtk import store
+    from mmtk.scoring import as_facts, shown
     from mmtk.training import decathlon, fit, get_protocol
     from mmtk.training._distributed import leads
     from mmtk.training._tensorboard import Curves
@@ -51,7 +55,7 @@ def train_command(
     curves = Curves(out / "tensorboard") if tensorboard else None
 
     def report(line: dict[str, Any]) -> None:
-        figures = " ".join(f"{name} {line[f'val_{name.lower()}']:.3f}" for name in ("loss", "AUC", "ACC"))
+        figures = " ".join(f"{name} {shown(line[f'val_{name.lower()}'])}" for name in ("loss", "AUC", "ACC"))
         speed = f"{line['seconds']:.1f} s, {line['images_per_second']:.0f} images/s"
         click.echo(f"epoch {line['epoch']}: loss {line['train_loss']:.4f}, validation {figures}, {speed}", err=True)
         if curves:
@@ -70,7 +74,7 @@ def train_command(
             "path": str(out), "protocol": chosen.name, "model": model, "resolution": int(resolution), "seed": seed,
             "best_epoch": result.best_epoch, "epochs": result.epochs,
             "flag": opened.info.flag, "synthetic": opened.info.synthetic,
-            "splits": {n: {"images": result.images[n], **m._asdict()} for n, m in result.metrics.items()},
+            "splits": {n: {"images": result.images[n], **as_facts(m._asdict())} for n, m in result.metrics.items()},
             "paper": published and dict(zip(("auc", "acc"), published, strict=True)),
         })
         return
@@ -79,7 +83,7 @@ def train_command(
         f"{opened.info.title}{marks}: {model}, {chosen.name}, seed {seed}, epoch {result.best_epoch} of {result.epochs}"
         + (f" (this run was finished before, {out})" if result.reused else "")
     )
-    click.echo(f"{'split':6}{'images':>8}{'AUC':>8}{'ACC':>8}" + ("   paper: AUC     ACC" if published else ""))
+    click.echo(f"{'split':6}{'images':>8}{'AUC':>10}{'ACC':>8}" + ("   paper: AUC     ACC" if published else ""))
     for name, metrics in result.metrics.items():
         beside = f"{published[0]:>14.3f}{published[1]:>8.3f}" if published and name == "test" else ""
-        click.echo(f"{name:6}{result.images[name]:>8}{metrics.auc:>8.3f}{metrics.acc:>8.3f}{beside}")
+        click.echo(f"{name:6}{result.images[name]:>8}{shown(metrics.auc):>10}{metrics.acc:>8.3f}{beside}")

@@ -15,7 +15,7 @@ __all__ = ["write_report"]
 
 def write_report(
     runs: str | Path, out: str | Path, *, stores: str | Path | None = None, force: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None, refused: Callable[[MmtkError], None] | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Write a page about finished runs, and its tables as CSV, Markdown and LaTeX beside it.
 
@@ -33,6 +33,8 @@ def write_report(
         Replace other files of these names.
     progress : callable, optional
         Told the runs whose intervals are found and their number.
+    refused : callable, optional
+        Told why a run is left out that cannot be read, is damaged or does not fit its store.
 
     Returns
     -------
@@ -44,8 +46,8 @@ def write_report(
     Raises
     ------
     MmtkError
-        If matplotlib or jinja2 is not installed, there is no finished run, one is damaged or does not fit its store,
-        or other files are in the way.
+        If matplotlib or jinja2 is not installed, there is no finished run that can be shown, one is there twice, or
+        other files are in the way.
     """
     for package in _NEEDED:
         if find_spec(package) is None:
@@ -53,4 +55,4 @@ def write_report(
             raise MmtkError("report", expected=f"the package {package}", found="not installed", remedy=remedy)
     from mmtk.report._page import write
 
-    return write(runs, out, stores=stores, force=force, progress=progress)
+    return write(runs, out, stores=stores, force=force, progress=progress, refused=refused)

@@ -7,21 +7,23 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import mean, stdev
+from statistics import mean
 
 import numpy as np
 
 from mmtk import __version__
 from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.base import SPLITS, Task
+from mmtk.errors import ScoreError
 from mmtk.matching import Audit
 from mmtk.report._runs import Run, Setup, Tested, by_flag, by_setup, foremost, setups_of
 from mmtk.report._tables import NONE, Cell, Column, Table
-from mmtk.scoring import Details, Estimate, Intervals, Resampled, delong, details, mean_intervals, resample
+from mmtk.scoring import THRESHOLD, Assessment, Estimate, assess, mean_intervals, shown
 from mmtk.store import Store
 from mmtk.training.environment import versions
 from mmtk.training.evaluation import over_seeds
 from mmtk.training.published import TABLE_2
+from mmtk.training.tables import deviation
 
 _SPLIT_TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
 _PACKAGES = (
@@ -30,13 +32,8 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Score:
-    """What test predictions tell beyond AUC and ACC; DeLong's interval is of the AUC of binary tasks alone."""
-
-    intervals: Intervals
-    details: Details
-    delong: Estimate | None
-    resampled: Resampled
+class Score(Assessment):
+    """What test predictions tell beyond AUC and ACC."""
 
     def estimate(self, figure: int) -> Estimate | None:
         """AUC (0) or ACC (1) with its interval; None where resamples cannot differ, as of a single subject."""
@@ -46,13 +43,13 @@ class Score:
 
 def score(tested: Tested) -> Score:
     """Score test predictions in detail."""
-    labels, scores, task = tested.labels, tested.scores, tested.task
-    enough = task == Task.BINARY and np.bincount(labels[:, 0].astype(int)).min() > 1
-    resampled = resample(labels, scores, task, tested.subjects)
-    return Score(
-        resampled.intervals(), details(labels, scores, task, tested.classes),
-        delong(labels, scores) if enough else None, resampled,
-    )
+    told = assess(tested.labels, tested.scores, tested.task, tested.classes, tested.subjects)
+    return Score(told.resampled, told.intervals, told.details, told.delong)
+
+
+def _figure(value: float | None) -> str:
+    """A figure for a table: none where it is undefined."""
+    return NONE if value is None or np.isnan(value) else f"{value:.3f}"
 
 
 def counts_table(stores: Mapping[str, Store]) -> Table:
@@ -129,12 +126,12 @@ def _pair(runs: list[Run], scored: Mapping[Run, Score]) -> list[Cell]:
         values = [run.test[i] for run in runs]
         found = [scored[run].estimate(i) if run in scored else None for run in runs]
         told = [
-            f"seed {run.seed}: {estimate or f'{value:.3f}'}"
+            f"seed {run.seed}: {estimate or shown(value)}"
             for run, value, estimate in zip(runs, values, found, strict=True)
         ]
-        spread = [f"sd over seeds {stdev(values):.3f}"] if len(values) > 1 else []
+        spread = [f"sd over seeds {shown(deviation(values))}"] if len(values) > 1 else []
         tip = "\n".join([f"{figure} with its 95 % interval", *told, *spread])
-        cells.append(Cell(f"{mean(values):.3f}", marks=_marks(runs), tip=tip))
+        cells.append(Cell(_figure(mean(values)), marks=_marks(runs), tip=tip))
     return cells
 
 
@@ -142,15 +139,26 @@ def _mean_pair(of_flag: Mapping[str, list[Run]], wanted: int, scored: Mapping[Ru
     few = ("fewer datasets",) if len(of_flag) < wanted else ()
     marks = (*_marks(run for some in of_flag.values() for run in some), *few)
     cells = []
-    whole = all(run in scored for some in of_flag.values() for run in some)
-    parts = [over_seeds([scored[run].resampled for run in some]) for some in of_flag.values()] if whole else []
-    found = mean_intervals(parts, [get_dataset(flag).family for flag in of_flag]) if parts else None
+    found = _mean_estimates(of_flag, scored)
     for i in (0, 1):
         value, spread = _mean_over(of_flag, "test", i)
         told = f", with its 95 % interval {found[i]}" if found else ""
-        tip = f"mean over {len(of_flag)}{told}" + ("" if spread is None else f"\nsd over seeds {spread:.3f}")
-        cells.append(Cell(f"{value:.3f}", marks=marks, tip=tip))
+        tip = f"mean over {len(of_flag)}{told}" + ("" if spread is None else f"\nsd over seeds {shown(spread)}")
+        cells.append(Cell(_figure(value), marks=marks, tip=tip))
     return cells
+
+
+def _mean_estimates(
+    of_flag: Mapping[str, list[Run]], scored: Mapping[Run, Score]
+) -> tuple[Estimate, Estimate] | None:
+    """AUC and ACC over datasets; None where predictions are missing, or those of a dataset cannot be paired."""
+    if not all(run in scored for some in of_flag.values() for run in some):
+        return None
+    try:
+        parts = [over_seeds([scored[run].resampled for run in some]) for some in of_flag.values()]
+    except ScoreError:  # rows of a run in another order
+        return None
+    return mean_intervals(parts, [get_dataset(flag).family for flag in of_flag])
 
 
 def _mean_over(of_flag: Mapping[str, list[Run]], split: str, figure: int) -> tuple[float, float | None]:
@@ -158,7 +166,7 @@ def _mean_over(of_flag: Mapping[str, list[Run]], split: str, figure: int) -> tup
     values = [{run.seed: run.result.metrics[split][figure] for run in some} for some in of_flag.values()]
     seeds = sorted(set.intersection(*map(set, values)))
     each = [mean(value[seed] for value in values) for seed in seeds]
-    return mean(mean(value.values()) for value in values), stdev(each) if len(each) > 1 else None
+    return mean(mean(value.values()) for value in values), deviation(each) if len(each) > 1 else None
 
 
 def _marks(runs: Iterable[Run]) -> tuple[str, ...]:
@@ -179,7 +187,7 @@ def _mark_best(rows: list[list[Cell]], first: int) -> None:
 
 
 def splits_table(runs: Sequence[Run]) -> Table:
-    """Figures of every split, meaned over seeds, with their spread; what Figure 2 draws."""
+    """Figures of every split, averaged over seeds, with their spread; what Figure 2 draws."""
     rows = []
     for flag, some in by_flag(runs).items():
         for setup, same in by_setup(some).items():
@@ -202,8 +210,8 @@ def splits_table(runs: Sequence[Run]) -> Table:
 def _split_row(head: Cell, setup: Setup, seeds: int, runs: Mapping[str, list[Run]]) -> tuple[Cell, ...]:
     figures = [_mean_over(runs, split, i) for split in SPLITS for i in (0, 1)]
     return (
-        head, _method(setup), Cell(str(seeds)), *(Cell(f"{value:.3f}") for value, _ in figures),
-        *(Cell(NONE if spread is None else f"{spread:.3f}") for _, spread in figures[-2:]),
+        head, _method(setup), Cell(str(seeds)), *(Cell(_figure(value)) for value, _ in figures),
+        *(Cell(_figure(spread)) for _, spread in figures[-2:]),
     )
 
 
@@ -222,19 +230,19 @@ def intervals_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
         epoch = f"{run.result.best_epoch} of {run.result.epochs}" if run.result.epochs else NONE
         auc, acc = (found.estimate(i) if found else None for i in (0, 1))
         other = found.delong if found else None
-        line = [f"{run.test.auc:.3f}", *_ends(auc), *_ends(other), f"{run.test.acc:.3f}", *_ends(acc)]
+        line = [_figure(run.test.auc), *_ends(auc), *_ends(other), _figure(run.test.acc), *_ends(acc)]
         inside = found.details if found else None
         besides = [inside.balanced_accuracy, inside.kappa, inside.calibration_error] if inside else [None] * 3
         rows.append((
             Cell(run.dataset.title, marks=run.marks), _method(run.setup),
             Cell(str(run.seed)), Cell(epoch), Cell(f"{run.result.images['test']:,}"), *map(Cell, line),
-            *(Cell(NONE if value is None else f"{value:.3f}") for value in besides),
+            *(Cell(_figure(value)) for value in besides),
             Cell(found.intervals.resampled if found else NONE),
         ))
     note = (
         "Intervals of 95 %: percentiles of 2,000 bootstrap resamples of what the last column names, and DeLong's for "
-        "two classes. Kappa is Cohen's with quadratic weights, for grades; the calibration error is the expected one "
-        "in 15 bins."
+        "two classes with two images each or more. Kappa is Cohen's with quadratic weights, for grades; the "
+        "calibration error is the expected one in 15 bins."
     )
     title = "Table 4. Every run with 95 % intervals of its test figures"
     return Table("intervals", title, columns, tuple(rows), note, grouped=True)
@@ -254,7 +262,7 @@ def classes_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
         for one in scored[run].details.classes if run in scored else ():
             figures = (one.auc, one.recall, one.f1)
             head = Cell(run.dataset.title, marks=run.marks)
-            rows.append((head, Cell(one.name), Cell(f"{one.images:,}"), *(Cell(f"{value:.3f}") for value in figures)))
+            rows.append((head, Cell(one.name), Cell(f"{one.images:,}"), *(Cell(_figure(value)) for value in figures)))
     columns = (
         Column("Dataset", number=False), Column("Class", number=False), Column("Images"), Column("AUC"),
         Column("Recall"), Column("F1"),
@@ -272,7 +280,7 @@ def confusion_table(run: Run, found: Score) -> Table:
     assert tested is not None
     name, title = f"confusion_{run.dataset.flag}", f"Confusion on {run.dataset.title}'s test images"
     if found.details.confusion is None:
-        kinds = multilabel_confusion_matrix(tested.labels, tested.scores > 0.5)
+        kinds = multilabel_confusion_matrix(tested.labels, tested.scores > THRESHOLD)
         columns = (Column("Label", number=False), *map(Column, ("found", "missed", "falsely seen", "rightly not seen")))
         rows = [
             (Cell(label), *(Cell(f"{n:,}", shade=n / max(of, 1)) for n, of in (

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mmtk.datasets.base import SPLITS, Task
 from mmtk.report._runs import Run, Setup, Tested, by_setup, foremost
+from mmtk.scoring import shown
 
 COLOURS = 8  # of set-ups, in the page's style; after so many they come again with another dash
 DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2")
@@ -47,7 +48,7 @@ def style_of(place: int) -> tuple[int, str]:
 
 @rc_context(_STYLE)
 def bars(runs: Sequence[Run]) -> str:
-    """AUC and ACC of each split, a group of bars a set-up, meaned over seeds (the paper's Figure 2)."""
+    """AUC and ACC of each split, a group of bars a set-up, averaged over seeds (the paper's Figure 2)."""
     groups = list(by_setup(runs).items())
     figure, axes = _figure(0.4 + 0.72 * len(groups), columns=2)
     for i, (axis, title) in enumerate(zip(axes, ("AUC", "ACC"), strict=True)):
@@ -55,8 +56,9 @@ def bars(runs: Sequence[Run]) -> str:
             for place, split in enumerate(SPLITS):
                 value = float(np.mean([run.result.metrics[split][i] for run in some]))
                 top = row + 0.30 + 0.2 * place
-                axis.barh(top, value, 0.18, color=f"#0500{place:02x}")
-                axis.text(value + 0.02, top, f"{value:.3f}", va="center", size=6)
+                width = np.nan_to_num(value)
+                axis.barh(top, width, 0.18, color=f"#0500{place:02x}")
+                axis.text(width + 0.02, top, shown(value), va="center", size=6)
         axis.set(xlim=(0, 1.2), ylim=(len(groups), -0.1), title=title, yticks=[], xticks=[0, 0.5, 1])
         axis.grid(visible=False, axis="y")
         axis.spines.left.set_visible(False)
@@ -93,7 +95,7 @@ def curves(runs: Sequence[Run], setups: Sequence[Setup]) -> str | None:
 @rc_context(_STYLE)
 def roc(runs: Sequence[Run], setups: Sequence[Setup]) -> str | None:
     """ROC curves of test images: a set-up's run, the mean over classes, and the classes of the foremost one, faint."""
-    tested = [run for run in runs if run.tested is not None]
+    tested = [run for run in runs if run.tested is not None and _curves_of(run.tested)]
     if not tested:
         return None
     figure, (axis,) = _figure(3.3)
@@ -117,7 +119,10 @@ def roc(runs: Sequence[Run], setups: Sequence[Setup]) -> str | None:
 
 
 def _curves_of(tested: Tested) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """False and true positive rates of each class against the rest, of each label, or of the positive class."""
+    """False and true positive rates of each class against the rest, of each label, or of the positive class.
+
+    Those without images on either side are left out.
+    """
     from sklearn.metrics import roc_curve
 
     y, s = tested.labels, tested.scores
@@ -125,7 +130,8 @@ def _curves_of(tested: Tested) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         y, s = y == 1, s[:, -1:]
     elif tested.task != Task.MULTILABEL:
         y = y == np.arange(s.shape[1])
-    return [roc_curve(truth, score)[:2] for truth, score in zip(y.T, s.T, strict=True)]
+    columns = zip(y.T, s.T, strict=True)
+    return [roc_curve(truth, score)[:2] for truth, score in columns if truth.min() < truth.max()]
 
 
 def _look(place: int) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from mmtk import store
 from mmtk.datasets import get_dataset, list_datasets
-from mmtk.datasets.base import Dataset
+from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps import official_map
-from mmtk.errors import StoreError
+from mmtk.errors import MmtkError, StoreError
 from mmtk.matching import Audit, audit
 from mmtk.report import _contents as contents
 from mmtk.report import _figures as figures
@@ -40,13 +41,17 @@ class _Section:
 
 def write(
     runs: str | Path, out: str | Path, *, stores: str | Path | None, force: bool,
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], None] | None, refused: Callable[[MmtkError], None] | None = None,
 ) -> tuple[list[Path], list[str]]:
     """See `mmtk.report.write_report`."""
     page = Path(out)
     if page.suffix.lower() not in (".html", ".htm"):
         raise StoreError(page, expected="a name that ends in .html", found=page.name)
-    found, unfinished = find_runs(runs, stores)
+    bad: list[MmtkError] = []
+    found, unfinished = find_runs(runs, stores, bad.append)
+    if refused:
+        for error in bad:
+            refused(error)
     opened = _open_stores(stores)
     scored = {}
     for done, run in enumerate(found, 1):
@@ -55,6 +60,7 @@ def write(
         if progress:
             progress(done, len(found))
     notes = _notes(found, unfinished, stores is not None)
+    notes += [f"Left out: {str(error).replace(f'{Path(runs)}/', '')}." for error in bad]
     audits = _audits(opened, found)
     titles = {dataset.flag: dataset.title for dataset in list_datasets()}
     tables = {table.name: table for table in (
@@ -124,6 +130,12 @@ def _notes(runs: list[Run], unfinished: list[str], stores: bool) -> list[str]:
     ]
     if blind:
         notes.append(f"No pictures of mistakes of {', '.join(blind)}: no images to show them by.")
+    undefined = [
+        f"{some[0].dataset.title} ({', '.join(lost)})" for some in by_flag(runs).values()
+        if (lost := [name for name in SPLITS if any(np.isnan(run.result.metrics[name].auc) for run in some)])
+    ]
+    if undefined:
+        notes.append(f"The AUC is undefined, for a class has no image there: {', '.join(undefined)}.")
     if unfinished:
         notes.append(f"Left out, for they are not finished: {', '.join(unfinished)}.")
     absent = [dataset.title for dataset in list_datasets() if dataset.flag not in by_flag(runs)]

@@ -32,7 +32,7 @@ class Mistake:
 
 def sample(store: Store) -> str:
     """Some training images as one picture, the classes, or labels that are set, in turn."""
-    split = store.train if len(store.train) else store.test
+    split = next((split for split in store.splits if len(split)), store.train)
     several = store.info.task == Task.MULTILABEL
     columns = split.labels if several else split.labels == np.arange(len(store.info.classes))
     queues = [np.flatnonzero(column).tolist() for column in columns.T]
@@ -41,9 +41,9 @@ def sample(store: Store) -> str:
         for queue in queues:
             if queue:
                 chosen[queue.pop(0)] = None
-    rows = list(chosen)[: _SIDE**2]
+    rows = list(chosen or range(len(split)))[: _SIDE**2]  # all alike where no label is set
     tiles = [_small(split.images[row]) for row in rows]
-    blank = np.zeros_like(tiles[0])
+    blank = np.zeros_like(tiles[0]) if tiles else _small(np.zeros(store.info.row_shape, np.uint8))
     tiles += [blank] * (_SIDE**2 - len(tiles))
     lines = [np.concatenate(tiles[at : at + _SIDE], axis=1) for at in range(0, _SIDE**2, _SIDE)]
     return _source(np.concatenate(lines, axis=0))

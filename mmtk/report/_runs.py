@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from mmtk import store
 from mmtk.datasets import get_dataset, list_datasets
-from mmtk.datasets.base import SPLITS, Dataset
+from mmtk.datasets.base import Dataset, Task
 from mmtk.errors import MmtkError
-from mmtk.scoring import Metrics, evaluate_file, read_predictions
-from mmtk.training.checkpoints import CONFIG, LOG, RESULT, read_json
+from mmtk.scoring import Metrics, evaluate, evaluate_file, read_predictions
+from mmtk.training.checkpoints import CONFIG, LOG, RESULT
+from mmtk.training.epochs import figures_of
+from mmtk.training.evaluation import check_figures
+from mmtk.training.jsonfiles import AGAIN, field, parse, read_object, read_text
 from mmtk.training.results import RunResult, read_result
 
 _MODELS = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 _APART = ("seed", "store", "device", "made_with")  # what does not tell one set-up from another
-_EXACT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,9 @@ class Run:
         return found or (("other test images",) if other else ())
 
 
-def find_runs(runs: str | Path, stores: str | Path | None = None) -> tuple[list[Run], list[str]]:
+def find_runs(
+    runs: str | Path, stores: str | Path | None = None, refused: Callable[[MmtkError], None] | None = None
+) -> tuple[list[Run], list[str]]:
     """Read every finished run below a folder, and name those that are not finished.
 
     Parameters
@@ -102,6 +106,8 @@ def find_runs(runs: str | Path, stores: str | Path | None = None) -> tuple[list[
     runs : path
     stores : path, optional
         Folder of stores; runs of those that are there are scored anew.
+    refused : callable, optional
+        Told why a run is left out that cannot be read, is damaged, or does not fit its store.
 
     Returns
     -------
@@ -112,7 +118,8 @@ def find_runs(runs: str | Path, stores: str | Path | None = None) -> tuple[list[
     Raises
     ------
     MmtkError
-        If there is no finished run, one is damaged, one is there twice, or a store holds other images than a run's.
+        If there is no finished run that can be shown, or one is there twice; without `refused` also instead of
+        leaving one out.
     """
     base = Path(runs)
     if not base.is_dir():
@@ -124,7 +131,18 @@ def find_runs(runs: str | Path, stores: str | Path | None = None) -> tuple[list[
         raise MmtkError(base, expected="finished runs", found="none", remedy="mmtk decathlon or mmtk train makes some")
     unfinished = [_name(path.parent, base) for path in sorted(base.rglob(CONFIG)) if path.parent not in set(folders)]
     digests: dict[Path, str] = {}
-    found = _titled([_read(folder, base, stores, digests) for folder in folders])
+    whole, bad = [], []
+    for folder in folders:
+        try:
+            whole.append(_read(folder, base, stores, digests))
+        except (MmtkError, OSError) as error:
+            bad.append(error if isinstance(error, MmtkError) else _of_system(error, folder))
+    if bad and not (whole and refused):
+        raise bad[0]
+    if refused:
+        for left_out in bad:
+            refused(left_out)
+    found = _titled(whole)
     _check_distinct(base, found)
     order = {dataset.flag: place for place, dataset in enumerate(list_datasets())}
     setups = {setup: place for place, setup in enumerate(setups_of(found))}
@@ -153,8 +171,13 @@ def by_setup(runs: Iterable[Run]) -> dict[Setup, list[Run]]:
 
 
 def foremost(runs: Iterable[Run]) -> Run:
-    """The run with the best validation AUC, the first of equals."""
-    return max(runs, key=lambda run: run.result.metrics["val"].auc)
+    """The run with the best validation AUC, or ACC where that is undefined, the first of equals."""
+
+    def merit(run: Run) -> tuple[float, float]:
+        val = run.result.metrics["val"]
+        return (-1.0, val.acc) if np.isnan(val.auc) else (val.auc, 0.0)
+
+    return max(runs, key=merit)
 
 
 def store_path(stores: str | Path, flag: str, size: int) -> Path:
@@ -169,81 +192,64 @@ def _name(folder: Path, base: Path) -> str:
     return folder.relative_to(base).as_posix()
 
 
+def _of_system(error: OSError, folder: Path) -> MmtkError:
+    """An error of the system, told as it is."""
+    return MmtkError(f"{error.filename or folder}: {error.strerror or error}")
+
+
 def _read(folder: Path, base: Path, stores: str | Path | None, digests: dict[Path, str]) -> Run:
     where = folder / CONFIG
-    if not where.is_file():
-        raise MmtkError(where, expected="the configuration of a run", found="none", remedy="remove the run's folder")
-    config, result, files, synthetic = read_json(where), *_result(folder)
+    if not where.exists():
+        raise MmtkError(where, expected="the configuration of a run", found="none", remedy=AGAIN)
+    config, result = read_object(where), read_result(folder)
     try:
-        about = config["store"]
-        dataset, size = get_dataset(about["flag"]), int(about["size"])
-        setup, seed = _setup(config, size), int(config["seed"])
-        made_with = tuple((str(k), str(v)) for k, v in config.get("made_with", {}).items() if v is not None)
+        about = field(config, "store", "a table")
+        dataset, size = get_dataset(field(about, "flag", "text")), field(about, "size", "a whole number")
+        setup, seed = _setup(config, size), field(config, "seed", "a whole number")
+        made = field(config, "made_with", "a table") if "made_with" in config else {}
+        made_with = tuple((str(k), str(v)) for k, v in made.items() if v is not None)
         run = Run(
-            _name(folder, base), dataset, size, setup, seed, result, synthetic,
+            _name(folder, base), dataset, size, setup, seed, result, result.synthetic,
             bool(about.get("partial", False)), str(about.get("content", "")), str(config.get("device", "")), made_with,
             tuple(_log(folder / LOG)), None,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         if isinstance(error, MmtkError):
             raise
-        raise MmtkError(where, expected="the configuration of a run", found=_reason(error)) from None
-    return _scored(run, folder / files["test"], stores, digests)
-
-
-def _reason(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error)
-
-
-def _result(folder: Path) -> tuple[RunResult, dict[str, str], bool]:
-    """The result, the prediction file of each split, and whether the images are synthetic."""
-    where = folder / RESULT
-    raw = read_json(where)
-    try:
-        result = read_result(folder)
-        files = {name: Path(str(raw["splits"][name]["file"])).name for name in SPLITS}
-        figures = [value for metrics in result.metrics.values() for value in metrics]
-        whole = [*result.images.values(), result.best_epoch, result.epochs]
-        if set(result.metrics) != set(SPLITS) or not all(isinstance(n, int) and n >= 0 for n in whole):
-            raise ValueError("other splits or counts")
-        if not all(0 <= value <= 1 for value in figures):
-            raise ValueError("figures outside 0 to 1")
-        return result, files, bool(raw["synthetic"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, MmtkError):
-            raise
-        raise MmtkError(
-            where, expected="the result of a run", found=_reason(error), remedy="remove the run's folder"
-        ) from None
+        reason = str(error) if isinstance(error, ValueError) else "values nested too deeply"
+        raise MmtkError(where, expected="the configuration of a run", found=reason, remedy=AGAIN) from None
+    return _scored(run, folder / result.files["test"], stores, digests)
 
 
 def _log(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.is_file():
+    if not path.exists():
         return
-    names = ("epoch", "train_loss", "val_loss", "val_auc", "val_acc")
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(read_text(path, "figures of epochs").splitlines(), 1):
         try:
-            values = json.loads(line)
-            yield {name: float(values[name]) for name in names}
-        except (KeyError, TypeError, ValueError) as error:
-            raise MmtkError(f"{path} line {number}", expected="figures of an epoch", found=_reason(error)) from None
+            yield figures_of(parse(line))
+        except ValueError as error:
+            what, expected = f"{path} line {number}", "figures of an epoch"
+            raise MmtkError(what, expected=expected, found=str(error), remedy=AGAIN) from None
 
 
 def _setup(config: dict[str, Any], size: int) -> Setup:
     values = dict(_flat({name: value for name, value in config.items() if name not in _APART}))
     values["store.size"] = size
-    protocol = config.get("protocol")
-    name = protocol["name"] if isinstance(protocol, dict) else protocol
     if "method" in config:
         # seconds, or a share of what the paper gave
-        budget = f", {config['budget']:g} s" if "budget" in config else ""
-        budget += f", {config['share']:.3g} of the paper's time" if "share" in config else ""
-        return Setup(tuple(sorted(values.items())), f"{config['method']}{budget}")
-    model = _MODELS.get(config["model"], str(config["model"]))
-    title = f"{model} ({config.get('resolution') or size}), {name}"
-    usual = protocol["epochs"] if isinstance(protocol, dict) else config["epochs"]
-    shortened = f"{config['epochs']} of {usual} epochs" if config["epochs"] < usual else ""
-    return Setup(tuple(sorted(values.items())), title, shortened)
+        budget = f", {field(config, 'budget', 'a number'):g} s" if "budget" in config else ""
+        budget += f", {field(config, 'share', 'a number'):.3g} of the paper's time" if "share" in config else ""
+        return Setup(tuple(sorted(values.items())), f"{field(config, 'method', 'text')}{budget}")
+    name = field(config, "model", "text")
+    epochs = usual = field(config, "epochs", "a whole number")
+    if isinstance(config.get("protocol"), dict):
+        protocol = field(config["protocol"], "name", "text")
+        usual = field(config["protocol"], "epochs", "a whole number")
+    else:
+        protocol = field(config, "protocol", "text")
+    resolution = field(config, "resolution", "a whole number") if "resolution" in config else size
+    title = f"{_MODELS.get(name, name)} ({resolution}), {protocol}"
+    return Setup(tuple(sorted(values.items())), title, f"{epochs} of {usual} epochs" if epochs < usual else "")
 
 
 def _flat(values: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -297,8 +303,10 @@ def _scored(run: Run, file: Path, stores: str | Path | None, digests: dict[Path,
     if path is None or not path.exists():
         if predictions.labels is None:
             return run
-        task, classes = run.dataset.task, run.dataset.classes
-        return replace(run, tested=Tested(predictions.labels, predictions.scores, None, task, classes, None))
+        dataset = run.dataset
+        tested = Tested(predictions.labels, predictions.scores, None, dataset.task, dataset.classes, None)
+        _check_own(file, tested, run)
+        return replace(run, tested=tested)
     opened = store.open(path)
     if run.content:
         if path not in digests:
@@ -309,9 +317,19 @@ def _scored(run: Run, file: Path, stores: str | Path | None, digests: dict[Path,
                 file.with_name(CONFIG), expected=f"the images of {path}", found="a run on other images", remedy=remedy
             )
     scored = evaluate_file(file, stores or "")
-    if max(abs(a - b) for a, b in zip(scored.metrics, run.test, strict=True)) > _EXACT:
-        found, named = ("AUC {:.3f} ACC {:.3f}".format(*metrics) for metrics in (scored.metrics, run.test))
-        raise MmtkError(file, expected=f"{named}, as in {RESULT}", found=found, remedy="remove the run's folder")
+    check_figures(file, scored.metrics, run.test)
     shown = None if scored.own_order else opened.test.images
     tested = Tested(scored.labels, predictions.scores, scored.subjects, opened.info.task, opened.info.classes, shown)
     return replace(run, tested=tested, synthetic=opened.info.synthetic, partial=opened.info.partial)
+
+
+def _check_own(file: Path, tested: Tested, run: Run) -> None:
+    """Check predictions by the labels in their own file, where there is no store."""
+    columns, classes = tested.scores.shape[1], len(tested.classes)
+    if columns != classes and (columns, tested.task) != (1, Task.BINARY):
+        raise MmtkError(file, expected=f"{classes} scores in a row", found=str(columns))
+    try:
+        metrics = evaluate(tested.labels, tested.scores, tested.task, allow_undefined=run.partial)
+    except MmtkError as error:
+        raise MmtkError(f"{file}: {error.what}", expected=error.expected, found=error.found) from None
+    check_figures(file, metrics, run.test)

@@ -1,19 +1,23 @@
 """AUC and ACC as ``medmnist.Evaluator`` defines them, their intervals, MedMNIST's result files. Needs no torch."""
 
-from mmtk.scoring._delong import delong, delong_difference
+from mmtk.scoring._assessment import Assessment, assess
+from mmtk.scoring._delong import delong, delong_difference, delong_if_defined, enough
 from mmtk.scoring._details import ClassScores, Details, details
 from mmtk.scoring._intervals import (
+    RESAMPLES,
     ClassIntervals,
     Estimate,
     Intervals,
     Resampled,
     as_facts,
+    check_paired,
+    draw_of,
     intervals,
     mean_intervals,
     paired_difference,
     resample,
 )
-from mmtk.scoring._metrics import THRESHOLD, Metrics, evaluate
+from mmtk.scoring._metrics import THRESHOLD, TOLERANCE, Metrics, evaluate, shown
 from mmtk.scoring.predictions import (
     Predictions,
     ScoredFile,
@@ -24,7 +28,10 @@ from mmtk.scoring.predictions import (
 )
 
 __all__ = [
+    "RESAMPLES",
     "THRESHOLD",
+    "TOLERANCE",
+    "Assessment",
     "ClassIntervals",
     "ClassScores",
     "Details",
@@ -35,9 +42,14 @@ __all__ = [
     "Resampled",
     "ScoredFile",
     "as_facts",
+    "assess",
+    "check_paired",
     "delong",
     "delong_difference",
+    "delong_if_defined",
     "details",
+    "draw_of",
+    "enough",
     "evaluate",
     "evaluate_file",
     "intervals",
@@ -46,5 +58,6 @@ __all__ = [
     "read_predictions",
     "resample",
     "result_name",
+    "shown",
     "write_predictions",
 ]

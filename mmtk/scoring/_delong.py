@@ -48,6 +48,16 @@ def delong_difference(labels: ArrayLike, scores: ArrayLike, others: ArrayLike) -
     return _normal(difference, variance, -1.0, 1.0), p
 
 
+def delong_if_defined(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> Estimate | None:
+    """DeLong's interval of a binary AUC; None for other tasks, or with fewer than two images of a class."""
+    return delong(labels, scores) if Task(task) is Task.BINARY and enough(labels) else None
+
+
+def enough(labels: ArrayLike) -> bool:
+    """Whether there are two images of each of two classes, without which DeLong's variance is undefined."""
+    return bool(np.bincount(np.ravel(labels).astype(np.int64), minlength=2).min() > 1)
+
+
 def _delong(labels: ArrayLike, predictions: list[ArrayLike]) -> tuple[list[float], NDArray[np.float64]]:
     """AUCs and their covariance."""
     from scipy.stats import rankdata

@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from mmtk.datasets.base import Task
 from mmtk.errors import ScoreError
-from mmtk.scoring._metrics import THRESHOLD, checked, evaluate
+from mmtk.scoring._metrics import THRESHOLD, auc_of, checked
 
 _BINS = 15
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """One class against the rest, or one label of several.
+    """One class against the rest, or one label of several; figures that are undefined are NaN.
 
     Attributes
     ----------
@@ -44,14 +44,15 @@ class Details:
     ----------
     classes : tuple of ClassScores
     balanced_accuracy : float
-        Mean recall of the classes; for multi-label tasks the labels' balanced accuracies, meaned.
+        Mean recall of the classes, NaN if one never occurs; for multi-label tasks the mean of the labels' balanced
+        accuracies.
     confusion : (k, k) int array or None
         Images of a class (rows) that were given to a class (columns); None for multi-label tasks.
     kappa : float or None
         Cohen's kappa with quadratic weights, for ordinal tasks.
     calibration_error : float or None
         Expected calibration error in 15 bins of equal width: of the score of the class that was chosen, or for
-        multi-label tasks of each label's score, meaned. None where scores are no probabilities.
+        multi-label tasks of each label's score, averaged. None where scores are no probabilities.
     """
 
     classes: tuple[ClassScores, ...]
@@ -74,11 +75,10 @@ def details(labels: ArrayLike, scores: ArrayLike, task: str | Task, classes: tup
     Raises
     ------
     ScoreError
-        For the reasons of `evaluate`, or if there is not a name for each class.
+        For the reasons of `evaluate`, but for a class that never occurs; or if there is not a name for each class.
     """
     from sklearn import metrics
 
-    evaluate(labels, scores, task)  # refuses what cannot be scored
     kind = Task(task)
     y, s = checked(labels, scores, kind)
     if kind is Task.BINARY:
@@ -102,10 +102,18 @@ def details(labels: ArrayLike, scores: ArrayLike, task: str | Task, classes: tup
         balanced = float(np.mean([one.balanced_accuracy for one in each]))
         return Details(each, balanced, None, None, _calibration(s.ravel(), truth.ravel(), s.shape[1]))
     confusion = metrics.confusion_matrix(y[:, 0], chosen, labels=every)
-    kappa = metrics.cohen_kappa_score(y[:, 0], chosen, weights="quadratic") if kind is Task.ORDINAL else None
+    kappa = _quadratic_kappa(confusion) if kind is Task.ORDINAL else None
     error = _calibration(s[np.arange(len(s)), chosen], chosen == y[:, 0], 1) if sums else None
     balanced = float(np.mean([one.recall for one in each]))
-    return Details(each, balanced, confusion, None if kappa is None else float(kappa), error)
+    return Details(each, balanced, confusion, kappa, error)
+
+
+def _quadratic_kappa(confusion: NDArray[np.int64]) -> float:
+    """Cohen's kappa with quadratic weights over all grades, those that nobody has among them; NaN for a single one."""
+    grades = np.arange(len(confusion))
+    apart = np.subtract.outer(grades, grades) ** 2
+    by_chance = (apart * np.outer(confusion.sum(axis=1), confusion.sum(axis=0))).sum() / confusion.sum()
+    return float(1 - (apart * confusion).sum() / by_chance) if by_chance else float("nan")
 
 
 def _of_class(
@@ -114,18 +122,21 @@ def _of_class(
     from sklearn import metrics
 
     confusion = metrics.confusion_matrix(truth, given, labels=[False, True])
-    recall = float(metrics.recall_score(truth, given))
+    specificity, recall = (
+        float(right / of) if of else float("nan")
+        for right, of in zip(confusion.diagonal(), confusion.sum(axis=1), strict=True)
+    )
     return ClassScores(
-        name=name, images=int(truth.sum()), auc=float(metrics.roc_auc_score(truth, scores)), recall=recall,
+        name=name, images=int(truth.sum()), auc=auc_of(truth, scores), recall=recall,
         f1=float(metrics.f1_score(truth, given, zero_division=0)),
-        balanced_accuracy=(recall + float(confusion[0, 0] / confusion[0].sum())) / 2,
+        balanced_accuracy=(recall + specificity) / 2,
         confusion=((int(confusion[0, 0]), int(confusion[0, 1])), (int(confusion[1, 0]), int(confusion[1, 1]))),
         calibration_error=_calibration(scores, truth, 1) if probabilities else None,
     )
 
 
 def _calibration(scores: NDArray[Any], right: NDArray[np.bool_], columns: int) -> float | None:
-    """Expected calibration error (Guo et al., ICML 2017), meaned over columns that lie side by side."""
+    """Expected calibration error (Guo et al., ICML 2017), averaged over columns that lie side by side."""
     if scores.min() < 0 or scores.max() > 1:
         return None
     bins = np.minimum((scores * _BINS).astype(int), _BINS - 1) * columns + np.arange(len(scores)) % columns

@@ -1,12 +1,16 @@
 """How far a score may be trusted: bootstrap intervals, of single predictions and of paired differences.
 
 A resample draws images with replacement: whole subjects where they are known, for images of one subject are no
-independent evidence; else within each class, so that no class is lost; for multi-label tasks plainly. Resamples depend
-on the seed alone.
+independent evidence. It draws from all of them, so that it has its own number of images of each class as another test
+set would: drawn within each class, 95 % intervals of ACC hold the truth of BreastMNIST's test images in 87 % of test
+sets only, and those of the AUC are no better for it (82 % within classes and 85 % plainly where 5 % of 156 images are
+positive, 94 % both ways where half of 60 are). A resample that has lost a class has no AUC: it is counted and left out.
+Resamples depend on the seed alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mmtk.datasets.base import Task
 from mmtk.errors import ArgumentError, ScoreError
-from mmtk.scoring._metrics import THRESHOLD, checked, evaluate
+from mmtk.scoring._metrics import THRESHOLD, checked, evaluate, shown
 
 RESAMPLES = 2000
 _BLOCK = 50  # resamples drawn at a time: what their counts take in memory
@@ -27,13 +31,15 @@ _WHOLE = 4  # figures of all classes together: AUC, ACC, balanced accuracy, kapp
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and the interval it lies in at a confidence of 95 %; its ends are NaN where they cannot be told."""
+    """A figure and the interval it lies in at a confidence of 95 %; each is NaN where it is undefined."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.value):
+            return shown(self.value)
         if np.isnan(self.low):
             return f"{self.value:.3f} [unknown]"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -60,7 +66,7 @@ class Intervals:
     kappa : Estimate or None
         With quadratic weights, for ordinal tasks.
     classes : tuple of ClassIntervals
-    resampled : {"subjects", "images of each class", "images"}
+    resampled : {"subjects", "images"}
         What was drawn.
     resamples : int
     undefined : int
@@ -80,7 +86,7 @@ class Intervals:
 
 @dataclass(frozen=True)
 class Resampled:
-    """Figures of predictions, and of each resample of them; two of the same images may be subtracted.
+    """Figures of predictions, and of each resample of them; two whose resamples drew the same may be subtracted.
 
     Attributes
     ----------
@@ -89,14 +95,18 @@ class Resampled:
     found : (resamples, figures)
         NaN where a resample has lost what a figure needs.
     resampled : what was drawn, as in `Intervals`
+    drawn : str
+        Equal where resample after resample drew the same subjects, or images; see `draw_of`.
     """
 
     values: NDArray[np.float64]
     found: NDArray[np.float64]
     resampled: str
+    drawn: str
 
     def __sub__(self, other: Resampled) -> Resampled:
-        return Resampled(self.values - other.values, self.found - other.found, self.resampled)
+        check_paired([self, other])
+        return Resampled(self.values - other.values, self.found - other.found, self.resampled, self.drawn)
 
     def intervals(self) -> Intervals:
         """95 % percentile intervals of all figures."""
@@ -124,22 +134,23 @@ def resample(
     labels, scores, task
         As `evaluate` takes them.
     subjects : (n,) array, optional
-        Whom each image is of; whole subjects are then drawn, if there are two or more. Empty ones are subjects of
-        their own.
+        Whom each image is of; whole subjects are then drawn, if there are two or more. An empty text, None or NaN
+        stands for a subject of its own; 0 is a subject like others.
     resamples : int
     seed : int
 
     Raises
     ------
     ScoreError
-        For the reasons of `evaluate`, or if there is not a subject for each image.
+        For the reasons of `evaluate`, but for a class that never occurs: figures that need it are NaN; or if there is
+        not a subject for each image.
     """
     if resamples < 1:
         raise ArgumentError("resamples", expected="at least 1", found=str(resamples))
-    exact = evaluate(labels, scores, task)
+    exact = evaluate(labels, scores, task, allow_undefined=True)
     kind = Task(task)
     y, s = checked(labels, scores, kind)
-    groups, resampled = _groups(y, kind, subjects)
+    units, resampled, drawn = _units(y, subjects, resamples, seed)
     scorer = _Scorer(y, s, kind)
     found = np.empty((resamples, scorer.figures))
 
@@ -148,12 +159,35 @@ def resample(
         scorer.score(counts, found[start : start + len(counts)])
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(work, _draws(groups, len(y), resamples, seed)):
+        for _ in pool.map(work, _draws(units, len(y), resamples, seed)):
             pass
     values = np.empty((1, scorer.figures))
     scorer.score(np.ones((1, len(y)), np.int32), values)
     values[0, :2] = exact
-    return Resampled(values[0], found, resampled)
+    return Resampled(values[0], found, resampled, drawn)
+
+
+def draw_of(
+    labels: NDArray[Any], subjects: ArrayLike | None, *, resamples: int = RESAMPLES, seed: int = 0
+) -> str:
+    """What `Resampled.drawn` is for such labels (n, l) and subjects: a digest of the units that are drawn.
+
+    Where every image has a subject, these are the subjects, so that two datasets of the same ones agree; else the
+    images, told by their labels.
+    """
+    return _units(labels, subjects, resamples, seed)[2]
+
+
+def check_paired(parts: Sequence[Resampled]) -> None:
+    """Refuse figures whose resamples did not draw the same, so that they cannot be taken together one by one.
+
+    Raises
+    ------
+    ScoreError
+        If they did not.
+    """
+    if len({(part.drawn, part.found.shape) for part in parts}) > 1:
+        raise ScoreError("resamples", expected="resamples of the same subjects or images", found="others")
 
 
 def intervals(
@@ -193,10 +227,11 @@ def paired_difference(
 
 
 def mean_intervals(parts: Sequence[Resampled], groups: Sequence[str]) -> tuple[Estimate, Estimate]:
-    """AUC and ACC, meaned over datasets, with 95 % intervals.
+    """AUC and ACC, averaged over datasets, with 95 % intervals.
 
     Resamples of one dataset do not depend on those of another, but in a group (the three planes of the same volumes)
-    the same subjects are drawn together.
+    the same subjects are drawn together, if the datasets have the same ones; where they have not, they are drawn
+    independently there too.
 
     Parameters
     ----------
@@ -204,12 +239,21 @@ def mean_intervals(parts: Sequence[Resampled], groups: Sequence[str]) -> tuple[E
         One for each dataset, with as many resamples.
     groups : sequence of str
         To which group each belongs.
+
+    Raises
+    ------
+    ScoreError
+        If they have not as many resamples.
     """
-    names = sorted(set(groups))
+    counts = {len(part.found) for part in parts}
+    if len(counts) > 1:
+        raise ScoreError("resamples", expected="as many of each dataset", found=" and ".join(map(str, sorted(counts))))
+    draws = [(group, part.drawn) for part, group in zip(parts, groups, strict=True)]
+    together = sorted(set(draws))
     shuffled = []
-    for part, group in zip(parts, groups, strict=True):
+    for part, draw in zip(parts, draws, strict=True):
         # equal seeds draw alike from datasets of equal size: pair them at random
-        order = np.random.Generator(np.random.Philox(key=names.index(group))).permutation(len(part.found))
+        order = np.random.Generator(np.random.Philox(key=together.index(draw))).permutation(len(part.found))
         shuffled.append(part.found[order, :2])
     values, found = np.mean([part.values[:2] for part in parts], axis=0), np.mean(shuffled, axis=0)
     return _estimate(values[0], found[:, 0]), _estimate(values[1], found[:, 1])
@@ -230,53 +274,60 @@ def as_facts(value: Any) -> Any:
 
 def _estimate(value: float, found: NDArray[np.float64]) -> Estimate:
     defined = found[~np.isnan(found)]
-    if 2 * len(defined) < len(found):
+    if np.isnan(value) or 2 * len(defined) < len(found):
         return Estimate(float(value), float("nan"), float("nan"))
     low, high = np.quantile(defined, (0.025, 0.975))
     return Estimate(float(value), float(low), float(high))
 
 
-def _groups(
-    y: NDArray[np.int64], task: Task, subjects: ArrayLike | None
-) -> tuple[list[list[NDArray[np.int64]]], str]:
-    """Strata of units that are drawn together, each unit the rows it holds."""
+def _units(
+    y: NDArray[Any], subjects: ArrayLike | None, resamples: int, seed: int
+) -> tuple[list[NDArray[np.int64]], str, str]:
+    """What is drawn, each unit the rows it holds; of what kind it is; and a digest of it and of the draws."""
     n = len(y)
+    rows = [np.array([row]) for row in range(n)]
+    kind, told = "images", f"{y.shape} {y.astype(np.int64).tolist()}"
     if subjects is not None:
+        names, known = _subjects(subjects, n)
+        numbers = n + np.arange(n)
+        distinct, numbers[known] = np.unique(names[known], return_inverse=True)
+        order = np.argsort(numbers, kind="stable")
+        cuts = np.flatnonzero(np.diff(numbers[order])) + 1
+        if known.any() and len(cuts):  # a single subject says nothing of others
+            rows, kind = np.split(order, cuts), "subjects"
+            told = f"{distinct.tolist()} {'' if known.all() else told}"
+    digest = hashlib.sha256(f"{resamples} {seed} {kind} {told}".encode()).hexdigest()
+    return rows, kind, digest
+
+
+def _subjects(subjects: ArrayLike, n: int) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
+    """Subjects as texts, and which of them are known."""
+    try:
         names = np.asarray(subjects)
-        if names.shape != (n,):
-            raise ScoreError("subjects", expected=f"one for each of {n} images", found=f"shape {names.shape}")
-        empty = names == names.dtype.type()
-        if not empty.all():
-            _, number = np.unique(names, return_inverse=True)
-            number = np.where(empty, n + np.arange(n), number)
-            order = np.argsort(number, kind="stable")
-            cuts = np.flatnonzero(np.diff(number[order])) + 1
-            if len(cuts):  # a single subject says nothing of others
-                return [np.split(order, cuts)], "subjects"
-    rows = np.arange(n)[:, None]
-    if task is Task.MULTILABEL:
-        return [list(rows)], "images"
-    return [list(rows[y[:, 0] == value]) for value in np.unique(y[:, 0])], "images of each class"
+    except ValueError:  # rows of several lengths
+        names = np.empty(0, object)
+    if names.shape != (n,):
+        raise ScoreError("subjects", expected=f"one for each of {n} images", found=f"shape {names.shape}")
+    values = names.tolist()
+    known = np.array([value is not None and value == value and value not in ("", b"") for value in values], np.bool_)
+    texts = [value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value) for value in values]
+    return np.array(texts), known
 
 
 def _draws(
-    groups: list[list[NDArray[np.int64]]], n: int, resamples: int, seed: int
+    units: list[NDArray[np.int64]], n: int, resamples: int, seed: int
 ) -> Iterator[tuple[int, NDArray[np.int32]]]:
     """How often each row comes in each resample, a block of resamples at a time."""
     stream = np.random.Philox(key=np.array([seed, 0], np.uint64))
-    strata = []
-    for units in groups:
-        lengths = np.array([len(unit) for unit in units])
-        strata.append((len(units), np.concatenate(units), lengths))
+    size, rows, lengths = len(units), np.concatenate(units), np.array([len(unit) for unit in units])
     for start in range(0, resamples, _BLOCK):
         count = min(_BLOCK, resamples - start)
-        counts = np.zeros((count, n), np.int32)
-        for size, rows, lengths in strata:
-            words = stream.random_raw(count * size).reshape(count, size)
-            chosen = ((words >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
-            chosen += np.arange(count, dtype=np.uint64)[:, None] * np.uint64(size)
-            times = np.bincount(chosen.ravel().astype(np.int64), minlength=count * size).reshape(count, size)
-            counts[:, rows] = np.repeat(times, lengths, axis=1)
+        words = stream.random_raw(count * size).reshape(count, size)
+        chosen = ((words >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
+        chosen += np.arange(count, dtype=np.uint64)[:, None] * np.uint64(size)
+        times = np.bincount(chosen.ravel().astype(np.int64), minlength=count * size).reshape(count, size)
+        counts = np.empty((count, n), np.int32)
+        counts[:, rows] = np.repeat(times, lengths, axis=1)
         yield start, counts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,17 +12,32 @@ from mmtk.datasets.base import Task
 from mmtk.errors import ArgumentError, ScoreError
 
 THRESHOLD = 0.5
+TOLERANCE = 1e-6  # by which figures of the same predictions may differ from machine to machine
 _SHOWN = 3  # bad rows named in an error
 
 
 class Metrics(NamedTuple):
-    """Area under the ROC curve and accuracy, both in [0, 1]."""
+    """Area under the ROC curve and accuracy, both in [0, 1]; an AUC that is undefined is NaN."""
 
     auc: float
     acc: float
 
+    def __str__(self) -> str:
+        return f"AUC {shown(self.auc)} ACC {shown(self.acc)}"
 
-def evaluate(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> Metrics:
+    def agrees(self, other: Metrics, within: float = TOLERANCE) -> bool:
+        """Whether these are the figures of the same predictions; undefined ones agree with each other alone."""
+        return bool(np.allclose(self, other, rtol=0, atol=within, equal_nan=True))
+
+
+def shown(value: float) -> str:
+    """A figure to three decimals, or "undefined"."""
+    return "undefined" if np.isnan(value) else f"{value:.3f}"
+
+
+def evaluate(
+    labels: ArrayLike, scores: ArrayLike, task: str | Task, *, allow_undefined: bool = False
+) -> Metrics:
     """Score predictions by MedMNIST's definitions.
 
     Parameters
@@ -33,6 +49,8 @@ def evaluate(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> Metrics:
         last column is the score of class 1. Any finite scale, but binary and multi-label scores are positive above 0.5.
     task : str or Task
         As MedMNIST names it: ``binary-class``, ``multi-class``, ``multi-label, binary-class``, ``ordinal-regression``.
+    allow_undefined : bool
+        Give NaN as AUC where a class never occurs, instead of an error: for a part of a dataset.
 
     Returns
     -------
@@ -44,20 +62,22 @@ def evaluate(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> Metrics:
     ------
     ScoreError
         On scores that are not finite, on shapes that do not fit, on labels no column stands for, and when a class (or
-        one value of a binary label) never occurs, where the AUC is undefined; the original gives NaN there with
-        scikit-learn from 1.6 on and fails before.
+        one value of a binary label) never occurs, where the AUC is undefined, unless that is allowed; the original
+        gives NaN there with scikit-learn from 1.6 on and fails before.
     ArgumentError
         On an unknown task.
     """
     kind = _task(task)
     y, s = checked(labels, scores, kind)
+    if not allow_undefined:
+        check_present(y, s, kind)
     if kind is Task.MULTILABEL:
         return _multilabel(y, s)
     return _binary(y[:, 0], s[:, -1]) if kind is Task.BINARY else _multiclass(y[:, 0], s)
 
 
 def checked(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Labels (n, l) and scores (n, k) as arrays; they are numbers and as many rows, which `evaluate` checks further.
+    """Labels (n, l) and scores (n, k) as arrays: as many rows, and a column for what every label says.
 
     Raises
     ------
@@ -70,40 +90,60 @@ def checked(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> tuple[NDA
         raise ScoreError("scores", expected=f"{len(y)} rows, one for each label", found=f"{len(s)}")
     if len(y) == 0:
         raise ScoreError("labels", expected="at least one row", found="none")
+    if kind is Task.MULTILABEL and y.shape != s.shape:
+        raise ScoreError("scores", expected=f"{y.shape[1]} columns, one for each label", found=f"{s.shape[1]}")
+    for what, column, values in _columns(y, s, kind):
+        _check_values(column, values, what)
     return y, s
 
 
+def check_present(y: NDArray[np.int64], s: NDArray[Any], task: Task) -> None:
+    """Refuse labels, as `checked` gives them, without which the AUC is undefined.
+
+    Raises
+    ------
+    ScoreError
+        If a class, or a value of a label, never occurs.
+    """
+    for what, column, values in _columns(y, s, task):
+        _check_present(column, values, what)
+
+
+def _columns(y: NDArray[np.int64], s: NDArray[Any], task: Task) -> Iterator[tuple[str, NDArray[np.int64], int]]:
+    """Each column of labels with its name and how many values it takes."""
+    if task is Task.MULTILABEL:
+        for number in range(y.shape[1]):
+            yield f"label column {number}", y[:, number], 2
+    else:
+        yield "labels", y[:, 0], 2 if task is Task.BINARY else s.shape[1]
+
+
 def _binary(y: NDArray[Any], s: NDArray[Any]) -> Metrics:
-    _check_values(y, 2)
-    _check_present(y, 2)
-    return Metrics(_roc_auc(y, s), _share(y == (s > THRESHOLD)))
+    return Metrics(auc_of(y, s), _share(y == (s > THRESHOLD)))
 
 
 def _multiclass(y: NDArray[Any], s: NDArray[Any]) -> Metrics:
     classes = s.shape[1]
-    _check_values(y, classes)
-    _check_present(y, classes)
     auc = 0.0
     for c in range(classes):
-        auc += _roc_auc((y == c).astype(float), s[:, c])
+        auc += auc_of((y == c).astype(float), s[:, c])
     return Metrics(auc / classes, _share(y == np.argmax(s, axis=-1)))
 
 
 def _multilabel(y: NDArray[Any], s: NDArray[Any]) -> Metrics:
-    if y.shape != s.shape:
-        raise ScoreError("scores", expected=f"{y.shape[1]} columns, one for each label", found=f"{s.shape[1]}")
     auc = acc = 0.0
     for column in range(y.shape[1]):
-        _check_values(y[:, column], 2, f"label column {column}")
-        _check_present(y[:, column], 2, f"label column {column}")
-        auc += _roc_auc(y[:, column], s[:, column])
+        auc += auc_of(y[:, column], s[:, column])
         acc += _share(y[:, column] == (s[:, column] > THRESHOLD))
     return Metrics(auc / y.shape[1], acc / y.shape[1])
 
 
-def _roc_auc(y: NDArray[Any], s: NDArray[Any]) -> float:
+def auc_of(y: NDArray[Any], s: NDArray[Any]) -> float:
+    """AUC of one column, NaN where it has one class alone."""
     from sklearn.metrics import roc_auc_score
 
+    if np.all(y == y[0]):
+        return float("nan")
     return float(roc_auc_score(y, s))
 
 
@@ -160,14 +200,14 @@ def _scores(scores: ArrayLike, task: Task) -> NDArray[Any]:
     return s
 
 
-def _check_values(y: NDArray[np.int64], classes: int, what: str = "labels") -> None:
+def _check_values(y: NDArray[np.int64], classes: int, what: str) -> None:
     outside = np.nonzero((y < 0) | (y >= classes))[0]
     if len(outside):
         found = f"{y[outside[0]]} in {_rows(outside)}"
         raise ScoreError(what, expected=f"values 0 to {classes - 1}, one for each score column", found=found)
 
 
-def _check_present(y: NDArray[np.int64], classes: int, what: str = "labels") -> None:
+def _check_present(y: NDArray[np.int64], classes: int, what: str) -> None:
     absent = np.nonzero(np.bincount(y, minlength=classes) == 0)[0]
     if len(absent):
         values = ", ".join(map(str, absent))

@@ -5,6 +5,7 @@ Today's layout has no header and a row ``index,score,...`` an image; that of 202
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -17,12 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from mmtk import store
 from mmtk.datasets import list_datasets
-from mmtk.datasets.base import SPLITS
+from mmtk.datasets.base import SPLITS, Task
 from mmtk.errors import ArgumentError, ScoreError
-from mmtk.scoring._metrics import Metrics, evaluate
+from mmtk.scoring._metrics import TOLERANCE, Metrics, evaluate
 
 _NAME = "a name like breastmnist_test_[AUC]0.913_[ACC]0.846@run.csv"
-_FIGURES = re.compile(r"\[AUC\]([01]\.\d{3})_\[ACC\]([01]\.\d{3})(?![\d.])")
+_FIGURES = re.compile(r"\[AUC\]([01]\.\d{3}|nan)_\[ACC\]([01]\.\d{3})(?![\d.])")
+_ROUNDED = 0.0005  # by which a figure of three decimals may be off
+_LONGEST = 60  # letters of a bad line that an error shows
+_AS_CSV = "save it as CSV with commas, points in numbers, in UTF-8"
 _SPLIT = rf"({'|'.join(SPLITS)})(?![a-z])"
 
 
@@ -34,7 +38,7 @@ class Predictions:
     ----------
     flag, size, split : dataset, edge length in pixels, and split, from the file's name
     metrics : Metrics or None
-        The figures in the name, to three decimals.
+        The figures in the name, to three decimals; "nan" is an AUC that is undefined.
     run : str
         What follows the ``@`` in the name.
     scores : (n, k) float64, row i for image i of the split
@@ -76,18 +80,23 @@ class ScoredFile:
     def agrees(self) -> bool:
         """Whether the figures in the name, if there are any, are those found, at three decimals."""
         named = self.predictions.metrics
-        return named is None or all(f"{a:.3f}" == f"{b:.3f}" for a, b in zip(named, self.metrics, strict=True))
+        return named is None or named.agrees(self.metrics, _ROUNDED + TOLERANCE)
 
 
 def evaluate_file(path: str | Path, stores: str | Path) -> ScoredFile:
     """Score a result file against ``{flag}_{size}.h5`` in the folder `stores`.
 
+    The AUC is NaN where a class has no image in the split of a store that is partial.
+
     Raises
     ------
     ScoreError
-        If the file cannot be read, or its rows or labels are not those of the store's split.
+        If the file is no result file, its rows, columns or labels are not those of the store's split, or a class is
+        missing in the split of a whole store.
     StoreError
         If the store is not there or cannot be opened.
+    OSError
+        If the system cannot read the file, though it is there.
     """
     path = Path(path)
     found = read_predictions(path)
@@ -97,6 +106,10 @@ def evaluate_file(path: str | Path, stores: str | Path) -> ScoredFile:
     if len(found.scores) != len(labels):
         expected = f"{len(labels)} rows, one for each {found.split} image of {opened.path}"
         raise ScoreError(path, expected=expected, found=f"{len(found.scores)}")
+    columns, classes = found.scores.shape[1], len(opened.info.classes)
+    if columns != classes and (columns, opened.info.task) != (1, Task.BINARY):
+        expected = f"{classes} scores in a row, as {opened.path} has classes or labels"
+        raise ScoreError(path, expected=expected, found=str(columns))
     own_order = found.labels is not None and not np.array_equal(found.labels, labels)
     if found.labels is not None and own_order:
         if not np.array_equal(_sorted(found.labels), _sorted(labels)):
@@ -104,7 +117,7 @@ def evaluate_file(path: str | Path, stores: str | Path) -> ScoredFile:
             raise ScoreError(path, expected=expected, found="other labels in its true columns")
         labels, subjects = found.labels, np.zeros_like(subjects)
     try:
-        metrics = evaluate(labels, found.scores, opened.info.task)
+        metrics = evaluate(labels, found.scores, opened.info.task, allow_undefined=opened.info.partial)
     except ScoreError as error:
         raise ScoreError(
             f"{path}: {error.what}", expected=error.expected, found=error.found, remedy=error.remedy
@@ -124,8 +137,10 @@ def read_predictions(path: str | Path) -> Predictions:
     Raises
     ------
     ScoreError
-        If the file is missing or empty, its name tells no dataset or split or has garbled figures, a row is missing,
-        repeated or of another length, or a value is no finite number.
+        If the file is missing or empty, its name tells no dataset or split or has garbled figures, it is no CSV with
+        commas in UTF-8, a row is missing, repeated or of another length, or a value is no finite number.
+    OSError
+        If the system cannot read it, though it is there.
     """
     path = Path(path)
     flag, size, split = _told_by(path)
@@ -159,38 +174,70 @@ def _read_table(path: Path) -> tuple[NDArray[np.float64], int]:
     rows: list[list[float]] = []
     width = truths = 0
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            for cells in reader:
-                if not cells:
-                    continue
-                if cells[0] == "id" and not width:
-                    width, truths = len(cells), _check_header(path, cells)
-                    continue
-                width = width or len(cells)
-                index, values = _read_row(f"{path} line {reader.line_num}", cells, width)
-                if index in seen:
-                    found = f"row {index} again, first on line {seen[index]}"
-                    raise ScoreError(f"{path} line {reader.line_num}", expected="each row once", found=found)
-                seen[index] = reader.line_num
-                rows.append(values)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        found = getattr(error, "strerror", None) or str(error)
-        raise ScoreError(path, expected="a result file", found=found) from None
+        reader = csv.reader(io.StringIO(_read_text(path), newline=""))
+        for cells in reader:
+            if not cells or (len(cells) == 1 and not cells[0].strip()):
+                continue
+            if cells[0] == "id" and not width:
+                width, truths = len(cells), _check_header(path, cells)
+                continue
+            where = f"{path} line {reader.line_num}"
+            _check_delimiter(where, cells)
+            width = width or len(cells)
+            index, values = _read_row(where, cells, width)
+            if index in seen:
+                found = f"row {index} again, first on line {seen[index]}"
+                raise ScoreError(where, expected="each row once", found=found)
+            seen[index] = reader.line_num
+            rows.append(values)
+    except csv.Error as error:
+        raise ScoreError(path, expected="a result file", found=str(error)) from None
     if not rows:
         raise ScoreError(path, expected="rows of scores", found="none")
     for index in range(len(rows)):
         if index not in seen:
-            found = f"no row {index}, but row {max(seen)} on line {seen[max(seen)]}"
+            found = f"no row {index}, but row {_number(max(seen))} on line {seen[max(seen)]}"
             raise ScoreError(path, expected=f"rows 0 to {len(rows) - 1}, as many as there are lines", found=found)
     return np.array(rows)[np.argsort(list(seen))], truths
+
+
+def _read_text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ScoreError(path, expected="a result file", found=str(error.strerror)) from None
+    try:
+        if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:4]:
+            raise ScoreError(path, expected="a result file in UTF-8", found="UTF-16 or UTF-32", remedy=_AS_CSV)
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = f"byte {error.object[error.start]:#04x} at offset {error.start}"
+        raise ScoreError(path, expected="a result file in UTF-8", found=found, remedy=_AS_CSV) from None
+
+
+def _check_delimiter(where: str, cells: list[str]) -> None:
+    """Refuse what spreadsheets write where a comma stands in numbers: semicolons, or tabs."""
+    others = {";": "semicolons", "\t": "tabs"}
+    for sign, name in others.items():
+        if any(sign in cell for cell in cells):
+            raise ScoreError(where, expected="commas between columns", found=name, remedy=_AS_CSV)
+
+
+def _number(row: int) -> str:
+    return str(row) if row < 10**15 else f"{row:g}"
+
+
+def _shorten(cells: list[str]) -> str:
+    line = ",".join(cells)
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def _check_header(path: Path, cells: list[str]) -> int:
     truths = sum(cell.startswith("true_") for cell in cells)
     scores = len(cells) - 1 - truths
+    _check_delimiter(f"{path} line 1", cells)
     if cells != ["id", *(f"true_{i}" for i in range(truths)), *(f"score_{i}" for i in range(scores))] or scores < 1:
-        raise ScoreError(f"{path} line 1", expected="id,true_0,...,score_0,...", found=",".join(cells))
+        raise ScoreError(f"{path} line 1", expected="id,true_0,...,score_0,...", found=_shorten(cells))
     return truths
 
 
@@ -198,18 +245,20 @@ def _read_row(where: str, cells: list[str], width: int) -> tuple[int, list[float
     if len(cells) != width or width < 2:
         raise ScoreError(where, expected=f"{max(width, 2)} columns", found=str(len(cells)))
     try:
+        if any("_" in cell for cell in cells):  # which Python's own numbers may hold
+            raise ValueError
         index, *values = map(float, cells)
     except ValueError:
-        raise ScoreError(where, expected="numbers", found=",".join(cells)) from None
+        raise ScoreError(where, expected="numbers", found=_shorten(cells)) from None
     if not index.is_integer() or index < 0:
-        raise ScoreError(where, expected="a row number from 0 first", found=cells[0])
+        raise ScoreError(where, expected="a row number from 0 first", found=_shorten(cells[:1]))
     if not np.isfinite(values).all():
-        raise ScoreError(where, expected="finite numbers", found=",".join(cells))
+        raise ScoreError(where, expected="finite numbers", found=_shorten(cells))
     return int(index), values
 
 
 def result_name(flag: str, size: int, split: str, metrics: Metrics, run: str) -> str:
-    """The name MedMNIST gives a result file; the size is told only where it is not 28."""
+    """The name MedMNIST gives a result file: the size only where it is not 28, an undefined AUC as "nan"."""
     suffix = "" if size == 28 else f"_{size}"
     return f"{flag}{suffix}_{split}_[AUC]{metrics.auc:.3f}_[ACC]{metrics.acc:.3f}@{run}.csv"
 

@@ -30,22 +30,23 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.loader import Batches
-from mmtk.scoring import evaluate
+from mmtk.scoring import as_facts, evaluate
 from mmtk.store import Split, Store
 from mmtk.training import checkpoints
 from mmtk.training._averaging import Average
 from mmtk.training._distributed import World, joined
 from mmtk.training._objectives import Objective
+from mmtk.training._resuming import load_weights, resume
 from mmtk.training._steps import (
     GraphRecorder,
     Network,
     Replayed,
-    load_optimiser,
     make_optimiser,
     plain_step,
     set_rate,
 )
 from mmtk.training.environment import environment
+from mmtk.training.epochs import best_of
 from mmtk.training.models import build_model
 from mmtk.training.protocols import Protocol, get_protocol
 from mmtk.training.results import RunResult, check_scorable, read_result, write_result
@@ -93,22 +94,27 @@ def fit(
     progress : callable, optional
         Called with the batches done and all batches of the run.
     report : callable, optional
-        Called with each epoch's line of ``metrics.jsonl``.
+        Called with each epoch's line of ``metrics.jsonl``, in which a validation AUC that is undefined is NaN.
 
     Returns
     -------
     RunResult
         ``out`` then holds ``config.json``, ``metrics.jsonl``, ``best.pt`` (a state dict), ``last.pt``, ``result.json``
-        and a result file for each split.
+        and a result file for each split. Where the validation AUC is undefined, as in a partial store that lacks a
+        class there, the best epoch is the one with the lowest validation loss.
 
     Raises
     ------
     ArgumentError
         If a name is unknown, epochs, seed or resolution out of range, or the device is not there.
     ScoreError
-        If the AUC of a split is not defined because a class is missing in it; said before training starts.
+        If a split is empty, or its AUC undefined because a class is missing in it though the store is whole; said
+        before training starts.
     MmtkError
-        If `out` holds another run or is in use, the loss is no longer finite, or memory of the device runs out.
+        If `out` holds another run, a damaged one or is in use, the loss is no longer finite, or memory of the device
+        runs out.
+    OSError
+        If the system cannot read or write what is there.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     epochs = protocol.epochs if epochs is None else epochs
@@ -195,7 +201,6 @@ class _Run:
     ) -> int:
         """Train what is left of the run; return the best epoch."""
         log: list[dict[str, Any]] = []
-        best_auc, best_epoch = -math.inf, 0
         last = self.out / checkpoints.LAST
         network = Network(self.world.shared(self.model), self.resolution, self.protocol, self.precision)
         optimiser = make_optimiser(self.model, self.protocol, self.kind)
@@ -203,34 +208,26 @@ class _Run:
         if self.kind == "cuda" and self.precision == "bfloat16" and self.world.size == 1:
             step = Replayed(step, GraphRecorder(optimiser))
         if last.exists():
-            state = checkpoints.load(last)
-            self._load(self.model, state["model"], last)
-            if self.average:
-                self._load(self.average.model, state["average"], last)
-            load_optimiser(optimiser, state["optimiser"])
-            log, best_auc, best_epoch = state["log"], state["best_auc"], state["best_epoch"]
+            log = resume(last, self.epochs, self.model, self.average and self.average.model, optimiser)
         if self.world.first:
-            checkpoints.write_text(self.out / checkpoints.LOG, "".join(json.dumps(line) + "\n" for line in log))
+            checkpoints.write_text(self.out / checkpoints.LOG, "".join(map(_json_line, log)))
         for epoch in range(len(log) + 1, self.epochs + 1):
             line = self._epoch(epoch, step, optimiser, progress)
             log.append(line)
-            improved = line["val_auc"] > best_auc
-            if improved:
-                best_auc, best_epoch = line["val_auc"], epoch
             if not self.world.first:
                 continue
-            if improved:
+            if best_of(log) == epoch:
                 checkpoints.save(self.out / checkpoints.BEST, self.tested.state_dict())
             state = {
                 "model": self.model.state_dict(), "average": self.average and self.average.model.state_dict(),
-                "optimiser": optimiser.state_dict(), "log": log, "best_auc": best_auc, "best_epoch": best_epoch,
+                "optimiser": optimiser.state_dict(), "log": log,
             }
             checkpoints.save(last, state)
             with (self.out / checkpoints.LOG).open("a") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(_json_line(line))
             if report:
                 report(line)
-        return best_epoch
+        return best_of(log)
 
     def _epoch(
         self, epoch: int, step: Any, optimiser: Any, progress: Callable[[int, int], None] | None
@@ -255,7 +252,8 @@ class _Run:
         seconds = time.perf_counter() - start
         scores, val_loss = self._predict(self.store.val)
         self._check_finite(epoch, each, val_loss)
-        val = evaluate(self.store.val.labels, scores, self.store.info.task)
+        info = self.store.info
+        val = evaluate(self.store.val.labels, scores, info.task, allow_undefined=info.partial)
         return {
             "epoch": epoch, "train_loss": float(each @ counts / counts.sum()), "val_loss": val_loss,
             "val_auc": val.auc, "val_acc": val.acc, "learning_rate": self.protocol.rate(done, steps, self.epochs),
@@ -303,23 +301,20 @@ class _Run:
             rank=self.world.rank, world_size=self.world.size, pad=self.world.size > 1,
         )
 
-    def _load(self, model: Any, state: dict[str, Any], path: Path) -> None:
-        try:
-            model.load_state_dict(state)
-        except RuntimeError:
-            remedy = "remove the run's folder"
-            raise MmtkError(path, expected="weights of this model", found="others", remedy=remedy) from None
-
     def conclude(self, best_epoch: int) -> RunResult:
         """Score the best epoch on every split; write result files, then the result."""
         self.world.agreed(lambda: None)  # the others come here while the first still writes
         best = self.out / checkpoints.BEST
-        self._load(self.tested, checkpoints.load(best), best)
+        load_weights(self.tested, checkpoints.load(best), best)
         scores = {split.name: self._predict(split)[0] for split in self.store.splits}
         name = f"{self.name}_{self.resolution}_{self.protocol.name}_seed{self.seed}"
         return self.world.agreed(
             lambda: write_result(self.out, self.store, name, scores, best_epoch=best_epoch, epochs=self.epochs)
         )
+
+
+def _json_line(line: dict[str, Any]) -> str:
+    return json.dumps(as_facts(line)) + "\n"
 
 
 def _out_of_memory(device: str, batch: int, resolution: int, precision: str) -> MmtkError:

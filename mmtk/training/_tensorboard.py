@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,6 @@ class Curves:
         if self._writer is None:
             self._writer = self._make(self._folder, purge_step=line["epoch"])
         for name, value in line.items():
-            if name != "epoch":
+            if name != "epoch" and not math.isnan(value):  # an AUC that is undefined
                 self._writer.add_scalar(name, value, line["epoch"])
         self._writer.flush()

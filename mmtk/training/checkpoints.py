@@ -6,6 +6,7 @@ weights of the best epoch so far, ``metrics.jsonl`` a line an epoch, ``result.js
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ from typing import Any
 
 from mmtk.errors import MmtkError
 from mmtk.files import clear_leftovers, holding, write_atomically
+from mmtk.training.jsonfiles import AGAIN, read_object
 
 CONFIG, LAST, BEST, LOG, RESULT = "config.json", "last.pt", "best.pt", "metrics.jsonl", "result.json"
+_LONGEST = 160  # letters of torch's reasons that an error shows
+_MAGIC = b"PK\x03\x04"  # checkpoints are zip files
 
 
 def write_text(path: Path, text: str) -> None:
@@ -31,36 +35,39 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, lambda file: torch.save(state, file), force=True)
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, on the CPU and without running code from it.
+def load(path: Path) -> Any:
+    """Read a checkpoint, on the CPU and without running code from it; what it holds is the caller's to check.
 
     Raises
     ------
     MmtkError
-        If it is damaged.
+        If it is not there or is damaged.
+    OSError
+        If the system cannot read it, though it is there.
     """
     import torch
 
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        found = str(error).partition("\n")[0]
-        raise MmtkError(path, expected="a checkpoint", found=found, remedy="remove the run's folder") from None
-    return state
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file of a run.
-
-    Raises
-    ------
-    MmtkError
-        If it is damaged.
-    """
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise MmtkError(path, expected="a checkpoint", found=str(error.strerror), remedy=AGAIN) from None
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise MmtkError(path, expected="JSON", found=str(error), remedy="remove the run's folder") from None
+        if not raw.startswith(_MAGIC):
+            raise ValueError("another kind of file" if raw else "an empty file")
+        return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+    except Exception as error:  # an unpickler meets any of them in bytes that are not its own
+        found, remedy = _reason(error)
+    raise MmtkError(path, expected="a checkpoint", found=found, remedy=remedy)
+
+
+def _reason(error: Exception) -> tuple[str, str]:
+    """Why a checkpoint cannot be read, without torch's advice to run code from it, and the remedy."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "objects that are no numbers and tensors", AGAIN
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return "tensors larger than the memory left", f"free memory, or if there is enough, {AGAIN}"
+    sentence = str(error).partition("\n")[0].partition(". ")[0]
+    return sentence[:_LONGEST] or type(error).__name__, AGAIN
 
 
 @contextmanager
@@ -92,7 +99,7 @@ def claim(folder: Path, config: dict[str, Any]) -> None:
     if not path.exists():
         write_text(path, json.dumps(config, indent=2) + "\n")
         return
-    known = read_json(path)
+    known = read_object(path)
     for name in sorted(set(known) | set(config)):
         if name != "made_with" and known.get(name) != config.get(name):
             field, mine, theirs = name, config.get(name), known.get(name)

@@ -17,8 +17,9 @@ from typing import Any
 from mmtk import store
 from mmtk.datasets import list_datasets
 from mmtk.errors import ArgumentError, MmtkError, StoreError
+from mmtk.scoring import as_facts
 from mmtk.store import StoreInfo
-from mmtk.training import checkpoints
+from mmtk.training import checkpoints, jsonfiles
 from mmtk.training.evaluation import Evaluation, evaluate_run
 from mmtk.training.methods import SHARE, Job, Method, paper_budget
 from mmtk.training.protocols import PROTOCOLS
@@ -150,7 +151,7 @@ def plan_runs(
 def _facts(path: Path) -> tuple[StoreInfo | None, list[int]]:
     try:
         opened = store.open(path)
-    except StoreError:  # its runs will say so
+    except (StoreError, OSError):  # its runs will say so
         return None, [0]
     return opened.info, list(opened.counts.values())
 
@@ -235,7 +236,7 @@ class _Clock:
             if entry.method.batches is None:
                 left += part * entry.budget
                 continue
-            pace = self._paces.get(entry.method.name) or max(self._paces.values(), default=None)
+            pace = self._paces.get(entry.method.name, max(self._paces.values(), default=None))
             if pace is None:
                 return None
             left += part * pace * entry.method.batches(entry.images)
@@ -252,9 +253,17 @@ def published(
 
 
 def write_results(outcomes: Iterable[Outcome], out: str | Path) -> Path:
-    """Put what came of runs into ``results.json``, beside what it tells of others that are there; see `as_json`."""
+    """Put what came of runs into ``results.json``, beside what it tells of others that are there; see `as_json`.
+
+    Raises
+    ------
+    OSError
+        If the system cannot read it, though it is there.
+    StoreError
+        If it cannot be written.
+    """
     path = Path(out) / RESULTS
-    runs = {run["out"]: run for run in _known(path) if (Path(out) / str(run["out"])).is_dir()}
+    runs = {run["out"]: run for run in _known(path) if (Path(out) / run["out"]).is_dir()}
     runs.update({run["out"]: run for run in as_json(outcomes, out)})
     checkpoints.write_text(path, json.dumps({"runs": list(runs.values())}, indent=2) + "\n")
     return path
@@ -262,9 +271,11 @@ def write_results(outcomes: Iterable[Outcome], out: str | Path) -> Path:
 
 def _known(path: Path) -> list[dict[str, Any]]:
     try:
-        return list(json.loads(path.read_text())["runs"])
-    except (OSError, ValueError, TypeError, KeyError):  # what it tells can be told again
+        runs = jsonfiles.read_object(path).get("runs")
+    except MmtkError:  # what it tells can be told again
         return []
+    listed = runs if isinstance(runs, list) else []
+    return [run for run in listed if isinstance(run, dict) and isinstance(run.get("out"), str)]
 
 
 def as_json(outcomes: Iterable[Outcome], out: str | Path) -> list[dict[str, Any]]:
@@ -278,7 +289,7 @@ def as_json(outcomes: Iterable[Outcome], out: str | Path) -> list[dict[str, Any]
             **({"error": o.error} if o.result is None else {
                 "best_epoch": o.result.best_epoch,
                 "splits": {
-                    name: {"images": o.result.images[name], **metrics._asdict()}
+                    name: {"images": o.result.images[name], **as_facts(metrics._asdict())}
                     for name, metrics in o.result.metrics.items()
                 },
                 **({"intervals": o.evaluation.facts["intervals"]} if o.evaluation else {}),

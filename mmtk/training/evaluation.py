@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmtk.datasets.base import Task
 from mmtk.errors import MmtkError
-from mmtk.scoring import Resampled, as_facts, delong, details, evaluate_file, resample
+from mmtk.scoring import RESAMPLES as DRAWS
+from mmtk.scoring import Metrics, Resampled, ScoredFile, assess, check_paired, draw_of, evaluate_file
 from mmtk.store import Store, write_atomically
-from mmtk.training import checkpoints
+from mmtk.training import checkpoints, jsonfiles
+from mmtk.training.results import read_result
 
 SCORES, RESAMPLES = "scores.json", "resamples.npz"
+_PARTS = ("intervals", "details")  # what scores.json tells at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,59 +29,100 @@ class Evaluation:
     Attributes
     ----------
     facts : dict of JSON values
-        ``intervals`` (see `Intervals`), for binary tasks ``delong``, and ``details`` (see `Details`).
+        ``intervals`` (see `Intervals`), ``delong`` for binary tasks where it is defined, and ``details`` (see
+        `Details`).
     resampled : Resampled
         AUC and ACC; those of one store are paired.
+    unsaved : str
+        Why it could not be kept in the run's folder; empty if it was.
     """
 
     facts: dict[str, Any]
     resampled: Resampled
+    unsaved: str = ""
 
 
 def evaluate_run(run: str | Path, store: Store) -> Evaluation:
     """Score the test predictions of a finished run, or read what was found before.
 
-    Leaves ``scores.json`` and ``resamples.npz`` in its folder.
+    Leaves ``scores.json`` and ``resamples.npz`` in its folder, where there is room; they can be found again, so damaged
+    ones, and those of another way to draw, are.
 
     Raises
     ------
     MmtkError
         If the predictions there are not those of the run's result, or not of the store's test images.
+    OSError
+        If the system cannot read them.
     """
     folder = Path(run)
-    told = checkpoints.read_json(folder / checkpoints.RESULT)["splits"]["test"]
-    file, facts_file, found_file = folder / told["file"], folder / SCORES, folder / RESAMPLES
+    result = read_result(folder)
+    file = folder / result.files["test"]
     scored = evaluate_file(file, store.path.parent)
     place = scored.info.flag, scored.info.size, scored.predictions.split
     if place != (store.info.flag, store.info.size, "test"):
         expected = f"test predictions of {store.info.flag}_{store.info.size}"
         raise MmtkError(file, expected=expected, found=f"{place[2]} predictions of {place[0]}_{place[1]}")
-    if tuple(scored.metrics) != (told["auc"], told["acc"]):
-        expected = f"AUC {told['auc']} and ACC {told['acc']}, as in {checkpoints.RESULT}"
-        remedy = "it has been changed: remove the run's folder"
-        raise MmtkError(file, expected=expected, found="{} and {}".format(*scored.metrics), remedy=remedy)
-    if found_file.exists() and facts_file.exists() and facts_file.stat().st_mtime_ns >= file.stat().st_mtime_ns:
-        return Evaluation(checkpoints.read_json(facts_file), _read(found_file))
-    task, scores = scored.info.task, scored.predictions.scores
-    resampled = resample(scored.labels, scores, task, scored.subjects)
-    inside = details(scored.labels, scores, task, scored.info.classes)
-    facts = {
-        "images": len(scores), "intervals": as_facts(resampled.intervals()),
-        **({"delong": as_facts(delong(scored.labels, scores))} if task == Task.BINARY else {}),
-        "details": as_facts(inside),
-    }
-    two = Resampled(resampled.values[:2], resampled.found[:, :2], resampled.resampled)
-    write_atomically(found_file, lambda out: np.savez(out, **asdict(two)), force=True)
-    checkpoints.write_text(facts_file, json.dumps(facts, indent=2) + "\n")
+    check_figures(file, scored.metrics, result.metrics["test"])
+    known = _known(folder, scored)
+    if known:
+        return known
+    scores, info = scored.predictions.scores, scored.info
+    inside = assess(scored.labels, scores, info.task, info.classes, scored.subjects)
+    facts = {"images": len(scores), **inside.facts()}
+    whole = inside.resampled
+    two = Resampled(whole.values[:2], whole.found[:, :2], whole.resampled, whole.drawn)
+    try:
+        write_atomically(folder / RESAMPLES, lambda out: np.savez(out, **asdict(two)), force=True)
+        checkpoints.write_text(folder / SCORES, json.dumps(facts, indent=2) + "\n")
+    except (MmtkError, OSError) as error:  # the run is as good without
+        return Evaluation(facts, two, str(error))
     return Evaluation(facts, two)
 
 
-def _read(path: Path) -> Resampled:
-    with np.load(path, allow_pickle=False) as arrays:
-        return Resampled(arrays["values"], arrays["found"], str(arrays["resampled"]))
+def check_figures(path: Path, metrics: Metrics, told: Metrics) -> None:
+    """Refuse a file of predictions of other figures than a run's result tells.
+
+    Raises
+    ------
+    MmtkError
+        If they differ by more than machines do.
+    """
+    if not metrics.agrees(told):
+        expected, found = (f"AUC {auc:.7g} and ACC {acc:.7g}" for auc, acc in (told, metrics))
+        expected, remedy = f"{expected}, as in {checkpoints.RESULT}", "one of them was changed: remove the run's folder"
+        raise MmtkError(path, expected=expected, found=found, remedy=remedy)
+
+
+def _known(folder: Path, scored: ScoredFile) -> Evaluation | None:
+    """What was found of these very predictions before, if it is there, whole, and drawn as it would be now."""
+    facts_file, found_file = folder / SCORES, folder / RESAMPLES
+    with suppress(Exception):  # whatever is wrong with it, it can be found again
+        if facts_file.stat().st_mtime_ns < scored.path.stat().st_mtime_ns:
+            return None
+        facts = jsonfiles.read_object(facts_file)
+        with found_file.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            known = Resampled(arrays["values"], arrays["found"], str(arrays["resampled"]), str(arrays["drawn"]))
+        shapes = (2,), (DRAWS, 2)
+        whole = (
+            all(isinstance(facts[name], dict) for name in _PARTS) and facts["images"] == len(scored.labels)
+            and (known.values.shape, known.found.shape) == shapes
+            and known.values.dtype == known.found.dtype == np.float64
+            and Metrics(*known.values).agrees(scored.metrics)
+            and known.drawn == draw_of(scored.labels, scored.subjects)
+        )
+        return Evaluation(facts, known) if whole else None
+    return None
 
 
 def over_seeds(parts: Sequence[Resampled]) -> Resampled:
-    """Figures of one dataset, meaned over seeds resample by resample."""
+    """Figures of one dataset, averaged over seeds resample by resample.
+
+    Raises
+    ------
+    ScoreError
+        If their resamples did not draw the same.
+    """
+    check_paired(parts)
     values, found = (np.mean([getattr(part, name) for part in parts], axis=0) for name in ("values", "found"))
-    return Resampled(values, found, parts[0].resampled)
+    return Resampled(values, found, parts[0].resampled, parts[0].drawn)

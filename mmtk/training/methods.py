@@ -81,7 +81,8 @@ class Job:
         ArgumentError
             If the budget is not above 0.
         ScoreError
-            If a class is missing in a split, said before `predict` is called, or predictions cannot be scored.
+            If a split is empty, or a class missing in it though the store is whole, said before `predict` is called; or
+            if predictions cannot be scored.
         MmtkError
             If the folder holds another run or is in use.
         """
@@ -91,7 +92,7 @@ class Job:
         for split in self.store.splits:
             check_scorable(split)
         facts = {
-            **config, **({"share": self.share} if self.share else {"budget": self.budget}), "seed": self.seed,
+            **config, **({"budget": self.budget} if self.share is None else {"share": self.share}), "seed": self.seed,
             "store": {
                 "flag": info.flag, "size": info.size, "edition": info.edition, "synthetic": info.synthetic,
                 "partial": info.partial, "content": self.store.content_digest(),
@@ -195,13 +196,15 @@ def trained(model: str, protocol: str | Protocol, epochs: int | None = None, **o
     Raises
     ------
     ArgumentError
-        If there is no such model or protocol.
+        If there is no such model or protocol, or epochs are below 1.
     """
+    if epochs is not None and epochs < 1:
+        raise ArgumentError("epochs", expected="at least 1", found=str(epochs))
     if model not in MODELS:
         raise ArgumentError("model", expected=f"one of {', '.join(MODELS)}", found=model)
     chosen = get_protocol(protocol) if isinstance(protocol, str) else protocol
     given = {name: value for name, value in options.items() if value is not None}
-    length = epochs or chosen.epochs
+    length = chosen.epochs if epochs is None else epochs
 
     def run(job: Job) -> RunResult:
         from mmtk.training._fit import fit

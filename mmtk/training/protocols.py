@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -18,6 +19,7 @@ from typing import Any
 from mmtk.errors import ArgumentError
 from mmtk.loader import Augmentation
 
+_LONGEST = 60  # letters of a wrong value that an error shows
 _CHOICES = {
     "optimiser": ("sgd", "adam", "adamw"),
     "schedule": ("milestones", "cosine", "linear"),
@@ -26,7 +28,7 @@ _CHOICES = {
 }
 _LIMITS = {  # least and most; the most of those that are shares of one is not reached
     "learning_rate": (0.0, math.inf), "momentum": (0.0, 1.0), "weight_decay": (0.0, math.inf),
-    "batch_size": (1, math.inf), "epochs": (1, math.inf), "warmup": (0.0, 1.0), "label_smoothing": (0.0, 1.0),
+    "batch_size": (1, 2**31), "epochs": (1, 2**31), "warmup": (0.0, 1.0), "label_smoothing": (0.0, 1.0),
     "averaging": (0.0, math.inf),
 }
 
@@ -169,6 +171,8 @@ def get_protocol(name: str) -> Protocol:
     ArgumentError
         If there is none, or the file is no protocol.
     """
+    if not isinstance(name, str):
+        raise ArgumentError("protocol", expected="a name", found=repr(name))
     if Path(name).suffix in (".toml", ".json"):
         return read_protocol(name)
     if name not in PROTOCOLS:
@@ -183,20 +187,18 @@ def read_protocol(path: str | Path) -> Protocol:
     Raises
     ------
     ArgumentError
-        If it cannot be read, a key is unknown or missing, a value is of another kind or out of range, or its name is
-        that of a built-in protocol.
+        If it is not there or no TOML or JSON, a key is unknown or missing, a value is of another kind or out of range,
+        its name is that of a built-in protocol, or it is its own base.
+    OSError
+        If the system cannot read it, though it is there.
     """
     path = Path(path)
-    try:
-        text = path.read_text()
-        given = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (OSError, ValueError) as error:
-        found = getattr(error, "strerror", None) or str(error)
-        raise ArgumentError(path, expected="a protocol as TOML or JSON", found=found) from None
-    if not isinstance(given, dict):
-        raise ArgumentError(path, expected="a table of fields", found=type(given).__name__)
+    given = _table_of(path)
     base = given.pop("base", None)
-    values = {} if base is None else asdict(get_protocol(base))
+    try:
+        values = {} if base is None else asdict(get_protocol(base))
+    except RecursionError:
+        raise ArgumentError(path, expected="another protocol as base", found=f"a circle, {base}") from None
     kinds = {field.name: str(field.type) for field in fields(Protocol)}
     _check_keys(path, given, kinds)
     values = {"title": str(path.name), **values, **given}
@@ -213,6 +215,24 @@ def read_protocol(path: str | Path) -> Protocol:
         return Protocol(**values)
     except ArgumentError as error:
         raise ArgumentError(f"{path}: {error.what}", expected=error.expected, found=error.found) from None
+
+
+def _table_of(path: Path) -> dict[str, Any]:
+    expected = "a protocol as TOML or JSON"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        given = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ArgumentError(path, expected=expected, found=str(error.strerror)) from None
+    except UnicodeDecodeError:
+        raise ArgumentError(path, expected=f"{expected} in UTF-8", found="other bytes") from None
+    except ValueError as error:
+        raise ArgumentError(path, expected=expected, found=str(error)) from None
+    except RecursionError:
+        raise ArgumentError(path, expected=expected, found="values nested too deeply") from None
+    if not isinstance(given, dict):
+        raise ArgumentError(path, expected="a table of fields", found=type(given).__name__)
+    return given
 
 
 def _check_keys(path: Path, given: Mapping[str, Any], known: Mapping[str, Any], where: str = "") -> None:
@@ -237,13 +257,22 @@ def _typed(path: Path, name: str, value: Any, kind: str) -> Any:
                 what = f"{path}: augmentation {error.what}"
                 raise ArgumentError(what, expected=error.expected, found=error.found) from None
     elif kind.startswith("tuple"):
-        if isinstance(value, (list, tuple)) and all(type(one) in (int, float) for one in value):
+        if isinstance(value, (list, tuple)) and all(map(_is_number, value)):
             return tuple(map(float, value))
     elif kind == "float":
-        if type(value) in (int, float):
+        if _is_number(value):
             return float(value)
     elif type(value).__name__ == kind:
         return value
     wanted = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
     expected = wanted.get(kind, "a list of numbers" if kind.startswith("tuple") else "a table")
-    raise ArgumentError(f"{path}: {name}", expected=expected, found=repr(value))
+    raise ArgumentError(f"{path}: {name}", expected=expected, found=_shorten(repr(value)))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that a float can be, NaN and infinity among them."""
+    return type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

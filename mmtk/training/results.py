@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.datasets import edition_flag
-from mmtk.errors import MmtkError
-from mmtk.scoring import Metrics, evaluate, write_predictions
+from mmtk.datasets.base import SPLITS
+from mmtk.errors import MmtkError, ScoreError
+from mmtk.scoring import Metrics, as_facts, evaluate, write_predictions
 from mmtk.store import Split, Store
-from mmtk.training import checkpoints
+from mmtk.training import checkpoints, jsonfiles
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class RunResult:
     Attributes
     ----------
     path : its folder
-    metrics : AUC and ACC of the best epoch, by split
+    metrics : AUC and ACC of the best epoch, by split; an AUC is NaN where a partial store lacks a class
     images : number of images, by split
-    best_epoch : the epoch with the best validation AUC, from 1
+    best_epoch : the epoch with the best validation AUC, or where that is undefined the lowest loss, from 1
     epochs : how many were trained
     reused : the run was finished before and has been left alone
+    files : name of the result file, by split
+    synthetic : the store's images were
     """
 
     path: Path
@@ -38,18 +42,24 @@ class RunResult:
     best_epoch: int
     epochs: int
     reused: bool
+    files: Mapping[str, str] = field(default_factory=dict)
+    synthetic: bool = False
 
 
 def check_scorable(split: Split) -> None:
-    """Refuse a split whose AUC is not defined before time is spent on it.
+    """Refuse a split that cannot be scored before time is spent on it.
 
     Raises
     ------
     ScoreError
-        If a class is missing in it.
+        If it is empty, or a class is missing in it though its store is whole.
     """
+    if not len(split):
+        what, remedy = f"{split.store_path} {split.name}", "build the store from more of the sources"
+        raise ScoreError(what, expected="at least one image", found="none", remedy=remedy)
+    scores = np.zeros((len(split), len(split.info.classes)))
     try:
-        evaluate(split.labels, np.zeros((len(split), len(split.info.classes))), split.info.task)
+        evaluate(split.labels, scores, split.info.task, allow_undefined=split.info.partial)
     except MmtkError as error:
         what = f"{split.store_path} {split.name} {error.what}"
         raise type(error)(what, expected=error.expected, found=error.found, remedy=error.remedy) from None
@@ -81,9 +91,9 @@ def write_result(
     flag = edition_flag(info.flag, info.edition)
     splits: dict[str, dict[str, Any]] = {}
     for split in store.splits:
-        metrics = evaluate(split.labels, scores[split.name], info.task)
+        metrics = evaluate(split.labels, scores[split.name], info.task, allow_undefined=info.partial)
         file = write_predictions(out, flag, info.size, split.name, scores[split.name], metrics, run)
-        splits[split.name] = {"images": len(split), "auc": metrics.auc, "acc": metrics.acc, "file": file.name}
+        splits[split.name] = {"images": len(split), **as_facts(metrics._asdict()), "file": file.name}
     result = {"best_epoch": best_epoch, "epochs": epochs, "synthetic": info.synthetic, "splits": splits}
     checkpoints.write_text(out / checkpoints.RESULT, json.dumps(result, indent=2) + "\n")
     return _result(out, result, reused=False)
@@ -98,18 +108,31 @@ def read_result(out: str | Path) -> RunResult:
         If the run is not finished, or its result is damaged.
     """
     path = Path(out) / checkpoints.RESULT
-    if not path.is_file():
+    if not path.exists():
         raise MmtkError(path, expected="a finished run", found="no result", remedy="give the same command again")
-    return _result(Path(out), checkpoints.read_json(path), reused=True)
+    values = jsonfiles.read_object(path)
+    try:
+        return _result(Path(out), values, reused=True)
+    except ValueError as error:
+        expected = "the result of a run"
+        raise MmtkError(path, expected=expected, found=str(error), remedy=jsonfiles.AGAIN) from None
 
 
 def _result(out: Path, result: dict[str, Any], *, reused: bool) -> RunResult:
-    splits = result["splits"]
-    return RunResult(
-        path=out,
-        metrics={name: Metrics(values["auc"], values["acc"]) for name, values in splits.items()},
-        images={name: values["images"] for name, values in splits.items()},
-        best_epoch=result["best_epoch"],
-        epochs=result["epochs"],
-        reused=reused,
-    )
+    splits = jsonfiles.field(result, "splits", "a table")
+    if set(splits) != set(SPLITS):
+        raise ValueError("other splits")
+    told = {name: jsonfiles.field(splits, name, "a table") for name in SPLITS}
+    metrics = {
+        name: Metrics(jsonfiles.figure(values, "auc"), jsonfiles.figure(values, "acc")) for name, values in told.items()
+    }
+    images = {name: jsonfiles.field(values, "images", "a whole number") for name, values in told.items()}
+    best_epoch, epochs = (jsonfiles.field(result, name, "a whole number") for name in ("best_epoch", "epochs"))
+    if any(math.isnan(values.acc) for values in metrics.values()) or min(*images.values(), best_epoch, epochs) < 0:
+        raise ValueError("figures or counts that cannot be")
+    # a name, so that it leads nowhere else
+    files = {name: Path(jsonfiles.field(values, "file", "text")).name for name, values in told.items()}
+    if not all(file.isprintable() for file in files.values()):
+        raise ValueError("a file name with control characters")
+    synthetic = jsonfiles.field(result, "synthetic", "true or false")
+    return RunResult(out, metrics, images, best_epoch, epochs, reused, files, synthetic)

@@ -1,8 +1,9 @@
 """The method ``sklearn``: well-known estimators on flattened pixels, chosen by successive halving within a time budget.
 
-Every candidate is fitted on a small share of the training images; the better half, by AUC on the validation images,
-goes on to a larger share, until one is left for all of them. Jamieson and Talwalkar, AISTATS 2016. No fit is begun
-that, as the candidate's earlier fits foretell, would end too late to predict every split within the budget.
+Every candidate is fitted on a small share of the training images; the better half, by AUC on the validation images, or
+by log loss there where that is undefined, goes on to a larger share, until one is left for all of them. Jamieson and
+Talwalkar, AISTATS 2016. No fit is begun that, as the candidate's earlier fits foretell, would end too late to predict
+every split within the budget.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from mmtk.datasets.base import Task
 from mmtk.errors import MmtkError
 from mmtk.loader import permutation
-from mmtk.scoring import evaluate
+from mmtk.scoring import as_facts, evaluate
 from mmtk.store import Split
 from mmtk.training import checkpoints
 from mmtk.training.methods import Job, register
@@ -33,6 +34,7 @@ _BLOCK = 4096  # images predicted at a time: what their pixels take in memory
 _FIT_GROWTH = 1.2  # time of a fit goes with this power of its images, at most
 _SMALL = 10_000  # images up to which boosting runs in one thread
 _SHARE = 0.9  # of the budget; the rest is for writing what was found
+_LEAST = 1e-6  # what a chance of 0 counts as in a logarithm
 _LOG = "search.jsonl"
 
 
@@ -79,7 +81,7 @@ class _Fitted:
     estimator: Any
     reduced: bool
     images: int
-    auc: float = -math.inf
+    merit: float = -math.inf
     fit_seconds: float = 0.0
     seconds_an_image: float = 0.0  # to predict it
 
@@ -114,7 +116,7 @@ class _Search:
             if not fitted:
                 break
             images = size
-            fitted.sort(key=lambda one: -one.auc)
+            fitted.sort(key=lambda one: -one.merit)
             names = [one.name for one in fitted[: -(-len(fitted) // 2)]]
             if size < whole:
                 break
@@ -122,7 +124,7 @@ class _Search:
             raise MmtkError(self.store.path, expected="an estimator that can be fitted", found=self.log[-1]["error"])
         found = {split.name: self._scores(self.best, split) for split in self.store.splits}
         self.log.append({"candidate": self.best.name, "images": self.best.images, "chosen_after": self._spent()})
-        lines = "".join(json.dumps(line) + "\n" for line in self.log)
+        lines = "".join(json.dumps(as_facts(line)) + "\n" for line in self.log)
         checkpoints.write_text(self.job.out / _LOG, lines)
         return found
 
@@ -170,17 +172,27 @@ class _Search:
             if hasattr(estimator, "n_jobs"):
                 estimator.set_params(n_jobs=None)  # threads would add up trees in any order
             one.fit_seconds = time.perf_counter() - begun
-            val = self.store.val
-            one.auc = evaluate(val.labels, self._scores(one, val), self.store.info.task).auc
-            one.seconds_an_image = (time.perf_counter() - begun - one.fit_seconds) / len(val)
-            line["val_auc"] = one.auc
+            line |= self._validate(one)
+            one.seconds_an_image = (time.perf_counter() - begun - one.fit_seconds) / len(self.store.val)
         except (ValueError, MmtkError) as error:  # one class alone in its share, say
             line["error"] = str(error).partition("\n")[0]
-        if one.auc > (self.best.auc if self.best else -math.inf):
+        if one.merit > (self.best.merit if self.best else -math.inf):
             self.best = one
-        self.known[name] = _Fitted(name, None, reduced, images, one.auc, one.fit_seconds, one.seconds_an_image)
+        self.known[name] = _Fitted(name, None, reduced, images, one.merit, one.fit_seconds, one.seconds_an_image)
         self.log.append({**line, "seconds": round(time.perf_counter() - begun, 3), "spent": self._spent()})
         return self.known[name]
+
+    def _validate(self, one: _Fitted) -> dict[str, float]:
+        """Find how well it does on the validation images."""
+        val, info = self.store.val, self.store.info
+        scores = self._scores(one, val)
+        auc = evaluate(val.labels, scores, info.task, allow_undefined=info.partial).auc
+        if not math.isnan(auc):
+            one.merit = auc
+            return {"val_auc": auc}
+        loss = _log_loss(val.labels, scores, self.several)
+        one.merit = -loss
+        return {"val_auc": auc, "val_loss": loss}
 
     def _scores(self, one: _Fitted, split: Split) -> NDArray[np.float64]:
         """Probabilities, (n, classes or labels); 0 for a class it never saw."""
@@ -216,6 +228,14 @@ class _Search:
             self._reduce = make_pipeline(StandardScaler(), pca).fit(basis)
         blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
         return np.concatenate([self._reduce.transform(_pixels(split, block)) for block in blocks])
+
+
+def _log_loss(labels: NDArray[Any], scores: NDArray[np.float64], several: bool) -> float:
+    """Mean log loss of the true class, or of each label."""
+    chances = np.clip(scores, _LEAST, 1 - _LEAST)
+    if several:
+        return float(-np.log(np.where(labels == 1, chances, 1 - chances)).mean())
+    return float(-np.log(chances[np.arange(len(labels)), labels[:, 0].astype(int)]).mean())
 
 
 def _pixels(split: Split, rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ class Row:
     ----------
     method : title of the method
     tests : test figures of each seed
-    auc, acc : meaned over seeds, with the interval of the mean: of other test images, by the same models
-    resampled : figures of each resample, meaned over seeds
+    auc, acc : averaged over seeds, with the interval of the mean: of other test images, by the same models
+    resampled : figures of each resample, averaged over seeds
     paper : the published figures, where the runs may be held against them
     """
 
@@ -49,7 +50,7 @@ class Mean:
 
     Attributes
     ----------
-    auc, acc : with intervals of other test images
+    auc, acc : with intervals of other test images; undefined if that of one dataset is
     spread : standard deviations over seeds of the mean, None unless all datasets have the same two seeds or more
     """
 
@@ -62,7 +63,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher a method scores than another, meaned over the datasets that both have, on the same resamples."""
+    """How much higher a method scores than another, as a mean over the datasets of both, on the same resamples."""
 
     method: str
     other: str
@@ -132,4 +133,9 @@ def _family(flag: str) -> str:
 
 def _spread(figures: Iterable[Metrics]) -> tuple[float, float] | None:
     columns = list(zip(*figures, strict=True))
-    return (stdev(columns[0]), stdev(columns[1])) if columns and len(columns[0]) > 1 else None
+    return (deviation(columns[0]), deviation(columns[1])) if columns and len(columns[0]) > 1 else None
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation of two figures or more, NaN where one is undefined."""
+    return math.nan if any(map(math.isnan, values)) else stdev(values)
