@@ -8,7 +8,6 @@ import gzip
 import io
 import lzma
 import os
-import shutil
 import stat
 import struct
 import zipfile
@@ -21,7 +20,8 @@ from typing import IO, Any, cast
 
 from mmtk.datasets._members import MemberReader
 from mmtk.datasets._tar import TarDamage, read_members
-from mmtk.errors import SourceError, is_of_system, reason_of, system_remedy
+from mmtk.errors import SourceError, StoreError, is_of_system, reason_of, system_remedy
+from mmtk.files import publish, writing
 from mmtk.imaging.foreign import MOST_BYTES, stand_in
 
 TAR_ENDINGS = (".tar.gz", ".tgz", ".tar")
@@ -133,10 +133,21 @@ def unpack_tar(archive: Path) -> Path:
     final = unpacked_folder(archive)
     if final.is_dir():
         return final
-    drawn = final.with_name(f".{final.name}.{os.getpid()}")
+    try:
+        with writing(final, folder=True) as drawn:
+            _unpack(archive, drawn)
+            if not final.is_dir():  # by now
+                publish(drawn, final)
+    except StoreError as error:
+        raise SourceError(
+            archive, expected="room to unpack it beside itself", found=error.found, remedy=_UNPACK
+        ) from None
+    return final
+
+
+def _unpack(archive: Path, folder: Path) -> None:
     taken = 0
     try:
-        drawn.mkdir()
         with ExitStack() as stack:
             stream = _unpacked(archive, stack)
             for member in read_members(cast(IO[bytes], stream)):
@@ -147,26 +158,23 @@ def unpack_tar(archive: Path) -> Path:
                     raise _distrusted(archive, f"a {member.kind} at {member.name}")
                 taken += member.size
                 _expect_no_bomb(archive, taken)
-                target = drawn / member.name
+                target = folder / member.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("xb") as file:
                     for chunk in member.content:
                         file.write(chunk)
             while stream.read(1 << 20):  # to the end, where the checksum of what was unpacked is compared
                 pass
-        drawn.rename(final)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        twice = os.path.relpath(error.filename or drawn, drawn)
+        twice = os.path.relpath(error.filename or folder, folder)
         raise SourceError(archive, expected="each name once", found=f"{twice} twice", remedy=_AGAIN) from None
     except (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError, TarDamage) as error:
-        if getattr(error, "errno", None) in _NO_ROOM:
+        of_archive = getattr(error, "filename", None) == str(archive)
+        if getattr(error, "errno", None) in _NO_ROOM and not of_archive:
             raise SourceError(
                 archive, expected="room to unpack it beside itself", found=reason_of(error), remedy=_UNPACK
             ) from None
         raise _unreadable(archive, "tar", error) from None
-    finally:
-        shutil.rmtree(drawn, ignore_errors=True)
-    return final
 
 
 class _Limited(io.RawIOBase):

@@ -21,10 +21,11 @@ from mmtk.datasets import get_dataset
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import official_map
 from mmtk.errors import ArgumentError
+from mmtk.files import write_atomically
 from mmtk.matching._axes import VolumeAxes, audit_axes
 from mmtk.matching._match import decoded
 from mmtk.matching._neighbours import Neighbours, Pictures, Progress
-from mmtk.store import SPLITS, Store, write_atomically
+from mmtk.store import SPLITS, Store
 
 Array = np.ndarray[Any, Any]
 

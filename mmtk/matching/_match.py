@@ -15,8 +15,9 @@ import numpy as np
 
 from mmtk.datasets import get_dataset
 from mmtk.errors import ArgumentError, StoreError
+from mmtk.files import write_atomically
 from mmtk.matching._neighbours import MOST_RIVALS, Neighbours, Pairs, Pictures, Progress
-from mmtk.store import SPLITS, Store, dataset_named, read_npz, refuse_other_edition, write_atomically
+from mmtk.store import SPLITS, Store, dataset_named, read_npz, refuse_other_edition
 
 Array = np.ndarray[Any, Any]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mmtk.files import write_atomically
 from mmtk.proof._rows import Differing
-from mmtk.store import write_atomically
 
 Array = np.ndarray[Any, Any]
 _SIDE, _GAP, _TEXT = 280, 8, 22

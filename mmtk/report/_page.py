@@ -16,6 +16,7 @@ from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps import official_map
 from mmtk.errors import MmtkError, StoreError
+from mmtk.files import write_atomically
 from mmtk.matching import Audit, audit
 from mmtk.report import _contents as contents
 from mmtk.report import _figures as figures
@@ -169,4 +170,4 @@ def _write_all(files: Mapping[Path, str], force: bool) -> None:
         if path.exists() and not force and not (path.is_file() and path.read_bytes() == text.encode()):
             raise StoreError(path, expected="an equal file or none", found="another", remedy="add --force")
     for path, text in reversed(list(files.items())):  # the page last
-        store.write_atomically(path, lambda file, text=text: file.write(text.encode()), force=True)  # type: ignore[misc]
+        write_atomically(path, lambda file, text=text: file.write(text.encode()), force=True)  # type: ignore[misc]

@@ -20,6 +20,7 @@ from mmtk import store
 from mmtk.datasets import list_datasets
 from mmtk.datasets.base import SPLITS, Task
 from mmtk.errors import ArgumentError, ScoreError
+from mmtk.files import write_atomically
 from mmtk.scoring._metrics import TOLERANCE, Metrics, evaluate
 
 _NAME = "a name like breastmnist_test_[AUC]0.913_[ACC]0.846@run.csv"
@@ -300,5 +301,5 @@ def write_predictions(
     final = Path(folder) / result_name(flag, size, split, metrics, run)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([row, *map(str, line)] for row, line in enumerate(table))
-    store.write_atomically(final, lambda file: file.write(text.getvalue().encode()), force=True)
+    write_atomically(final, lambda file: file.write(text.getvalue().encode()), force=True)
     return final

@@ -1,7 +1,6 @@
 """One HDF5 file a dataset and size, read as memory-mapped arrays. FORMAT.md is the specification."""
 
 from mmtk.datasets.base import SPLITS
-from mmtk.files import publish, write_atomically
 from mmtk.store._chunks import CACHE_BYTES, COMPRESSIONS, ChunkedImages, Images
 from mmtk.store._compress import compress
 from mmtk.store._fetch import fetch_npz
@@ -50,7 +49,6 @@ __all__ = [
     "import_npz",
     "md5_of",
     "open",
-    "publish",
     "read_exactly",
     "read_layout",
     "read_npz",
@@ -58,6 +56,5 @@ __all__ = [
     "refuse_other_edition",
     "verify",
     "write_at",
-    "write_atomically",
     "write_store",
 ]

@@ -293,7 +293,7 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
         If another file is in the way, the store is damaged, or the disk is full.
     """
     final = Path(out) / f"{medmnist_name(store)}.npz"
-    store.expect(store.content_digest())
+    store.check_content()
     write_atomically(final, lambda file: write_npz(store, file), force)
     return final
 

@@ -41,7 +41,7 @@ def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
     """
     folder = Path(out) / medmnist_name(store)
     listing = folder.with_suffix(".csv")
-    store.expect(store.content_digest())
+    store.check_content()
     clear_leftovers(listing)
     with writing(folder, folder=True) as temporary:
         text = "".join(line for split in store.splits for line in _write_split(split, temporary)).encode()

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from mmtk.errors import MmtkError
+from mmtk.files import write_atomically
 from mmtk.scoring import RESAMPLES as DRAWS
 from mmtk.scoring import Metrics, Resampled, ScoredFile, assess, check_paired, draw_of, evaluate_file
-from mmtk.store import Store, write_atomically
+from mmtk.store import Store
 from mmtk.training import checkpoints, jsonfiles
 from mmtk.training.results import read_result
 
