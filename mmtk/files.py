@@ -83,7 +83,7 @@ def writing(final: Path, *, folder: bool = False) -> Iterator[Path]:
         temporary, handle = _held(final, folder)
         yield temporary
     except OSError as error:
-        if error.filename and Path(os.fsdecode(error.filename)).parent not in (final.parent, temporary):
+        if error.filename and not _concerns(Path(os.fsdecode(error.filename)), final):
             raise  # of what is read meanwhile
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise StoreError(final, expected="room to write it", found=reason, remedy=_REMEDY) from None
@@ -92,6 +92,10 @@ def writing(final: Path, *, folder: bool = False) -> Iterator[Path]:
             if is_named(handle, temporary):  # no longer so once it is published
                 _remove(temporary)
             os.close(handle)
+
+
+def _concerns(path: Path, final: Path) -> bool:
+    return path.is_relative_to(final.parent) or final.is_relative_to(path)
 
 
 def _held(final: Path, folder: bool) -> tuple[Path, int]:
@@ -142,6 +146,20 @@ def publish(temporary: str | Path, final: str | Path) -> None:
     """Give a finished file or folder its name, so that it appears whole or not at all, and sync the folder it is in."""
     os.replace(temporary, final)
     sync_folder(Path(final).parent)
+
+
+def publish_folder(temporary: Path, final: Path) -> None:
+    """Give a finished folder its name in the place of another, which is there until the new one is."""
+    if not final.exists():
+        publish(temporary, final)
+        return
+    with writing(final, folder=True) as aside:
+        os.replace(final, aside / "old")
+        try:
+            publish(temporary, final)
+        except OSError:
+            os.replace(aside / "old", final)
+            raise
 
 
 def sync_folder(folder: str | Path) -> None:

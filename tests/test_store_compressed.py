@@ -223,7 +223,7 @@ def test_a_system_error_is_told_as_such_and_asked_again(plain, packed, monkeypat
     monkeypatch.setattr("os.pread", fails)
     with pytest.raises(MemoryError):
         images[0]
-    with pytest.raises(StoreError, match=r"expected a file that can be read, found Input/output error$"):
+    with pytest.raises(StoreError, match=r"expected a file that can be read, found Input/output error; check the disk$"):
         images[0]
     assert np.array_equal(images[0], plain.train.images[0])
 
@@ -239,9 +239,12 @@ def test_plain_images_are_read_where_they_cannot_be_mapped(plain, rows, tmp_path
     path, images = tmp_path / "plain.bin", plain.train.images
     path.write_bytes(b"12345" + images.tobytes())
     with path.open("rb") as file:
-        read = _chunks.plain_chunks(path, file.fileno(), 5, images.shape, rows)
+        read = _chunks.plain_chunks(path, os.dup(file.fileno()), 5, images.shape, rows)
+        handle = os.dup(file.fileno())
         with pytest.raises(StoreError, match="cut short"):
-            _chunks.plain_chunks(path, file.fileno(), 6, images.shape, rows)
+            _chunks.plain_chunks(path, handle, 6, images.shape, rows)
+        with pytest.raises(OSError, match="Bad file descriptor"):  # it was closed
+            os.fstat(handle)
     assert np.array_equal(read[::-2, 3], images[::-2, 3])
     assert np.array_equal(np.asarray(read), images)
     os.truncate(path, 5 + images.nbytes - 1)
@@ -438,14 +441,15 @@ def test_a_file_cut_short_while_open_is_noticed(packed, tmp_path):
         np.asarray(opened.train.images)
 
 
-def test_other_filters_are_read_by_hdf5(plain, tmp_path):
+def test_images_packed_otherwise_are_refused_with_the_reason(plain, tmp_path):
     path = tmp_path / "sum.h5"
     shutil.copy(plain.path, path)
     with h5py.File(path, "r+") as file:
         del file["train/images"]
-        options = {"chunks": True, "fletcher32": True, "compression": "gzip"}
+        options = {"chunks": (4, *plain.train.images.shape[1:]), "fletcher32": True, "compression": "gzip"}
         file["train"].create_dataset("images", data=plain.train.images, **options)
-    assert np.array_equal(store.open(path).train.images, plain.train.images)
+    with pytest.raises(StoreError, match=r"packed by one of gzip, lzf, zstd, blosc.* found gzip and filter 3"):
+        store.open(path)
 
 
 def test_bad_calls_are_refused(plain, tmp_path):

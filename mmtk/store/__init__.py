@@ -1,10 +1,11 @@
 """One HDF5 file a dataset and size, read as memory-mapped arrays. FORMAT.md is the specification."""
 
+from mmtk.datasets.base import SPLITS
 from mmtk.files import publish, write_atomically
 from mmtk.store._chunks import CACHE_BYTES, COMPRESSIONS, ChunkedImages, Images
 from mmtk.store._compress import compress
 from mmtk.store._fetch import fetch_npz
-from mmtk.store._format import SPLITS, StoreInfo, record_dtype
+from mmtk.store._format import StoreInfo, record_dtype
 from mmtk.store._import import import_npz
 from mmtk.store._montage import draw_montage
 from mmtk.store._npz import dataset_named, export_npz, read_npz

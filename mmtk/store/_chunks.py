@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtk.errors import StoreError
+from mmtk.errors import StoreError, system_remedy
 from mmtk.store._keys import picked
 from mmtk.store._unpack import COMPRESSIONS, SHUFFLE, Unpack, unpacker
 
@@ -219,8 +219,9 @@ class ChunkedImages:
             try:
                 more = os.pread(self._handle, chunk.length - len(packed), chunk.offset + len(packed))
             except OSError as error:
+                remedy, reason = system_remedy(error.errno), error.strerror or str(error)
                 raise StoreError(
-                    self.path, expected="a file that can be read", found=error.strerror or str(error)
+                    self.path, expected="a file that can be read", found=reason, remedy=remedy
                 ) from None
             if not more:
                 raise StoreError(self.path, expected="a whole store", found="a file cut short", remedy=_REBUILD)
@@ -239,7 +240,7 @@ def plain_chunks(path: Path, handle: int, offset: int, shape: tuple[int, ...], r
     path : path
         The store, for errors.
     handle : int
-        Its open file, which is doubled: it stays the caller's.
+        Its open file, which is this object's from now on, and closed on errors.
     offset : int
         Where the first image starts.
     shape : tuple of int
@@ -257,8 +258,12 @@ def plain_chunks(path: Path, handle: int, offset: int, shape: tuple[int, ...], r
         _Chunk(offset + start * row, min(rows, n - start) * row, True, min(rows, n - start))
         for start in range(0, n, rows)
     ]
-    _check_places(path, handle, chunks)
-    return ChunkedImages(path, os.dup(handle), shape, rows, chunks, _no_filter)
+    try:
+        _check_places(path, handle, chunks)
+    except BaseException:
+        os.close(handle)
+        raise
+    return ChunkedImages(path, handle, shape, rows, chunks, _no_filter)
 
 
 def _no_filter(packed: bytes, length: int) -> bytes:

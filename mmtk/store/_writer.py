@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
 from mmtk.files import publish, writing
-from mmtk.store._format import FORMAT, LIBVER, SPLITS, VERSION, StoreInfo, check_arrays, chunk_rows, record_dtype
-from mmtk.store._steady import write_at
+from mmtk.store._digest import CHECKSUM, checksum_rows, checksums, digest_of
+from mmtk.store._format import FORMAT, VERSION, StoreInfo, check_labels, check_shapes, chunk_rows, record_dtype
+from mmtk.store._steady import hdf5_to_write, write_at
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Region:
-    """Bytes of one dataset in the file, cut into chunks of `chunk` bytes (the last one may be padded)."""
+    """Rows of one dataset, back to back in the file."""
 
     offset: int
-    length: int
-    chunk: int
+    rows: int
+    row_bytes: int
 
-    def checksums(self, file: int) -> list[int]:
-        """CRC-32 of each chunk, padding left out, in bounded memory."""
-        return [
-            zlib.crc32(_read_exactly(file, self.offset + start, min(self.chunk, self.length - start)))
-            for start in range(0, self.length, self.chunk)
-        ]
+    @property
+    def end(self) -> int:
+        return self.offset + self.rows * self.row_bytes
+
+    def checksums(self, file: int, step: int) -> NDArray[np.uint8]:
+        """Checksums of every `step` rows of an open file, in bounded memory."""
+
+        def read(start: int, end: int) -> bytes:
+            return read_exactly(file, self.offset + start * self.row_bytes, (end - start) * self.row_bytes)
+
+        return checksums(read, self.rows, step, self.row_bytes)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Layout:
 
     regions: Mapping[str, Region]  # "train/images" -> its bytes
     tables: Mapping[str, Region]  # "train/images" -> its checksums
+    digest: int
     complete: int
     row_bytes: int
     end: int
@@ -50,7 +58,7 @@ class Layout:
         return self.regions[f"{split}/images"].offset + row * self.row_bytes
 
 
-def _read_exactly(file: int, offset: int, length: int) -> bytes:
+def read_exactly(file: int, offset: int, length: int) -> bytes:
     data = os.pread(file, length, offset)
     while len(data) < length:
         more = os.pread(file, length - len(data), offset + len(data))
@@ -72,6 +80,13 @@ def _dataset(group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
         plist.set_chunk((chunk, *shape[1:]))
     kind = h5py.h5t.py_create(dtype, logical=True)
     return h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, h5py.h5s.create_simple(shape), plist))
+
+
+class _Images(NamedTuple):
+    """Images that are still to be written."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
 
 
 def create_skeleton(
@@ -98,26 +113,26 @@ def create_skeleton(
     OSError
         If the disk is full or the folder cannot be written.
     """
-    import h5py
 
     for split in SPLITS:
-        shape = (len(labels[split]), *info.row_shape)
-        check_arrays(f"{path} {split}", info, shape, labels[split], records[split])
+        images = _Images((len(labels[split]), *info.row_shape))
+        check_shapes(f"{path} {split}", info, images, labels[split], records[split])
+        check_labels(f"{path} {split}", info, labels[split])
     row_bytes = int(np.prod(info.row_shape))
-    _reserve(path, sum(len(labels[split]) * (row_bytes + records[split].itemsize) for split in SPLITS))
-    with h5py.File(path, "w", libver=LIBVER) as file:
+    with hdf5_to_write(path) as (file, _):
         write_head(file, info)
         for split in SPLITS:
             group, table = file.create_group(split), file.create_group(f"checksums/{split}")
             rows = len(labels[split])
             chunk = chunk_rows(rows, row_bytes) if rows else None
             _dataset(group, "images", (rows, *info.row_shape), np.dtype("u1"), chunk)
-            _dataset(table, "images", (-(-rows // chunk) if chunk else 0,), np.dtype("<u4"), None)
+            _dataset(table, "images", (-(-rows // chunk) if chunk else 0, CHECKSUM), np.dtype("u1"), None)
             for name, values in (("labels", labels[split]), ("records", records[split])):
                 dataset = _dataset(group, name, values.shape, values.dtype, None)
                 if rows:
                     dataset[...] = values
-                _dataset(table, name, (1 if rows else 0,), np.dtype("<u4"), None)
+                _dataset(table, name, (1 if rows else 0, CHECKSUM), np.dtype("u1"), None)
+        _dataset(file, "digest", (CHECKSUM,), np.dtype("u1"), None)
         _dataset(file, "complete", (1,), np.dtype("u1"), None)
     layout = read_layout(path)
     _reserve(path, layout.end)
@@ -134,8 +149,8 @@ def write_head(file: Any, info: StoreInfo) -> None:
 
 
 def _reserve(path: str | Path, size: int) -> None:
-    """Make sure that the disk has the space, before HDF5, which cannot go back, meets its end."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    """Make sure that the disk has the space, before hours of work go into it."""
+    handle = os.open(path, os.O_RDWR)
     try:
         if size and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(handle, 0, size)
@@ -163,9 +178,9 @@ def read_layout(path: str | Path) -> Layout:
                 key = f"{split}/{name}"
                 regions[key] = _solid(path, file[key])
                 tables[key] = _solid(path, file[f"checksums/{key}"])
-        complete = _solid(path, file["complete"]).offset
+        digest, complete = (_solid(path, file[name]).offset for name in ("digest", "complete"))
         row_bytes = int(np.prod(file["train/images"].shape[1:]))
-    return Layout(regions, tables, complete, row_bytes, os.path.getsize(path))
+    return Layout(regions, tables, digest, complete, row_bytes, os.path.getsize(path))
 
 
 def _solid(path: str | Path, dataset: Any) -> Region:
@@ -177,31 +192,36 @@ def _solid(path: str | Path, dataset: Any) -> Region:
 
 def find_region(dataset: Any) -> Region | None:
     """Bytes of an HDF5 dataset if they are one unfiltered run in the file, in the order of its rows."""
-    size = int(dataset.dtype.itemsize)
-    length = int(dataset.size) * size
-    if not length:
-        return Region(0, 0, 1)
+    rows, row_bytes = dataset.shape[0], int(np.prod(dataset.shape[1:])) * int(dataset.dtype.itemsize)
+    if not rows * row_bytes:
+        return Region(0, rows, row_bytes)
     if dataset.chunks is None:
         offset = dataset.id.get_offset()
-        return None if offset is None else Region(int(offset), length, length)
+        return None if offset is None else Region(int(offset), rows, row_bytes)
     if dataset.chunks[1:] != dataset.shape[1:] or dataset.id.get_create_plist().get_nfilters():
         return None
-    chunk = int(np.prod(dataset.chunks)) * size
+    chunk = dataset.chunks[0] * row_bytes
     starts: dict[int, int] = {}
     dataset.id.chunk_iter(lambda info: starts.__setitem__(info.chunk_offset[0], info.byte_offset))
     first = starts.get(0, 0)
-    rows = range(0, dataset.shape[0], dataset.chunks[0])
-    solid = all(starts.get(row) == first + i * chunk for i, row in enumerate(rows))
-    return Region(first, length, chunk) if solid else None
+    solid = all(starts.get(row) == first + i * chunk for i, row in enumerate(range(0, rows, dataset.chunks[0])))
+    return Region(first, rows, row_bytes) if solid else None
 
 
 def finalize(path: str | Path) -> None:
-    """Compute the checksums of a filled skeleton, then mark it complete, and sync it to disk."""
+    """Compute the checksums of a filled skeleton and its digest, then mark it complete, and sync it to disk."""
+    import h5py
+
     layout = read_layout(path)
     handle = os.open(path, os.O_RDWR)
     try:
-        for key, region in layout.regions.items():
-            write_at(handle, np.array(region.checksums(handle), "<u4").tobytes(), layout.tables[key].offset)
+        with h5py.File(path, "r", locking=False) as file:
+            arrays = {}
+            for key, region in layout.regions.items():
+                sums = region.checksums(handle, checksum_rows(key, file[key].shape, region.row_bytes))
+                arrays[key] = file[key], sums
+                write_at(handle, sums.tobytes(), layout.tables[key].offset)
+            write_at(handle, digest_of(file.attrs["info"].decode(), arrays), layout.digest)
         os.fsync(handle)
         write_at(handle, b"\x01", layout.complete)
         os.fsync(handle)
@@ -241,10 +261,7 @@ def write_store(path: str | Path, info: StoreInfo, arrays: Mapping[str, tuple[Ar
     labels = {split: arrays[split][1] for split in SPLITS}
     records = {split: arrays[split][2] for split in SPLITS}
     for split in SPLITS:
-        images = arrays[split][0]
-        if images.dtype != np.uint8:
-            raise StoreError(f"{path} {split}", expected="uint8 images", found=str(images.dtype))
-        check_arrays(f"{path} {split}", info, images.shape, labels[split], records[split])
+        check_shapes(f"{path} {split}", info, *arrays[split])
     return write_blocks(path, info, labels, records, lambda split: blocks(arrays[split][0]))
 
 
