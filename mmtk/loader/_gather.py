@@ -33,7 +33,7 @@ def gather(images: NDArray[np.uint8], rows: NDArray[np.int64], out: NDArray[Any]
     ValueError
         If `out` overlaps the images or the rows, or types and shapes do not fit.
     """
-    _kernel()(images, rows, out)
+    _kernel()(images, np.ascontiguousarray(rows), out)
 
 
 @cache
