@@ -82,7 +82,8 @@ def test_rows_out_of_range_are_index_errors_and_fractions_type_errors(path, row)
 @pytest.mark.parametrize(
     "rows",
     [np.arange(20)[::2], np.arange(20)[::-1], np.arange(20).reshape(10, 2)[:, 0], np.arange(-5, 5),
-     torch.tensor([3, 1]), np.array([1, 2], np.uint64), np.array([1, -2], np.int8), np.array([1, 2], ">i8"), range(3, 9, 2)],
+     torch.tensor([3, 1]), np.array([1, 2], np.uint64), np.array([1, -2], np.int8),
+     np.array([1, 2], ">i8"), range(3, 9, 2)],
     ids=str,
 )
 def test_rows_may_be_any_array_of_whole_numbers(path, rows):
