@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
 from mmtk.files import publish, writing
-from mmtk.store._digest import CHECKSUM, checksum_rows, checksums, digest_of
+from mmtk.store._digest import CHECKSUM, KEYS, checksum_rows, checksums, digest_of
 from mmtk.store._format import FORMAT, VERSION, StoreInfo, check_labels, check_shapes, chunk_rows, record_dtype
 from mmtk.store._steady import hdf5_to_write, write_at
 
@@ -132,7 +132,9 @@ def create_skeleton(
                 if rows:
                     dataset[...] = values
                 _dataset(table, name, (1 if rows else 0, CHECKSUM), np.dtype("u1"), None)
-        _dataset(file, "digest", (CHECKSUM,), np.dtype("u1"), None)
+        empty = {key: (file[key], np.zeros(file[f"checksums/{key}"].shape, np.uint8)) for key in KEYS}
+        digest = _dataset(file, "digest", (CHECKSUM,), np.dtype("u1"), None)
+        digest[...] = np.frombuffer(digest_of(info.to_json(), empty), np.uint8)
         _dataset(file, "complete", (1,), np.dtype("u1"), None)
     layout = read_layout(path)
     _reserve(path, layout.end)
