@@ -14,7 +14,7 @@ def compiled(*signatures: Any) -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         try:
             return numba.njit(list(signatures), nogil=True, cache=True)(function)
-        except RuntimeError:  # no folder to keep machine code in
-            return numba.njit(list(signatures), nogil=True)(function)
+        except Exception:  # no folder to keep machine code in, a full one, or damaged files: each raises what it likes
+            return numba.njit(list(signatures), nogil=True)(function)  # which raises again what is wrong with the code
 
     return decorate

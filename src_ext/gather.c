@@ -60,21 +60,36 @@ __attribute__((target("avx2"))) static void avx2_row(const uint8_t *row, void *o
 #define avx2_row plain_row
 #endif
 
-void gather(const uint8_t *images, const int64_t *rows, ptrdiff_t count, ptrdiff_t width, void *out, Form form)
+/* Another thread may write into the row numbers meanwhile: each is read once, and that value is checked and used. */
+static inline uint64_t row_number(const int64_t *rows, ptrdiff_t i)
+{
+    return (uint64_t)*(const volatile int64_t *)(rows + i);
+}
+
+ptrdiff_t gather(const uint8_t *images, ptrdiff_t height, const int64_t *rows, ptrdiff_t count, ptrdiff_t width,
+                 void *out, Form form)
 {
     static const size_t sizes[] = {[AS_UINT8] = 1, [AS_FLOAT32] = sizeof(float), [AS_BFLOAT16] = sizeof(uint16_t)};
     void (*normalise)(const uint8_t *, void *, ptrdiff_t, Form) = has_avx2() ? avx2_row : plain_row;
     size_t step = (size_t)width * sizes[form];
     char *to = out;
-    for (ptrdiff_t i = 0; i < count && i < AHEAD; i++)
-        fetch(images + rows[i] * width, width);
-    for (ptrdiff_t i = 0; i < count; i++, to += step) {
-        const uint8_t *row = images + rows[i] * width;
-        if (i + AHEAD < count)
-            fetch(images + rows[i + AHEAD] * width, width);
-        if (form == AS_UINT8)
-            memcpy(to, row, step);
-        else
-            normalise(row, to, width, form);
+    uint64_t ahead[AHEAD]; /* checked already */
+    for (ptrdiff_t i = 0; i < count + AHEAD; i++) {
+        if (i >= AHEAD) {
+            const uint8_t *row = images + (ptrdiff_t)ahead[i % AHEAD] * width;
+            if (form == AS_UINT8)
+                memcpy(to, row, step);
+            else
+                normalise(row, to, width, form);
+            to += step;
+        }
+        if (i < count) {
+            uint64_t number = row_number(rows, i);
+            if (number >= (uint64_t)height)
+                return i;
+            ahead[i % AHEAD] = number;
+            fetch(images + (ptrdiff_t)number * width, width);
+        }
     }
+    return -1;
 }

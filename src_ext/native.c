@@ -3,12 +3,15 @@
  *
  * Callers hand over NumPy arrays; every type, size, stride and table entry is checked here before the first pixel is
  * touched, so that no argument, however wrong, reads or writes outside its buffers or overflows an int32. The GIL is
- * released meanwhile.
+ * released meanwhile, and another thread may write into any buffer: so tables are copied before they are checked, row
+ * numbers are checked again where they are used, and no other content decides where a kernel reads or writes, unless
+ * it is checked as it is read. Where a kernel writes must not overlap what it reads.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gather.h"
@@ -19,9 +22,10 @@
 #include "resize.h"
 #include "zoom.h"
 
-/* The tables of a pass and the buffers of a target, as long as they are used. */
+/* Two tables of a pass or an axis, and their copies in one piece. */
 typedef struct {
     Py_buffer bounds, weights;
+    void *copy;
 } Tables;
 
 typedef struct {
@@ -73,15 +77,67 @@ static const Way *take_way(PyObject *name)
     return NULL;
 }
 
-/* Takes a view; on failure there is nothing to release. */
-static int table(PyObject *object, Py_buffer *view, const char *what)
+/* Where a view's bytes lie. Without strides they are side by side. */
+static void extent(const Py_buffer *view, uintptr_t *start, uintptr_t *end)
 {
-    if (PyObject_GetBuffer(object, view, PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0)
+    *start = (uintptr_t)view->buf;
+    *end = *start + (uintptr_t)view->len;
+    if (!view->strides || view->len == 0)
+        return;
+    *end = *start + (uintptr_t)view->itemsize;
+    for (int axis = 0; axis < view->ndim; axis++) {
+        Py_ssize_t reach = (view->shape[axis] - 1) * view->strides[axis];
+        *(reach < 0 ? start : end) += (uintptr_t)reach;
+    }
+}
+
+static int overlap(const Py_buffer *one, const Py_buffer *two)
+{
+    uintptr_t start, end, from, to;
+    extent(one, &start, &end);
+    extent(two, &from, &to);
+    return one->len > 0 && two->len > 0 && start < to && from < end;
+}
+
+/* Takes both tables; on failure there is nothing to release. */
+static int get_tables(Tables *tables, PyObject *bounds, PyObject *weights)
+{
+    const int flags = PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT;
+    tables->copy = NULL;
+    if (PyObject_GetBuffer(bounds, &tables->bounds, flags) < 0)
         return -1;
-    if (view->ndim == 2 && is_type(view, "i", (Py_ssize_t)sizeof(int32_t)))
+    if (PyObject_GetBuffer(weights, &tables->weights, flags) == 0)
         return 0;
-    PyBuffer_Release(view);
-    return fail(what);
+    PyBuffer_Release(&tables->bounds);
+    return -1;
+}
+
+/* Copies them, weights first as their type may be the wider. 0 with an exception without memory. */
+static int copy_tables(Tables *tables, const void **bounds, const void **weights)
+{
+    size_t first = (size_t)tables->weights.len, second = (size_t)tables->bounds.len;
+    char *copy = tables->copy = malloc(first + second + 1);
+    if (!copy) {
+        PyErr_NoMemory();
+        return 0;
+    }
+    memcpy(copy, tables->weights.buf, first);
+    memcpy(copy + first, tables->bounds.buf, second);
+    *weights = copy;
+    *bounds = copy + first;
+    return 1;
+}
+
+static void release_tables(Tables *tables)
+{
+    PyBuffer_Release(&tables->bounds);
+    PyBuffer_Release(&tables->weights);
+    free(tables->copy);
+}
+
+static int is_table(const Py_buffer *view)
+{
+    return view->ndim == 2 && is_type(view, "i", (Py_ssize_t)sizeof(int32_t));
 }
 
 /* Checks one pass against the sizes of its axis. None for both tables skips it, which needs equal sizes.
@@ -91,20 +147,25 @@ static int take_pass(Pass *pass, Tables *views, PyObject *bounds, PyObject *weig
 {
     if (bounds == Py_None && weights == Py_None)
         return in_size == out_size ? 0 : fail("a pass may only be skipped where the size stays");
-    if (table(bounds, &views->bounds, "bounds: expected int32 of shape (size, 2)") < 0)
+    if (get_tables(views, bounds, weights) < 0)
         return -1;
-    if (table(weights, &views->weights, "weights: expected int32 of shape (size, taps)") < 0) {
-        PyBuffer_Release(&views->bounds);
+    const char *wrong = NULL;
+    pass->size = out_size;
+    if (!is_table(&views->bounds))
+        wrong = "bounds: expected int32 of shape (size, 2)";
+    else if (!is_table(&views->weights))
+        wrong = "weights: expected int32 of shape (size, taps)";
+    else if (views->bounds.shape[0] != out_size || views->bounds.shape[1] != 2 ||
+             views->weights.shape[0] != out_size)
+        wrong = "bounds and weights: expected a row for each output";
+    const void *copied_bounds = NULL, *copied_weights = NULL;
+    if (!wrong && !copy_tables(views, &copied_bounds, &copied_weights)) {
+        release_tables(views);
         return -1;
     }
-    const int32_t *b = views->bounds.buf, *w = views->weights.buf;
-    const char *wrong = NULL;
+    const int32_t *b = copied_bounds, *w = copied_weights;
     int32_t start = 0, end = 0;
-    pass->size = out_size;
-    pass->taps = views->weights.shape[1];
-    if (views->bounds.shape[0] != out_size || views->bounds.shape[1] != 2 ||
-        views->weights.shape[0] != out_size)
-        wrong = "bounds and weights: expected a row for each output";
+    pass->taps = wrong ? 0 : views->weights.shape[1];
     for (Py_ssize_t i = 0; i < out_size && !wrong; i++) {
         int32_t from = b[2 * i], count = b[2 * i + 1];
         if (from < start || count < 1 || count > pass->taps || from > in_size - count || from + count < end) {
@@ -126,8 +187,7 @@ static int take_pass(Pass *pass, Tables *views, PyObject *bounds, PyObject *weig
             pass->most = count;
     }
     if (wrong) {
-        PyBuffer_Release(&views->bounds);
-        PyBuffer_Release(&views->weights);
+        release_tables(views);
         return fail(wrong);
     }
     pass->bounds = b;
@@ -137,10 +197,8 @@ static int take_pass(Pass *pass, Tables *views, PyObject *bounds, PyObject *weig
 
 static void release_pass(const Pass *pass, Tables *views)
 {
-    if (pass->bounds) {
-        PyBuffer_Release(&views->bounds);
-        PyBuffer_Release(&views->weights);
-    }
+    if (pass->bounds)
+        release_tables(views);
 }
 
 static int channels_of(const Py_buffer *view)
@@ -231,6 +289,15 @@ static PyObject *native_resize(PyObject *Py_UNUSED(self), PyObject *const *args,
                take_target(targets + taken, views + taken, PyTuple_GET_ITEM(args[2], taken), &source) == 0)
             taken++;
     }
+    for (Py_ssize_t t = 0, wrong = 0; taken == wanted && t < taken && !wrong; t++) {
+        wrong = overlap(&views[t].dst, &src);
+        for (Py_ssize_t u = 0; u < t && !wrong; u++)
+            wrong = overlap(&views[t].dst, &views[u].dst);
+        if (wrong) {
+            fail("images: expected each in a memory of its own");
+            goto release;
+        }
+    }
     if (taken == wanted) {
         int failed;
         Py_BEGIN_ALLOW_THREADS
@@ -238,6 +305,7 @@ static PyObject *native_resize(PyObject *Py_UNUSED(self), PyObject *const *args,
         Py_END_ALLOW_THREADS
         result = failed ? PyErr_NoMemory() : Py_NewRef(Py_None);
     }
+release:
     while (taken--)
         release_target(targets + taken, views + taken);
     PyBuffer_Release(&src);
@@ -280,6 +348,9 @@ static PyObject *native_unfilter_grey(PyObject *Py_UNUSED(self), PyObject *const
         fail("dst: expected uint8 of shape (h, w), channels: 1 to 4");
     } else if (raw.len != plane->shape[0] * (plane->shape[1] * channels + 1)) {
         fail("raw: expected a filter byte and the pixels of each row");
+    } else if ((with_dst && overlap(&raw, &dst)) || (with_rounded && overlap(&raw, &rounded)) ||
+               (with_dst && with_rounded && overlap(&dst, &rounded))) {
+        fail("raw, dst and rounded: expected each in a memory of its own");
     } else {
         Py_ssize_t wrong;
         Py_BEGIN_ALLOW_THREADS
@@ -322,13 +393,22 @@ static PyObject *native_unpack_strips(PyObject *Py_UNUSED(self), PyObject *const
         return NULL;
     }
     Py_ssize_t strips = spans.ndim == 2 ? spans.shape[0] : 0, strip = 0, found = 0;
-    const int64_t *span = spans.buf;
-    int fits = spans.ndim == 2 && spans.shape[1] == 2 && is_type(&spans, "l", (Py_ssize_t)sizeof(int64_t));
+    int64_t *span = NULL;
+    int fits = spans.ndim == 2 && spans.shape[1] == 2;
+    fits = fits && (is_type(&spans, "l", (Py_ssize_t)sizeof(int64_t)) || is_type(&spans, "q", (Py_ssize_t)sizeof(int64_t)));
     fits = fits && step > 0 && strips > 0 && dst.len > 0 && strips - 1 <= (dst.len - 1) / step;
+    if (fits && !(span = malloc((size_t)spans.len))) {
+        PyErr_NoMemory();
+        goto release;
+    }
+    if (fits)
+        memcpy(span, spans.buf, (size_t)spans.len);
     for (Py_ssize_t i = 0; i < strips && fits; i++)
         fits = span[2 * i] >= 0 && span[2 * i + 1] >= 0 && span[2 * i] <= data.len - span[2 * i + 1];
     if (!fits) {
         fail("spans: expected int64 of shape (strips, 2), offsets and lengths inside data, and dst to have a strip each");
+    } else if (overlap(&data, &dst)) {
+        fail("data and dst: expected each in a memory of its own");
     } else {
         Py_BEGIN_ALLOW_THREADS
         for (; strip < strips; strip++) {
@@ -341,6 +421,8 @@ static PyObject *native_unpack_strips(PyObject *Py_UNUSED(self), PyObject *const
         Py_END_ALLOW_THREADS
         result = Py_BuildValue("nn", strip, strip < strips ? found : 0);
     }
+release:
+    free(span);
     PyBuffer_Release(&dst);
     PyBuffer_Release(&spans);
     PyBuffer_Release(&data);
@@ -442,19 +524,22 @@ static PyObject *native_gather(PyObject *Py_UNUSED(self), PyObject *const *args,
     } else if (rows.ndim != 1 || !(is_type(&rows, "l", 8) || is_type(&rows, "q", 8)) ||
                rows.shape[0] != out.shape[0]) {
         fail("rows: expected an int64 for each row of out");
+    } else if (overlap(&images, &out) || overlap(&rows, &out)) {
+        fail("out: expected a memory of its own, which overlaps neither images nor rows");
     } else {
         const int64_t *number = rows.buf;
         Py_ssize_t count = rows.shape[0], wrong = -1;
         for (Py_ssize_t i = 0; i < count && wrong < 0; i++)
             wrong = number[i] < 0 || number[i] >= images.shape[0] ? i : -1;
-        if (wrong >= 0) {
-            PyErr_Format(PyExc_IndexError, "rows[%zd]: expected 0 to %zd", wrong, images.shape[0] - 1);
-        } else {
+        if (wrong < 0) { /* and nothing is written before all are */
             Py_BEGIN_ALLOW_THREADS
-            gather(images.buf, number, count, row_items(&images), out.buf, form);
+            wrong = gather(images.buf, images.shape[0], number, count, row_items(&images), out.buf, form);
             Py_END_ALLOW_THREADS
-            result = Py_NewRef(Py_None);
         }
+        if (wrong >= 0)
+            PyErr_Format(PyExc_IndexError, "rows[%zd]: expected 0 to %zd", wrong, images.shape[0] - 1);
+        else
+            result = Py_NewRef(Py_None);
     }
     PyBuffer_Release(&out);
     PyBuffer_Release(&rows);
@@ -462,16 +547,13 @@ static PyObject *native_gather(PyObject *Py_UNUSED(self), PyObject *const *args,
     return result;
 }
 
-/* Checks the tables of an axis against its sizes. On failure nothing is left to release; on success both are owed. */
+/* Checks the tables of an axis against its sizes. On failure nothing is left to release; on success release_tables()
+ * is owed. */
 static int take_axis(Axis *axis, Tables *views, PyObject *first, PyObject *weights, Py_ssize_t in_size,
                      Py_ssize_t out_size)
 {
-    if (PyObject_GetBuffer(first, &views->bounds, PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0)
+    if (get_tables(views, first, weights) < 0)
         return -1;
-    if (PyObject_GetBuffer(weights, &views->weights, PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) {
-        PyBuffer_Release(&views->bounds);
-        return -1;
-    }
     const Py_buffer *f = &views->bounds, *w = &views->weights;
     const char *wrong = NULL;
     if (f->ndim != 1 || !is_type(f, "i", (Py_ssize_t)sizeof(int32_t)) || f->shape[0] != out_size)
@@ -479,8 +561,13 @@ static int take_axis(Axis *axis, Tables *views, PyObject *first, PyObject *weigh
     else if (w->ndim != 2 || !is_type(w, "d", (Py_ssize_t)sizeof(double)) || w->shape[0] != out_size ||
              w->shape[1] != TAPS)
         wrong = "weights: expected four float64 for each output";
-    axis->first = f->buf;
-    axis->weights = w->buf;
+    const void *copied_first = NULL, *copied_weights = NULL;
+    if (!wrong && !copy_tables(views, &copied_first, &copied_weights)) {
+        release_tables(views);
+        return -1;
+    }
+    axis->first = copied_first;
+    axis->weights = copied_weights;
     axis->in = in_size;
     axis->out = out_size;
     for (Py_ssize_t k = 0; k < out_size && !wrong; k++) {
@@ -494,8 +581,7 @@ static int take_axis(Axis *axis, Tables *views, PyObject *first, PyObject *weigh
     }
     if (!wrong)
         return 0;
-    PyBuffer_Release(&views->bounds);
-    PyBuffer_Release(&views->weights);
+    release_tables(views);
     return fail(wrong);
 }
 
@@ -528,6 +614,8 @@ static PyObject *native_zoom(PyObject *Py_UNUSED(self), PyObject *const *args, P
     }
     if (!is_box(&src) || !is_box(&dst)) {
         fail("src and dst: expected int16 of three axes, each of 1 to 32768 voxels");
+    } else if (overlap(&src, &dst)) {
+        fail("src and dst: expected each in a memory of its own");
     } else {
         while (taken < 3 && take_axis(axes + taken, views + taken, args[3 + 2 * taken], args[4 + 2 * taken],
                                       src.shape[taken], dst.shape[place[taken]]) == 0)
@@ -541,10 +629,8 @@ static PyObject *native_zoom(PyObject *Py_UNUSED(self), PyObject *const *args, P
         Py_END_ALLOW_THREADS
         result = found < 0 ? PyErr_NoMemory() : PyBool_FromLong(found);
     }
-    while (taken--) {
-        PyBuffer_Release(&views[taken].bounds);
-        PyBuffer_Release(&views[taken].weights);
-    }
+    while (taken--)
+        release_tables(views + taken);
     PyBuffer_Release(&dst);
     PyBuffer_Release(&src);
     return result;

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mmtk import compat, store
+from mmtk import compat, files, store
 from mmtk.cli import group
-from mmtk.compat import medmnist
+from mmtk.compat import _imported, medmnist
+from mmtk.errors import StoreError
 from tests.peers import torchvision
 from tests.small_stores import MULTILABEL, write_small_store
 
@@ -114,6 +118,111 @@ def test_official_files_in_the_root_are_imported(root, tmp_path):
     assert (folder / "breastmnist_28.h5").is_file()
 
 
+@pytest.fixture
+def official(root, tmp_path):
+    """A folder with an official file, in which no store can be written."""
+    folder = tmp_path / "npz"
+    store.export_npz(store.open(root / "breastmnist_28.h5"), folder)
+    return folder
+
+
+@pytest.fixture
+def unwritable(official, monkeypatch):
+    """Folders below which nothing can be written, and with which error: to root every folder is writable."""
+    refused = {official: errno.EROFS}
+    mkdir, held = Path.mkdir, files._held
+
+    def refuse(path):
+        for folder, code in refused.items():
+            if path == folder or folder in path.parents:
+                raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(files, "_held", lambda final, folder: (refuse(final), held(final, folder))[1])
+
+    def make(path, *arguments, **options):
+        if not path.exists():
+            refuse(path)
+        mkdir(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", make)
+    return refused
+
+
+def check_imported(root, official):
+    data = medmnist.BreastMNIST("train", root=official)
+    assert np.array_equal(data.imgs, store.open(root / "breastmnist_28.h5").train.images)
+    assert [path.name for path in official.iterdir()] == ["breastmnist.npz"]
+    return data._split.store_path
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT])
+def test_official_files_in_a_folder_that_cannot_be_written_are_imported_elsewhere(
+    root, official, unwritable, code, tmp_path, monkeypatch
+):
+    unwritable[official] = code
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    path = check_imported(root, official)
+    assert cache / "mmtk" in path.parents
+    before = path.stat().st_mtime_ns
+    assert check_imported(root, official).stat().st_mtime_ns == before  # and are there the next time
+    for damage in (b"", path.read_bytes()[:3000]):
+        path.write_bytes(damage)
+        check_imported(root, official)
+    other = tmp_path / "other"  # another file of that name has another store
+    write_small_store(tmp_path / "again" / "breastmnist_28.h5", (40, 9, 12), size=28, seed=1)
+    store.export_npz(store.open(tmp_path / "again" / "breastmnist_28.h5"), other)
+    unwritable[other] = code
+    assert not np.array_equal(medmnist.BreastMNIST("train", root=other).imgs, check_images(root))
+    unwritable[cache] = code
+    shutil.rmtree(cache)
+    assert Path(tempfile.gettempdir()) in check_imported(root, official).parents
+
+
+def check_images(root):
+    return store.open(root / "breastmnist_28.h5").train.images
+
+
+def test_where_nothing_can_be_written_the_root_is_named(root, official, unwritable, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(_imported, "_temporary", lambda: None)
+    unwritable[tmp_path / "cache"] = errno.ENOSPC
+    with pytest.raises(RuntimeError, match=r"npz/breastmnist_28\.h5: .*Read-only file system"):
+        medmnist.BreastMNIST("train", root=official)
+    (official / "breastmnist.npz").write_bytes(b"PK")
+    with pytest.raises(RuntimeError, match=r"breastmnist\.npz"):
+        medmnist.BreastMNIST("train", root=official)
+
+
+NO_HOME = """
+import os, pwd
+os.environ.pop("HOME", None)
+os.environ.pop("XDG_CACHE_HOME", None)
+def none(*_):
+    raise KeyError("uid not found")
+pwd.getpwuid = none
+from mmtk.compat import _imported, medmnist
+assert medmnist.DEFAULT_ROOT is None
+assert _imported._cache() is None
+try:
+    medmnist.BreastMNIST("train")
+except RuntimeError as error:
+    assert "`root`" in str(error)
+folder = _imported._temporary()
+if os.fork() == 0:
+    raise SystemExit
+os.wait()
+assert folder.is_dir()
+print(folder)
+"""
+
+
+def test_without_a_home_there_is_no_default_root_and_temporary_files_go_with_the_process():
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", NO_HOME], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not Path(done.stdout.strip()).exists()
+
+
 def test_what_is_not_there_is_said_as_medmnist_says_it(root, tmp_path):
     with pytest.raises(RuntimeError, match=r"Dataset not found.*retinamnist_28\.h5.*download=True"):
         medmnist.RetinaMNIST("train", root=root)
@@ -150,6 +259,18 @@ def test_it_pickles_without_its_pixels(root):
     assert len(text) < 10_000
     again = pickle.loads(text)
     assert np.array_equal(again.imgs, data.imgs)
+
+
+def test_it_pickles_what_a_script_put_in_their_place_and_no_other_store(root):
+    data = medmnist.BreastMNIST("train", root=root)
+    data.imgs = data.imgs[:3].copy()
+    again = pickle.loads(pickle.dumps(data))
+    assert len(again.imgs) == 3
+    assert np.array_equal(again.labels, data.labels)
+    text = pickle.dumps(medmnist.BreastMNIST("train", root=root))
+    write_small_store(root / "breastmnist_28.h5", (40, 9, 12), size=28, seed=5)
+    with pytest.raises(StoreError, match="expected the store of digest"):
+        pickle.loads(text)
 
 
 # The package's examples, each as a script written anew: flag, root and a folder for what it writes are its arguments.
@@ -348,3 +469,9 @@ def test_a_store_is_described_as_croissant_that_its_own_library_takes(root):
         assert names == list(store.open(root / f"{name}.h5").info.classes)
     done = CliRunner().invoke(group, ["info", "breastmnist", "--croissant"])
     assert done.exit_code != 0
+
+
+def test_a_store_of_another_dataset_is_described_too(tmp_path):
+    path = write_small_store(tmp_path / "eleventh_28.h5", flag="eleventh", size=28)
+    described = compat.to_croissant(store.open(path))
+    assert (described["name"], described["url"]) == ("eleventh-28", "")

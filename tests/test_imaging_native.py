@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -260,3 +263,101 @@ def test_any_allowed_tables_stay_inside_and_in_range(path, data):
     assert native.zoom(path, src, dst, *tables) in (False, True)
     native.zoom("plain", np.asfortranarray(src), same, *tables)
     np.testing.assert_allclose(dst, same, atol=1)
+
+
+# ---------------------------------------------------------------- memory that is shared or changes meanwhile
+
+
+def shared_memory():
+    """Each kernel with a place to write to that overlaps what it reads."""
+    memory = np.zeros(4096, np.uint8)
+    image, dst = memory[:200].reshape(10, 20), memory[100:120].reshape(4, 5)
+    yield "resize", arguments(src=image, dst=dst)
+    yield "resize", arguments(src=image[::-1, 3:18], dst=dst, xb=coefficients(15, 5, "bilinear")[0],
+                              xw=coefficients(15, 5, "bilinear")[1])
+    targets = [(memory[at : at + 20].reshape(4, 5), *X, *Y) for at in (1000, 1019)]
+    yield "resize", ["plain", SRC, tuple(targets)]
+    yield "unfilter_grey", (memory[:210], memory[200:400].reshape(10, 20), 1)
+    yield "unfilter_grey", (memory[:210], memory[300:500].reshape(10, 20), 1, memory[209:409].reshape(10, 20))
+    yield "unfilter_grey", (memory[:210], memory[300:500].reshape(10, 20), 1, memory[499:699].reshape(10, 20))
+    yield "unpack_strips", (memory[:100], np.array([[0, 2], [50, 2]]), 1, memory[99:101])
+    yield "gather", (memory[:40].reshape(10, 4), np.array([1, 2, 3, 4, 5, 0]), memory[:24].reshape(6, 4))
+    rows = np.zeros(8, np.int64)
+    yield "gather", (memory[:40].reshape(10, 4), rows[:2], rows.view(np.uint8)[8:16].reshape(2, 4))
+    voxels = memory.view(np.int16)
+    yield "zoom", zoom_arguments(src=voxels[:120].reshape(6, 5, 4)[::-1], dst=voxels[119:131].reshape(3, 2, 2))
+
+
+@pytest.mark.parametrize(("kernel", "given"), list(shared_memory()))
+def test_a_place_to_write_that_overlaps_what_is_read_is_refused(kernel, given):
+    with pytest.raises(ValueError, match="a memory of its own"):
+        getattr(native, kernel)(*given)
+
+
+def test_neighbours_in_one_memory_are_no_overlap():
+    memory = np.zeros(220, np.uint8)
+    native.resize(*arguments(src=memory[:200].reshape(10, 20), dst=memory[200:].reshape(4, 5)))
+    native.gather(memory[20:60].reshape(10, 4), np.array([9]), memory[60:64].reshape(1, 4))
+    native.gather(memory[20:60].reshape(10, 4), np.array([0]), memory[16:20].reshape(1, 4))
+    native.gather(memory[:40].reshape(10, 4), np.zeros(0, np.int64), memory[:0].reshape(0, 4))
+
+
+RACE = """
+import sys, threading, time
+import subprocess
+import sys
+
+import numpy as np
+from mmtk import _native as native
+from mmtk.imaging._resizer import coefficients
+
+def cases():
+    images, out = np.zeros((4, 1 << 10), np.uint8), np.empty((1 << 16, 1 << 10), np.uint8)
+    rows = np.zeros(len(out), np.int64)
+    yield "gather", rows, 1 << 40, lambda: native.gather(images, rows, out)
+    src, dst = np.zeros((1, 4000), np.uint8), np.empty((1, 4000), np.uint8)
+    bounds, weights = coefficients(4000, 4000, "bilinear")
+    src, dst = np.zeros((1000, 4000), np.uint8), np.empty((1000, 4000), np.uint8)
+    for path in native.paths:
+        table = bounds.copy()
+        yield f"resize {path}", table, 1 << 29, lambda: native.resize(path, src, ((dst, table, weights, None, None),))
+        first = np.zeros(200, np.int32)
+        box, small = np.zeros((200, 40, 40), np.int16), np.empty((40, 200, 40), np.int16)
+        quarter, zero = np.full((200, 4), 0.25), np.zeros(40, np.int32)
+        yield f"zoom {path}", first, 1 << 26, lambda: native.zoom(
+            path, box, small, first, quarter, zero, quarter[:40], zero, quarter[:40])
+    data = bytes([127]) + bytes(128)
+    spans = np.tile(np.array([0, len(data)]), (1 << 18, 1))
+    strips = np.empty(128 * len(spans), np.uint8)
+    yield "unpack_strips", spans[:, 0], 1 << 40, lambda: native.unpack_strips(data, spans, 128, strips)
+
+sys.setswitchinterval(1e-5)
+for name, table, wrong, work in cases():
+    right, stop = table.copy(), []
+    half = len(table) // 2
+
+    def spoil():
+        while not stop:
+            table[half:] = wrong
+            table[half:] = right[half:]
+
+    thread = threading.Thread(target=spoil)
+    thread.start()
+    end = time.monotonic() + 0.7
+    while time.monotonic() < end:
+        try:
+            work()
+        except (IndexError, ValueError):
+            pass
+    stop.append(True)
+    thread.join()
+    print(name, flush=True)
+"""
+
+
+def test_tables_that_another_thread_changes_meanwhile_crash_nothing():
+    done = subprocess.run([sys.executable, "-c", RACE], capture_output=True, text=True, timeout=300)
+    survived = done.stdout.splitlines()
+    twice = [f"{kernel} {path}" for path in native.paths for kernel in ("resize", "zoom")]
+    wanted = ["gather", *twice, "unpack_strips"]
+    assert (done.returncode, survived) == (0, wanted), done.stderr[-2000:]

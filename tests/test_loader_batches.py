@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import weakref
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from mmtk import store
 from mmtk.errors import ArgumentError, MmtkError
-from mmtk.loader import ArrayBatches, Batches, SplitDataset, permutation
+from mmtk.loader import ArrayBatches, Batches, SplitDataset, _ring, permutation
 from mmtk.loader._cuda import copied_ahead, room_for
 from tests.small_stores import MULTILABEL, write_small_store
 
@@ -530,3 +531,43 @@ def test_on_cuda_batches_are_ready_when_given_and_an_iteration_may_be_left(split
     order = permutation(len(split), 0, 20)
     found = torch.cat([images for images, _ in batches]).cpu()
     assert torch.equal(found, normalised(split.images[order]))
+
+
+# ------------------------------------------------------------------------------ buffers
+
+
+@pytest.mark.parametrize("borrowed", [0, 1, 3])
+def test_no_kept_batch_is_written_again_however_many_references_the_interpreter_borrows(split, borrowed, monkeypatch):
+    count = sys.getrefcount
+    monkeypatch.setattr(_ring, "sys", SimpleNamespace(getrefcount=lambda thing: count(thing) - borrowed))
+    kept = [(images, images.copy()) for images, _ in ArrayBatches(split, 4)]
+    assert all(np.array_equal(ours, before) for ours, before in kept)
+    ring = _ring.Ring(lambda: np.empty(3))
+    assert len({id(ring.take()) for _ in range(20)}) == 1  # what is let go is used again
+
+
+def test_where_references_do_not_show_no_buffer_is_used_again(split, monkeypatch):
+    monkeypatch.setattr(_ring, "sys", SimpleNamespace(getrefcount=lambda thing: 1))
+    kept = [(images, images.copy()) for images, _ in ArrayBatches(split, 4)]
+    assert all(np.array_equal(ours, before) for ours, before in kept)
+
+
+def test_threads_never_get_one_buffer_together():
+    ring, wrong = _ring.Ring(lambda: np.zeros(1), 4), []
+
+    def work(number):
+        for _ in range(3000):
+            buffer = ring.take()
+            buffer[0] = number
+            if buffer[0] != number:
+                wrong.append(number)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(interval)
+    assert wrong == []

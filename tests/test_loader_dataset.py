@@ -79,6 +79,31 @@ def test_rows_out_of_range_are_index_errors_and_fractions_type_errors(path, row)
     assert len(list(dataset)) == 23
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [np.arange(20)[::2], np.arange(20)[::-1], np.arange(20).reshape(10, 2)[:, 0], np.arange(-5, 5),
+     torch.tensor([3, 1]), np.array([1, 2], np.uint64), np.array([1, -2], np.int8),
+     np.array([1, 2], ">i8"), range(3, 9, 2)],
+    ids=str,
+)
+def test_rows_may_be_any_array_of_whole_numbers(path, rows):
+    dataset = SplitDataset(path, "train")
+    for (image, label), row in zip(dataset.__getitems__(rows), list(rows), strict=True):
+        assert torch.equal(image, dataset[int(row)][0])
+        assert torch.equal(label, dataset[int(row)][1])
+
+
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [(np.array([2**64 - 1], np.uint64), IndexError), (np.array([0, -(2**63)]), IndexError), (np.array(3), TypeError),
+     (np.zeros((2, 2), int), TypeError), ([True, False], TypeError), (["1"], TypeError), ([1.0], TypeError)],
+    ids=str,
+)
+def test_rows_that_cannot_be_are_refused(path, rows, error):
+    with pytest.raises(error, match="expected"):
+        SplitDataset(path, "train").__getitems__(rows)
+
+
 def test_it_pickles_as_its_path(path):
     dataset = SplitDataset(path, "train", transform=halve)
     data = pickle.dumps(dataset)

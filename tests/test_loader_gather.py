@@ -70,3 +70,17 @@ def test_wrong_arguments_are_refused(images, rows, out, error, said) -> None:
     with pytest.raises(error, match=said):
         native.gather(images, rows, out)
     assert not out.any()
+
+
+@pytest.mark.parametrize("pick", [gather, _gather_plain])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_outside_and_memory_that_overlaps_are_refused_with_and_without_a_compiler(pick, kind) -> None:
+    for rows, wrong in ((ROWS + 1, 1), (ROWS - 1, 0)):
+        with pytest.raises(IndexError, match=rf"rows\[{wrong}\]: expected 0 to 4"):
+            pick(IMAGES, rows, OUT.astype(kind))
+    memory = np.zeros(4096, np.uint8)
+    images, rows = memory[:60].reshape(5, 4, 3), memory[64:80].view(np.int64)
+    for start in (56, 64):
+        out = memory[start : start + 24 * np.dtype(kind).itemsize].view(kind).reshape(2, 4, 3)
+        with pytest.raises(ValueError, match="a memory of its own"):
+            pick(images, rows, out)

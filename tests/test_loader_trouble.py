@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 
@@ -12,7 +14,7 @@ import pytest
 
 from mmtk import store
 from mmtk.errors import ArgumentError, StoreError
-from mmtk.loader import ArrayBatches, Batches, SplitDataset, interleaved, join, permutation
+from mmtk.loader import ArrayBatches, Augmentation, Batches, Data, SplitDataset, interleaved, join, permutation
 from tests.small_stores import MULTILABEL, write_small_store
 
 torch = pytest.importorskip("torch")
@@ -119,6 +121,67 @@ def test_workers_of_a_dataloader_give_the_same_order_however_they_are_started(pa
         assert torch.equal(labels, targets)
 
 
+def kinds_of_batches(opened):
+    """Each thing a split can be given to, told by its name."""
+    split, half = opened.train, {"dtype": "float32", "shuffle": True, "seed": 4}
+    yield "arrays", ArrayBatches(split, 64, threads=1, **half)
+    yield "balanced", ArrayBatches(split, 64, sampling="balanced")
+    yield "tensors", Batches(split, 64, **half)
+    yield "bfloat16", Batches(split, 64, shuffle=True, dtype="bfloat16", threads=2)
+    yield "views", Batches(split, 64)
+    yield "augmented", Batches(split, 64, augment=Augmentation(vertical=0.5), dtype="bfloat16")
+    yield "resident", Batches(split, 64, resident=True, **half)
+    yield "joined", Batches(join([split, opened.val], labels="task"), 64, **half)
+
+
+def sums(batches):
+    return [(float(images.sum()), float(targets.sum())) for images, targets in batches]
+
+
+def sum_all(named, queue):
+    queue.put({name: sums(batches) for name, batches in named})
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_batches_and_data_pickle_small_and_go_on_where_they_were(path, tmp_path, compressed):
+    opened = store.open(path)
+    if compressed:
+        opened = store.open(store.compress(opened, tmp_path / "packed", "gzip"))
+    named = dict(kinds_of_batches(opened))
+    for batches in named.values():
+        next(iter(batches))  # so that they are in their second epoch next
+    packed = {name: pickle.dumps(batches) for name, batches in named.items()}
+    assert max(len(data) for name, data in packed.items() if name != "balanced") < 20_000
+    copies = copy.deepcopy(named)
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    child = context.Process(target=sum_all, args=(list(named.items()), queue))
+    child.start()
+    elsewhere = queue.get(timeout=120)
+    child.join()
+    for name, batches in named.items():
+        again = pickle.loads(packed[name])
+        assert again.state_dict() == batches.state_dict()
+        assert type(again) is type(batches)
+        here = sums(batches)
+        assert sums(again) == sums(copies[name]) == elsewhere[name] == here, name
+        data = pickle.loads(pickle.dumps(batches.data))
+        assert (data.name, data.key, len(data)) == (batches.data.name, batches.data.key, len(batches.data))
+        assert np.array_equal(data.targets, batches.data.targets)
+
+
+def test_ordinal_data_stays_ordinal_and_other_data_pickles_as_its_arrays(tmp_path):
+    path = write_small_store(tmp_path / "r.h5", (30, 5, 5), task="ordinal-regression", classes=4)
+    batches = ArrayBatches(store.open(path).train, 8, ordinal=True)
+    for (_, ours), (_, theirs) in zip(pickle.loads(pickle.dumps(batches)), batches, strict=True):
+        assert ours.shape == (len(theirs), 3)
+        assert np.array_equal(ours, theirs)
+    own = Data("own", "key", np.arange(48, dtype=np.uint8).reshape(3, 4, 4), np.arange(3), ())
+    again = pickle.loads(pickle.dumps(own))
+    assert np.array_equal(again.mapped, own.mapped)
+    assert len(list(ArrayBatches(again, 2))) == 2
+
+
 def test_own_collate_gives_what_the_default_gives(path):
     for transform in (None, torch.Tensor.float):
         dataset = SplitDataset(path, "train", transform=transform)
@@ -152,7 +215,7 @@ def test_an_error_in_a_thread_is_raised_in_its_place_and_leaving_early_does_not_
 
 def store_of(split):
     """The same split with nothing kept of it."""
-    split.images._kept.clear()
+    split.images._mine.kept.clear()
     return split
 
 

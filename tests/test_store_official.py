@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import os
 import shutil
+import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +23,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import mmtk
-from mmtk import store
+from mmtk import files, store
 from mmtk.cli import group
 from mmtk.datasets import get_dataset
 from mmtk.errors import ArgumentError, StoreError
@@ -26,6 +33,7 @@ from tests.small_stores import write_small_store
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
+CUTS = {"cut": 1 << 20, "cut early": 12_345, "reset": 23_456}
 
 
 class Server:
@@ -42,7 +50,8 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                outer.answer(self)
+                with contextlib.suppress(ConnectionError):  # whoever asked has gone
+                    outer.answer(self)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -56,10 +65,23 @@ class Server:
         asked = handler.headers.get("Range")
         self.ranges.append(asked)
         self.paths.append(handler.path)
-        if how.isdecimal():
-            handler.send_response(int(how))
+        status, _, after = how.partition(" ")
+        if status.isdecimal():
+            handler.send_response(int(status))
+            if after:
+                handler.send_header("Location" if status.startswith("3") else "Retry-After", after)
             handler.send_header("Content-Length", "0")
             handler.end_headers()
+            return
+        if how == "closed":
+            handler.close_connection = True
+            return
+        if how == "html":
+            handler.send_response(200)
+            handler.send_header("Content-Type", "text/html; charset=utf-8")
+            handler.send_header("Content-Length", "4")
+            handler.end_headers()
+            handler.wfile.write(b"<p>.")
             return
         content = CONTENT[::-1] if how == "other bytes" else CONTENT
         start = int(asked.split("=")[1].rstrip("-")) if asked and how != "no ranges" else 0
@@ -68,15 +90,25 @@ class Server:
             handler.send_header("Content-Length", "0")
             handler.end_headers()
             return
-        rest = content[start:]
-        handler.send_response(206 if start else 200)
-        if start:
-            handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        handler.send_header("Content-Length", str(len(rest)))
+        start = max(0, start + {"further on": 10, "before": -10}.get(how, 0))
+        rest = content[start : start + 500_000] if how == "window" else content[start:]
+        handler.send_response(206 if start or how == "window" else 200)
+        if (start or how == "window") and how != "no place":
+            handler.send_header("Content-Range", f"bytes {start}-{start + len(rest) - 1}/{len(content)}")
+        if how != "no length":
+            handler.send_header("Content-Length", str(len(rest) + (1000 if how == "too long" else 0)))
         handler.end_headers()
-        part = rest[: 1 << 20] if how == "cut" else rest
-        handler.wfile.write(part)
+        part = rest[: CUTS.get(how, len(rest))]
+        for at in range(0, len(part), 1 << 18):
+            handler.wfile.write(part[at : at + (1 << 18)])
+            if how == "slow":
+                time.sleep(0.02)
         self.sent += len(part)
+        if how == "reset":  # without a farewell, as a router does it
+            handler.wfile.flush()
+            time.sleep(0.2)  # until all of it has been read
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handler.connection.close()
         handler.close_connection = True
 
 
@@ -141,7 +173,7 @@ def test_a_server_without_ranges_starts_over(serve, tmp_path: Path) -> None:
 
 def test_what_came_is_kept_for_the_next_run(serve, tmp_path: Path) -> None:
     server = serve("cut", "503")
-    with pytest.raises(StoreError, match=rf"ConnectionError after {1 << 20} bytes; fetch again"):
+    with pytest.raises(StoreError, match=rf"HTTP 503 Service Unavailable after {1 << 20} bytes; fetch again"):
         store.fetch_npz("breastmnist", tmp_path, base_url=server.url)
     assert len(server.ranges) == 1 + _fetch._TRIES - 1
     assert names(tmp_path) == [f".breastmnist.npz.{MD5[:8]}.part"]
@@ -174,7 +206,7 @@ def test_absent_files_and_servers_are_said_in_one_line(serve, tmp_path: Path) ->
     gone = serve("whole")
     gone.server.shutdown()
     gone.server.server_close()
-    with pytest.raises(StoreError, match="ConnectionError after 0 bytes") as caught:
+    with pytest.raises(StoreError, match=r"ConnectionError \(Connection refused\) after 0 bytes") as caught:
         store.fetch_npz("breastmnist", tmp_path, base_url=gone.url)
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == []
@@ -190,6 +222,174 @@ def test_another_file_is_left_alone_without_force(serve, tmp_path: Path) -> None
     assert (tmp_path / "breastmnist.npz").read_bytes() == b"mine"
     store.fetch_npz("breastmnist", tmp_path, base_url=server.url, force=True)
     assert (tmp_path / "breastmnist.npz").read_bytes() == CONTENT
+
+
+PART = f".breastmnist.npz.{MD5[:8]}.part"
+
+
+@pytest.mark.parametrize("how", ["cut early", "reset"])
+def test_every_byte_that_came_before_a_cut_is_kept(serve, tmp_path: Path, how: str) -> None:
+    server = serve(how, how, how, "whole")
+    assert store.fetch_npz("breastmnist", tmp_path, base_url=server.url).read_bytes() == CONTENT
+    assert server.ranges == [None, *(f"bytes={times * CUTS[how]}-" for times in (1, 2, 3))]
+    assert server.sent == len(CONTENT)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    slept: list[float] = []
+    monkeypatch.setattr(_fetch.time, "sleep", slept.append)
+    monkeypatch.setattr(_fetch, "_PAUSE", 0.5)
+    return slept
+
+
+@pytest.mark.parametrize(
+    ("after", "least", "most"),
+    [("7", 7, 7), ("0", 0.5, 0.5), ("99999999999", 300, 300), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.5, 0.5),
+     ("Fri, 31 Dec 9999 23:59:59 GMT", 300, 300), ("soon", 0.5, 0.5), ("-3", 0.5, 0.5), ("", 0.5, 0.5)],
+)
+@pytest.mark.parametrize("status", ["429", "503"])
+def test_a_server_is_given_the_time_it_asks_for(serve, tmp_path, pauses, status, after, least, most) -> None:
+    server = serve(f"{status} {after}", "whole")
+    assert store.fetch_npz("breastmnist", tmp_path, base_url=server.url).read_bytes() == CONTENT
+    assert len(pauses) == 1
+    assert least <= pauses[0] <= most
+
+
+def test_a_retry_after_may_be_a_date(serve, tmp_path: Path, pauses: list[float], caplog) -> None:
+    server = serve(f"503 {formatdate(time.time() + 60, usegmt=True)}", "whole")
+    store.fetch_npz("breastmnist", tmp_path, base_url=server.url)
+    assert 55 < pauses[0] <= 61
+    assert "HTTP 503 Service Unavailable; trying again in" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("429", "HTTP 429 Too Many Requests"), ("503 1", "HTTP 503 Service Unavailable"), ("408", "HTTP 408"),
+     ("500", "HTTP 500 Internal Server Error"), ("closed", "ConnectionError"), ("302 /x", "TooManyRedirects")],
+)
+def test_what_does_not_pass_is_tried_ever_more_slowly_and_named(serve, tmp_path, pauses, how, said) -> None:
+    with pytest.raises(StoreError, match=rf"found {said}.* after 0 bytes; fetch again") as caught:
+        store.fetch_npz("breastmnist", tmp_path, base_url=serve(how).url)
+    assert pauses == [0.5, 1, 2, 4] or how == "503 1"
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("404", "HTTP 404 Not Found"), ("403", "HTTP 403 Forbidden"), ("302 ftp://a/b", "an http address"),
+     ("html", "a page of HTML in its place")],
+)
+def test_what_will_not_pass_is_told_at_once_and_costs_no_byte_that_came(serve, tmp_path, pauses, how, said) -> None:
+    (tmp_path / PART).write_bytes(CONTENT[:1000])
+    with pytest.raises(StoreError, match=said):
+        store.fetch_npz("breastmnist", tmp_path, base_url=serve(how).url)
+    assert pauses == []
+    assert (tmp_path / PART).read_bytes() == CONTENT[:1000]
+    with pytest.raises(StoreError, match="an http address"):
+        store.fetch_npz("breastmnist", tmp_path, base_url="nowhere")
+
+
+@pytest.mark.parametrize("how", ["window", "before", "no length", "further on", "no place", "too long", "no ranges"])
+@pytest.mark.parametrize("had", [0, 5, 1_000_000])
+def test_answers_of_other_places_and_lengths_never_make_another_file(serve, tmp_path, how, had) -> None:
+    (tmp_path / PART).write_bytes(CONTENT[:had])
+    server = serve(how, how, "whole")
+    if how == "window":
+        server.behaviours = [how]
+    assert store.fetch_npz("breastmnist", tmp_path, base_url=server.url).read_bytes() == CONTENT
+    assert names(tmp_path) == ["breastmnist.npz"]
+
+
+def test_a_kept_part_of_other_bytes_is_fetched_anew(serve, tmp_path: Path) -> None:
+    (tmp_path / PART).write_bytes(b"x" * 1000)
+    server = serve("whole")
+    assert store.fetch_npz("breastmnist", tmp_path, base_url=server.url).read_bytes() == CONTENT
+    assert server.ranges == ["bytes=1000-", None]
+
+
+def test_parts_of_other_editions_are_cleared_unless_somebody_fetches_them(serve, tmp_path: Path) -> None:
+    old, held, other = (tmp_path / f".{name}.part" for name in (
+        "breastmnist.npz.0123abcd", "breastmnist.npz.4567abcd", "octmnist.npz.0123abcd",
+    ))
+    for path in (old, held, other):
+        path.write_bytes(b"x")
+    with held.open("rb") as file:
+        files.lock(file.fileno())
+        store.fetch_npz("breastmnist", tmp_path, base_url=serve("whole").url)
+    assert names(tmp_path) == [held.name, other.name, "breastmnist.npz"]
+
+
+@pytest.mark.parametrize("locks", [True, False])
+@pytest.mark.parametrize("behaviours", [["slow"], ["cut early", "slow"], ["slow", "cut early", "slow"]])
+def test_two_who_fetch_one_file_into_one_folder_both_get_it(serve, tmp_path, monkeypatch, locks, behaviours) -> None:
+    if not locks:
+        monkeypatch.setattr(_fetch, "lock", lambda handle, wait=False: None)
+    server, got = serve(*behaviours), []
+
+    def fetch() -> None:
+        try:
+            got.append(store.fetch_npz("breastmnist", tmp_path, base_url=server.url).read_bytes() == CONTENT)
+        except StoreError as error:
+            got.append(error)
+
+    threads = [threading.Thread(target=fetch) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [True] * 3
+    assert names(tmp_path) == ["breastmnist.npz"]
+    if locks:
+        assert server.sent <= len(CONTENT)
+
+
+class Refusing:
+    """A file on a disk that takes no more than some bytes."""
+
+    def __init__(self, file, code, most):
+        self._file, self._code, self._most = file, code, most
+
+    def write(self, data):
+        if self._file.tell() >= self._most:
+            raise OSError(self._code, os.strerror(self._code))
+        return self._file.write(data)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(errno.ENOSPC, "No space left on device; free some space"), (errno.EIO, "Input/output error; check the disk"),
+     (errno.EDQUOT, "quota exceeded; free some of your quota")],
+)
+def test_a_disk_that_fails_is_told_as_such_and_keeps_what_came(serve, tmp_path, monkeypatch, code, said) -> None:
+    refusing = lambda *a, **k: Refusing(open(*a, **k), code, 100_000)  # noqa: E731, SIM115
+    monkeypatch.setattr(_fetch, "open", refusing, raising=False)
+    server = serve("whole")
+    with pytest.raises(StoreError, match=rf"breastmnist\.npz: expected a file that can be written, found .*{said}"):
+        store.fetch_npz("breastmnist", tmp_path, base_url=server.url)
+    assert len(server.ranges) == 1  # another try would not help
+    kept = (tmp_path / PART).stat().st_size
+    assert kept >= 100_000
+    monkeypatch.undo()
+
+
+def test_a_file_is_hashed_once(serve, tmp_path: Path, monkeypatch) -> None:
+    hashed, real = [], _fetch.md5_of
+    monkeypatch.setattr(_fetch, "md5_of", lambda path: (hashed.append(path.name), real(path))[1])
+    new = hashlib.new
+    monkeypatch.setattr(hashlib, "new", lambda *a, **k: (hashed.append("new"), new(*a, **k))[1])
+    store.fetch_npz("breastmnist", tmp_path, base_url=serve("whole").url)
+    assert hashed == [PART]
 
 
 def run(*arguments: object, code: int) -> Result:

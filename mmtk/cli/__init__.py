@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 import click
 
 from mmtk import __version__
-from mmtk.errors import MmtkError
+from mmtk.cli import _streams
+from mmtk.errors import MmtkError, system_remedy
 
 # command -> (module of this package, one line of help, shown without importing the module)
 _COMMANDS = {
@@ -58,23 +61,72 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command line; exit 0 done, 1 a finding, 2 bad usage or input."""
+    """Run the command line; exit 0 done, 1 a finding, 2 bad usage or input.
+
+    As a shell counts them: 130 where it was interrupted, 141 where what it prints to was closed.
+    """
+    _streams.prepare()
+    code = _run()
+    _streams.give_up()
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
-        code = group.main(prog_name="mmtk", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        code = _invoke()
+        sys.stdout.flush()
+        return code
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        with suppress(OSError):
+            error.show()
+        return 2
     except (click.Abort, KeyboardInterrupt):
-        click.echo("mmtk: stopped", err=True)
-        sys.exit(130)
+        _say("stopped")
+        return 130
     except MmtkError as error:
-        click.echo(f"mmtk: error: {error}", err=True)
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(2)
+        _say(f"error: {error}")
+        return 2
     except OSError as error:
-        reason = f"{error.filename or 'mmtk'}: {error.strerror or error}"
-        click.echo(f"mmtk: error: {reason}; check the path, its permissions and the free space", err=True)
-        sys.exit(2)
+        if _streams.is_broken(error):
+            return _PIPE_CLOSED
+        _say(f"error: {_told(error)}")
+        return 2
+    except MemoryError:
+        _say(f"error: {_command()}: out of memory; free some, or let fewer workers or smaller batches run")
+        return 2
+    except RecursionError:
+        _say(f"error: {_command()}: what it was given is nested too deeply")
+        return 2
+
+
+_PIPE_CLOSED = 141
+
+
+def _invoke() -> int:
+    """As click runs a group, but for its own end where a pipe was closed: exit 1, which would count as a finding."""
+    if "_MMTK_COMPLETE" in os.environ:  # a shell asks what could be typed
+        group.main(prog_name="mmtk", standalone_mode=False)
+    try:
+        with group.make_context("mmtk", sys.argv[1:]) as context:
+            code = group.invoke(context)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _told(error: OSError) -> str:
+    """What an error of the system is about, what the system says, and what to do about it."""
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    what = " and ".join(names) or _command()
+    reason = error.strerror or str(error) or type(error).__name__
+    return " ".join("; ".join(filter(None, (f"{what}: {reason}", system_remedy(error.errno)))).split())
+
+
+def _command() -> str:
+    """The command that runs, as an error names it."""
+    return " ".join(["mmtk", *(name for name in sys.argv[1:2] if name in _COMMANDS)])
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # nobody listens
+        click.echo(f"mmtk: {text}", err=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
+
+from mmtk.cli._streams import is_terminal
 
 Progress = Callable[[int, int], None]
 
@@ -31,14 +33,17 @@ def out_option(what: str) -> Callable[[Any], Any]:
 
 
 def echo_json(value: Any) -> None:
-    """Print a value as JSON on standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a value as JSON on standard output; what is no text in it, as paths may have, is escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        text = json.dumps(value, indent=2)
+    click.echo(text)
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
     """Give a callable ``(done, total)``: a bar on a terminal, a plain line at each tenth else, both on stderr."""
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
@@ -54,6 +59,7 @@ def progress_bar(title: str) -> Iterator[Progress]:
         tenth = 10 * done // total if total else 10
         if tenth > last[0]:
             last[0] = tenth
-            click.echo(f"{title}: {done} of {total}", err=True)
+            with suppress(OSError):  # the work does not depend on who watches it
+                click.echo(f"{title}: {done} of {total}", err=True)
 
     yield line

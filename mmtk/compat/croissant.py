@@ -8,6 +8,7 @@ from typing import Any
 
 from mmtk import __version__
 from mmtk.datasets import get_dataset
+from mmtk.errors import ArgumentError
 from mmtk.store import Store
 
 _CONTEXT: dict[str, Any] = {
@@ -73,7 +74,7 @@ def to_croissant(store: Store) -> dict[str, Any]:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     try:
         page = get_dataset(info.flag).source.page
-    except KeyError:
+    except ArgumentError:  # none of the ten
         page = ""
     kinds = {"image": "sc:ImageObject", "label": "sc:Integer", "source": "sc:Text", "subject": "sc:Text"}
     columns = {"image": "images", "label": "labels", "source": "records/source", "subject": "records/subject"}

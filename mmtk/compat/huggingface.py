@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtk import store
-from mmtk.errors import MmtkError, StoreError
+from mmtk.errors import MmtkError
 
 
 def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> Any:
@@ -52,19 +52,17 @@ def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> 
         str(names[split.name]): datasets.Dataset.from_generator(
             _rows, features=features, cache_dir=None if cache_dir is None else str(cache_dir), split=names[split.name],
             # what the cache tells contents apart by
-            gen_kwargs={"path": str(opened.path.absolute()), "name": split.name, "plan": info.plan_hash},
+            gen_kwargs={"path": str(opened.path.absolute()), "name": split.name, "digest": opened.digest},
         ).cast(about.features)
         for split in opened.splits
         if len(split)
     })
 
 
-def _rows(path: str, name: str, plan: str) -> Iterator[dict[str, Any]]:
+def _rows(path: str, name: str, digest: str) -> Iterator[dict[str, Any]]:
     import cv2
 
-    opened = store.open(path)
-    if opened.info.plan_hash != plan:
-        raise StoreError(path, expected="the store that was given", found="another one")
+    opened = store.open(path, digest)
     split: store.Split = getattr(opened, name)
     for image, label, record in zip(split.images, split.labels, split.records, strict=True):
         data = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1].tobytes()

@@ -4,7 +4,8 @@ Change ``import medmnist`` to ``import mmtk.compat.medmnist as medmnist``; or le
 ``python -m mmtk.compat.medmnist script.py``, which puts this module in the place of ``medmnist`` and its submodules.
 
 A dataset is read from ``{flag}_{size}.h5`` in its root, memory-mapped whatever `mmap_mode` says; an official ``.npz``
-that lies there is imported first, and `download` fetches it as ``mmtk fetch`` does. What ``medmnist`` raises is raised
+that lies there is imported first (where the root cannot be written, into this user's cache folder or a temporary one),
+and `download` fetches it as ``mmtk fetch`` does. What ``medmnist`` raises is raised
 here too: RuntimeError where the data is not there, ValueError for an unknown split. Unlike there, a store may be a part
 of a dataset, and it opens anew in the worker processes of a DataLoader.
 """
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmtk import store
+from mmtk.compat._imported import imported
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS
 from mmtk.errors import MmtkError
@@ -32,7 +34,10 @@ from mmtk.scoring.predictions import read_predictions, result_name
 
 __version__ = "3.0.2"  # of medmnist, whose interface this is
 HOMEPAGE = "https://github.com/MedMNIST/MedMNIST/"
-DEFAULT_ROOT = str(Path("~/.medmnist").expanduser())
+try:
+    DEFAULT_ROOT: str | None = str(Path("~/.medmnist").expanduser())
+except RuntimeError:  # neither HOME nor an entry for this user, as in containers and services
+    DEFAULT_ROOT = None
 SPLIT_DICT = {"train": "TRAIN", "val": "VALIDATION", "test": "TEST"}
 _RECORD = "https://zenodo.org/records/10519652/files"
 _SIZES = (28, 64, 128, 224)
@@ -53,10 +58,10 @@ def _open(flag: str, size: int, root: str | os.PathLike[str] | None, download: b
             if download and not npz.exists():
                 store.fetch_npz(flag, folder, size=size)
             if npz.exists():
-                store.import_npz(npz, folder)
+                return imported(npz)
         if path.exists():
             return store.open(path)
-    except MmtkError as error:
+    except (MmtkError, OSError) as error:
         raise RuntimeError(str(error)) from error
     raise RuntimeError(f"Dataset not found: no {path.name} or {npz.name} in {folder}. "
                        "You can set `download=True` to download it")
@@ -108,15 +113,15 @@ class MedMNIST2D:
         self._read(download)
 
     def _read(self, download: bool = False) -> None:
-        opened = getattr(_open(self.flag, self.size, self.root, download), self.split)
-        self.imgs, self.labels = opened.images, opened.labels
+        self._split: store.Split = getattr(_open(self.flag, self.size, self.root, download), self.split)
+        self.imgs, self.labels = self._split.images, self._split.labels
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("imgs", "labels")}
+        own = {"imgs": self._split.images, "labels": self._split.labels}  # which come with the split
+        return {name: value for name, value in self.__dict__.items() if value is not own.get(name, own)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._read()
+        self.__dict__.update({"imgs": state["_split"].images, "labels": state["_split"].labels} | state)
 
     def __len__(self) -> int:
         return len(self.labels)

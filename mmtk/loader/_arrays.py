@@ -42,6 +42,8 @@ class ArrayBatches(Epochs):
         As `Batches`.
     """
 
+    _prepared = ("_gathered",)
+
     def __init__(
         self,
         split: Split | Data,
@@ -66,9 +68,12 @@ class ArrayBatches(Epochs):
         if dtype not in _DTYPES:
             raise ArgumentError("dtype", expected=", ".join(_DTYPES), found=repr(dtype))
         check_whole("threads", threads, 0)
+        self._threads, self._dtype = threads, dtype
+        self._prepare()
+
+    def _prepare(self) -> None:
         shape = (min(self.batch_size, len(self.order)), *self.data.row_shape)
-        self._threads = threads
-        self._gathered = Ring(lambda: np.empty(shape, _DTYPES[dtype]), 2 * threads)
+        self._gathered = Ring(lambda: np.empty(shape, _DTYPES[self._dtype]), 2 * self._threads)
 
     def _epoch(self, epoch: int, start: int) -> Iterable[tuple[Any, Any]]:
         order = self.order.rows(epoch)

@@ -81,6 +81,8 @@ class Batches(Epochs):
         While iterating, if the file has been cut short or a compressed chunk is damaged.
     """
 
+    _prepared = ("_torch", "_half", "_targets", "_whole", "_untouched", "_gathered", "resident", "_why")
+
     def __init__(
         self,
         split: Split | Data,
@@ -101,7 +103,7 @@ class Batches(Epochs):
         threads: int | None = None,
         augment: Callable[[Any], Any] | None = None,
     ) -> None:
-        torch = self._torch = import_torch()
+        torch = import_torch()
         super().__init__(
             split, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, sampling=sampling, window=window,
             rank=rank, world_size=world_size, pad=pad, ordinal=ordinal,
@@ -113,12 +115,15 @@ class Batches(Epochs):
         if threads is not None:
             check_whole("threads", threads, 0)
         self._device = _device(torch, device)
-        self._dtype, self._augment = getattr(torch, dtype), augment
-        on_cpu = self._device.type == "cpu"
-        self.resident, self._why = self._residence(resident)
-        mapped = self.data.mapped
-        waits = not on_cpu or mapped is None
+        self._dtype, self._augment, self._asked = getattr(torch, dtype), augment, resident
+        waits = self._device.type != "cpu" or self.data.mapped is None
         self.threads = (1 if waits else 0) if threads is None else int(threads)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        torch = self._torch = import_torch()
+        on_cpu, mapped = self._device.type == "cpu", self.data.mapped
+        self.resident, self._why = self._residence(self._asked)
         with torch.inference_mode(False):  # these outlive the mode they are made in
             # a tensor on the device: CUDA multiplies by the reciprocal of a plain number, which rounds otherwise
             self._half = torch.tensor(127.5, dtype=torch.float32, device=self._device)
@@ -128,8 +133,9 @@ class Batches(Epochs):
                 self._targets, self._whole = self._targets.to(self._device), self._upload()
         self._untouched = None if self._whole is None else self._whole._version
         shape = (min(self.batch_size, len(self.order)), *self.data.row_shape)
-        self._fused = torch.bfloat16 if dtype == "bfloat16" and on_cpu and not augment else None
-        kept = np.uint8 if augment else {"uint8": np.uint8, "float32": np.float32, "bfloat16": np.uint16}[dtype]
+        self._fused = torch.bfloat16 if self._dtype == torch.bfloat16 and on_cpu and not self._augment else None
+        forms = {torch.uint8: np.uint8, torch.float32: np.float32, torch.bfloat16: np.uint16}
+        kept = np.uint8 if self._augment else forms[self._dtype]
         self._gathered = Ring(lambda: np.empty(shape, kept) if on_cpu else self._pinned(shape), 2 * self.threads)
 
     def explain(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from mmtk.store import Split
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Images and targets, as `Batches` takes them.
+    """Images and targets, as `Batches` takes them. It pickles as small as its splits do.
 
     Attributes
     ----------
@@ -32,6 +32,8 @@ class Data:
     targets : (n,) int64, or (n, l)
         As the loss wants them.
     parts : tuple of Split
+    remake : (callable, arguments), optional
+        What makes it again where it is unpickled; else its arrays are pickled.
     """
 
     name: str
@@ -39,6 +41,10 @@ class Data:
     images: Any
     targets: NDArray[Any]
     parts: tuple[Split, ...]
+    remake: tuple[Callable[..., Data], tuple[Any, ...]] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.remake or (Data, (self.name, self.key, self.images, self.targets, self.parts))
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -100,7 +106,7 @@ def data_of(split: Split | Data, ordinal: bool = False) -> Data:
         targets = (split.labels > np.arange(len(split.info.classes) - 1)).astype(np.float32)
     else:
         targets = target_labels(split.info.task, split.labels)
-    return Data(name, _key(split), split.images, targets, (split,))
+    return Data(name, _key(split), split.images, targets, (split,), (data_of, (split, ordinal)))
 
 
 def _key(split: Split) -> str:
@@ -176,7 +182,7 @@ def join(splits: Sequence[Split], labels: str = "offset") -> Data:
             targets[rows, 1 : 1 + split.labels.shape[1]] = split.labels
     name = " + ".join(f"{split.info.flag} {split.name}" for split in splits)
     key = hashlib.sha256("\n".join([labels, *map(_key, splits)]).encode()).hexdigest()[:16]
-    return Data(name, key, images, targets, tuple(splits))
+    return Data(name, key, images, targets, tuple(splits), (join, (tuple(splits), labels)))
 
 
 def interleaved(data: Data, weights: ArrayLike) -> NDArray[np.float64]:

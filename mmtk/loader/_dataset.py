@@ -96,14 +96,14 @@ class SplitDataset:
         self.transform, self.target_transform = transform, target_transform
         opened: store.Split = getattr(store.open(self.path), split)
         self._data: Data | None = data_of(opened)
-        self._identity = (opened.info, len(opened))
+        self._identity = (opened.store_digest, len(opened))
         self._ring: tuple[int, Ring] | None = None
 
     def _open(self) -> Data:
         if self._data is None:
             _teach_default_collate()  # in this process too
             opened: store.Split = getattr(store.open(self.path), self.split)
-            if (opened.info, len(opened)) != self._identity:
+            if (opened.store_digest, len(opened)) != self._identity:
                 raise StoreError(
                     self.path, expected="the store this dataset was made from", found="another one",
                     remedy="make the dataset again",
@@ -157,13 +157,12 @@ class SplitDataset:
 
     def _rows(self, indices: Sequence[int]) -> NDArray[np.int64]:
         given = np.asarray(indices)
-        if given.dtype.kind not in "iu" and len(given):
-            raise TypeError(f"indices: expected whole numbers, found {given.dtype}")
-        rows = given.astype(np.int64, copy=False)
-        n = len(self)
+        if given.ndim != 1 or (given.dtype.kind not in "iu" and len(given)):
+            raise TypeError(f"indices: expected whole numbers, found {given.dtype} of shape {given.shape}")
+        rows, n = np.ascontiguousarray(given, np.int64), len(self)
         if not len(rows) or rows.view(np.uint64).max() < n:
             return rows
-        wrong = rows[(rows < -n) | (rows >= n)]
+        wrong = given[(given >= n) | (given < -n if given.dtype.kind == "i" else False)]
         if len(wrong):
             raise IndexError(f"{self.path} {self.split}: expected an index from {-n} to {n - 1}, found {wrong[0]}")
         return np.where(rows < 0, rows + n, rows)

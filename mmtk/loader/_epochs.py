@@ -19,7 +19,12 @@ _T = TypeVar("_T")
 
 
 class Epochs:
-    """What `Batches` and `ArrayBatches` share; each ``iter()`` is the next epoch."""
+    """What `Batches` and `ArrayBatches` share; each ``iter()`` is the next epoch.
+
+    They pickle as small as their splits do; what `_prepare` makes is made again.
+    """
+
+    _prepared: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -64,6 +69,17 @@ class Epochs:
             raise ArgumentError("batch_size", expected=f"at most {rows}, the images of the split", found=found)
         # epoch and batches of it: where the next iteration starts, and what has been given
         self._next = self._given = (0, 0)
+
+    def _prepare(self) -> None:
+        """Make what is of this process alone, all that `_prepared` names."""
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in self._prepared}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._prepare()
 
     def _weights(self, sampling: ArrayLike | str) -> NDArray[np.float64] | None:
         if isinstance(sampling, str):

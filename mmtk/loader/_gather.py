@@ -24,9 +24,16 @@ def gather(images: NDArray[np.uint8], rows: NDArray[np.int64], out: NDArray[Any]
     rows : ndarray of int64, shape (b,)
         Numbers from 0 to n - 1.
     out : ndarray, shape (b, h, w, c)
-        Contiguous; of uint8, or normalised: float32, or uint16 that holds the bits of bfloat16.
+        Contiguous, in a memory of its own; of uint8, or normalised: float32, or uint16 that holds the bits of bfloat16.
+
+    Raises
+    ------
+    IndexError
+        If a row is not one of the images.
+    ValueError
+        If `out` overlaps the images or the rows, or types and shapes do not fit.
     """
-    _kernel()(images, rows, out)
+    _kernel()(images, np.ascontiguousarray(rows), out)
 
 
 @cache
@@ -39,6 +46,11 @@ def _kernel() -> Callable[..., None]:
 
 
 def _gather_plain(images: NDArray[np.uint8], rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+    if np.may_share_memory(images, out) or np.may_share_memory(rows, out):
+        raise ValueError("out: expected a memory of its own, which overlaps neither images nor rows")
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(images)):  # as the C kernel says it
+        wrong = int(np.flatnonzero((rows < 0) | (rows >= len(images)))[0])
+        raise IndexError(f"rows[{wrong}]: expected 0 to {len(images) - 1}")
     if out.dtype == np.uint8:
         np.take(images, rows, axis=0, out=out, mode="clip")  # the one mode that fills `out` directly
         return

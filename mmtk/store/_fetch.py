@@ -1,15 +1,22 @@
-"""The official ``.npz`` files: fetched by pooch, resumed after a cut, kept only with the published MD5."""
+"""The official ``.npz`` files: fetched in as many pieces as the line allows, kept only with the published MD5."""
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mmtk.datasets import get_dataset
-from mmtk.errors import ArgumentError, StoreError
+from mmtk.errors import ArgumentError, StoreError, system_remedy
+from mmtk.files import is_named, lock, publish
 from mmtk.store._npz import sized_name
 from mmtk.store._published import md5_of
 
@@ -20,8 +27,12 @@ RECORDS = {
 }
 _TRIES = 5  # in a row that bring nothing
 _PAUSE = 0.5  # seconds before the second try, doubled before each further one
+_LONGEST_PAUSE = 300  # seconds, whatever a server asks for
+_TOLD_PAUSE = 5  # seconds from which a pause is told
 _TIMEOUT = (10, 60)  # seconds to connect and to wait for bytes
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
+_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_KEPT = "fetch again: what came is kept and gone on from"
 
 Progress = Callable[[int, int], None]
 
@@ -74,83 +85,191 @@ def fetch_npz(
         raise ArgumentError(f"the official {dataset.flag}", expected=known, found=f"{size} px of {edition}")
     name = f"{sized_name(dataset.alias_of(edition), size)}.npz"
     final = Path(out) / name
-    if final.exists() and not force:
-        if (found := md5_of(final)) != md5:
-            remedy = "remove it, or add --force to replace it"
-            raise StoreError(final, expected=f"the official file (MD5 {md5})", found=f"MD5 {found}", remedy=remedy)
-        return final
-    if final.exists() and md5_of(final) == md5:
-        return final
-    return _retrieve(f"{(base_url or RECORDS[edition]).rstrip('/')}/{name}", md5, final, progress)
+    try:
+        if final.exists():
+            actual = md5_of(final)
+            if actual == md5:
+                return final
+            if not force:
+                remedy = "remove it, or add --force to replace it"
+                raise StoreError(final, expected=f"the official file (MD5 {md5})", found=f"MD5 {actual}", remedy=remedy)
+        return _retrieve(f"{(base_url or RECORDS[edition]).rstrip('/')}/{name}", md5, final, progress)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        remedy = "; ".join(filter(None, (system_remedy(error.errno), _KEPT)))
+        raise StoreError(final, expected="a file that can be written", found=reason, remedy=remedy) from None
 
 
 def _retrieve(url: str, md5: str, final: Path, progress: Progress | None) -> Path:
-    import pooch
-
-    pooch.get_logger().setLevel("ERROR")  # errors are said here
+    final.parent.mkdir(parents=True, exist_ok=True)
     part = final.with_name(f".{final.name}.{md5[:8]}.part")
-
-    def download(url: str, output: str, _: Any) -> None:
-        _fetch(url, part, progress)
-        if (found := md5_of(part)) != md5:
+    _clear_others(part, final)
+    with _held(part) as file:
+        if final.exists() and md5_of(final) == md5:  # another process fetched it meanwhile
             part.unlink()
-            remedy = "try again later or from another mirror"
-            raise StoreError(url, expected=f"a file of MD5 {md5}", found=f"MD5 {found}", remedy=remedy)
-        os.replace(part, output)
+            return final
+        while True:
+            kept = os.fstat(file.fileno()).st_size > 0
+            _fetch(url, file, progress)
+            os.fsync(file.fileno())
+            try:
+                actual = md5_of(part)
+                if actual == md5:
+                    publish(part, final)
+                    return final
+            except FileNotFoundError:  # where files cannot be locked, another process may be first
+                if final.exists() and md5_of(final) == md5:
+                    return final
+                raise
+            file.truncate(0)
+            if not kept:  # of an earlier run, whose bytes may have been the wrong ones
+                part.unlink()
+                remedy = "try again later or from another mirror"
+                raise StoreError(url, expected=f"a file of MD5 {md5}", found=f"MD5 {actual}", remedy=remedy)
 
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        pooch.retrieve(url, f"md5:{md5}", final.name, final.parent, downloader=download)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        remedy = "check the folder's space and permissions; what came is kept and gone on from"
-        raise StoreError(final, expected="room to write it", found=reason, remedy=remedy) from None
-    return final
+
+@contextmanager
+def _held(part: Path) -> Iterator[IO[bytes]]:
+    """The file that bytes are gathered in, which one process writes at a time; it stays unless it is empty."""
+    while True:
+        with open(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as file:
+            if lock(file.fileno()) is False:
+                _say("%s: waiting for another process that fetches it", part.with_name(part.name[1:-14]))
+                lock(file.fileno(), wait=True)
+            if not is_named(file.fileno(), part):  # the other process has finished with it
+                continue
+            try:
+                yield file
+            finally:
+                if not os.fstat(file.fileno()).st_size and is_named(file.fileno(), part):
+                    part.unlink()
+            return
 
 
-def _fetch(url: str, part: Path, progress: Progress | None) -> None:
-    """Bring a file into `part`, from where it ends; tries again after a cut as long as bytes come."""
-    import requests
+def _clear_others(part: Path, final: Path) -> None:
+    """Remove what was fetched of another edition's file of this name, unless it is being fetched."""
+    other = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{8}}\.part")
+    for path in final.parent.iterdir():
+        if path != part and other.fullmatch(path.name):
+            with suppress(OSError), path.open("rb") as file:
+                if lock(file.fileno()):
+                    path.unlink()
 
+
+class _Trouble(Exception):
+    """What may pass: a line that broke, a server that is busy; and the seconds the server asks to wait."""
+
+    def __init__(self, reason: str, pause: float = 0) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+def _fetch(url: str, file: IO[bytes], progress: Progress | None) -> None:
+    """Bring the rest of a file; tries again after a cut as long as bytes come."""
     tries = 0
     while True:
-        had = _length(part)
+        had = os.fstat(file.fileno()).st_size
         try:
-            _receive(url, part, had, progress)
+            _receive(url, file, had, progress)
             return
-        except requests.RequestException as error:
-            tries = 1 if _length(part) > had else tries + 1
+        except _Trouble as trouble:
+            done = os.fstat(file.fileno()).st_size
+            tries = 1 if done > had else tries + 1
             if tries == _TRIES:
-                found = f"{type(error).__name__} after {_length(part)} bytes"
-                remedy = "fetch again: what came is kept and gone on from"
-                raise StoreError(url, expected="a server that sends it", found=found, remedy=remedy) from None
-            time.sleep(_PAUSE * 2 ** (tries - 1))
+                found = f"{trouble} after {done} bytes"
+                raise StoreError(url, expected="a server that sends it", found=found, remedy=_KEPT) from None
+            pause = min(max(trouble.pause, _PAUSE * 2 ** (tries - 1)), _LONGEST_PAUSE)
+            if pause >= _TOLD_PAUSE:
+                _say("%s: %s; trying again in %.0f s", url, trouble, pause)
+            time.sleep(pause)
 
 
-def _length(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _receive(url: str, part: Path, had: int, progress: Progress | None) -> None:
+def _receive(url: str, file: IO[bytes], had: int, progress: Progress | None) -> None:
     import requests
+    from urllib3.exceptions import HTTPError
 
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={had}-"} if had else {})}
-    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-        if had and answer.status_code == 416:  # nothing is behind its end: it is whole, or of another file
-            return
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise requests.ConnectionError(f"HTTP {answer.status_code}")
-        if answer.status_code not in (200, 206):
-            found = f"HTTP {answer.status_code} {answer.reason}"
-            raise StoreError(url, expected="the official file", found=found, remedy="look for it on its record's page")
-        resumed = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {had}-")
-        done = had if resumed else 0
-        total = done + int(answer.headers.get("Content-Length", 0))
-        with part.open("ab" if resumed else "wb") as file:
-            for block in answer.iter_content(_BLOCK):
-                file.write(block)
-                done += len(block)
-                if progress:
-                    progress(done, max(total, done))
+    try:
+        answer = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+    except requests.RequestException as error:
+        if isinstance(error, ValueError):  # no address that could be asked
+            raise StoreError(url, expected="an http address", found=str(error)) from None
+        raise _Trouble(_reason(error)) from None
+    with answer:
+        if had and answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # nothing is behind its end: it is whole, or of another file
+        start, total = _announced(url, answer, had)
+        if start == 0 and had:
+            file.truncate(0)
+        file.seek(start)
+        done = start
+        while True:
+            try:
+                block = _some(answer.raw)
+            except (requests.RequestException, HTTPError) as error:
+                raise _Trouble(_reason(error)) from None
+            if not block:
+                break
+            file.write(block)
+            done += len(block)
+            if progress:
+                progress(done, max(total, done))
         if done < total:
-            raise requests.ConnectionError(f"{done} of {total} bytes")
+            raise _Trouble(f"the end of the connection, {done} of {total} bytes")
+
+
+def _announced(url: str, answer: Any, had: int) -> tuple[int, int]:
+    """Where the bytes of an answer start in the file, and how many the file has, or 0 if that is not told."""
+    status, heads = answer.status_code, answer.headers
+    said = f"HTTP {status} {answer.reason or ''}".rstrip()
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _AGAIN:
+        raise _Trouble(said, _asked_pause(heads.get("Retry-After", "")))
+    kind = heads.get("Content-Type", "").lower()
+    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) or "html" in kind:
+        found = "a page of HTML in its place" if status == HTTPStatus.OK else said
+        raise StoreError(url, expected="the official file", found=found, remedy="look for it on its record's page")
+    length = heads.get("Content-Length", "")
+    size = int(length) if length.isdecimal() and "Content-Encoding" not in heads else 0
+    if status == HTTPStatus.OK:
+        return 0, size
+    given = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", heads.get("Content-Range", "").strip())
+    if given is None or int(given[1]) > had or "Content-Encoding" in heads:
+        raise _Trouble(f"another part than was asked for ({heads.get('Content-Range', 'no Content-Range')})")
+    start = int(given[1])
+    return start, int(given[3]) if given[3] != "*" else start + size
+
+
+def _some(raw: Any) -> bytes:
+    """What has come of an answer, without waiting for a whole block: a cut loses none of it."""
+    if hasattr(raw, "read1"):
+        block: bytes = raw.read1(_BLOCK, decode_content=True)
+    else:  # urllib3 before 2.1
+        block = raw.read(1 << 10, decode_content=True)
+    return block
+
+
+def _asked_pause(text: str) -> float:
+    """The seconds of a Retry-After: a number, or the time until a date."""
+    if text.strip().isdecimal():
+        return min(float(text), _LONGEST_PAUSE)
+    try:
+        date = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - datetime.now(UTC).timestamp()
+
+
+def _reason(error: BaseException) -> str:
+    """The kind of an error of the line, and what the system says where it is behind it."""
+    name, inner, seen = type(error).__name__, error, 0
+    while seen < 10:
+        if type(inner).__module__ == "builtins" and isinstance(inner, OSError) and inner.strerror:
+            return f"{name} ({inner.strerror})"
+        following = [getattr(inner, "reason", None), *inner.args, inner.__cause__, inner.__context__]
+        inner = next((item for item in following if isinstance(item, BaseException)), inner)
+        seen += 1
+    return name
+
+
+def _say(text: str, *values: object) -> None:
+    logging.getLogger("mmtk").warning(f"mmtk: note: {text}", *values)

@@ -1,0 +1,72 @@
+"""What undoes the filters of a compressed store, each within a length that is known beforehand."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+# HDF5's numbers of filters
+DEFLATE, SHUFFLE, LZF, BLOSC, ZSTD = 1, 2, 32000, 32001, 32015
+COMPRESSIONS = {"gzip": DEFLATE, "lzf": LZF, "zstd": ZSTD, "blosc": BLOSC}
+_BLOSC_HEAD = 16
+
+Unpack = Callable[[bytes, int], Any]
+
+
+def unpacker(number: int) -> Unpack | None:
+    """What unpacks a filter's bytes to a known length and never to more, if it is here."""
+    try:
+        if number == DEFLATE:
+            return _inflater()
+        if number == LZF:
+            from mmtk._native import unpack_lzf
+
+            return unpack_lzf
+        if number == ZSTD:
+            from numcodecs.zstd import decompress as unpack_zstd
+
+            return lambda packed, length: unpack_zstd(packed, np.empty(length, np.uint8))
+        if number == BLOSC:
+            return _blosc()
+    except ImportError:
+        pass
+    return None
+
+
+def _inflater() -> Unpack:
+    try:
+        import deflate
+    except ImportError:
+        return inflate
+    return deflate.zlib_decompress  # type: ignore[no-any-return]
+
+
+def inflate(packed: bytes, length: int) -> bytes:
+    """Inflate zlib's format without libdeflate, to at most a byte more than `length`.
+
+    Raises
+    ------
+    ValueError or zlib.error
+        If the stream is damaged, does not end with the data, or is longer.
+    """
+    stream = zlib.decompressobj()
+    content = stream.decompress(packed, length + 1)
+    if not stream.eof:  # the checksum at its end has not been compared
+        raise ValueError("more bytes than the chunk has" if len(content) > length else "no end of the stream")
+    return content
+
+
+def _blosc() -> Unpack:
+    from numcodecs.blosc import decompress
+
+    def unpack(packed: bytes, length: int) -> Any:
+        # Blosc believes its header, and would read behind the end of what is shorter
+        says = [int.from_bytes(packed[at : at + 4], "little") for at in (4, 12)]
+        if len(packed) < _BLOSC_HEAD or says != [length, len(packed)]:
+            raise ValueError("a header of other lengths")
+        return decompress(packed, np.empty(length, np.uint8))
+
+    return unpack
