@@ -19,8 +19,8 @@
 
 enum { COUNT, ONCE, ONWARD, SHORT, SHORT_ONWARD, KILL_BEFORE, KILL_AFTER, KILL_TORN };
 enum { WRITES = 1, READS = 2 };
-/* what a call may do: take space, write bytes that can be cut short */
-enum { SPACE = 1, BYTES = 2 };
+/* what a call may do: take space, move bytes that can be cut short, open a file */
+enum { SPACE = 1, BYTES = 2, OPENS = 4 };
 
 struct shared {
     atomic_long count;
@@ -99,8 +99,8 @@ static enum verdict judge(int class, int kind, const char *call, const char *pat
     long place = atomic_fetch_add(&shared->count, 1) + 1;
     if (mode == COUNT || place < at)
         return PASS;
-    int no_room = error_number == ENOSPC || error_number == EDQUOT;
-    int fits = !(no_room && (mode == ONCE || mode == ONWARD || mode == SHORT_ONWARD) && !(kind & SPACE));
+    int needed = error_number == ENOSPC || error_number == EDQUOT ? SPACE : error_number == EMFILE ? OPENS : 0;
+    int fits = !needed || kind & needed;
     switch (mode) {
     case ONCE:
         if (fits && !atomic_exchange(&fired, 1)) {
@@ -169,7 +169,7 @@ static enum verdict on_open(int base, const char *name, int flags)
 {
     char path[PATH_MAX];
     int class = writes(flags) ? WRITES : READS;
-    return ON_NAME(base, name, class, SPACE, class == WRITES ? "open to write" : "open to read");
+    return ON_NAME(base, name, class, SPACE | OPENS, class == WRITES ? "open to write" : "open to read");
 }
 
 #define MODE_OF(flags) \

@@ -47,7 +47,8 @@ class Tally:
         self.failures += other.failures
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        failures = [asdict(failure) for failure in self.failures]
+        return {**vars(self), "verdicts": dict(self.verdicts), "failures": failures}
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> Tally:
