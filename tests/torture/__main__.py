@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import queue
@@ -43,7 +44,8 @@ def _served(folder: Path) -> str:
 class _Worker:
     """A process that does jobs; a new one is started if it ends."""
 
-    def __init__(self, library: Path | None) -> None:
+    def __init__(self, library: Path | None, heavy: bool) -> None:
+        self._command = [sys.executable, "-m", "tests.torture.worker", *(["--heavy"] if heavy else [])]
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         self._environment = {**os.environ, **dict.fromkeys(names, "1"), "NO_PROXY": "127.0.0.1", "COLUMNS": "120"}
         if library is not None:
@@ -51,17 +53,18 @@ class _Worker:
         self._start()
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "tests.torture.worker"]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment
         )
 
     def do(self, job: Job) -> Tally:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        line = ""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
         answer = json.loads(line) if line else {"error": f"{job['name']}: its worker ended"}
         if not line:
             self._process.wait()
@@ -78,13 +81,14 @@ class _Worker:
         self._process.wait()
 
 
-def plan(mutants: int, faults: int, only: str) -> list[Job]:
+def plan(mutants: int, faults: int, only: str = "", *, short: bool = False) -> list[Job]:
     """The jobs of a run; those that take longest come first."""
     jobs: list[Job] = []
-    total = sum(command.share for command in COMMANDS.values())
-    for command in sorted(COMMANDS.values(), key=lambda command: -command.seconds):
+    commands = [command for command in COMMANDS.values() if not (short and command.heavy)]
+    total = sum(command.share for command in commands)
+    for command in sorted(commands, key=lambda command: -command.seconds):
         number = max(1, round(faults * command.share / total))
-        parts = max(1, number // (4 if command.seconds > 30 else _PARTS))
+        parts = max(1, number // (8 if command.heavy else _PARTS))
         jobs += [
             {"kind": "faults", "name": command.name, "number": number, "part": part, "parts": parts}
             for part in range(parts) if faults
@@ -124,10 +128,11 @@ def run(jobs: list[Job], seed: int, workers: int) -> list[Tally]:
         for number, job in enumerate(jobs):
             place = {"inputs": str(inputs), "work": str(folder / "work" / str(number)), "url": url, "seed": seed}
             waiting.put((number, {**job, **place}))
+        heavy = any(job["kind"] == "faults" and COMMANDS[job["name"]].heavy for job in jobs)
         done: dict[int, Tally] = {}
 
         def labour() -> None:
-            worker = _Worker(library)
+            worker = _Worker(library, heavy)
             try:
                 while True:
                     number, job = waiting.get_nowait()
@@ -161,7 +166,9 @@ def main() -> int:
         round(_MUTANTS * share), round(_FAULTS * share)
     )
     reason = shim.why_not()
-    jobs = again(chosen.again) if chosen.again else plan(mutants, 0 if reason else faults, chosen.only)
+    jobs = again(chosen.again) if chosen.again else plan(
+        mutants, 0 if reason else faults, chosen.only, short=chosen.short
+    )
     tallies = merged(run(jobs, chosen.seed, 1 if chosen.again else chosen.workers))
     tallies.sort(key=lambda tally: tally.faults)
     for tally in tallies:

@@ -22,6 +22,7 @@ class Command:
     unsteady : files that hold times or depend on them, as patterns of `fnmatch`
     whole : folders that appear whole or not at all
     seconds : after which it hangs
+    heavy : trains or draws, and needs what that needs; left out of the short form
     """
 
     name: str
@@ -32,6 +33,7 @@ class Command:
     unsteady: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
     seconds: float = 30.0
+    heavy: bool = False
 
     @property
     def section(self) -> str:
@@ -61,7 +63,7 @@ COMMANDS: dict[str, Command] = {
         Command("export/h5-force", f"export {_STORE} --to h5 --out {{out}} --force", 1.5, before="other/packed"),
         Command("fetch/plain", "fetch breastmnist --out {out} --base-url {url}", 1.5),
         Command("fetch/force", "fetch breastmnist --out {out} --base-url {url} --force", 1.0, before="other/npz"),
-        Command("phantom/plain", "phantom retinamnist --out {out} --scale 0.001", 0.7, whole=("retinamnist",)),
+        Command("phantom/plain", "phantom pathmnist --out {out} --scale 0.0001", 0.7, whole=("pathmnist",)),
         Command("show/plain", f"show {_STORE} --out {{out}}/m.png", 0.8),
         Command("show/replaced", f"show {_STORE} --out {{out}}/m.png", 0.8, before="other/files"),
         Command("match/plain", f"match {_STORE} {{in}}/npz/breastmnist.npz --out {{out}}/m.csv", 0.8),
@@ -71,10 +73,10 @@ COMMANDS: dict[str, Command] = {
         Command("audit/force", f"audit {_STORE} --csv {{out}}/a.csv --force", 0.8, before="other/files"),
         Command("verify/plain", f"verify {_STORE} --against-official --npz {{in}}/npz", 0.5),
         Command("evaluate/plain", "evaluate {result} --stores {in}/stores", 0.5),
-        Command("report/plain", "report {in}/runs --out {out}/page.html", 0.5, seconds=60),
-        Command("decathlon/plain", "decathlon --stores {in}/stores --out {out} --method sklearn --budget 0.3", 0.4,
-                unsteady=_RUN, seconds=90),
-        Command("train/plain", f"train {_STORE} --protocol quick --model resnet18 --epochs 1 --out {{out}}/run", 0.25,
-                unsteady=_RUN, seconds=120),
+        Command("report/plain", "report {in}/runs --out {out}/page.html", 0.3, seconds=60, heavy=True),
+        Command("decathlon/plain", "decathlon --stores {in}/stores --out {out} --method sklearn --budget 0.3", 0.3,
+                unsteady=_RUN, seconds=90, heavy=True),
+        Command("train/plain", f"train {_STORE} --protocol quick --model resnet18 --epochs 1 --out {{out}}/run", 0.2,
+                unsteady=_RUN, seconds=120, heavy=True),
     )
 }

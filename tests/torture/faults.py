@@ -112,15 +112,16 @@ class Bench:
         return run_child(action, self.command.seconds, at)
 
     def plan(self, number: int, rng: np.random.Generator) -> list[Fault]:
-        """About so many faults, of each way the K evenly over all calls."""
-        share = max(1, number // (len(_WAYS) + len(_EXTRA)))
+        """So many faults, if there are calls enough: of each way as many, the K evenly over all calls."""
+        share = max(1, -(-number // (len(_WAYS) + len(_EXTRA))))
         faults = [
             Fault(calls, mode, error, place)
             for calls, mode, error in _WAYS
             for place in _spread(self.counts[calls], share, rng)
         ]
         faults += [Fault("write", mode, "EIO", place) for mode in _EXTRA for place in _spread(999, share, rng)]
-        return list(dict.fromkeys(faults))
+        faults = list(dict.fromkeys(faults))
+        return [faults[chosen] for chosen in sorted(rng.permutation(len(faults))[:number])]
 
     def try_fault(self, fault: Fault, tally: Tally) -> None:
         """Give the command a fault, then run it undisturbed; note what is wrong."""
@@ -162,7 +163,8 @@ class Bench:
         for name, digest in found.items():
             if self._is_hidden(name) or self._is_unsteady(name) or digest == "folder":
                 continue
-            if digest not in (self.expected.get(name), self.before.get(name)):
+            final = {files[name] for files in (self.expected, self.before) if name in files}
+            if final and digest not in final:
                 problems.append((LOST, f"other bytes: {name}"))
         problems += [
             (LOST, f"gone: {name}") for name in self.before if name not in found and name in self.expected

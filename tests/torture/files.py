@@ -229,7 +229,7 @@ def run_mutants(ending: str) -> Prepare:
 
     def prepare(inputs: Path, work: Path) -> Attempt:
         runs, stores = work / "runs", inputs / "stores"
-        shutil.copytree(inputs / "runs", runs)
+        shutil.copytree(inputs / "runs", runs, dirs_exist_ok=True)
         path = next(file for file in sorted(runs.rglob(f"*{ending}")) if "train" not in file.name)
         content = path.read_bytes()
 
@@ -237,7 +237,7 @@ def run_mutants(ending: str) -> Prepare:
             found, unfinished = find_runs(runs, stores)
             if ending == "csv" and "_test_" in path.name:
                 evaluate_file(path, stores)
-            return {run.name: (run.result.metrics, run.result.images) for run in found}, unfinished
+            return {run.folder: (run.result.metrics, run.result.images) for run in found}, unfinished
 
         undisturbed = look()
 

@@ -54,7 +54,7 @@ class _Progress:
 def try_mutants(name: str, prepare: Prepare, inputs: Path, work: Path, seed: int, numbers: range) -> Tally:
     """Try mutants of one kind, named ``section/kind``."""
     tally = Tally(name.partition("/")[0])
-    at, progress, answers = numbers.start, _Progress(), work / "answers"
+    at, progress, answers, prepared = numbers.start, _Progress(), work / "answers", work / "prepared"
     while at < numbers.stop:
         rest = range(at, numbers.stop)
         progress.set(at, "")
@@ -64,6 +64,7 @@ def try_mutants(name: str, prepare: Prepare, inputs: Path, work: Path, seed: int
             _limit_room()
             os.fsync = lambda _: None  # nobody pulls the plug here
             attempt = prepare(inputs, work)
+            prepared.touch()
             with answers.open("a", buffering=1) as file:
                 for number in rest:
                     rng = np.random.default_rng([seed, zlib.crc32(name.encode()), number])
@@ -75,6 +76,8 @@ def try_mutants(name: str, prepare: Prepare, inputs: Path, work: Path, seed: int
             return 0
 
         end = run_child(action, 60 + SECONDS * len(rest))
+        if not prepared.exists():
+            raise RuntimeError(f"{name}: {end.text.strip()[-1000:]}")
         for line in answers.read_text().splitlines():
             number, verdict, told = json.loads(line)
             tally.tried += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ REFUSED, REPORTED, SAME, READ = "refused", "reported", "the same", "read"
 SILENT, TRACEBACK, ENDED, LOST, LEFT, UNTOLD = "silent", "traceback", "crash or hang", "lost", "left over", "untold"
 FAILURES = (SILENT, TRACEBACK, ENDED, LOST, LEFT, UNTOLD)
 _OF_MUTANTS, _OF_FAULTS = (SILENT, TRACEBACK, ENDED), (LOST, LEFT, UNTOLD, ENDED)
-_SHOWN = 5  # failures of a kind printed for each section
+_SHOWN = 2  # failures that show in the same way and are printed
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Tally:
     section: str
     faults: bool = False
     tried: int = 0
+    seconds: float = 0.0
     verdicts: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
 
@@ -43,6 +45,7 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Take over what another tally of this section has counted."""
         self.tried += other.tried
+        self.seconds += other.seconds
         self.verdicts.update(other.verdicts)
         self.failures += other.failures
 
@@ -53,7 +56,7 @@ class Tally:
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> Tally:
         failures = [Failure(**failure) for failure in facts["failures"]]
-        return cls(facts["section"], facts["faults"], facts["tried"], Counter(facts["verdicts"]), failures)
+        return cls(**{**facts, "verdicts": Counter(facts["verdicts"]), "failures": failures})
 
     def line(self) -> str:
         """``stores: 6,000 mutants, 0 silent, 0 tracebacks (refused 4,000, ...)``."""
@@ -63,14 +66,14 @@ class Tally:
             plural = "tracebacks" if verdict == TRACEBACK else "crashes or hangs" if verdict == ENDED else verdict
             parts.append(f"{self.verdicts[verdict]:,} {plural}")
         fine = ", ".join(f"{name} {n:,}" for name, n in sorted(self.verdicts.items()) if name not in FAILURES)
-        return f"{self.section}: {', '.join(parts)}" + (f" ({fine})" if fine else "")
+        return f"{self.section}: {', '.join(parts)}" + (f" ({fine}; {self.seconds:.0f} s)" if fine else "")
 
     def reproductions(self, seed: int) -> list[str]:
         """A line for each failure, the first few of each kind and of each way in which it shows."""
         lines = []
         seen: Counter[tuple[str, str]] = Counter()
         for failure in sorted(self.failures, key=lambda failure: (FAILURES.index(failure.verdict), failure.again)):
-            kind = failure.verdict, failure.detail.partition(":")[0]
+            kind = failure.verdict, re.sub(r"\d+", "N", failure.detail.partition(":")[0])
             seen[kind] += 1
             if seen[kind] <= _SHOWN:
                 again = f"python -m tests.torture --seed {seed} --again '{failure.again}'"
