@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from os import PathLike, fspath
 
 
@@ -60,3 +61,22 @@ class ScoreError(MmtkError):
 
 class ArgumentError(MmtkError, ValueError):
     """An argument or a name is not one that mmtk knows."""
+
+
+_REMEDIES = {
+    errno.EMFILE: "close some files, or raise the limit (ulimit -n)",
+    errno.ENFILE: "close some files on this machine",
+    errno.ENOMEM: "free some memory",
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some of your quota or choose another folder",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f) or choose another file system",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
+    errno.EIO: "check the disk",
+}
+
+
+def system_remedy(number: int | None) -> str:
+    """What to do about an error of the system, by its number; empty where nothing in particular."""
+    return _REMEDIES.get(number or 0, "")

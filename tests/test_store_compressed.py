@@ -179,14 +179,15 @@ def test_a_file_cut_short_while_open_is_noticed(packed, tmp_path):
         np.asarray(opened.train.images)
 
 
-def test_other_filters_are_read_by_hdf5(plain, tmp_path):
+def test_images_packed_otherwise_are_refused_with_the_reason(plain, tmp_path):
     path = tmp_path / "sum.h5"
     shutil.copy(plain.path, path)
     with h5py.File(path, "r+") as file:
         del file["train/images"]
-        options = {"chunks": True, "fletcher32": True, "compression": "gzip"}
+        options = {"chunks": (4, *plain.train.images.shape[1:]), "fletcher32": True, "compression": "gzip"}
         file["train"].create_dataset("images", data=plain.train.images, **options)
-    assert np.array_equal(store.open(path).train.images, plain.train.images)
+    with pytest.raises(StoreError, match=r"packed by one of gzip, lzf, zstd, blosc.* found gzip and filter 3"):
+        store.open(path)
 
 
 def test_bad_calls_are_refused(plain, tmp_path):

@@ -177,7 +177,10 @@ def _show_store(store: Store, as_json: bool) -> None:
 
     info = store.info
     if as_json:
-        echo_json({"path": str(store.path), "counts": store.counts, **asdict(info), "recipe": json.loads(info.recipe)})
+        echo_json({
+            "path": str(store.path), "digest": store.digest, "counts": store.counts, **asdict(info),
+            "recipe": json.loads(info.recipe),
+        })
         return
     _echo_facts({
         "store": f"{store.path} {info.marks}".rstrip(), "flag": info.flag, "title": info.title,
@@ -187,6 +190,7 @@ def _show_store(store: Store, as_json: bool) -> None:
         "recipe": _recipe(json.loads(info.recipe)), "split": info.split, "membership": info.membership,
         "source": info.source, "licence": info.licence, "citation": info.citation,
         "unchecked": "\n".join(f"- {item}" for item in info.unchecked), "written by": info.mmtk_version,
+        "digest": store.digest,
     })
 
 

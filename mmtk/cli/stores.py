@@ -85,24 +85,35 @@ def export_command(path: Path, kind: str, out: Path, compression: str, force: bo
 
 @click.command("verify")
 @click.argument("paths", metavar="STORE...", nargs=-1, required=True, type=_store)
+@click.option("--digest", help="The digest that one STORE must have, as noted when it was whole.")
 @click.option("--against-official", is_flag=True, help="Compare with the official file and the published MD5 too.")
 @click.option("--npz", type=_store, help="Folder with the official files; by default the store's own.")
 @json_option
 @click.pass_context
 def verify_command(
-    ctx: click.Context, paths: tuple[Path, ...], against_official: bool, npz: Path | None, as_json: bool
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    digest: str | None,
+    against_official: bool,
+    npz: Path | None,
+    as_json: bool,
 ) -> None:
-    """Recompute the checksums of each STORE; exit 1 if one differs, 2 if one cannot be opened."""
+    """Recompute the checksums of each STORE; exit 1 if one differs, 2 if one cannot be opened or has another digest.
+
+    The digest is printed by mmtk info STORE: one number for the facts and every pixel.
+    """
     from dataclasses import asdict
 
     from mmtk import store
-    from mmtk.errors import StoreError
+    from mmtk.errors import ArgumentError, StoreError
 
+    if digest is not None and len(paths) > 1:
+        raise ArgumentError("--digest", expected="one store", found=f"{len(paths)}")
     found: dict[str, Any] = {}
     code = 0
     for path in paths:
         try:
-            found[str(path)] = problems = store.verify(path)
+            found[str(path)] = problems = store.verify(path, digest)
             opened = store.open(path)
         except StoreError as error:
             found[str(path)], code = [str(error)], 2

@@ -261,7 +261,7 @@ def recipe_from_json(text: str) -> Recipe:
     expected = f"steps of {', '.join(_STEPS)}"
     try:
         entries = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         entries = None
     if not isinstance(entries, list):
         raise ArgumentError("recipe", expected=expected, found=text[:80])

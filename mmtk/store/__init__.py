@@ -1,9 +1,11 @@
 """One HDF5 file a dataset and size, read as memory-mapped arrays. FORMAT.md is the specification."""
 
+from mmtk.datasets.base import SPLITS
+from mmtk.files import publish, write_atomically
 from mmtk.store._chunks import CACHE_BYTES, COMPRESSIONS, ChunkedImages, Images
 from mmtk.store._compress import compress
 from mmtk.store._fetch import fetch_npz
-from mmtk.store._format import SPLITS, StoreInfo, record_dtype
+from mmtk.store._format import StoreInfo, record_dtype
 from mmtk.store._import import import_npz
 from mmtk.store._montage import draw_montage
 from mmtk.store._npz import dataset_named, export_npz, read_npz
@@ -11,15 +13,13 @@ from mmtk.store._official import Comparison, SplitComparison, compare_official
 from mmtk.store._png import export_png
 from mmtk.store._published import md5_of, refuse_other_edition
 from mmtk.store._reader import Split, Store, already_there, open, verify
+from mmtk.store._steady import write_at
 from mmtk.store._writer import (
     Layout,
     blocks,
     create_skeleton,
     finalize,
-    publish,
     read_layout,
-    write_at,
-    write_atomically,
     write_store,
 )
 

@@ -228,3 +228,7 @@ def chunked(path: Path, file: Any, dataset: Any) -> ChunkedImages | None:
         raise StoreError(path, expected="a whole store", found=f"{dataset.name} in part", remedy=_REBUILD)
     handle = os.dup(file.id.get_vfd_handle())
     return ChunkedImages(path, handle, dataset.shape, rows, [places[start] for start in starts], unpack)
+
+
+def plain_chunks(path: Path, handle: int, offset: int, shape: tuple[int, ...], rows: int) -> ChunkedImages:
+    raise NotImplementedError

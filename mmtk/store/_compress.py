@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError, StoreError
+from mmtk.files import clear_leftovers, publish, writing
 from mmtk.store._chunks import COMPRESSIONS
-from mmtk.store._format import LIBVER, chunk_rows
+from mmtk.store._digest import CHECKSUM, array_checksums, digest_of
+from mmtk.store._format import chunk_rows
 from mmtk.store._reader import Split, Store, already_there
-from mmtk.store._writer import publish, write_head, writing
+from mmtk.store._steady import SteadyFile, hdf5_to_write
+from mmtk.store._writer import write_head
 
 
 def compress(store: Store, out: str | Path, compression: str = "zstd", force: bool = False) -> Path:
-    """Write a copy of a store with compressed images. Its content digest is the store's.
+    """Write a copy of a store with compressed images, of the same digest.
 
     Parameters
     ----------
@@ -40,24 +44,28 @@ def compress(store: Store, out: str | Path, compression: str = "zstd", force: bo
     ArgumentError
         If the compression is unknown.
     StoreError
-        If another file is in the way, the package for the compression is missing, or the disk is full.
+        If another file is in the way, the store is damaged, the package for the compression is missing, or the disk is
+        full.
     """
     if compression not in COMPRESSIONS:
         raise ArgumentError("compression", expected=", ".join(COMPRESSIONS), found=repr(compression))
     final = Path(out) / f"{store.info.flag}_{store.info.size}.h5"
     if final.exists() and final.samefile(store.path):
         raise StoreError(final, expected="another folder than the store's own", found="that one")
+    clear_leftovers(final)
     if already_there(final, store.info.plan_hash, force) and not force:
         return final
     options = _options(final, compression)
     with writing(final) as temporary:
-        import h5py
-
-        with h5py.File(temporary, "w", libver=LIBVER) as file:
+        with hdf5_to_write(temporary) as (file, below):
             write_head(file, store.info)
+            arrays: dict[str, tuple[Any, NDArray[np.uint8]]] = {}
             for split in store.splits:
-                _copy(file, split, options)
+                arrays |= _copy(file, split, options, below)
+            digest = digest_of(store.info.to_json(), arrays)
+            _plain(file, "digest", np.frombuffer(digest, np.uint8))
             _plain(file, "complete", np.ones(1, np.uint8))
+        store.expect(digest.hex())
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         publish(temporary, final)
@@ -78,7 +86,10 @@ def _options(path: Path, compression: str) -> Mapping[str, Any]:
     return dict(plugin)
 
 
-def _copy(file: Any, split: Split, options: Mapping[str, Any]) -> None:
+def _copy(
+    file: Any, split: Split, options: Mapping[str, Any], below: SteadyFile
+) -> dict[str, tuple[Any, NDArray[np.uint8]]]:
+    """Copy a split; its arrays with their checksums, by key."""
     images, n = split.images, len(split)
     row_bytes = int(np.prod(images.shape[1:]))
     step = chunk_rows(n, row_bytes) if n else 1
@@ -88,11 +99,19 @@ def _copy(file: Any, split: Split, options: Mapping[str, Any]) -> None:
     for start in range(0, n, step):
         block = np.ascontiguousarray(images[start : start + step])
         target[start : start + step] = block
-        sums.append(zlib.crc32(block.data))
-    _plain(file, f"checksums/{split.name}/images", np.array(sums, "<u4"))
+        sums.append(hashlib.sha256(block.data).digest())
+        if below.error:
+            break  # what is written from here on is kept in memory
+    hashed: dict[str, tuple[Any, NDArray[np.uint8]]] = {
+        f"{split.name}/images": (images, np.frombuffer(b"".join(sums), np.uint8).reshape(-1, CHECKSUM))
+    }
     for name, values in (("labels", split.labels), ("records", split.records)):
-        _plain(file, f"{split.name}/{name}", values)
-        _plain(file, f"checksums/{split.name}/{name}", np.array([zlib.crc32(values.tobytes())] if n else [], "<u4"))
+        key = f"{split.name}/{name}"
+        _plain(file, key, values)
+        hashed[key] = values, array_checksums(key, values)
+    for key, (_, table) in hashed.items():
+        _plain(file, f"checksums/{key}", table)
+    return hashed
 
 
 def _plain(file: Any, name: str, values: np.ndarray[Any, Any]) -> None:

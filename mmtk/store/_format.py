@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from mmtk.errors import StoreError
+from mmtk.datasets.base import Task, recipe_from_json
+from mmtk.errors import MmtkError, StoreError
 
 FORMAT = "mmtk-store"
-VERSION = 1
-SPLITS = ("train", "val", "test")
+VERSION = 2
 CHUNK_BYTES = 512 * 1024
 LIBVER = ("v110", "v110")
+_LONGEST_TEXT = 4096  # bytes: the longest path there is
 _FLAG = re.compile(r"[a-z0-9_]+")  # a flag becomes a file name, also one from a stranger's store
 _KINDS = {"str": str, "int": int, "bool": bool, "tuple[str, ...]": list}
 
@@ -51,22 +52,43 @@ class StoreInfo:
 
     @classmethod
     def from_json(cls, text: str) -> StoreInfo:
-        values: dict[str, Any] = json.loads(text)
+        """Read the facts back, as `to_json` writes them.
+
+        Raises
+        ------
+        ValueError
+            If the text is anything else.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError("its facts are no JSON") from None
         if not isinstance(values, dict) or set(values) != {f.name for f in fields(cls)}:
             raise ValueError("its facts are not those of this format version")
         for f in fields(cls):
             if type(values[f.name]) is not _KINDS[str(f.type)]:
                 raise ValueError(f"its {f.name} is not of type {f.type}")
+        if not all(value.isprintable() for value in values.values() if isinstance(value, str)):
+            raise ValueError("its facts hold what cannot be printed")
         lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        texts = all(isinstance(one, str) for many in lists.values() for one in many)
+        texts = all(isinstance(text, str) and text.isprintable() for texts in lists.values() for text in texts)
         if not texts or not _FLAG.fullmatch(values["flag"]):
             raise ValueError("its flag, classes or what is unchecked are not texts")
-        return cls(**{**values, **lists})
+        info = cls(**{**values, **lists})
+        if info.task not in set(Task) or not 1 <= len(info.classes) <= 256:
+            raise ValueError("its task or its number of classes is none that mmtk knows")
+        try:
+            recipe_from_json(info.recipe)
+        except MmtkError as error:
+            raise ValueError(str(error)) from None
+        if info.to_json() != text:
+            raise ValueError("its facts are not written as this format version does")
+        return info
 
     @property
     def labels(self) -> int:
         """Values in a label row."""
-        return len(self.classes) if self.task.startswith("multi-label") else 1
+        return len(self.classes) if self.task == Task.MULTILABEL else 1
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -94,30 +116,50 @@ def chunk_rows(rows: int, row_bytes: int) -> int:
     return max(1, min(rows, CHUNK_BYTES // row_bytes))
 
 
-def check_arrays(
-    what: str, info: StoreInfo, images: tuple[int, ...], labels: np.ndarray[Any, Any], records: np.ndarray[Any, Any]
-) -> None:
-    """Refuse labels, records and a shape of images that do not fit a store's facts or each other.
+class Shaped(Protocol):
+    """What has a shape and a type: an array, or a dataset that is not read yet."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+
+def check_shapes(what: str, info: StoreInfo, images: Shaped, labels: Shaped, records: Shaped) -> None:
+    """Refuse images, labels and records whose shapes and types do not fit a store's facts or each other.
 
     Raises
     ------
     StoreError
         Naming `what` and the first thing that does not fit.
     """
-    if labels.dtype != np.uint8:
-        raise StoreError(what, expected="uint8 labels", found=str(labels.dtype))
-    if images[1:] != info.row_shape:
-        raise StoreError(
-            what, expected=f"images of shape (n, {', '.join(map(str, info.row_shape))})", found=str(images)
-        )
-    if labels.shape != (images[0], info.labels):
-        raise StoreError(what, expected=f"labels of shape {(images[0], info.labels)}", found=str(labels.shape))
-    top = 1 if info.task.startswith("multi-label") else len(info.classes) - 1
-    if labels.size and int(labels.max()) > top:
-        raise StoreError(what, expected=f"labels from 0 to {top}", found=str(int(labels.max())))
+    if images.dtype != np.uint8 or labels.dtype != np.uint8:
+        raise StoreError(what, expected="uint8 images and labels", found=f"{images.dtype} and {labels.dtype}")
+    if images.shape[1:] != info.row_shape:
+        expected = f"images of shape (n, {', '.join(map(str, info.row_shape))})"
+        raise StoreError(what, expected=expected, found=str(images.shape))
+    rows = images.shape[0]
+    if labels.shape != (rows, info.labels):
+        raise StoreError(what, expected=f"labels of shape {(rows, info.labels)}", found=str(labels.shape))
     kind = records.dtype
     named = (kind.names or ())[:2] == ("source", "subject")
     widths = (kind[0].itemsize, kind[1].itemsize) if named else (1, 1)
-    if kind not in (record_dtype(*widths), record_dtype(*widths, sliced=True)) or records.shape != (images[0],):
+    if kind not in (record_dtype(*widths), record_dtype(*widths, sliced=True)) or records.shape != (rows,):
         found = f"{kind} {records.shape}"
-        raise StoreError(what, expected=f"{images[0]} records of the fields FORMAT.md gives", found=found)
+        raise StoreError(what, expected=f"{rows} records of the fields FORMAT.md gives", found=found)
+    if max(widths) > _LONGEST_TEXT:
+        expected = f"names and subjects of at most {_LONGEST_TEXT} bytes"
+        raise StoreError(what, expected=expected, found=f"{max(widths)}")
+
+
+def check_labels(what: str, info: StoreInfo, labels: np.ndarray[Any, Any]) -> None:
+    """Refuse labels that name no class.
+
+    Raises
+    ------
+    StoreError
+        Naming `what` and the largest label.
+    """
+    top = 1 if info.task == Task.MULTILABEL else len(info.classes) - 1
+    if labels.size and int(labels.max()) > top:
+        raise StoreError(what, expected=f"labels from 0 to {top}", found=str(int(labels.max())))

@@ -15,6 +15,7 @@ from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, recipe_hash, recipe_to_json
 from mmtk.datasets.maps import MapRow, known_rows
 from mmtk.errors import StoreError
+from mmtk.files import clear_leftovers
 from mmtk.store._format import StoreInfo
 from mmtk.store._npz import OpenedNpz, dataset_named, opened_npz
 from mmtk.store._published import PublishedFile, md5_of, published_as
@@ -69,6 +70,7 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force
         known = {} if npz.marks else _known_rows(dataset, edition, npz)
         info = _info(dataset, edition, npz, md5, published, known)
         final = out / f"{dataset.flag}_{npz.size}.h5"
+        clear_leftovers(final)
         if already_there(final, info.plan_hash, force):
             return final
         records = {split: _records(split, len(npz.labels[split]), npz.size, known.get(split, {})) for split in SPLITS}

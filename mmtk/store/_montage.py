@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mmtk.errors import StoreError
+from mmtk.files import write_atomically
 from mmtk.store._reader import Store
-from mmtk.store._writer import write_atomically
 
 _COLUMNS, _TILE, _GAP, _TEXT = 16, 56, 4, 22
 

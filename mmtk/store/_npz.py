@@ -6,10 +6,12 @@ import io
 import math
 import re
 import shutil
+import stat
 import tempfile
 import tokenize
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,15 +22,20 @@ import numpy as np
 
 from mmtk.datasets import edition_flag, get_dataset, list_datasets
 from mmtk.datasets.base import SPLITS, Dataset, Task
-from mmtk.errors import StoreError
+from mmtk.errors import MmtkError, StoreError, system_remedy
+from mmtk.files import write_atomically
 from mmtk.store._chunks import Images
 from mmtk.store._reader import Store
-from mmtk.store._writer import block_rows, blocks, write_atomically
+from mmtk.store._writer import block_rows, blocks
 from mmtk.store._zip import CONTAINERS, write_zip
 
 Array = np.ndarray[Any, Any]
 _NAME = re.compile(r"(?P<flag>[a-z]+mnist(?:_(?:axial|coronal|sagittal))?)(?:_(?P<size>\d+))?$")
 _ARRAYS = CONTAINERS["2020"].arrays
+_KIND = "a MedMNIST .npz file"
+_MOST_DEFLATED = 1032  # bytes that one of a deflate stream can stand for
+_MOST_HEADER = 1 << 16  # bytes of a NumPy header
+_LARGEST = 4096  # px: edge length of an image
 _ROOM = "free some or set TMPDIR to another folder"
 
 
@@ -47,6 +54,7 @@ class OpenedNpz:
     labels: dict[str, Array]
     marks: tuple[str, ...]
     _archive: zipfile.ZipFile
+    _path: Path
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -55,7 +63,8 @@ class OpenedNpz:
 
     def images(self, split: str) -> Iterator[Array]:
         """Images of a split in consecutive blocks of rows, one in memory at a time."""
-        return _blocks(self._archive, f"{split}_images")
+        with _told(self._path):  # here, since what is written meanwhile has errors of its own
+            yield from _blocks(self._archive, f"{split}_images")
 
 
 @contextmanager
@@ -68,9 +77,9 @@ def opened_npz(path: Path, dataset: Dataset) -> Iterator[OpenedNpz]:
         If it does not, or is damaged, also where that shows only while it is read.
     """
     with _opened(path) as archive:
+        size = _check_shapes(archive, path, dataset)
         labels = {split: _read_labels(archive, split, path, dataset) for split in SPLITS}
-        size = _check_images(archive, path, dataset, labels)
-        yield OpenedNpz(size, labels, tuple(archive.comment.decode("ascii", "replace").split()), archive)
+        yield OpenedNpz(size, labels, tuple(archive.comment.decode("ascii", "replace").split()), archive, path)
 
 
 def dataset_named(path: Path) -> Dataset | None:
@@ -137,27 +146,58 @@ def _unpack(rows: Iterator[Array], shape: tuple[int, ...]) -> Array:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open an ``.npz``; say in one line what zip, zlib and NumPy say of a damaged one in many ways."""
-    if not path.is_file():
-        raise StoreError(path, expected="a MedMNIST .npz file", found="no such file")
-    try:
+    """Open an ``.npz`` whose arrays are there once and no larger than what is packed can be."""
+    with _told(path):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise StoreError(path, expected=_KIND, found="no regular file")
         with zipfile.ZipFile(path) as archive:
-            missing = [name for name in _ARRAYS if f"{name}.npy" not in archive.namelist()]
+            names = Counter(archive.namelist())
+            missing = [name for name in _ARRAYS if not names[f"{name}.npy"]]
             if missing:
                 raise StoreError(path, expected=f"the arrays {', '.join(_ARRAYS)}", found=f"no {', '.join(missing)}")
-            if {member.compress_type for member in archive.infolist()} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-                raise StoreError(path, expected="arrays stored or deflated", found="another compression")
+            if twice := [name for name in _ARRAYS if names[f"{name}.npy"] > 1]:
+                raise StoreError(path, expected="each array once", found=f"{twice[0]} {names[f'{twice[0]}.npy']} times")
+            for member in map(archive.getinfo, (f"{name}.npy" for name in _ARRAYS)):
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise StoreError(path, expected="arrays stored or deflated", found="another compression")
+                if member.file_size > _MOST_DEFLATED * member.compress_size + _MOST_HEADER:
+                    found = f"{member.file_size} bytes of {member.filename} in {member.compress_size}"
+                    raise StoreError(path, expected=_KIND, found=found, remedy="do not trust this file")
             yield archive
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        found = f"a damaged one ({error})"
-        raise StoreError(path, expected="a MedMNIST .npz file", found=found, remedy="fetch it again") from None
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say in one line what zip, zlib and NumPy say of a damaged file in many ways, and the system of any."""
+    try:
+        yield
+    except MmtkError:
+        raise
+    except FileNotFoundError:
+        raise StoreError(path, expected=_KIND, found="no such file") from None
+    except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno:
+            found, remedy = error.strerror or str(error), system_remedy(error.errno)
+        else:
+            found, remedy = f"a damaged one ({error or type(error).__name__})", "fetch it again"
+        raise StoreError(path, expected=_KIND, found=found, remedy=remedy) from None
 
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read an array's header: its shape, whether it lies in Fortran order, its type."""
-    version = np.lib.format.read_magic(member)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(member)
+    start = member.read(12)
+    version, width = start[6:7], 2 if start[6:7] == b"\1" else 4
+    length = int.from_bytes(start[8 : 8 + width], "little")
+    if length > _MOST_HEADER:  # which NumPy reads before it looks at its length
+        raise ValueError(f"a header of {length} bytes")
+    text = io.BytesIO(start + member.read(8 + width + length - 12))
+    np.lib.format.read_magic(text)
+    read = np.lib.format.read_array_header_1_0 if version == b"\1" else np.lib.format.read_array_header_2_0
+    return read(text)
+
+
+# NumPy parses headers as Python literals
+_NO_HEADER = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
 
 
 def _shape(archive: zipfile.ZipFile, name: str, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -165,7 +205,7 @@ def _shape(archive: zipfile.ZipFile, name: str, path: Path) -> tuple[tuple[int, 
     with archive.open(f"{name}.npy") as member:
         try:
             shape, _, dtype = _header(member)
-        except (ValueError, SyntaxError, tokenize.TokenError) as error:  # NumPy parses headers as Python literals
+        except _NO_HEADER as error:
             raise StoreError(f"{path}: {name}", expected="a NumPy array", found=str(error)) from None
         start = member.tell()
     if dtype.hasobject:
@@ -190,13 +230,19 @@ def _blocks(archive: zipfile.ZipFile, name: str) -> Iterator[Array]:
             yield np.frombuffer(data, dtype).reshape(rows, *shape[1:])
 
 
+def _count_labels(archive: zipfile.ZipFile, split: str, path: Path, dataset: Dataset) -> int:
+    """Rows of labels, whose shape and type are seen to be such."""
+    shape, dtype = _shape(archive, f"{split}_labels", path)
+    if dtype.kind not in "iub" or len(shape) not in (1, 2) or (*shape, 1)[1] != dataset.labels:
+        expected = f"integers of shape (n, {dataset.labels})"
+        raise StoreError(f"{path}: {split}_labels", expected=expected, found=f"{dtype} {shape}")
+    return shape[0]
+
+
 def _read_labels(archive: zipfile.ZipFile, split: str, path: Path, dataset: Dataset) -> Array:
     """Labels of a split as ``(n, l)`` uint8."""
     name = f"{split}_labels"
     shape, dtype = _shape(archive, name, path)
-    if dtype.kind not in "iub" or len(shape) not in (1, 2) or (*shape, 1)[1] != dataset.labels:
-        expected = f"integers of shape (n, {dataset.labels})"
-        raise StoreError(f"{path}: {name}", expected=expected, found=f"{dtype} {shape}")
     labels = np.concatenate([*_blocks(archive, name), np.zeros((0, *shape[1:]), dtype)]).reshape(-1, dataset.labels)
     top = 1 if dataset.task is Task.MULTILABEL else len(dataset.classes) - 1
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) <= top:
@@ -205,14 +251,14 @@ def _read_labels(archive: zipfile.ZipFile, split: str, path: Path, dataset: Data
     return labels.astype(np.uint8)
 
 
-def _check_images(archive: zipfile.ZipFile, path: Path, dataset: Dataset, labels: dict[str, Array]) -> int:
+def _check_shapes(archive: zipfile.ZipFile, path: Path, dataset: Dataset) -> int:
     """Refuse images that do not fit the dataset, each other or their labels; return their edge length."""
     shapes = {split: _shape(archive, f"{split}_images", path) for split in SPLITS}
     size = (*shapes["train"][0], 0, 0)[1]
     row = (size, size) if dataset.channels == 1 else (size, size, 3)
     for split, (shape, dtype) in shapes.items():
-        rows = len(labels[split])
-        if dtype != np.uint8 or shape != (rows, *row) or size < 1:
+        rows = _count_labels(archive, split, path, dataset)
+        if dtype != np.uint8 or shape != (rows, *row) or not 1 <= size <= _LARGEST:
             expected = f"uint8 {(rows, *row)} as its labels and the dataset have it"
             raise StoreError(f"{path}: {split}_images", expected=expected, found=f"{dtype} {shape}")
     return size
@@ -244,9 +290,10 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
     Raises
     ------
     StoreError
-        If another file is in the way, or the disk is full.
+        If another file is in the way, the store is damaged, or the disk is full.
     """
     final = Path(out) / f"{medmnist_name(store)}.npz"
+    store.expect(store.content_digest())
     write_atomically(final, lambda file: write_npz(store, file), force)
     return final
 

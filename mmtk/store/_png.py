@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import filecmp
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from mmtk.errors import StoreError
+from mmtk.files import clear_leftovers, publish_folder, write_atomically, writing
 from mmtk.store._npz import medmnist_name
 from mmtk.store._reader import Split, Store
-from mmtk.store._writer import write_atomically, writing
 
 _CSV_SPLIT = {"train": "TRAIN", "val": "VALIDATION", "test": "TEST"}
 _IMAGE = re.compile(r"(train|val|test)\d+(_\d+)+\.png")
@@ -37,25 +36,22 @@ def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
     Raises
     ------
     StoreError
-        If other files are in the way, or the disk is full or cannot be written. A folder that holds anything but such
-        images is never replaced.
+        If other files are in the way, the store is damaged, or the disk is full or cannot be written. A folder that
+        holds anything but such images is never replaced.
     """
     folder = Path(out) / medmnist_name(store)
     listing = folder.with_suffix(".csv")
-    with writing(folder) as temporary:
-        try:
-            temporary.mkdir()
-            text = "".join(line for split in store.splits for line in _write_split(split, temporary)).encode()
-            equal = _is_equal(folder, temporary)
-            if folder.exists() and not equal:
-                _refuse_to_replace(folder, force)
-            if listing.exists() and not force and listing.read_bytes() != text:
-                raise StoreError(listing, expected="an equal file or none", found="another", remedy="add --force")
-            if not equal:
-                shutil.rmtree(folder, ignore_errors=True)
-                temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    store.expect(store.content_digest())
+    clear_leftovers(listing)
+    with writing(folder, folder=True) as temporary:
+        text = "".join(line for split in store.splits for line in _write_split(split, temporary)).encode()
+        equal = _is_equal(folder, temporary)
+        if folder.exists() and not equal:
+            _refuse_to_replace(folder, force)
+        if listing.exists() and not force and listing.read_bytes() != text:
+            raise StoreError(listing, expected="an equal file or none", found="another", remedy="add --force")
+        if not equal:
+            publish_folder(temporary, folder)
     write_atomically(listing, lambda file: file.write(text), force=True)
     return listing
 

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import filecmp
 import os
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
-from mmtk.store._format import FORMAT, LIBVER, SPLITS, VERSION, StoreInfo, check_arrays, chunk_rows, record_dtype
+from mmtk.files import publish, writing
+from mmtk.store._digest import CHECKSUM, KEYS, checksum_rows, checksums, digest_of
+from mmtk.store._format import FORMAT, VERSION, StoreInfo, check_labels, check_shapes, chunk_rows, record_dtype
+from mmtk.store._steady import hdf5_to_write, write_at
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Region:
-    """Bytes of one dataset in the file, cut into chunks of `chunk` bytes (the last one may be padded)."""
+    """Rows of one dataset, back to back in the file."""
 
     offset: int
-    length: int
-    chunk: int
+    rows: int
+    row_bytes: int
 
-    def checksums(self, file: int) -> list[int]:
-        """CRC-32 of each chunk, padding left out, in bounded memory."""
-        return [
-            zlib.crc32(_read_exactly(file, self.offset + start, min(self.chunk, self.length - start)))
-            for start in range(0, self.length, self.chunk)
-        ]
+    @property
+    def end(self) -> int:
+        return self.offset + self.rows * self.row_bytes
+
+    def checksums(self, file: int, step: int) -> NDArray[np.uint8]:
+        """Checksums of every `step` rows of an open file, in bounded memory."""
+
+        def read(start: int, end: int) -> bytes:
+            return read_exactly(file, self.offset + start * self.row_bytes, (end - start) * self.row_bytes)
+
+        return checksums(read, self.rows, step, self.row_bytes)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Layout:
 
     regions: Mapping[str, Region]  # "train/images" -> its bytes
     tables: Mapping[str, Region]  # "train/images" -> its checksums
+    digest: int
     complete: int
     row_bytes: int
     end: int
@@ -50,7 +58,7 @@ class Layout:
         return self.regions[f"{split}/images"].offset + row * self.row_bytes
 
 
-def _read_exactly(file: int, offset: int, length: int) -> bytes:
+def read_exactly(file: int, offset: int, length: int) -> bytes:
     data = os.pread(file, length, offset)
     while len(data) < length:
         more = os.pread(file, length - len(data), offset + len(data))
@@ -58,36 +66,6 @@ def _read_exactly(file: int, offset: int, length: int) -> bytes:
             raise EOFError(f"the file ends at byte {offset + len(data)}")
         data += more
     return data
-
-
-@contextmanager
-def writing(final: Path) -> Iterator[Path]:
-    """Give a temporary path beside `final` and leave nothing there in the end.
-
-    Raises
-    ------
-    StoreError
-        Instead of what the system and HDF5 say of a folder that is full or cannot be written; it names `final`.
-    """
-    temporary = final.with_name(f".{final.name}.{os.getpid()}")
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        remedy = "check its space and permissions or choose another folder"
-        raise StoreError(final, expected="room to write it", found=reason, remedy=remedy) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def write_at(file: int, data: bytes | memoryview, offset: int) -> None:
-    """Write all of `data` at `offset`, however many calls the system takes for it."""
-    view = memoryview(data).cast("B")
-    while view:
-        done = os.pwrite(file, view, offset)
-        view, offset = view[done:], offset + done
 
 
 def _dataset(group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunk: int | None) -> Any:
@@ -102,6 +80,13 @@ def _dataset(group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
         plist.set_chunk((chunk, *shape[1:]))
     kind = h5py.h5t.py_create(dtype, logical=True)
     return h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, h5py.h5s.create_simple(shape), plist))
+
+
+class _Images(NamedTuple):
+    """Images that are still to be written."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
 
 
 def create_skeleton(
@@ -128,26 +113,28 @@ def create_skeleton(
     OSError
         If the disk is full or the folder cannot be written.
     """
-    import h5py
 
     for split in SPLITS:
-        shape = (len(labels[split]), *info.row_shape)
-        check_arrays(f"{path} {split}", info, shape, labels[split], records[split])
+        images = _Images((len(labels[split]), *info.row_shape))
+        check_shapes(f"{path} {split}", info, images, labels[split], records[split])
+        check_labels(f"{path} {split}", info, labels[split])
     row_bytes = int(np.prod(info.row_shape))
-    _reserve(path, sum(len(labels[split]) * (row_bytes + records[split].itemsize) for split in SPLITS))
-    with h5py.File(path, "w", libver=LIBVER) as file:
+    with hdf5_to_write(path) as (file, _):
         write_head(file, info)
         for split in SPLITS:
             group, table = file.create_group(split), file.create_group(f"checksums/{split}")
             rows = len(labels[split])
             chunk = chunk_rows(rows, row_bytes) if rows else None
             _dataset(group, "images", (rows, *info.row_shape), np.dtype("u1"), chunk)
-            _dataset(table, "images", (-(-rows // chunk) if chunk else 0,), np.dtype("<u4"), None)
+            _dataset(table, "images", (-(-rows // chunk) if chunk else 0, CHECKSUM), np.dtype("u1"), None)
             for name, values in (("labels", labels[split]), ("records", records[split])):
                 dataset = _dataset(group, name, values.shape, values.dtype, None)
                 if rows:
                     dataset[...] = values
-                _dataset(table, name, (1 if rows else 0,), np.dtype("<u4"), None)
+                _dataset(table, name, (1 if rows else 0, CHECKSUM), np.dtype("u1"), None)
+        empty = {key: (file[key], np.zeros(file[f"checksums/{key}"].shape, np.uint8)) for key in KEYS}
+        digest = _dataset(file, "digest", (CHECKSUM,), np.dtype("u1"), None)
+        digest[...] = np.frombuffer(digest_of(info.to_json(), empty), np.uint8)
         _dataset(file, "complete", (1,), np.dtype("u1"), None)
     layout = read_layout(path)
     _reserve(path, layout.end)
@@ -164,8 +151,8 @@ def write_head(file: Any, info: StoreInfo) -> None:
 
 
 def _reserve(path: str | Path, size: int) -> None:
-    """Make sure that the disk has the space, before HDF5, which cannot go back, meets its end."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    """Make sure that the disk has the space, before hours of work go into it."""
+    handle = os.open(path, os.O_RDWR)
     try:
         if size and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(handle, 0, size)
@@ -187,15 +174,15 @@ def read_layout(path: str | Path) -> Layout:
 
     regions: dict[str, Region] = {}
     tables: dict[str, Region] = {}
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:
         for split in SPLITS:
             for name in ("images", "labels", "records"):
                 key = f"{split}/{name}"
                 regions[key] = _solid(path, file[key])
                 tables[key] = _solid(path, file[f"checksums/{key}"])
-        complete = _solid(path, file["complete"]).offset
+        digest, complete = (_solid(path, file[name]).offset for name in ("digest", "complete"))
         row_bytes = int(np.prod(file["train/images"].shape[1:]))
-    return Layout(regions, tables, complete, row_bytes, os.path.getsize(path))
+    return Layout(regions, tables, digest, complete, row_bytes, os.path.getsize(path))
 
 
 def _solid(path: str | Path, dataset: Any) -> Region:
@@ -207,65 +194,41 @@ def _solid(path: str | Path, dataset: Any) -> Region:
 
 def find_region(dataset: Any) -> Region | None:
     """Bytes of an HDF5 dataset if they are one unfiltered run in the file, in the order of its rows."""
-    size = int(dataset.dtype.itemsize)
-    length = int(dataset.size) * size
-    if not length:
-        return Region(0, 0, 1)
+    rows, row_bytes = dataset.shape[0], int(np.prod(dataset.shape[1:])) * int(dataset.dtype.itemsize)
+    if not rows * row_bytes:
+        return Region(0, rows, row_bytes)
     if dataset.chunks is None:
         offset = dataset.id.get_offset()
-        return None if offset is None else Region(int(offset), length, length)
+        return None if offset is None else Region(int(offset), rows, row_bytes)
     if dataset.chunks[1:] != dataset.shape[1:] or dataset.id.get_create_plist().get_nfilters():
         return None
-    chunk = int(np.prod(dataset.chunks)) * size
+    chunk = dataset.chunks[0] * row_bytes
     starts: dict[int, int] = {}
     dataset.id.chunk_iter(lambda info: starts.__setitem__(info.chunk_offset[0], info.byte_offset))
     first = starts.get(0, 0)
-    rows = range(0, dataset.shape[0], dataset.chunks[0])
-    solid = all(starts.get(row) == first + i * chunk for i, row in enumerate(rows))
-    return Region(first, length, chunk) if solid else None
+    solid = all(starts.get(row) == first + i * chunk for i, row in enumerate(range(0, rows, dataset.chunks[0])))
+    return Region(first, rows, row_bytes) if solid else None
 
 
 def finalize(path: str | Path) -> None:
-    """Compute the checksums of a filled skeleton, then mark it complete, and sync it to disk."""
+    """Compute the checksums of a filled skeleton and its digest, then mark it complete, and sync it to disk."""
+    import h5py
+
     layout = read_layout(path)
     handle = os.open(path, os.O_RDWR)
     try:
-        for key, region in layout.regions.items():
-            write_at(handle, np.array(region.checksums(handle), "<u4").tobytes(), layout.tables[key].offset)
+        with h5py.File(path, "r", locking=False) as file:
+            arrays = {}
+            for key, region in layout.regions.items():
+                sums = region.checksums(handle, checksum_rows(key, file[key].shape, region.row_bytes))
+                arrays[key] = file[key], sums
+                write_at(handle, sums.tobytes(), layout.tables[key].offset)
+            write_at(handle, digest_of(file.attrs["info"].decode(), arrays), layout.digest)
         os.fsync(handle)
         write_at(handle, b"\x01", layout.complete)
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def publish(temporary: str | Path, final: str | Path) -> None:
-    """Give a finished file its name, so that it appears whole or not at all, and sync the folder."""
-    os.replace(temporary, final)
-    folder = os.open(Path(final).parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: bool) -> None:
-    """Let `write` fill a temporary file beside `final`, which takes its name only when whole.
-
-    Raises
-    ------
-    StoreError
-        If another file is there, unless `force` allows it to be replaced, or if the disk is full or cannot be written.
-    """
-    with writing(final) as temporary:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if force or not final.exists():
-            publish(temporary, final)
-        elif not filecmp.cmp(temporary, final, shallow=False):
-            raise StoreError(final, expected="an equal file or none", found="another", remedy="add --force")
 
 
 def empty_records(names: list[str], size: int, subjects: list[str] | None = None) -> Array:
@@ -300,10 +263,7 @@ def write_store(path: str | Path, info: StoreInfo, arrays: Mapping[str, tuple[Ar
     labels = {split: arrays[split][1] for split in SPLITS}
     records = {split: arrays[split][2] for split in SPLITS}
     for split in SPLITS:
-        images = arrays[split][0]
-        if images.dtype != np.uint8:
-            raise StoreError(f"{path} {split}", expected="uint8 images", found=str(images.dtype))
-        check_arrays(f"{path} {split}", info, images.shape, labels[split], records[split])
+        check_shapes(f"{path} {split}", info, *arrays[split])
     return write_blocks(path, info, labels, records, lambda split: blocks(arrays[split][0]))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO
 
-from mmtk.store._format import SPLITS
+from mmtk.datasets.base import SPLITS
 
 ZIP64_LIMIT = (1 << 31) - 1  # the largest size and place that zipfile keeps in 32 bits
 _LOCAL = struct.Struct("<4s5H3L2H")

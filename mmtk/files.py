@@ -1,0 +1,194 @@
+"""Files that appear whole or not at all: temporaries that the next run knows, locks, folders on disk.
+
+A temporary lies beside the file it becomes, under a name of its own, and is locked as long as somebody writes it.
+Whoever writes the same file next removes those that nobody holds any more: what an error leaves is gone at once, what a
+kill leaves is gone with the next run.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import filecmp
+import logging
+import os
+import re
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from mmtk.errors import StoreError
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.mmtk", re.DOTALL)
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF, errno.EINVAL}
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
+_STALE_SECONDS = 24 * 3600  # where nothing can be locked, the age at which a temporary counts as abandoned
+_REMEDY = "check its space and permissions or choose another folder"
+
+
+def lock(handle: int, *, wait: bool = False) -> bool | None:
+    """Lock an open file or folder against other processes, until it is closed.
+
+    Returns
+    -------
+    bool or None
+        Whether it is held now; None on a file system that cannot lock, where work goes on without.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _say_unlocked(os.strerror(error.errno))
+        return None
+    return True
+
+
+@cache
+def _say_unlocked(reason: str) -> None:
+    logging.getLogger("mmtk").warning(
+        "mmtk: note: this file system cannot lock files (%s): do not run two commands on one folder at once", reason
+    )
+
+
+def is_named(handle: int, path: str | Path) -> bool:
+    """Whether an open file or folder is still the one under this name."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def writing(final: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Give a new file, or folder, beside `final` that is held under a lock, and leave nothing of it in the end.
+
+    Raises
+    ------
+    StoreError
+        Instead of what the system and HDF5 say of a folder that is full or cannot be written; it names `final`.
+    """
+    handle, temporary = -1, final
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(final)
+        temporary, handle = _held(final, folder)
+        yield temporary
+    except OSError as error:
+        if error.filename and not _concerns(Path(os.fsdecode(error.filename)), final):
+            raise  # of what is read meanwhile
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StoreError(final, expected="room to write it", found=reason, remedy=_REMEDY) from None
+    finally:
+        if handle >= 0:
+            if is_named(handle, temporary):  # no longer so once it is published
+                _remove(temporary)
+            os.close(handle)
+
+
+def _concerns(path: Path, final: Path) -> bool:
+    return path.is_relative_to(final.parent) or final.is_relative_to(path)
+
+
+def _held(final: Path, folder: bool) -> tuple[Path, int]:
+    while True:
+        path = final.with_name(f".{final.name}.{secrets.token_hex(4)}.mmtk")
+        if folder:
+            path.mkdir()
+            handle = os.open(path, os.O_RDONLY)
+        else:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        # between being made and being locked it may have been taken for a leftover
+        if lock(handle) is not False and is_named(handle, path):
+            return path, handle
+        os.close(handle)
+
+
+def clear_leftovers(final: Path) -> None:
+    """Remove the temporaries of `final` that a killed process left; those that are being written stay."""
+    with suppress(OSError):
+        with os.scandir(final.parent) as entries:
+            matches = [_TEMPORARY.fullmatch(entry.name) for entry in entries]
+        names = [match[0] for match in matches if match and match["name"] == final.name]
+        for name in names:
+            _clear(final.with_name(name))
+
+
+def _clear(path: Path) -> None:
+    with suppress(OSError):
+        info = os.lstat(path)
+        handle = os.open(path, (os.O_RDONLY if stat.S_ISDIR(info.st_mode) else os.O_RDWR) | os.O_NOFOLLOW)
+        try:
+            held = lock(handle)
+            if held or (held is None and time.time() - info.st_mtime > _STALE_SECONDS):
+                _remove(path)
+        finally:
+            os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def publish(temporary: str | Path, final: str | Path) -> None:
+    """Give a finished file or folder its name, so that it appears whole or not at all, and sync the folder it is in."""
+    os.replace(temporary, final)
+    sync_folder(Path(final).parent)
+
+
+def publish_folder(temporary: Path, final: Path) -> None:
+    """Give a finished folder its name in the place of another, which is there until the new one is."""
+    if not final.exists():
+        publish(temporary, final)
+        return
+    with writing(final, folder=True) as aside:
+        os.replace(final, aside / "old")
+        try:
+            publish(temporary, final)
+        except OSError:
+            os.replace(aside / "old", final)
+            raise
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Sync the names in a folder to disk, where the file system can do that."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: bool) -> None:
+    """Let `write` fill a temporary file beside `final`, which takes its name only when whole.
+
+    Raises
+    ------
+    StoreError
+        If another file is there, unless `force` allows it to be replaced, or if the disk is full or cannot be written.
+    """
+    with writing(final) as temporary:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if force or not final.exists():
+            publish(temporary, final)
+        elif not filecmp.cmp(temporary, final, shallow=False):
+            raise StoreError(final, expected="an equal file or none", found="another", remedy="add --force")

@@ -1,0 +1,281 @@
+"""What is in a store's file, read as if a stranger had made it: nothing is believed before it was checked."""
+
+from __future__ import annotations
+
+import errno
+import math
+import mmap
+import os
+import platform
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mmtk.datasets.base import SPLITS
+from mmtk.errors import MmtkError, StoreError, system_remedy
+from mmtk.store._chunks import COMPRESSIONS, ChunkedImages, Images, chunked, plain_chunks
+from mmtk.store._digest import CHECKSUM, KEYS, checksum_rows, digest_of
+from mmtk.store._format import FORMAT, VERSION, StoreInfo, check_labels, check_shapes
+from mmtk.store._writer import find_region
+
+Array = np.ndarray[Any, Any]
+_Result = TypeVar("_Result")
+REBUILD = "build or import it again"
+_DISTRUST = "do not trust this file"
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_ARRAYS = {"images", "labels", "records"}
+_MEMBERS = {"/": {"complete", "digest", "checksums", *SPLITS}, "/checksums": set(SPLITS)} | {
+    f"{place}/{split}": _ARRAYS for place in ("", "/checksums") for split in SPLITS
+}
+_MOST_FACTS = 1 << 20  # bytes of an attribute
+# a private mapping that may be written is charged against memory, though nothing of it is read, unless this is set
+_NO_RESERVE = 0x4000 if platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64", "riscv64") else 0
+
+
+@dataclass(frozen=True)
+class Content:
+    """Facts, digest, and of each split images, labels and records; and the mapping that images lie in."""
+
+    info: StoreInfo
+    digest: str
+    arrays: dict[str, tuple[Images, Array, Array]]
+    mapping: mmap.mmap | None
+
+
+def guarded(path: Path, read: Callable[[], _Result]) -> _Result:
+    """Say in one line what HDF5 and NumPy say of a damaged file in many ways, and the system of any."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise StoreError(path, expected="a store", found=error.strerror or str(error)) from None
+    if not stat.S_ISREG(mode):
+        raise StoreError(path, expected="a store", found="no regular file")
+    try:
+        return read()
+    except MmtkError:
+        raise
+    except _DAMAGE as error:
+        if number := _errno(error):
+            raise StoreError(
+                path, expected="a readable store", found=os.strerror(number), remedy=system_remedy(number)
+            ) from None
+        reason = re.sub("^'(.*)'$", r"\1", str(error)) or type(error).__name__
+        found = "a file cut short" if "truncated file" in reason else f"a damaged one ({reason})"
+        raise StoreError(path, expected="a whole store", found=found, remedy=REBUILD) from None
+
+
+# what HDF5, h5py, JSON and NumPy raise on damaged or hostile bytes
+_DAMAGE = (
+    OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError,
+)
+
+
+def _errno(error: BaseException) -> int | None:
+    """The system's number of an error, also where HDF5 tells it in its text only."""
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
+    if not isinstance(error, OSError):
+        return None
+    told = re.search(r"\berrno = (\d+)", str(error))
+    return error.errno or (int(told[1]) if told else None)
+
+
+def read_content(path: Path) -> Content:
+    """Read a store but for its pixels, which are mapped.
+
+    Raises
+    ------
+    StoreError
+        If it is none, or its head does not fit its digest. Damage is also told by other errors; see `guarded`.
+    """
+    import h5py
+
+    _expect_hdf5(path)
+    with h5py.File(path, "r", locking=False) as file:
+        info, facts = _read_head(path, file)
+        _check_tree(path, file)
+        if file["complete"].shape != (1,) or int(file["complete"][0]) != 1:
+            raise StoreError(path, expected="a complete store", found="an unfinished one", remedy=REBUILD)
+        for split in SPLITS:
+            group = file[split]
+            check_shapes(f"{path} {split}", info, group["images"], group["labels"], group["records"])
+        digest = _check_digest(path, file, facts)
+        mapping, images = _map_images(path, file)
+        arrays = {}
+        for split in SPLITS:
+            labels, records = file[f"{split}/labels"][()], file[f"{split}/records"][()]
+            check_labels(f"{path} {split}", info, labels)
+            arrays[split] = images[split], labels, records
+    return Content(info, digest, arrays, mapping)
+
+
+def _expect_hdf5(path: Path) -> None:
+    with path.open("rb") as raw:
+        start = raw.read(len(_SIGNATURE))
+    if start != _SIGNATURE:
+        zipped = start.startswith(b"PK")
+        found = "a zip archive" if zipped else "another kind of file" if start else "an empty file"
+        remedy = "mmtk import reads .npz files" if zipped else ""
+        raise StoreError(path, expected="a store (an HDF5 file)", found=found, remedy=remedy)
+
+
+def _read_head(path: Path, file: Any) -> tuple[StoreInfo, str]:
+    """The facts, and their text."""
+    if _attribute(path, file, "format") != FORMAT:
+        raise StoreError(path, expected="a store", found="an HDF5 file of another kind")
+    version = int(_attribute(path, file, "version"))
+    if version != VERSION:
+        remedy = "upgrade mmtk" if version > VERSION else REBUILD
+        raise StoreError(path, expected=f"format version {VERSION}", found=f"version {version}", remedy=remedy)
+    facts = _attribute(path, file, "info")
+    info = StoreInfo.from_json(facts)
+    plain = _attribute(path, file, "ndim") == 2 and _attribute(path, file, "dtype") == "uint8"
+    if not plain or info.channels not in (1, 3) or info.size < 1:
+        raise StoreError(path, expected="2D images of 1 or 3 channels of uint8", found="others", remedy="upgrade mmtk")
+    return info, facts
+
+
+def _attribute(path: Path, file: Any, name: str) -> Any:
+    import h5py
+
+    if not h5py.h5a.exists(file.id, name.encode()):
+        return None
+    size = h5py.h5a.open(file.id, name.encode()).get_storage_size()
+    if size > _MOST_FACTS:
+        raise StoreError(path, expected=f"facts of at most {_MOST_FACTS} bytes", found=str(size), remedy=_DISTRUST)
+    value = file.attrs[name]
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _check_tree(path: Path, file: Any) -> None:
+    """Refuse all but the groups and datasets of FORMAT.md, each a thing of its own."""
+    import h5py
+
+    addresses: set[int] = set()
+    for place, names in _MEMBERS.items():
+        group = file[place]
+        if not isinstance(group, h5py.Group) or group.id.get_num_objs() != len(names) or set(group) != names:
+            raise StoreError(path, expected="the groups and datasets of FORMAT.md", found=f"others in {place}")
+        for name in sorted(names):
+            what = f"{place.rstrip('/')}/{name}"
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise StoreError(path, expected="no links", found=f"a link at {what}", remedy=_DISTRUST)
+            item = group[name]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in addresses:
+                raise StoreError(path, expected="no links", found=f"{what} a second time", remedy=_DISTRUST)
+            addresses.add(address)
+            if what not in _MEMBERS:
+                _check_dataset(path, what, item)
+
+
+def _check_dataset(path: Path, name: str, item: Any) -> None:
+    """Refuse what could reach outside the file, run code, or be more than the file holds."""
+    import h5py
+
+    if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
+        raise StoreError(path, expected="data inside the file", found=f"{name} elsewhere", remedy=_DISTRUST)
+    if item.dtype.hasobject:
+        raise StoreError(path, expected="plain numbers", found=f"objects in {name}", remedy=_DISTRUST)
+    plist = item.id.get_create_plist()
+    filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    if filters and (not name.endswith("/images") or name.startswith("/checksums")):
+        raise StoreError(path, expected="images alone packed", found=f"a filter on {name}", remedy=_DISTRUST)
+    if item.chunks is not None and item.chunks[0] > max(1, item.shape[0]):
+        found = f"chunks of {item.chunks[0]} in {name}"
+        raise StoreError(path, expected=f"chunks of at most {item.shape[0]} rows", found=found, remedy=_DISTRUST)
+    if not _is_allocated(item):
+        raise StoreError(path, expected="a whole store", found=f"{name} in part", remedy=REBUILD)
+
+
+def _is_allocated(dataset: Any) -> bool:
+    """Whether all of a dataset is in the file: HDF5 makes up what is not, and a few bytes could claim terabytes."""
+    if dataset.chunks is None:
+        return bool(dataset.id.get_storage_size() >= dataset.nbytes)
+    return bool(dataset.id.get_num_chunks() * math.prod(dataset.chunks) >= dataset.size)
+
+
+def _check_digest(path: Path, file: Any, facts: str) -> str:
+    """See that facts, shapes and checksums are those of the digest."""
+    arrays = {}
+    for key in KEYS:
+        array, table = file[key], file[f"checksums/{key}"]
+        chunks = -(-len(array) // checksum_rows(key, array.shape, math.prod(array.shape[1:]) * array.dtype.itemsize))
+        if table.dtype != np.uint8 or table.shape != (chunks, CHECKSUM):
+            expected = f"{chunks} checksums of {CHECKSUM} bytes"
+            raise StoreError(f"{path} {key}", expected=expected, found=f"{table.dtype} {table.shape}", remedy=REBUILD)
+        arrays[key] = array, table[()]
+    stored = file["digest"]
+    if stored.dtype != np.uint8 or stored.shape != (CHECKSUM,):
+        raise StoreError(path, expected=f"a digest of {CHECKSUM} bytes", found=f"{stored.dtype} {stored.shape}")
+    digest = stored[()].tobytes()
+    if digest != digest_of(facts, arrays):
+        found = "others: it was changed after it was written"
+        raise StoreError(path, expected="facts and checksums that fit its digest", found=found, remedy=REBUILD)
+    return bytes(digest).hex()
+
+
+def _map_images(path: Path, file: Any) -> tuple[mmap.mmap | None, dict[str, Images]]:
+    """Images of each split, of plain ones in one mapping of the file that was checked, whatever has its name by now."""
+    datasets = {split: file[f"{split}/images"] for split in SPLITS}
+    regions = {split: find_region(dataset) for split, dataset in datasets.items()}
+    mapping = None
+    end = max((region.end for region in regions.values() if region is not None), default=0)
+    handle = file.id.get_vfd_handle()
+    if end:
+        mapping = _map(handle, end)
+    images: dict[str, Images] = {}
+    for split, dataset in datasets.items():
+        region = regions[split]
+        if region is None:
+            images[split] = read_packed(path, file, dataset)
+        elif not len(dataset):
+            images[split] = np.empty(dataset.shape, np.uint8)
+        elif mapping is None:
+            rows = checksum_rows(f"{split}/images", dataset.shape, region.row_bytes)
+            images[split] = plain_chunks(path, os.dup(handle), region.offset, dataset.shape, rows)
+        else:
+            flat = np.frombuffer(mapping, np.uint8, region.rows * region.row_bytes, region.offset)
+            images[split] = flat.reshape(dataset.shape)
+    return mapping, images
+
+
+def _map(handle: int, length: int) -> mmap.mmap | None:
+    """Map a file copy-on-write, or read-only where memory must be there for all of that; None where nothing maps."""
+    both = mmap.PROT_READ | mmap.PROT_WRITE
+    try:
+        return mmap.mmap(handle, length, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=both)
+    except OSError as error:
+        if error.errno in (errno.ENODEV, errno.ENOTSUP):
+            return None
+        if error.errno != errno.ENOMEM:
+            raise
+    return mmap.mmap(handle, length, access=mmap.ACCESS_READ)
+
+
+def read_packed(path: Path, file: Any, dataset: Any) -> ChunkedImages | Array:
+    """Images that are packed, or scattered over the file."""
+    plist = dataset.id.get_create_plist()
+    filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    if not filters:
+        places: dict[int, int] = {}
+        dataset.id.chunk_iter(lambda chunk: places.__setitem__(chunk.byte_offset, chunk.size))
+        if sum(places.values()) < dataset.nbytes or max(a + n for a, n in places.items()) > os.fstat(
+            file.id.get_vfd_handle()
+        ).st_size:
+            raise StoreError(path, expected="a whole store", found=f"{dataset.name} in part", remedy=_DISTRUST)
+        whole: Array = dataset[()]
+        return whole
+    packed = chunked(path, file, dataset)
+    if packed is None:
+        names = [next((name for name, known in COMPRESSIONS.items() if known == n), f"filter {n}") for n in filters]
+        expected = f"whole images packed by one of {', '.join(COMPRESSIONS)}, and the package that unpacks them"
+        found = f"{' and '.join(names)} on chunks of {'x'.join(map(str, dataset.chunks))}"
+        remedy = "pip install 'mmtk[zstd]'" if {"zstd", "blosc"} & set(names) else REBUILD
+        raise StoreError(path, expected=expected, found=found, remedy=remedy)
+    return packed

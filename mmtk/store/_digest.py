@@ -1,0 +1,80 @@
+"""What holds a store together: SHA-256 of each chunk of rows, and one digest over these and the facts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtk.datasets.base import SPLITS
+from mmtk.store._format import FORMAT, VERSION, chunk_rows
+
+CHECKSUM = 32  # bytes
+_ALONE = 4 << 20  # bytes that a second thread would not hash sooner
+KEYS = tuple(f"{split}/{name}" for split in SPLITS for name in ("images", "labels", "records"))
+
+
+def checksum_rows(key: str, shape: tuple[int, ...], row_bytes: int) -> int:
+    """Rows that a checksum covers: a chunk of images, all of anything else."""
+    return chunk_rows(shape[0], row_bytes) if key.endswith("images") else max(1, shape[0])
+
+
+def checksums(read: Callable[[int, int], Any], rows: int, step: int, row_bytes: int) -> NDArray[np.uint8]:
+    """SHA-256 of every `step` rows.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the bytes of rows from a number up to another; called from several threads.
+    rows, step, row_bytes : int
+
+    Returns
+    -------
+    (ceil(rows / step), 32) uint8
+    """
+
+    def digest(start: int) -> bytes:
+        return hashlib.sha256(read(start, min(start + step, rows))).digest()
+
+    starts = range(0, rows, step)
+    if rows * row_bytes <= _ALONE:
+        parts = [digest(start) for start in starts]
+    else:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            parts = list(pool.map(digest, starts))
+    return np.frombuffer(b"".join(parts), np.uint8).reshape(-1, CHECKSUM)
+
+
+def array_checksums(key: str, array: Any) -> NDArray[np.uint8]:
+    """Checksums of an array, or of what is indexed by rows like one."""
+    row_bytes = int(np.prod(array.shape[1:])) * array.dtype.itemsize
+
+    def read(start: int, end: int) -> Any:
+        return np.ascontiguousarray(array[start:end]).reshape(-1).view(np.uint8).data
+
+    return checksums(read, len(array), checksum_rows(key, array.shape, row_bytes), row_bytes)
+
+
+def digest_of(facts: str, arrays: Mapping[str, tuple[Any, NDArray[np.uint8]]]) -> bytes:
+    """SHA-256 over the facts and, of each array in the order of `KEYS`, its name, shape, type and checksums.
+
+    Parameters
+    ----------
+    facts : str
+        The JSON in the file.
+    arrays : mapping of key to (array, checksums)
+        Of the array only ``shape`` and ``dtype`` are asked for.
+    """
+    digest = hashlib.sha256(f"{FORMAT} {VERSION}\n{facts}\n".encode())
+    for key in KEYS:
+        array, sums = arrays[key]
+        shape = "x".join(map(str, array.shape))
+        fields = ",".join(f"{field[0]}:{field[1]}" for field in array.dtype.descr)
+        digest.update(f"{key} {shape} {fields}\n".encode())
+        digest.update(sums.tobytes())
+    return digest.digest()

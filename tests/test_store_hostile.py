@@ -1,0 +1,242 @@
+"""Stores that a stranger sends: edited facts, links, filters, chunks that lie, bombs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from mmtk import store
+from mmtk.errors import StoreError
+from mmtk.store import StoreInfo
+from tests.small_stores import write_small_store
+
+_OTHER = {str: lambda value: value + "x", int: lambda value: value + 1, bool: lambda value: not value}
+FACTS = [name for name in StoreInfo.__dataclass_fields__ if name not in ("channels", "size")]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    return write_small_store(tmp_path_factory.mktemp("whole") / "a.h5", (20, 6, 9), size=8)
+
+
+def edited(path: Path, folder: Path, edit: Callable[[h5py.File], object]) -> Path:
+    copy = folder / "edited.h5"
+    shutil.copy(path, copy)
+    with h5py.File(copy, "r+") as file:
+        edit(file)
+    return copy
+
+
+def change_fact(name: str) -> Callable[[h5py.File], None]:
+    def edit(file: h5py.File) -> None:
+        facts = json.loads(file.attrs["info"])
+        value = facts[name]
+        if name == "task":
+            facts[name] = "multi-class"
+        elif name == "recipe":
+            facts[name] = "[]" if value != "[]" else '[{"step":"center_crop"}]'
+        else:
+            facts[name] = [*value, "another"] if isinstance(value, list) else _OTHER[type(value)](value)
+        file.attrs["info"] = np.bytes_(json.dumps(facts, sort_keys=True, separators=(",", ":")))
+
+    return edit
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_a_fact_that_was_edited_does_not_fit_the_digest(whole, tmp_path, name):
+    path = edited(whole, tmp_path, change_fact(name))
+    with pytest.raises(StoreError, match="facts and checksums that fit its digest"):
+        store.open(path)
+    with pytest.raises(StoreError, match="facts and checksums that fit its digest"):
+        store.verify(path)
+
+
+def _swap_labels(file: h5py.File) -> None:
+    labels = file["train/labels"]
+    labels[...] = 1 - labels[...]
+
+
+@pytest.mark.parametrize("array", ["images", "labels", "records"])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_values_edited_by_hdf5_differ_from_their_checksums(whole, tmp_path, split, array):
+    def edit(file: h5py.File) -> None:
+        values = file[f"{split}/{array}"][()]
+        file[f"{split}/{array}"][...] = values[::-1]
+
+    path = edited(whole, tmp_path, edit)
+    before, after = (getattr(getattr(store.open(p), split), array) for p in (whole, path))
+    same = np.array_equal(before, after)
+    assert same == (array == "records")  # which are all alike in this store
+    assert bool(store.verify(path)) != same
+    assert (store.open(path).content_digest() == store.open(path).digest) == same
+
+
+def test_checksums_made_to_fit_do_not_fit_the_digest(whole, tmp_path):
+    def edit(file: h5py.File) -> None:
+        import hashlib
+
+        _swap_labels(file)
+        digest = hashlib.sha256(file["train/labels"][()].tobytes()).digest()
+        file["checksums/train/labels"][0] = np.frombuffer(digest, np.uint8)
+
+    with pytest.raises(StoreError, match="fit its digest"):
+        store.open(edited(whole, tmp_path, edit))
+
+
+def test_a_digest_pins_a_store(whole, tmp_path):
+    digest = store.open(whole).digest
+    assert digest == store.open(whole).content_digest()
+    assert store.verify(whole, digest) == []
+    other = write_small_store(tmp_path / "b.h5", (20, 6, 9), size=8, seed=3)
+    for read in (store.open, store.verify):
+        with pytest.raises(StoreError, match=f"expected the store of digest {digest}"):
+            read(other, digest)
+
+
+def test_a_compressed_copy_has_the_same_digest(whole, tmp_path):
+    assert store.open(store.compress(store.open(whole), tmp_path, "gzip")).digest == store.open(whole).digest
+
+
+@pytest.mark.parametrize("write", [
+    lambda opened, out: store.compress(opened, out, "gzip"), store.export_npz, store.export_png,
+])
+def test_a_damaged_store_is_not_exported(whole, tmp_path, write):
+    path = tmp_path / "a.h5"
+    shutil.copy(whole, path)
+    with path.open("r+b") as file:
+        file.seek(store.read_layout(path).image_offset("val", 2))
+        file.write(b"\x07\x07\x07")
+    with pytest.raises(StoreError, match="content that does not fit its digest"):
+        write(store.open(path), tmp_path / "out")
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def _relink(old: str, new: str) -> Callable[[h5py.File], None]:
+    def edit(file: h5py.File) -> None:
+        del file[new]
+        file[new] = file[old]
+
+    return edit
+
+
+def _packed(name: str, **options: object) -> Callable[[h5py.File], None]:
+    def edit(file: h5py.File) -> None:
+        values = file[name][()]
+        del file[name]
+        file.create_dataset(name, data=values, chunks=values.shape, **options)
+
+    return edit
+
+
+def _nbit(file: h5py.File) -> None:
+    values = file["train/images"][()]
+    del file["train/images"]
+    kind = h5py.h5t.NATIVE_UINT8.copy()
+    kind.set_precision(4)
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk(values.shape)
+    plist.set_nbit() if hasattr(plist, "set_nbit") else plist.set_filter(h5py.h5z.FILTER_NBIT)
+    h5py.h5d.create(file["train"].id, b"images", kind, h5py.h5s.create_simple(values.shape), plist)
+    file["train/images"][...] = values
+
+
+def _giant_chunk(file: h5py.File) -> None:
+    shape = file["train/images"].shape
+    del file["train/images"]
+    file.create_dataset(
+        "train/images", shape, "u1", chunks=(10_000_000, *shape[1:]), maxshape=(None, *shape[1:]), compression="gzip"
+    )
+    file["train/images"].id.write_direct_chunk((0, 0, 0), b"x" * 100)
+
+
+def _numbers_as_digest(file: h5py.File) -> None:
+    del file["digest"]
+    file["digest"] = [1, 2]
+
+
+HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
+    "val is train": (_relink("train", "val"), "a second time"),
+    "the images of val are those of train": (_relink("train/images", "val/images"), "a second time"),
+    "checksums of another split": (_relink("checksums/train", "checksums/val"), "a second time"),
+    "a filter that changes values": (_nbit, "filter 5|uint8"),
+    "labels in gzip": (_packed("train/labels", compression="gzip"), "a filter on /train/labels"),
+    "records in gzip": (_packed("train/records", compression="gzip"), "a filter on /train/records"),
+    "checksums in gzip": (_packed("checksums/train/images", compression="gzip"), "a filter on /checksums/train/images"),
+    "images scaled": (_packed("train/images", scaleoffset=4), "filter 6"),
+    "a chunk of more rows than there are": (_giant_chunk, "chunks of at most 20 rows"),
+    "another group": (lambda f: f.create_group("more"), "others in /"),
+    "another dataset": (lambda f: f.create_dataset("train/more", data=[1]), "others in /train"),
+    "numbers as digest": (_numbers_as_digest, "a digest of 32"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_format_does_not_name_is_refused(whole, tmp_path, kind):
+    edit, message = HOSTILE[kind]
+    with pytest.raises(StoreError, match=message):
+        store.open(edited(whole, tmp_path, edit))
+
+
+def _many_groups(file: h5py.File) -> None:
+    for number in range(10_000):
+        file.create_group(f"g{number}")
+
+
+def _large_labels(file: h5py.File) -> None:
+    del file["train/labels"]
+    file.create_dataset("train/labels", (2 << 30, 1), "u1", chunks=(1 << 24, 1), compression="gzip", compression_opts=9)
+    import zlib
+
+    bomb = zlib.compress(bytes(1 << 24), 9)
+    for row in range(0, 2 << 30, 1 << 24):
+        file["train/labels"].id.write_direct_chunk((row, 0), bomb)
+
+
+def _unpacking_images(file: h5py.File) -> None:
+    import zlib
+
+    shape = file["train/images"].shape
+    del file["train/images"]
+    file.create_dataset("train/images", shape, "u1", chunks=shape, compression="gzip")
+    file["train/images"].id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(1 << 30), 9))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts otherwise")
+@pytest.mark.parametrize("bomb", [_many_groups, _large_labels, _unpacking_images])
+def test_a_bomb_costs_neither_memory_nor_time(whole, tmp_path, bomb):
+    path = edited(whole, tmp_path, bomb)
+    code = (
+        "import resource, sys, time\n"
+        "import numpy as np\n"
+        "from mmtk import store\n"
+        "from mmtk.errors import StoreError\n"
+        "store.open(sys.argv[2])\n"
+        "before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()\n"
+        "try:\n"
+        "    opened = store.open(sys.argv[1])\n"
+        "    np.asarray(opened.train.images)\n"
+        "    print('opened')\n"
+        "except StoreError as error:\n"
+        "    print(error)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10, file=sys.stderr)\n"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code, path, whole], capture_output=True, text=True, check=True)
+    assert "expected" in done.stdout
+    assert int(done.stderr) < 256
+    assert time.monotonic() - start < 60  # ten thousand groups took hours
+
+
+def test_a_store_of_the_first_format_says_what_to_do(whole, tmp_path):
+    path = edited(whole, tmp_path, lambda file: file.attrs.modify("version", 1))
+    with pytest.raises(StoreError, match="expected format version 2, found version 1; build or import it again"):
+        store.open(path)
