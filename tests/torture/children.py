@@ -71,8 +71,8 @@ def _become(action: Callable[[], int], writing: int) -> None:
         os.close(writing)
         with contextlib.suppress(OSError):
             os.close(0)
-        sys.stdout = open(1, "w", buffering=1, closefd=False)
-        sys.stderr = open(2, "w", buffering=1, closefd=False)
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         code = action()
         for thread in threading.enumerate():  # as the interpreter waits for them at its end
             if thread is not threading.current_thread() and not thread.daemon:

@@ -27,7 +27,7 @@ def _bits(data: bytearray, rng: Generator) -> str:
 
 def _byte(data: bytearray, rng: Generator) -> str:
     at = _place(data, rng)
-    data[at] = int(rng.choice([0, 1, 0x7F, 0x80, 0xFE, 0xFF, rng.integers(256)]))
+    data[at] = (0, 1, 0x7F, 0x80, 0xFE, 0xFF, int(rng.integers(256)))[int(rng.integers(7))]
     return f"byte {at} is {data[at]}"
 
 
@@ -58,7 +58,7 @@ def _longer(data: bytearray, rng: Generator) -> str:
 def _blocks(data: bytearray, rng: Generator) -> str:
     length = int(rng.choice([1, 8, 64, 512, 4096]))
     length = max(1, min(length, len(data) // 2))
-    one, other = sorted(int(at) for at in rng.integers(0, len(data) - length + 1, 2))
+    one, other = sorted(rng.integers(0, len(data) - length + 1, 2).tolist())
     if one + length <= other:
         data[one : one + length], data[other : other + length] = data[other : other + length], data[one : one + length]
     return f"blocks of {length} at {one} and {other} change places"

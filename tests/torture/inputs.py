@@ -33,6 +33,7 @@ def make_inputs(folder: Path) -> None:
     write_phantom("breastmnist", sources, 0.001)
     for path in sources.rglob("*.png"):
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert image is not None
         small = cv2.resize(image, (_WIDTH, _WIDTH * image.shape[0] // image.shape[1]), interpolation=cv2.INTER_NEAREST)
         cv2.imwrite(str(path), small)
     shutil.copytree(sources, folder / "bad")
@@ -43,7 +44,7 @@ def make_inputs(folder: Path) -> None:
     half = folder / "half"
     end = run_child(lambda: _killed(lambda: _built(folder, half)), 60)
     assert end.status == 0, end.text
-    _empty_rows(next(half.rglob("*.h5")))
+    _empty_rows(next(half.rglob("*.h5")), store.open(made).counts)
     for number, seed in enumerate((0, 1)):
         write_small_run(made, folder / "runs" / f"run{number}", seed=seed, epochs=3)
     (folder / "kinds").mkdir()
@@ -69,14 +70,13 @@ def _killed(action: Callable[[], object]) -> int:
     return 1
 
 
-def _empty_rows(skeleton: Path) -> None:
+def _empty_rows(skeleton: Path, counts: dict[str, int]) -> None:
     """Take away the pixels of val and test, as if they had not been written yet."""
     layout = store.read_layout(skeleton)
     with skeleton.open("r+b") as file:
         for split in ("val", "test"):
-            region = layout.regions[f"{split}/images"]
-            file.seek(region.offset)
-            file.write(bytes(region.length))
+            file.seek(layout.image_offset(split, 0))
+            file.write(bytes(counts[split] * layout.row_bytes))
 
 
 def _make_others(folder: Path) -> None:

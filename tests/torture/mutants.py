@@ -62,7 +62,7 @@ def try_mutants(name: str, prepare: Prepare, inputs: Path, work: Path, seed: int
 
         def action(rest: range = rest) -> int:
             _limit_room()
-            os.fsync = lambda _: None  # nobody pulls the plug here
+            os.fsync = _nothing  # nobody pulls the plug here
             attempt = prepare(inputs, work)
             prepared.touch()
             with answers.open("a", buffering=1) as file:
@@ -91,6 +91,10 @@ def try_mutants(name: str, prepare: Prepare, inputs: Path, work: Path, seed: int
         tally.note(ENDED, f"{name}:{number}", f"{how}: {told}: {end.text.strip()[-200:]}")
         at = number + 1
     return tally
+
+
+def _nothing(fd: object) -> None:
+    pass
 
 
 def _limit_room() -> None:

@@ -31,7 +31,7 @@ def make_stores(folder: Path) -> None:
     for split in opened.splits:
         records = np.zeros(len(split), store.record_dtype(12, 5, sliced=True))
         records["source"], records["plane"], records["slice"] = b"volume-3.nii", b"axial", range(len(split))
-        arrays[split.name] = (split.images, split.labels, records)
+        arrays[split.name] = (np.asarray(split.images), split.labels, records)
     info = replace(small_info(seed=3), synthetic=True, partial=True, unchecked=("a", "b"), citation="cited")
     store.write_store(folder / "sliced.h5", info, arrays)
 

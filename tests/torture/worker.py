@@ -21,8 +21,8 @@ import numpy as np
 # imported before the first fork, so that no child pays for them; the second only for jobs that train or draw
 _ALL = (
     "cv2", "h5py", "simplejpeg", "deflate", "isal.igzip", "scipy.ndimage", "threadpoolctl", "pooch", "requests",
-    "sklearn.metrics", "sklearn.neighbors", "rich.progress", "mmtk.builder", "mmtk.store", "mmtk.matching", "mmtk.loader", "mmtk.scoring",
-    "mmtk.scoring._resampling", "mmtk.phantom", "mmtk.imaging", "mmtk.report._runs", *(
+    "sklearn.metrics", "sklearn.neighbors", "rich.progress", "mmtk.builder", "mmtk.store", "mmtk.matching",
+    "mmtk.loader", "mmtk.scoring", "mmtk.scoring._resampling", "mmtk.phantom", "mmtk.imaging", "mmtk.report._runs", *(
         f"mmtk.cli.{name}" for name in ("build", "datasets", "matching", "phantoms", "scores", "stores")
     ),
 )
