@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -81,7 +82,7 @@ class _Worker:
         self._process.wait()
 
 
-def plan(mutants: int, faults: int, only: str = "", *, short: bool = False) -> list[Job]:
+def plan(mutants: int, faults: int, only: Iterable[str] = ("",), *, short: bool = False) -> list[Job]:
     """The jobs of a run; those that take longest come first."""
     jobs: list[Job] = []
     commands = [command for command in COMMANDS.values() if not (short and command.heavy)]
@@ -100,7 +101,7 @@ def plan(mutants: int, faults: int, only: str = "", *, short: bool = False) -> l
             {"kind": "mutants", "name": name, "start": start, "stop": min(start + _BATCH, number)}
             for start in range(0, number, _BATCH)
         ]
-    return [job for job in jobs if job["name"].startswith(only)]
+    return [job for job in jobs if job["name"].startswith(tuple(only))]
 
 
 def again(what: str) -> list[Job]:
@@ -156,7 +157,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn")
     parser.add_argument("--minutes", type=float, default=_MINUTES, help="about so long, on two cores")
     parser.add_argument("--short", action="store_true", help="less than a minute")
-    parser.add_argument("--only", default="", help="sections or kinds that begin so")
+    parser.add_argument("--only", action="append", help="sections or kinds that begin so; give it again for more")
     parser.add_argument("--again", help="what a reproduction line names")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
@@ -167,7 +168,7 @@ def main() -> int:
     )
     reason = shim.why_not()
     jobs = again(chosen.again) if chosen.again else plan(
-        mutants, 0 if reason else faults, chosen.only, short=chosen.short
+        mutants, 0 if reason else faults, chosen.only or ("",), short=chosen.short
     )
     tallies = merged(run(jobs, chosen.seed, 1 if chosen.again else chosen.workers))
     tallies.sort(key=lambda tally: tally.faults)

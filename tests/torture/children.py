@@ -74,9 +74,7 @@ def _become(action: Callable[[], int], writing: int) -> None:
         sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         code = action()
-        for thread in threading.enumerate():  # as the interpreter waits for them at its end
-            if thread is not threading.current_thread() and not thread.daemon:
-                thread.join()
+        threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter ends pools and waits for threads
         sys.stdout.flush()
     except BaseException:
         traceback.print_exc()

@@ -61,6 +61,7 @@ def try_mutants(name: str, prepare: Prepare, inputs: Path, work: Path, seed: int
         answers.write_bytes(b"")
 
         def action(rest: range = rest) -> int:
+            signal.alarm(3 * SECONDS)  # without a handler: ends also what hangs in C
             _limit_room()
             os.fsync = _nothing  # nobody pulls the plug here
             attempt = prepare(inputs, work)
@@ -68,11 +69,10 @@ def try_mutants(name: str, prepare: Prepare, inputs: Path, work: Path, seed: int
             with answers.open("a", buffering=1) as file:
                 for number in rest:
                     rng = np.random.default_rng([seed, zlib.crc32(name.encode()), number])
-                    signal.alarm(SECONDS)  # without a handler: ends also what hangs in C
+                    signal.alarm(SECONDS)
                     progress.set(number, "")
                     json.dump([number, *_tried(attempt, number, rng, progress)], file)
                     file.write("\n")
-                signal.alarm(0)
             return 0
 
         end = run_child(action, 60 + SECONDS * len(rest))
