@@ -50,3 +50,35 @@ def test_open_and_read(benchmark, paths, what, way):
     expected = mapped(paths, rows)
     benchmark.group = f"{paths[2]}, {what}"
     assert benchmark(way, paths, rows) == expected
+
+
+def opened(path):
+    return len(store.open(path).train)
+
+
+def labels_through_h5py(path):
+    with h5py.File(path) as file:
+        return [len(file[f"{split}/{name}"][()]) for split in store.SPLITS for name in ("labels", "records")][0]
+
+
+@pytest.mark.parametrize("way", [opened, labels_through_h5py])
+def test_open(benchmark, paths, way):
+    """Open alone, with its checks, beside h5py's reading of labels and records."""
+    benchmark.group = f"{paths[2]}, open"
+    assert benchmark(way, paths[0]) == COUNTS[paths[2]][0]
+
+
+def verified(path):
+    return store.verify(path) == []
+
+
+def all_through_h5py(path):
+    with h5py.File(path) as file:
+        return all(file[f"{split}/images"][()].nbytes for split in store.SPLITS)
+
+
+@pytest.mark.parametrize("way", [verified, all_through_h5py])
+def test_verify(benchmark, paths, way):
+    """All checksums, beside h5py's reading of all images."""
+    benchmark.group = f"{paths[2]}, verify"
+    assert benchmark(way, paths[0])

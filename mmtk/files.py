@@ -23,13 +23,12 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from mmtk.errors import StoreError
+from mmtk.errors import StoreError, system_remedy
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.mmtk", re.DOTALL)
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF, errno.EINVAL}
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
 _STALE_SECONDS = 24 * 3600  # where nothing can be locked, the age at which a temporary counts as abandoned
-_REMEDY = "check its space and permissions or choose another folder"
 
 
 def lock(handle: int, *, wait: bool = False) -> bool | None:
@@ -76,26 +75,38 @@ def writing(final: Path, *, folder: bool = False) -> Iterator[Path]:
     StoreError
         Instead of what the system and HDF5 say of a folder that is full or cannot be written; it names `final`.
     """
-    handle, temporary = -1, final
-    try:
+    with telling(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         clear_leftovers(final)
         temporary, handle = _held(final, folder)
-        yield temporary
-    except OSError as error:
-        if error.filename and not _concerns(Path(os.fsdecode(error.filename)), final):
-            raise  # of what is read meanwhile
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise StoreError(final, expected="room to write it", found=reason, remedy=_REMEDY) from None
-    finally:
-        if handle >= 0:
+        try:
+            yield temporary
+        finally:
             if is_named(handle, temporary):  # no longer so once it is published
                 _remove(temporary)
             os.close(handle)
 
 
-def _concerns(path: Path, final: Path) -> bool:
-    return path.is_relative_to(final.parent) or final.is_relative_to(path)
+@contextmanager
+def telling(final: Path, area: Path | None = None) -> Iterator[None]:
+    """Say of a file, or folder, that it cannot be written, where the system says so; what is read keeps its errors.
+
+    Raises
+    ------
+    StoreError
+        Instead of an OSError that names `final`, something in the folder `area`, by default that of `final`, or
+        nothing.
+    """
+    area = final.parent if area is None else area
+    try:
+        yield
+    except OSError as error:
+        place = Path(os.fsdecode(error.filename)) if error.filename else final
+        if not place.is_relative_to(area) and not final.is_relative_to(place):
+            raise
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        remedy = system_remedy(error.errno) or "check its space and permissions or choose another folder"
+        raise StoreError(final, expected="room to write it", found=reason, remedy=remedy) from None
 
 
 def _held(final: Path, folder: bool) -> tuple[Path, int]:
@@ -112,6 +123,32 @@ def _held(final: Path, folder: bool) -> tuple[Path, int]:
         os.close(handle)
 
 
+@contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Hold a folder, made if need be, against other processes.
+
+    Raises
+    ------
+    StoreError
+        If another process holds it.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # who held it has just removed it
+        try:
+            if lock(handle) is False:
+                remedy = "wait for it, or choose another folder"
+                raise StoreError(folder, expected="a folder for one process", found="another at work", remedy=remedy)
+            if is_named(handle, folder):
+                yield
+                return
+        finally:
+            os.close(handle)
+
+
 def clear_leftovers(final: Path) -> None:
     """Remove the temporaries of `final` that a killed process left; those that are being written stay."""
     with suppress(OSError):
@@ -119,10 +156,11 @@ def clear_leftovers(final: Path) -> None:
             matches = [_TEMPORARY.fullmatch(entry.name) for entry in entries]
         names = [match[0] for match in matches if match and match["name"] == final.name]
         for name in names:
-            _clear(final.with_name(name))
+            clear(final.with_name(name))
 
 
-def _clear(path: Path) -> None:
+def clear(path: Path) -> None:
+    """Remove a temporary file or folder, if it is there and nobody holds it."""
     with suppress(OSError):
         info = os.lstat(path)
         handle = os.open(path, (os.O_RDONLY if stat.S_ISDIR(info.st_mode) else os.O_RDWR) | os.O_NOFOLLOW)
@@ -132,6 +170,13 @@ def _clear(path: Path) -> None:
                 _remove(path)
         finally:
             os.close(handle)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that others may make again meanwhile: it loses its name first."""
+    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.mmtk")
+    os.replace(folder, aside)
+    _remove(aside)
 
 
 def _remove(path: Path) -> None:

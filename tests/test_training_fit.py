@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on_as_if_undisturbed(store, tmp_path, monkeypatch, un
     assert not (tmp_path / "killed" / "result.json").exists()
     with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "train_l')  # a line cut short by the kill
-    (tmp_path / "killed" / ".last.pt.4711").write_bytes(b"half a checkpoint")
+    (tmp_path / "killed" / ".last.pt.0000abcd.mmtk").write_bytes(b"half a checkpoint")
     train(store, tmp_path / "killed")
     assert outcome(tmp_path / "killed") == outcome(undisturbed)
     assert [line["epoch"] for line in outcome(tmp_path / "killed")["log"]] == [1, 2, 3]
@@ -162,7 +162,7 @@ def test_a_finished_run_is_left_alone(store, tmp_path):
 
 def test_two_trainings_in_one_folder_are_refused(store, tmp_path):
     def second(line):
-        with pytest.raises(MmtkError, match="found another process training in it"):
+        with pytest.raises(MmtkError, match="found another at work"):
             train(store, tmp_path / "run", epochs=1)
 
     train(store, tmp_path / "run", epochs=1, report=second)

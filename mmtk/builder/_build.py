@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mmtk import __version__, store
 from mmtk.builder.clock import Clock
-from mmtk.builder.journal import Journal
+from mmtk.builder.journal import Journal, clear_work
 from mmtk.builder.plan import Plan, make_plan
 from mmtk.builder.work import Left, Progress, Target, fill, open_volume
 from mmtk.datasets import get_dataset
@@ -21,6 +21,16 @@ from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_map
 from mmtk.errors import ArgumentError, ImageError, StoreError
+from mmtk.files import (
+    clear,
+    clear_leftovers,
+    holding,
+    publish,
+    remove_folder,
+    sync_folder,
+    telling,
+    write_atomically,
+)
 from mmtk.imaging import read_image
 from mmtk.matching import EVIDENCE, match, write_match
 
@@ -160,6 +170,9 @@ def build(
         tracker = progress(family) if progress else None
         for result in _build_together(makes, out, wanted, workers, force, tracker):
             results.setdefault(result.flag, []).append(result)
+    for dataset in datasets:
+        clear(_scratch(out, dataset))
+        clear_leftovers(_scratch(out, dataset))
     return [result for flag in dict.fromkeys(dataset.flag for dataset in datasets) for result in results[flag]]
 
 
@@ -175,19 +188,25 @@ def _recover(
     store.refuse_other_edition(official, dataset, make.edition, 28, out / f"{dataset.flag}_28.h5")
     scanned = tuple(MapRow(record.source, record.labels, "") for record in dataset.scan(make.listing).records)
     in_scan_order = OfficialMap({"train": scanned, "val": (), "test": ()})
-    scratch = out / f".{dataset.flag}.match"
     tracker = progress(f"{dataset.flag}, to be matched") if progress else None
     plain = replace(make, pixels="official", split="official", known=in_scan_order)
-    (built,) = _build_together([plain], scratch, [28], workers, True, tracker)
-    found = match(store.open(built.path), official)
-    write_match(found, out / f"{dataset.flag}_map.csv", force=True)
-    shutil.rmtree(scratch)
+    scratch = _scratch(out, dataset)
+    with telling(out, area=out), holding(scratch):
+        (built,) = _build_together([plain], scratch, [28], workers, True, tracker)
+        found = match(store.open(built.path), official)
+        write_match(found, out / f"{dataset.flag}_map.csv", force=True)
+        remove_folder(scratch)
     rows = {
         split: tuple(MapRow(row.source, row.label, LETTERS.get(row.evidence, "")) for row in found.rows[split])
         for split in SPLITS
     }
     counts = ", ".join(f"{n} {word}" for word, n in found.summary().items() if word in EVIDENCE and n)
     return OfficialMap(rows, origin=f"recovered from {official.name} by pixels ({counts})")
+
+
+def _scratch(out: Path, dataset: Dataset) -> Path:
+    """Where images are built to be matched; what a killed build left there is gone on with, or removed in the end."""
+    return out / f".{dataset.flag}.match"
 
 
 def _cores() -> int:
@@ -232,37 +251,32 @@ def _build_together(
         plans = [_plan_without_known_bad(make, out) for make in makes]
     final = {(number, size): out / f"{p.dataset.flag}_{size}.h5" for number, p in enumerate(plans) for size in sizes}
 
-    def is_there(key: tuple[int, int]) -> bool:
-        return store.already_there(final[key], plans[key[0]].info(key[1]).plan_hash, force)
-
-    there = {key for key in final if is_there(key)}
-    missing = [key for key in final if key not in there]
+    there = {key for key, path in final.items() if _is_there(path, plans[key[0]], key[1], force)}
+    missing = {key: path for key, path in final.items() if key not in there}
     built = list(plans)
+    folder = out / f".{makes[0].dataset.family}.build"
     if missing:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = out / f".{makes[0].dataset.family}.build"
-        _check_space(out, plans, missing, folder)
-        with Journal(folder) as journal:
-            for key in missing:  # again: a build that has just ended may have left one of another plan
-                is_there(key)
-            worked = [number for number in range(len(plans)) if any(key[0] == number for key in missing)]
-            with clock("plan", workers):
-                targets = _targets(journal, plans, missing)
-            own = [plans[number] for number in worked]
-            left = fill(own, listing, targets, journal, clock, workers=workers, skip_bad=skip_bad, progress=progress)
-            if left:
+        with telling(out, area=out):
+            out.mkdir(parents=True, exist_ok=True)
+            _check_space(out, plans, list(missing), folder)
+            with Journal(folder) as journal:
+                for key, path in missing.items():  # again: a build that has just ended may have left another plan's
+                    _is_there(path, plans[key[0]], key[1], force)
                 with clock("plan", workers):
-                    own = _without(makes, worked, own, targets, journal, left)
-            built = [own[worked.index(number)] if number in worked else plan for number, plan in enumerate(plans)]
-            finished = [(journal.folder / final[key].name, final[key]) for key in missing]
-            with clock("finish", workers):
-                for path, _ in finished:
-                    store.finalize(path)
-                for plan in own:
-                    _write_findings(out / f"{plan.dataset.flag}_findings.csv", plan.bad)
-                for path, name in finished:
-                    store.publish(path, name)
-                journal.remove()
+                    targets = _targets(journal, plans, list(missing))
+                worked = sorted({number for number, _ in missing})
+                own = [plans[number] for number in worked]
+                left = fill(
+                    own, listing, targets, journal, clock, workers=workers, skip_bad=skip_bad, progress=progress
+                )
+                if left:
+                    with clock("plan", workers):
+                        own = _without(makes, worked, own, targets, journal, left)
+                with clock("finish", workers):
+                    _finish(journal, own, list(missing.values()), out)
+        built = [own[worked.index(number)] if number in worked else plan for number, plan in enumerate(plans)]
+    else:
+        clear_work(folder)
     spent = workers * (time.perf_counter() - start)
     seconds = {**clock.seconds, "waiting": max(0.0, spent - sum(clock.seconds.values()))}
     return [
@@ -282,6 +296,21 @@ def _build_together(
         )
         for (number, size), path in final.items()
     ]
+
+
+def _is_there(path: Path, plan: Plan, size: int, force: bool) -> bool:
+    return store.already_there(path, plan.info(size).plan_hash, force)
+
+
+def _finish(journal: Journal, plans: list[Plan], paths: list[Path], out: Path) -> None:
+    """Seal the stores in the work folder, publish them one after the other, and remove the folder."""
+    for path in paths:
+        store.finalize(journal.folder / path.name)
+    for plan in plans:
+        _write_findings(out / f"{plan.dataset.flag}_findings.csv", plan.bad)
+    for path in paths:
+        publish(journal.folder / path.name, path)
+    journal.remove()
 
 
 def _plan_without_known_bad(make: _Planner, out: Path) -> Plan:
@@ -332,12 +361,10 @@ def _skeletons(folder: Path, files: list[tuple[Plan, int]]) -> list[Target]:
         path = _named(folder, plan, size)
         layout = store.create_skeleton(path, plan.info(size), plan.labels(), plan.records(size))
         targets.append(Target(plan, path, layout, size))
-    for path in (*(target.path for target in targets), folder):  # before the journal speaks of them
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    for target in targets:  # before the journal speaks of them
+        with target.path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
     return targets
 
 
@@ -364,7 +391,7 @@ def _without(
             for split in SPLITS:
                 for at, row in enumerate(target.plan.rows[split]):
                     offset = source.layout.image_offset(*old[row.record.source])
-                    pixels = os.pread(reading.fileno(), source.layout.row_bytes, offset)
+                    pixels = store.read_exactly(reading.fileno(), offset, source.layout.row_bytes)
                     store.write_at(writing.fileno(), pixels, target.layout.image_offset(split, at))
     journal.forget()
     for source, target in zip(targets, moved, strict=True):
@@ -409,4 +436,4 @@ def _write_findings(path: Path, bad: dict[str, str]) -> None:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["source", "reason"])
     rows.writerows(sorted(bad.items()))
-    store.write_atomically(path, lambda file: file.write(text.getvalue().encode()), force=True)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()), force=True)

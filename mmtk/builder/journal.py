@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mmtk.errors import StoreError
+from mmtk.files import clear_leftovers, is_named, lock, remove_folder
+
+_FILE = "journal"
 
 
 class Journal:
@@ -30,6 +33,7 @@ class Journal:
         self.done: set[int] = set()
 
     def __enter__(self) -> Journal:
+        clear_leftovers(self.folder)
         self._file = self._lock()
         return self
 
@@ -41,24 +45,24 @@ class Journal:
     def _lock(self) -> int:
         while True:
             self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / "journal"
+            path = self.folder / _FILE
             try:
                 file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             except FileNotFoundError:
                 continue  # the build that held it has just finished and removed the folder
+            held = False
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(file), os.stat(path)):
+                held = lock(file) is not False
+                if not held:
+                    raise StoreError(
+                        self.folder, expected="one build at a time", found="another running",
+                        remedy="wait for it, or choose another --out",
+                    )
+                if held := is_named(file, path):
                     return file
-            except FileNotFoundError:
-                pass
-            except BlockingIOError:
-                os.close(file)
-                remedy = "wait for it, or choose another --out"
-                raise StoreError(
-                    self.folder, expected="one build at a time", found="another running", remedy=remedy
-                ) from None
-            os.close(file)
+            finally:
+                if not held:
+                    os.close(file)
 
     def resume(self, identity: dict[str, Any]) -> bool:
         """Read what an earlier build of this identity has done; False if there is none, and the folder is emptied."""
@@ -67,12 +71,15 @@ class Journal:
             written = file.read()
         whole = written[: written.rfind(b"\n") + 1]
         os.ftruncate(self._file, len(whole))
-        lines = [json.loads(line) for line in whole.splitlines()]
-        if not lines or lines[0] != identity:
+        try:
+            first, *lines = [json.loads(line) for line in whole.splitlines()]
+            done = {int(number) for line in lines for number in line["done"]}
+        except (ValueError, TypeError, KeyError, RecursionError):  # empty, or not as this journal writes
+            first, done = None, set()
+        if first != identity:
             self.restart()
             return False
-        for line in lines[1:]:
-            self.done.update(line["done"])
+        self.done = done
         return True
 
     def forget(self) -> None:
@@ -87,7 +94,7 @@ class Journal:
         for path in self.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != "journal":
+            elif path.name != _FILE:
                 path.unlink()
 
     def begin(self, identity: dict[str, Any]) -> None:
@@ -100,9 +107,29 @@ class Journal:
         self._append({"done": done})
 
     def _append(self, line: dict[str, Any]) -> None:
-        os.write(self._file, json.dumps(line, sort_keys=True).encode() + b"\n")
-        os.fsync(self._file)
+        before = os.fstat(self._file).st_size
+        text = json.dumps(line, sort_keys=True).encode() + b"\n"
+        try:
+            while text:
+                text = text[os.write(self._file, text) :]
+            os.fsync(self._file)
+        except OSError:
+            with suppress(OSError):  # half a line would take the next one with it
+                os.ftruncate(self._file, before)
+            raise
 
     def remove(self) -> None:
         """Remove the work folder; the build is over."""
-        shutil.rmtree(self.folder)
+        remove_folder(self.folder)
+
+
+def clear_work(folder: Path) -> None:
+    """Remove the work folder of a build that was killed when all its stores had their names already."""
+    clear_leftovers(folder)
+    if not folder.is_dir() or any(folder.glob("*.h5")):
+        return
+    try:
+        with Journal(folder) as journal:
+            journal.remove()
+    except (StoreError, OSError):
+        pass  # somebody builds there, or it cannot be written: the next build will see

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from mmtk.datasets import get_dataset
 from mmtk.datasets.listing import PHANTOM_FILE
 from mmtk.errors import ArgumentError, SourceError
+from mmtk.files import publish, writing
 from mmtk.phantom import _breast, _chest, _derma, _oct, _organ, _path, _pneumonia, _retina
 
 _FAMILIES: dict[str, Any] = {  # each has counts, extras and images
@@ -69,19 +69,17 @@ def write_phantom(
     if final.exists():
         _expect_same(final, facts)
         return final
-    drawn = Path(out) / f".{dataset.family}.{os.getpid()}"
-    drawn.mkdir(parents=True)
-    try:
+    with writing(final, folder=True) as drawn:
         _write(drawn, family.extras(counts, seed))
         for done, made in enumerate(family.images(counts, seed), 1):
             _write(drawn, made)
             if progress is not None:
                 progress(done, total)
         _write(drawn, {PHANTOM_FILE: json.dumps(facts).encode() + b"\n"})
-        drawn.rename(final)
-    except BaseException:
-        shutil.rmtree(drawn, ignore_errors=True)
-        raise
+        if final.exists():  # by now
+            _expect_same(final, facts)
+        else:
+            publish(drawn, final)
     return final
 
 

@@ -14,6 +14,7 @@ from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps import known_rows, official_map
 from mmtk.datasets.splits import ByPart
 from mmtk.errors import ArgumentError
+from mmtk.files import writing
 from mmtk.proof._counts import Source
 from mmtk.proof._evidence import KINDS, Cell, Difference, Evidence, Need, Proof
 from mmtk.proof._family import Built, Family, Progress
@@ -88,8 +89,9 @@ def prove(
         families.setdefault(dataset.family, []).append(dataset)
     cells: dict[tuple[str, int], Cell] = {}
     for members in families.values():
-        with tempfile.TemporaryDirectory(prefix="mmtk-prove-") as scratch:
-            family = Family(members, wanted, raw, files, ready, Path(scratch), workers, progress)
+        with writing(Path(tempfile.gettempdir()) / "mmtk-prove", folder=True) as scratch:
+            scratch.chmod(0o700)
+            family = Family(members, wanted, raw, files, ready, scratch, workers, progress)
             for dataset in members:
                 for size in wanted:
                     cells[dataset.flag, size] = _Case(family, dataset, size, pictures).cell()

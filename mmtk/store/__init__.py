@@ -19,6 +19,7 @@ from mmtk.store._writer import (
     blocks,
     create_skeleton,
     finalize,
+    read_exactly,
     read_layout,
     write_store,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "md5_of",
     "open",
     "publish",
+    "read_exactly",
     "read_layout",
     "read_npz",
     "record_dtype",

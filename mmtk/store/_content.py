@@ -9,7 +9,8 @@ import os
 import platform
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,8 +29,10 @@ _Result = TypeVar("_Result")
 REBUILD = "build or import it again"
 _DISTRUST = "do not trust this file"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_ARRAYS = {"images", "labels", "records"}
-_MEMBERS = {"/": {"complete", "digest", "checksums", *SPLITS}, "/checksums": set(SPLITS)} | {
+_NAMES = ("images", "labels", "records")
+_ARRAYS = {b"images", b"labels", b"records"}
+_SPLITS = {split.encode() for split in SPLITS}
+_MEMBERS = {"/": {b"complete", b"digest", b"checksums", *_SPLITS}, "/checksums": _SPLITS} | {
     f"{place}/{split}": _ARRAYS for place in ("", "/checksums") for split in SPLITS
 }
 _MOST_FACTS = 1 << 20  # bytes of an attribute
@@ -85,33 +88,53 @@ def _errno(error: BaseException) -> int | None:
     return error.errno or (int(told[1]) if told else None)
 
 
-def read_content(path: Path) -> Content:
-    """Read a store but for its pixels, which are mapped.
+@dataclass(frozen=True)
+class Checked:
+    """A store's opened file, which holds what FORMAT.md names, and a head that fits its digest."""
+
+    file: Any
+    info: StoreInfo
+    digest: str
+    datasets: dict[str, Any]  # by their names, such as "train/images" or "checksums/train/images"
+
+
+@contextmanager
+def checked(path: Path, digest: str | None = None) -> Iterator[Checked]:
+    """Open a store's file and check all but its pixels.
 
     Raises
     ------
     StoreError
-        If it is none, or its head does not fit its digest. Damage is also told by other errors; see `guarded`.
+        If it is no store, its head does not fit its digest, or that is not the one asked for. Damage is also told by
+        other errors; see `guarded`.
     """
     import h5py
 
     _expect_hdf5(path)
     with h5py.File(path, "r", locking=False) as file:
         info, facts = _read_head(path, file)
-        _check_tree(path, file)
-        if file["complete"].shape != (1,) or int(file["complete"][0]) != 1:
+        datasets = _check_tree(path, file)
+        if datasets["complete"].shape != (1,) or int(datasets["complete"][0]) != 1:
             raise StoreError(path, expected="a complete store", found="an unfinished one", remedy=REBUILD)
         for split in SPLITS:
-            group = file[split]
-            check_shapes(f"{path} {split}", info, group["images"], group["labels"], group["records"])
-        digest = _check_digest(path, file, facts)
-        mapping, images = _map_images(path, file)
+            check_shapes(f"{path} {split}", info, *(datasets[f"{split}/{name}"] for name in _NAMES))
+        stored = _check_digest(path, datasets, facts)
+        if digest is not None and stored != digest:
+            found, remedy = f"the store of digest {stored}", "get the one that is meant"
+            raise StoreError(path, expected=f"the store of digest {digest}", found=found, remedy=remedy)
+        yield Checked(file, info, stored, datasets)
+
+
+def read_content(path: Path, digest: str | None = None) -> Content:
+    """Read a store but for its pixels, which are mapped; errors are those of `checked`."""
+    with checked(path, digest) as store:
+        mapping, images = _map_images(path, store.file, store.datasets)
         arrays = {}
         for split in SPLITS:
-            labels, records = file[f"{split}/labels"][()], file[f"{split}/records"][()]
-            check_labels(f"{path} {split}", info, labels)
+            labels, records = (store.datasets[f"{split}/{name}"][()] for name in ("labels", "records"))
+            check_labels(f"{path} {split}", store.info, labels)
             arrays[split] = images[split], labels, records
-    return Content(info, digest, arrays, mapping)
+    return Content(store.info, store.digest, arrays, mapping)
 
 
 def _expect_hdf5(path: Path) -> None:
@@ -152,65 +175,68 @@ def _attribute(path: Path, file: Any, name: str) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _check_tree(path: Path, file: Any) -> None:
-    """Refuse all but the groups and datasets of FORMAT.md, each a thing of its own."""
+def _check_tree(path: Path, file: Any) -> dict[str, Any]:
+    """Refuse all but the groups and datasets of FORMAT.md, each a thing of its own; give the datasets by name."""
     import h5py
 
     addresses: set[int] = set()
+    datasets: dict[str, Any] = {}
     for place, names in _MEMBERS.items():
-        group = file[place]
-        if not isinstance(group, h5py.Group) or group.id.get_num_objs() != len(names) or set(group) != names:
+        group = h5py.h5o.open(file.id, place.encode())
+        if not isinstance(group, h5py.h5g.GroupID) or group.get_num_objs() != len(names) or set(group) != names:
             raise StoreError(path, expected="the groups and datasets of FORMAT.md", found=f"others in {place}")
         for name in sorted(names):
-            what = f"{place.rstrip('/')}/{name}"
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            what = f"{place.rstrip('/')}/{name.decode()}"
+            link = group.links.get_info(name)
+            if link.type != h5py.h5l.TYPE_HARD:
                 raise StoreError(path, expected="no links", found=f"a link at {what}", remedy=_DISTRUST)
-            item = group[name]
-            address = h5py.h5o.get_info(item.id).addr
-            if address in addresses:
+            if link.u in addresses:
                 raise StoreError(path, expected="no links", found=f"{what} a second time", remedy=_DISTRUST)
-            addresses.add(address)
+            addresses.add(link.u)
             if what not in _MEMBERS:
-                _check_dataset(path, what, item)
+                datasets[what[1:]] = _check_dataset(path, what, h5py.h5o.open(group, name))
+    return datasets
 
 
-def _check_dataset(path: Path, name: str, item: Any) -> None:
+def _check_dataset(path: Path, name: str, item: Any) -> Any:
     """Refuse what could reach outside the file, run code, or be more than the file holds."""
     import h5py
 
-    if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
+    plist = item.get_create_plist() if isinstance(item, h5py.h5d.DatasetID) else None
+    if plist is None or plist.get_external_count() or plist.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED):
         raise StoreError(path, expected="data inside the file", found=f"{name} elsewhere", remedy=_DISTRUST)
-    if item.dtype.hasobject:
+    dataset = h5py.Dataset(item)
+    if dataset.dtype.hasobject:
         raise StoreError(path, expected="plain numbers", found=f"objects in {name}", remedy=_DISTRUST)
-    plist = item.id.get_create_plist()
-    filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
-    if filters and (not name.endswith("/images") or name.startswith("/checksums")):
+    if plist.get_nfilters() and (not name.endswith("/images") or name.startswith("/checksums")):
         raise StoreError(path, expected="images alone packed", found=f"a filter on {name}", remedy=_DISTRUST)
-    if item.chunks is not None and item.chunks[0] > max(1, item.shape[0]):
-        found = f"chunks of {item.chunks[0]} in {name}"
+    chunks = plist.get_chunk() if plist.get_layout() == h5py.h5d.CHUNKED else None
+    if chunks and chunks[0] > max(1, item.shape[0]):
+        found = f"chunks of {chunks[0]} in {name}"
         raise StoreError(path, expected=f"chunks of at most {item.shape[0]} rows", found=found, remedy=_DISTRUST)
-    if not _is_allocated(item):
+    # HDF5 makes up what is not in the file, and a few bytes could claim terabytes
+    wanted = math.prod(item.shape)
+    if chunks:
+        whole = item.get_num_chunks() * math.prod(chunks) >= wanted
+    else:
+        whole = item.get_storage_size() >= wanted * dataset.dtype.itemsize
+    if not whole:
         raise StoreError(path, expected="a whole store", found=f"{name} in part", remedy=REBUILD)
+    return dataset
 
 
-def _is_allocated(dataset: Any) -> bool:
-    """Whether all of a dataset is in the file: HDF5 makes up what is not, and a few bytes could claim terabytes."""
-    if dataset.chunks is None:
-        return bool(dataset.id.get_storage_size() >= dataset.nbytes)
-    return bool(dataset.id.get_num_chunks() * math.prod(dataset.chunks) >= dataset.size)
-
-
-def _check_digest(path: Path, file: Any, facts: str) -> str:
+def _check_digest(path: Path, datasets: dict[str, Any], facts: str) -> str:
     """See that facts, shapes and checksums are those of the digest."""
     arrays = {}
     for key in KEYS:
-        array, table = file[key], file[f"checksums/{key}"]
-        chunks = -(-len(array) // checksum_rows(key, array.shape, math.prod(array.shape[1:]) * array.dtype.itemsize))
+        array, table = datasets[key], datasets[f"checksums/{key}"]
+        row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
+        chunks = -(-array.shape[0] // checksum_rows(key, array.shape, row_bytes))
         if table.dtype != np.uint8 or table.shape != (chunks, CHECKSUM):
             expected = f"{chunks} checksums of {CHECKSUM} bytes"
             raise StoreError(f"{path} {key}", expected=expected, found=f"{table.dtype} {table.shape}", remedy=REBUILD)
         arrays[key] = array, table[()]
-    stored = file["digest"]
+    stored = datasets["digest"]
     if stored.dtype != np.uint8 or stored.shape != (CHECKSUM,):
         raise StoreError(path, expected=f"a digest of {CHECKSUM} bytes", found=f"{stored.dtype} {stored.shape}")
     digest = stored[()].tobytes()
@@ -220,9 +246,11 @@ def _check_digest(path: Path, file: Any, facts: str) -> str:
     return bytes(digest).hex()
 
 
-def _map_images(path: Path, file: Any) -> tuple[mmap.mmap | None, dict[str, Images]]:
+def _map_images(
+    path: Path, file: Any, datasets: dict[str, Any]
+) -> tuple[mmap.mmap | None, dict[str, Images]]:
     """Images of each split, of plain ones in one mapping of the file that was checked, whatever has its name by now."""
-    datasets = {split: file[f"{split}/images"] for split in SPLITS}
+    datasets = {split: datasets[f"{split}/images"] for split in SPLITS}
     regions = {split: find_region(dataset) for split, dataset in datasets.items()}
     mapping = None
     end = max((region.end for region in regions.values() if region is not None), default=0)
@@ -234,7 +262,7 @@ def _map_images(path: Path, file: Any) -> tuple[mmap.mmap | None, dict[str, Imag
         region = regions[split]
         if region is None:
             images[split] = read_packed(path, file, dataset)
-        elif not len(dataset):
+        elif not region.rows:
             images[split] = np.empty(dataset.shape, np.uint8)
         elif mapping is None:
             rows = checksum_rows(f"{split}/images", dataset.shape, region.row_bytes)

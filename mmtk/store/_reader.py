@@ -12,9 +12,9 @@ import numpy as np
 from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
 from mmtk.store._chunks import ChunkedImages, Images
-from mmtk.store._content import REBUILD, guarded, read_content, read_packed
+from mmtk.store._content import REBUILD, checked, guarded, read_content, read_packed
 from mmtk.store._digest import KEYS, array_checksums, checksum_rows, digest_of
-from mmtk.store._format import StoreInfo, chunk_rows
+from mmtk.store._format import StoreInfo, check_labels, chunk_rows
 from mmtk.store._writer import find_region
 
 Array = np.ndarray[Any, Any]
@@ -168,10 +168,7 @@ def open(path: str | Path, digest: str | None = None) -> Store:
 
 
 def _open(path: Path, digest: str | None) -> Store:
-    content = read_content(path)
-    if digest is not None and content.digest != digest:
-        found, remedy = f"the store {content.digest}", "get the one that is meant"
-        raise StoreError(path, expected=f"the store of digest {digest}", found=found, remedy=remedy)
+    content = read_content(path, digest)
     splits = {
         name: Split(name, path, content.info, content.digest, *content.arrays[name], content.mapping) for name in SPLITS
     }
@@ -197,31 +194,30 @@ def verify(path: str | Path, digest: str | None = None) -> list[str]:
         If the file cannot be opened as a store, or has another digest.
     """
     path = Path(path)
-    open(path, digest)
-    return guarded(path, lambda: _compare(path))
+    return guarded(path, lambda: _compare(path, digest))
 
 
-def _compare(path: Path) -> list[str]:
+def _compare(path: Path, digest: str | None) -> list[str]:
     """Compare checksums by reading, not through a mapping, where a disk that cannot be read would be a signal."""
-    import h5py
-
     problems: list[str] = []
-    with h5py.File(path, "r", locking=False) as file:
-        handle = file.id.get_vfd_handle()
+    with checked(path, digest) as store:
+        handle = store.file.id.get_vfd_handle()
         for key in KEYS:
-            dataset, wanted = file[key], file[f"checksums/{key}"][()]
+            dataset, wanted = store.datasets[key], store.datasets[f"checksums/{key}"][()]
             region = find_region(dataset)
             step = checksum_rows(key, dataset.shape, int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize)
             if region is not None:
                 sums = region.checksums(handle, step)
             else:
-                sums = array_checksums(key, read_packed(path, file, dataset))
+                sums = array_checksums(key, read_packed(path, store.file, dataset))
             for chunk in np.flatnonzero((sums != wanted).any(axis=1)).tolist():
                 rows = f"rows {chunk * step} to {min((chunk + 1) * step, len(dataset)) - 1}"
                 expected, actual = (table[chunk].tobytes().hex()[:16] for table in (wanted, sums))
                 problems.append(
                     f"{path}: {key} chunk {chunk} ({rows}): expected checksum {expected}, found {actual}"
                 )
+            if key.endswith("labels"):
+                check_labels(f"{path} {key}", store.info, dataset[()])
     return problems
 
 

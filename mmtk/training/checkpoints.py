@@ -6,9 +6,7 @@ weights of the best epoch so far, ``metrics.jsonl`` a line an epoch, ``result.js
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtk.errors import MmtkError
-from mmtk.store import write_atomically
+from mmtk.files import clear_leftovers, holding, write_atomically
 
 CONFIG, LAST, BEST, LOG, RESULT = "config.json", "last.pt", "best.pt", "metrics.jsonl", "result.json"
 
@@ -74,19 +72,10 @@ def alone(folder: Path) -> Iterator[None]:
     MmtkError
         If another process trains in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with holding(folder):
         for name in (CONFIG, LAST, BEST, LOG, RESULT):
-            for half in folder.glob(f".{name}.*"):
-                half.unlink()
+            clear_leftovers(folder / name)
         yield
-    except BlockingIOError:
-        found, remedy = "another process training in it", "wait for it or choose another --out"
-        raise MmtkError(folder, expected="a folder for one run", found=found, remedy=remedy) from None
-    finally:
-        os.close(handle)
 
 
 def claim(folder: Path, config: dict[str, Any]) -> None:
