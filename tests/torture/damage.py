@@ -38,13 +38,13 @@ def _run(data: bytearray, rng: Generator) -> str:
 
 
 def _same(data: bytearray, rng: Generator) -> str:
-    at, length, value = _place(data, rng), int(rng.integers(2, 257)), int(rng.choice([0, 32, 255]))
+    at, length, value = _place(data, rng), int(rng.integers(2, 257)), (0, 32, 255)[int(rng.integers(3))]
     data[at : at + length] = bytes([value]) * len(data[at : at + length])
     return f"bytes from {at} on are {value}, {length}"
 
 
 def _cut(data: bytearray, rng: Generator) -> str:
-    length = int(rng.integers(len(data)) if rng.random() < 0.7 else max(0, len(data) - rng.integers(1, 17)))
+    length = int(rng.integers(len(data))) if rng.random() < 0.7 else max(0, len(data) - int(rng.integers(1, 17)))
     del data[length:]
     return f"cut to {length} bytes"
 
@@ -56,7 +56,7 @@ def _longer(data: bytearray, rng: Generator) -> str:
 
 
 def _blocks(data: bytearray, rng: Generator) -> str:
-    length = int(rng.choice([1, 8, 64, 512, 4096]))
+    length = int(rng.choice(np.array([1, 8, 64, 512, 4096])))
     length = max(1, min(length, len(data) // 2))
     one, other = sorted(rng.integers(0, len(data) - length + 1, 2).tolist())
     if one + length <= other:
@@ -85,7 +85,7 @@ def _twice(data: bytearray, rng: Generator) -> str:
 
 def _number(data: bytearray, rng: Generator) -> str:
     at, width = _place(data, rng), int(rng.choice([2, 4, 8]))
-    value = int(rng.choice(np.array([0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF], np.int64))) << int(rng.integers(0, 8 * width))
+    value = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF)[int(rng.integers(6))] << int(rng.integers(0, 8 * width))
     data[at : at + width] = (value % (1 << 8 * width)).to_bytes(width, "little")[: len(data[at : at + width])]
     return f"number of {width} bytes at {at} is {value}"
 

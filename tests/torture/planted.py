@@ -97,7 +97,7 @@ def _faulted(name: str, folder: Path) -> Tally:
     (inputs / "runs").mkdir(parents=True)
     (inputs / "runs" / "a_test_a.csv").touch()
     work.mkdir()
-    faults.mmtk_main = lambda: COMMANDS[name](work / "out" / "a")  # type: ignore[assignment]
+    faults.mmtk_main = lambda: COMMANDS[name](work / "out" / "a")  # type: ignore[attr-defined]
     bench = faults.Bench(Command(f"planted/{name}", name), inputs, work, "", Shim())
     tally = Tally("planted", faults=True)
     for fault in bench.plan(200, np.random.default_rng(0)):
@@ -108,7 +108,7 @@ def _faulted(name: str, folder: Path) -> Tally:
 
 def _blind(folder: Path) -> Tally:
     """Stores, where `verify` and the content's digest see nothing."""
-    store.verify = lambda path: []  # type: ignore[assignment]
+    store.verify = lambda path: []  # type: ignore[assignment,misc]
     (folder / "kinds").mkdir()
     make_stores(folder / "kinds")
     return try_mutants("stores/bytes-grey", MUTANTS["stores/bytes-grey"][1], folder, folder, 0, range(300))
