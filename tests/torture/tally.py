@@ -13,7 +13,7 @@ REFUSED, REPORTED, SAME, READ = "refused", "reported", "the same", "read"
 SILENT, TRACEBACK, ENDED, LOST, LEFT, UNTOLD = "silent", "traceback", "crash or hang", "lost", "left over", "untold"
 FAILURES = (SILENT, TRACEBACK, ENDED, LOST, LEFT, UNTOLD)
 _OF_MUTANTS, _OF_FAULTS = (SILENT, TRACEBACK, ENDED), (LOST, LEFT, UNTOLD, ENDED)
-_SHOWN = 2  # failures that show in the same way and are printed
+_SHOWN, _LINES = 2, 12  # failures that show in the same way and are printed; of a verdict in all
 
 
 @dataclass
@@ -72,13 +72,15 @@ class Tally:
         """A line for each failure, the first few of each kind and of each way in which it shows."""
         lines = []
         seen: Counter[tuple[str, str]] = Counter()
+        shown: Counter[str] = Counter()
         for failure in sorted(self.failures, key=lambda failure: (FAILURES.index(failure.verdict), failure.again)):
             kind = failure.verdict, re.sub(r"\d+", "N", failure.detail.partition(":")[0])
             seen[kind] += 1
-            if seen[kind] <= _SHOWN:
+            if seen[kind] <= _SHOWN and shown[failure.verdict] < _LINES:
+                shown[failure.verdict] += 1
                 again = f"python -m tests.torture --seed {seed} --again '{failure.again}'"
                 lines.append(f"  {failure.verdict}: {failure.detail}\n    {again}")
-        hidden = sum(n - min(n, _SHOWN) for n in seen.values())
+        hidden = len(self.failures) - sum(shown.values())
         return [*lines, f"  and {hidden} more like these"] if hidden else lines
 
 
