@@ -166,6 +166,7 @@ def archive_mutants(kind: str) -> Prepare:
         look = _in_zip if kind.startswith("zip") else _in_tar
         path.write_bytes(content)
         undisturbed = look(path)
+        shutil.rmtree(unpacked_folder(path), ignore_errors=True)
 
         def attempt(number: int, rng: Generator) -> Mutant:
             data, told = damaged(content, rng)
