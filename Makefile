@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint bench sanitize fuzz clean
+.PHONY: demo test lint bench sanitize fuzz torture clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml .ci/constraints.txt $(wildcard src_ext/*.[ch])
@@ -52,6 +52,10 @@ fuzz: $(VENV)/ready
 	clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Isrc_ext \
 	  tests/fuzz/kernels.c src_ext/lzf.c src_ext/packbits.c src_ext/png.c -o build/fuzz-kernels
 	build/fuzz-kernels -max_total_time=$(SECONDS) -print_final_stats=1
+
+# Thousands of damaged files and failing calls, none of which may pass unsaid: all in ten minutes, ARGS=--short in one.
+torture: $(VENV)/ready
+	$(BIN)/python -m tests.torture $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info mmtk/_native*.so demo
