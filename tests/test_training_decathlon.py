@@ -399,7 +399,7 @@ def test_a_run_folder_in_use_is_left_alone(stores, tmp_path):
     out = tmp_path / "runs"
     with checkpoints.alone(out / "breastmnist_28" / "constant_seed0"):
         outcomes = outcomes_of(stores, out)
-    assert "expected a folder for one run, found another process" in outcomes[1].error
+    assert "expected a folder for one process, found another at work" in outcomes[1].error
     assert not list((out / "breastmnist_28" / "constant_seed0").iterdir())
     assert outcomes[0].result
 

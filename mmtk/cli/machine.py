@@ -14,7 +14,7 @@ from mmtk.cli._common import echo_json, json_option
 
 _PACKAGES = (
     "numpy", "h5py", "numba", "opencv-python", "opencv-python-headless", "deflate", "simplejpeg", "SimpleITK",
-    "scikit-learn", "click", "rich", "pooch", "torch", "torchvision", "tensorboard", "matplotlib", "jinja2",
+    "scikit-learn", "click", "rich", "requests", "torch", "torchvision", "tensorboard", "matplotlib", "jinja2",
     "hdf5plugin",
 )
 

@@ -48,6 +48,7 @@ def train_command(
 
     chosen = get_protocol(protocol)
     opened = store.open(path)
+    store.expect_whole(path)
     if opened.info.size not in (28, int(resolution)):
         expected = f"images of {resolution} px" + (", or of 28 to be enlarged" if resolution != "28" else "")
         raise ArgumentError(path, expected=expected, found=f"{opened.info.size} px")

@@ -11,7 +11,7 @@ from mmtk.store._npz import dataset_named, export_npz, read_npz
 from mmtk.store._official import Comparison, SplitComparison, compare_official
 from mmtk.store._png import export_png
 from mmtk.store._published import md5_of, refuse_other_edition
-from mmtk.store._reader import Split, Store, already_there, open, verify
+from mmtk.store._reader import Split, Store, already_there, expect_whole, open, verify
 from mmtk.store._steady import write_at
 from mmtk.store._writer import (
     Layout,
@@ -42,6 +42,7 @@ __all__ = [
     "create_skeleton",
     "dataset_named",
     "draw_montage",
+    "expect_whole",
     "export_npz",
     "export_png",
     "fetch_npz",

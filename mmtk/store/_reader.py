@@ -208,6 +208,19 @@ def verify(path: str | Path, digest: str | None = None) -> list[str]:
     return guarded(path, lambda: _compare(path, digest))
 
 
+def expect_whole(path: str | Path) -> None:
+    """Read all of a store before work is built on it.
+
+    Raises
+    ------
+    StoreError
+        If `verify` finds something.
+    """
+    if problems := verify(path):
+        found = problems[0].removeprefix(f"{path}: ")
+        raise StoreError(path, expected="a whole store", found=found, remedy=REBUILD)
+
+
 def _compare(path: Path, digest: str | None) -> list[str]:
     """Compare checksums by reading, not through a mapping, where a disk that cannot be read would be a signal."""
     problems: list[str] = []

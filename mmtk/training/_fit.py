@@ -191,7 +191,7 @@ class _Run:
             "store": {
                 "flag": info.flag, "size": info.size, "task": info.task, "channels": info.channels,
                 "edition": info.edition, "synthetic": info.synthetic, "partial": info.partial,
-                "content": self.store.check_content(),
+                "content": self.store.content_digest(),
             },
             "made_with": environment(),
         }

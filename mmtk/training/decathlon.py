@@ -198,9 +198,7 @@ def _run(
     state = entry.store.stat()
     key = entry.store, state.st_mtime_ns, state.st_size
     if key not in whole:
-        if problems := store.verify(entry.store):
-            remedy = "build or import it again"
-            raise StoreError(entry.store, expected="a whole store", found=problems[0], remedy=remedy)
+        store.expect_whole(entry.store)
         whole.add(key)
     if (opened.info.flag, opened.info.size) != (entry.flag, entry.size):
         found = f"one of {opened.info.flag}_{opened.info.size}"

@@ -95,7 +95,7 @@ class Job:
             **config, **({"budget": self.budget} if self.share is None else {"share": self.share}), "seed": self.seed,
             "store": {
                 "flag": info.flag, "size": info.size, "edition": info.edition, "synthetic": info.synthetic,
-                "partial": info.partial, "content": self.store.check_content(),
+                "partial": info.partial, "content": self.store.content_digest(),
             },
             "made_with": environment(),
         }
