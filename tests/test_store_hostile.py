@@ -13,8 +13,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from mmtk import store
+from mmtk.cli import group
 from mmtk.errors import StoreError
 from mmtk.store import StoreInfo
 from tests.small_stores import write_small_store
@@ -106,18 +108,27 @@ def test_a_compressed_copy_has_the_same_digest(whole, tmp_path):
     assert store.open(store.compress(store.open(whole), tmp_path, "gzip")).digest == store.open(whole).digest
 
 
-@pytest.mark.parametrize("write", [
-    lambda opened, out: store.compress(opened, out, "gzip"), store.export_npz, store.export_png,
-])
-def test_a_damaged_store_is_not_exported(whole, tmp_path, write):
+@pytest.mark.parametrize("command", ["export --to npz", "export --to png", "export --to h5", "train --protocol quick"])
+def test_no_command_takes_a_damaged_store(whole, tmp_path, command):
     path = tmp_path / "a.h5"
     shutil.copy(whole, path)
     with path.open("r+b") as file:
         file.seek(store.read_layout(path).image_offset("val", 2))
         file.write(b"\x07\x07\x07")
-    with pytest.raises(StoreError, match="content that does not fit its digest"):
-        write(store.open(path), tmp_path / "out")
+    name, *options = command.split()
+    result = CliRunner().invoke(group, [name, str(path), *options, "--out", str(tmp_path / "out")])
+    assert "a.h5: expected a whole store, found val/images chunk 0 (rows 0 to 5): expected" in str(result.exception)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_damaged_store_is_not_compressed_anew(whole, tmp_path):
+    path = tmp_path / "a.h5"
+    shutil.copy(whole, path)
+    opened = store.open(path)
+    opened.train.images[3] ^= 1  # as damage behind the mapping would
+    with pytest.raises(StoreError, match="content that does not fit its digest"):
+        store.compress(opened, tmp_path / "out", "gzip")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def _relink(old: str, new: str) -> Callable[[h5py.File], None]:

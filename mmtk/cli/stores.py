@@ -76,6 +76,7 @@ def export_command(path: Path, kind: str, out: Path, compression: str, force: bo
     from mmtk import store
 
     opened = store.open(path)
+    store.expect_whole(path)
     if kind == "h5":
         written = store.compress(opened, out, compression, force)
     else:

@@ -290,10 +290,9 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
     Raises
     ------
     StoreError
-        If another file is in the way, the store is damaged, or the disk is full.
+        If another file is in the way, or the disk is full.
     """
     final = Path(out) / f"{medmnist_name(store)}.npz"
-    store.check_content()
     write_atomically(final, lambda file: write_npz(store, file), force)
     return final
 

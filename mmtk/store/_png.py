@@ -36,12 +36,11 @@ def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
     Raises
     ------
     StoreError
-        If other files are in the way, the store is damaged, or the disk is full or cannot be written. A folder that
+        If other files are in the way, or the disk is full or cannot be written. A folder that
         holds anything but such images is never replaced.
     """
     folder = Path(out) / medmnist_name(store)
     listing = folder.with_suffix(".csv")
-    store.check_content()
     clear_leftovers(listing)
     with writing(folder, folder=True) as temporary:
         text = "".join(line for split in store.splits for line in _write_split(split, temporary)).encode()

@@ -120,17 +120,6 @@ class Store:
             self.info.to_json(), {key: (array, array_checksums(key, array)) for key, array in arrays.items()}
         ).hex()
 
-    def check_content(self) -> str:
-        """Read all facts and arrays, see that they are those of the digest, and return that.
-
-        Raises
-        ------
-        StoreError
-            If they are not: the file is damaged.
-        """
-        self.expect(digest := self.content_digest())
-        return digest
-
     def expect(self, digest: str) -> None:
         """Refuse to go on with content of another digest than the store's.
 
