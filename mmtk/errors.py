@@ -6,7 +6,7 @@ import errno
 from os import PathLike, fspath
 
 _OF_CONTENT = {None, errno.EINVAL, errno.EOVERFLOW}  # what a file's own numbers, such as offsets, lead to
-_OF_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR}
+_OF_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EIO, errno.ESTALE}
 
 
 class MmtkError(Exception):
@@ -72,7 +72,7 @@ def is_of_system(error: BaseException) -> bool:
 
 
 def is_of_machine(error: BaseException) -> bool:
-    """Whether an error of the system would meet any file: too many are open, or memory is short."""
+    """Whether an error of the system is no fault of a file: too many are open, memory is short, a disk fails."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_MACHINE)
 
 

@@ -7,6 +7,7 @@ kill leaves is gone with the next run.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import filecmp
@@ -28,6 +29,7 @@ from mmtk.errors import StoreError, system_remedy
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.mmtk", re.DOTALL)
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF, errno.EINVAL}
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 _STALE_SECONDS = 24 * 3600  # where nothing can be locked, the age at which a temporary counts as abandoned
 
 
@@ -82,8 +84,7 @@ def writing(final: Path, *, folder: bool = False) -> Iterator[Path]:
         try:
             yield temporary
         finally:
-            if is_named(handle, temporary):  # no longer so once it is published
-                _remove(temporary)
+            _remove(temporary)  # or the old folder that has its name now; nothing, where a file was published
             os.close(handle)
 
 
@@ -194,9 +195,15 @@ def publish(temporary: str | Path, final: str | Path) -> None:
 
 
 def publish_folder(temporary: Path, final: Path) -> None:
-    """Give a finished folder its name in the place of another, which is there until the new one is."""
+    """Give a finished folder its name in the place of another, which is there until the new one is.
+
+    Where the system cannot exchange two names at once, there is a moment without either.
+    """
     if not final.exists():
         publish(temporary, final)
+        return
+    if _exchange(temporary, final):  # the old one is the temporary now
+        sync_folder(final.parent)
         return
     with writing(final, folder=True) as aside:
         os.replace(final, aside / "old")
@@ -205,6 +212,16 @@ def publish_folder(temporary: Path, final: Path) -> None:
         except OSError:
             os.replace(aside / "old", final)
             raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names, as Linux can."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    failed: int = call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return failed == 0
 
 
 def sync_folder(folder: str | Path) -> None:

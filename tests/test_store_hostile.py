@@ -108,7 +108,9 @@ def test_a_compressed_copy_has_the_same_digest(whole, tmp_path):
     assert store.open(store.compress(store.open(whole), tmp_path, "gzip")).digest == store.open(whole).digest
 
 
-@pytest.mark.parametrize("command", ["export --to npz", "export --to png", "export --to h5", "train --protocol quick"])
+@pytest.mark.parametrize("command", [
+    "export --to npz", "export --to png", "export --to h5", "train --protocol quick --model resnet18",
+])
 def test_no_command_takes_a_damaged_store(whole, tmp_path, command):
     path = tmp_path / "a.h5"
     shutil.copy(whole, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,8 @@ class Journal:
     """The work folder of a build and its journal, held by one process at a time.
 
     A line is written only after the pixels it speaks of are on disk, so whatever the journal says holds after a kill or
-    a power cut; a torn last line says nothing.
+    a power cut; a torn last line says nothing. Each line ends with a checksum of itself and of all lines before it: a
+    journal that is not as it was written is not believed at all.
 
     Parameters
     ----------
@@ -31,6 +33,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.done: set[int] = set()
+        self._chain = hashlib.sha256()
 
     def __enter__(self) -> Journal:
         clear_leftovers(self.folder)
@@ -71,22 +74,25 @@ class Journal:
             written = file.read()
         whole = written[: written.rfind(b"\n") + 1]
         os.ftruncate(self._file, len(whole))
-        try:
-            first, *lines = [json.loads(line) for line in whole.splitlines()]
-            done = {int(number) for line in lines for number in line["done"]}
-        except (ValueError, TypeError, KeyError, RecursionError):  # empty, or not as this journal writes
-            first, done = None, set()
-        if first != identity:
+        texts = [self._checked(line) for line in whole.splitlines()]
+        if not texts or None in texts or json.loads(texts[0] or "") != identity:
             self.restart()
             return False
-        self.done = done
+        self.done = {number for text in texts[1:] for number in json.loads(text or "")["done"]}
         return True
+
+    def _checked(self, line: bytes) -> str | None:
+        """A line without its checksum, None if that does not fit."""
+        text, _, checksum = line.rpartition(b" ")
+        self._chain.update(text)
+        return text.decode() if checksum == self._chain.hexdigest().encode() else None
 
     def forget(self) -> None:
         """Forget all, on disk too: what is in the folder then belongs to no build."""
         os.ftruncate(self._file, 0)
         os.fsync(self._file)
         self.done = set()
+        self._chain = hashlib.sha256()
 
     def restart(self) -> None:
         """Forget all, and empty the folder."""
@@ -108,11 +114,15 @@ class Journal:
 
     def _append(self, line: dict[str, Any]) -> None:
         before = os.fstat(self._file).st_size
-        text = json.dumps(line, sort_keys=True).encode() + b"\n"
+        text = json.dumps(line, sort_keys=True).encode()
+        chain = self._chain.copy()
+        chain.update(text)
+        text += f" {chain.hexdigest()}\n".encode()
         try:
             while text:
                 text = text[os.write(self._file, text) :]
             os.fsync(self._file)
+            self._chain = chain
         except OSError:
             with suppress(OSError):  # half a line would take the next one with it
                 os.ftruncate(self._file, before)

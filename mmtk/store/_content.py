@@ -7,26 +7,23 @@ import math
 import mmap
 import os
 import platform
-import re
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from mmtk.datasets.base import SPLITS
-from mmtk.errors import MmtkError, StoreError, system_remedy
+from mmtk.errors import StoreError
 from mmtk.store._chunks import COMPRESSIONS, ChunkedImages, Images, chunked, plain_chunks
 from mmtk.store._digest import CHECKSUM, KEYS, checksum_rows, digest_of
 from mmtk.store._format import FORMAT, VERSION, StoreInfo, check_labels, check_shapes
+from mmtk.store._guard import REBUILD
 from mmtk.store._writer import find_region
 
 Array = np.ndarray[Any, Any]
-_Result = TypeVar("_Result")
-REBUILD = "build or import it again"
 _DISTRUST = "do not trust this file"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NAMES = ("images", "labels", "records")
@@ -48,44 +45,6 @@ class Content:
     digest: str
     arrays: dict[str, tuple[Images, Array, Array]]
     mapping: mmap.mmap | None
-
-
-def guarded(path: Path, read: Callable[[], _Result]) -> _Result:
-    """Say in one line what HDF5 and NumPy say of a damaged file in many ways, and the system of any."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise StoreError(path, expected="a store", found=error.strerror or str(error)) from None
-    if not stat.S_ISREG(mode):
-        raise StoreError(path, expected="a store", found="no regular file")
-    try:
-        return read()
-    except MmtkError:
-        raise
-    except _DAMAGE as error:
-        if number := _errno(error):
-            raise StoreError(
-                path, expected="a readable store", found=os.strerror(number), remedy=system_remedy(number)
-            ) from None
-        reason = re.sub("^'(.*)'$", r"\1", str(error)) or type(error).__name__
-        found = "a file cut short" if "truncated file" in reason else f"a damaged one ({reason})"
-        raise StoreError(path, expected="a whole store", found=found, remedy=REBUILD) from None
-
-
-# what HDF5, h5py, JSON and NumPy raise on damaged or hostile bytes
-_DAMAGE = (
-    OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError,
-)
-
-
-def _errno(error: BaseException) -> int | None:
-    """The system's number of an error, also where HDF5 tells it in its text only."""
-    if isinstance(error, MemoryError):
-        return errno.ENOMEM
-    if not isinstance(error, OSError):
-        return None
-    told = re.search(r"\berrno = (\d+)", str(error))
-    return error.errno or (int(told[1]) if told else None)
 
 
 @dataclass(frozen=True)

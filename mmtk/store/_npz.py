@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import shutil
 import stat
@@ -36,6 +37,8 @@ _KIND = "a MedMNIST .npz file"
 _MOST_DEFLATED = 1032  # bytes that one of a deflate stream can stand for
 _MOST_HEADER = 1 << 16  # bytes of a NumPy header
 _LARGEST = 4096  # px: edge length of an image
+_END = 22  # bytes of a zip's last record without the comment
+_COMMENTS = (b"", b"SYNTHETIC", b"PARTIAL", b"SYNTHETIC PARTIAL")
 _ROOM = "free some or set TMPDIR to another folder"
 
 
@@ -150,7 +153,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     with _told(path):
         if not stat.S_ISREG(path.stat().st_mode):
             raise StoreError(path, expected=_KIND, found="no regular file")
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            _check_comment(path, file, archive.comment)
             names = Counter(archive.namelist())
             missing = [name for name in _ARRAYS if not names[f"{name}.npy"]]
             if missing:
@@ -164,6 +168,18 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
                     found = f"{member.file_size} bytes of {member.filename} in {member.compress_size}"
                     raise StoreError(path, expected=_KIND, found=found, remedy="do not trust this file")
             yield archive
+
+
+def _check_comment(path: Path, file: IO[bytes], comment: bytes) -> None:
+    """Refuse an archive that does not end with a comment of ours, or none: it has no checksum and tells the marks."""
+    file.seek(-len(comment) - _END, os.SEEK_END)
+    end = file.read()
+    whole = end.startswith(b"PK\5\6") and end[_END - 2 :] == len(comment).to_bytes(2, "little") + comment
+    if not whole or comment not in _COMMENTS:
+        raise StoreError(
+            path, expected="a comment of marks at its end, or none", found=repr(comment[:80]) if whole else "more",
+            remedy="fetch or export it again",
+        )
 
 
 @contextmanager

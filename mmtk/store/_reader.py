@@ -12,9 +12,10 @@ import numpy as np
 from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
 from mmtk.store._chunks import ChunkedImages, Images
-from mmtk.store._content import REBUILD, checked, guarded, read_content, read_packed
+from mmtk.store._content import checked, read_content, read_packed
 from mmtk.store._digest import KEYS, array_checksums, checksum_rows, digest_of
 from mmtk.store._format import StoreInfo, check_labels, chunk_rows
+from mmtk.store._guard import REBUILD, guarded
 from mmtk.store._writer import find_region
 
 Array = np.ndarray[Any, Any]

@@ -16,6 +16,7 @@ from mmtk.errors import StoreError
 from mmtk.files import publish, writing
 from mmtk.store._digest import CHECKSUM, KEYS, checksum_rows, checksums, digest_of
 from mmtk.store._format import FORMAT, VERSION, StoreInfo, check_labels, check_shapes, chunk_rows, record_dtype
+from mmtk.store._guard import guarded
 from mmtk.store._steady import hdf5_to_write, write_at
 
 Array = np.ndarray[Any, Any]
@@ -42,10 +43,19 @@ class Region:
         return checksums(read, self.rows, step, self.row_bytes)
 
 
+class ArrayKind(NamedTuple):
+    """Shape and type of an array, without its values."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
 @dataclass(frozen=True)
 class Layout:
-    """Where everything lies in a store's file."""
+    """Where everything lies in a store's file, and what it is."""
 
+    facts: str
+    arrays: Mapping[str, ArrayKind]
     regions: Mapping[str, Region]  # "train/images" -> its bytes
     tables: Mapping[str, Region]  # "train/images" -> its checksums
     digest: int
@@ -82,13 +92,6 @@ def _dataset(group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
     return h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, h5py.h5s.create_simple(shape), plist))
 
 
-class _Images(NamedTuple):
-    """Images that are still to be written."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any] = np.dtype(np.uint8)
-
-
 def create_skeleton(
     path: str | Path, info: StoreInfo, labels: Mapping[str, Array], records: Mapping[str, Array]
 ) -> Layout:
@@ -115,7 +118,7 @@ def create_skeleton(
     """
 
     for split in SPLITS:
-        images = _Images((len(labels[split]), *info.row_shape))
+        images = ArrayKind((len(labels[split]), *info.row_shape), np.dtype(np.uint8))
         check_shapes(f"{path} {split}", info, images, labels[split], records[split])
         check_labels(f"{path} {split}", info, labels[split])
     row_bytes = int(np.prod(info.row_shape))
@@ -168,21 +171,26 @@ def read_layout(path: str | Path) -> Layout:
     Raises
     ------
     StoreError
-        If a dataset is filtered or scattered.
+        If a dataset is filtered or scattered, or the file cannot be read.
     """
+    return guarded(Path(path), lambda: _read_layout(path))
+
+
+def _read_layout(path: str | Path) -> Layout:
     import h5py
 
     regions: dict[str, Region] = {}
     tables: dict[str, Region] = {}
+    arrays: dict[str, ArrayKind] = {}
     with h5py.File(path, "r", locking=False) as file:
-        for split in SPLITS:
-            for name in ("images", "labels", "records"):
-                key = f"{split}/{name}"
-                regions[key] = _solid(path, file[key])
-                tables[key] = _solid(path, file[f"checksums/{key}"])
+        facts = file.attrs["info"].decode()
+        for key in KEYS:
+            regions[key] = _solid(path, file[key])
+            tables[key] = _solid(path, file[f"checksums/{key}"])
+            arrays[key] = ArrayKind(file[key].shape, file[key].dtype)
         digest, complete = (_solid(path, file[name]).offset for name in ("digest", "complete"))
-        row_bytes = int(np.prod(file["train/images"].shape[1:]))
-    return Layout(regions, tables, digest, complete, row_bytes, os.path.getsize(path))
+    row_bytes = regions["train/images"].row_bytes
+    return Layout(facts, arrays, regions, tables, digest, complete, row_bytes, os.path.getsize(path))
 
 
 def _solid(path: str | Path, dataset: Any) -> Region:
@@ -211,19 +219,25 @@ def find_region(dataset: Any) -> Region | None:
 
 
 def finalize(path: str | Path) -> None:
-    """Compute the checksums of a filled skeleton and its digest, then mark it complete, and sync it to disk."""
-    import h5py
+    """Compute the checksums of a filled skeleton and its digest, then mark it complete, and sync it to disk.
 
+    Raises
+    ------
+    StoreError
+        If it is no skeleton, or cannot be read.
+    OSError
+        If it cannot be written.
+    """
     layout = read_layout(path)
     handle = os.open(path, os.O_RDWR)
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            arrays = {}
-            for key, region in layout.regions.items():
-                sums = region.checksums(handle, checksum_rows(key, file[key].shape, region.row_bytes))
-                arrays[key] = file[key], sums
-                write_at(handle, sums.tobytes(), layout.tables[key].offset)
-            write_at(handle, digest_of(file.attrs["info"].decode(), arrays), layout.digest)
+        arrays = {}
+        for key, region in layout.regions.items():
+            array = layout.arrays[key]
+            sums = region.checksums(handle, checksum_rows(key, array.shape, region.row_bytes))
+            arrays[key] = array, sums
+            write_at(handle, sums.tobytes(), layout.tables[key].offset)
+        write_at(handle, digest_of(layout.facts, arrays), layout.digest)
         os.fsync(handle)
         write_at(handle, b"\x01", layout.complete)
         os.fsync(handle)

@@ -32,7 +32,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Replace a checkpoint atomically."""
     import torch
 
-    write_atomically(path, lambda file: torch.save(state, file), force=True)
+    content = io.BytesIO()  # torch hides what the system says of a file
+    torch.save(state, content)
+    write_atomically(path, lambda file: file.write(content.getbuffer()), force=True)
 
 
 def load(path: Path) -> Any:
