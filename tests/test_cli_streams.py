@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import sys
 import pytest
 
 from mmtk import cli
-from mmtk.cli import _common, datasets
+from mmtk.cli import _common, _streams, datasets
 
 MMTK = f"{sys.executable} -m mmtk"
 BUFFERING = ["", "PYTHONUNBUFFERED=1 "]
@@ -139,3 +140,17 @@ def test_work_goes_on_where_its_progress_cannot_be_told(monkeypatch):
             progress(1, 1)
         monkeypatch.undo()
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+
+def test_streams_that_nobody_else_keeps_stay_open(monkeypatch, tmp_path):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, (tmp_path / name).open("w"))
+    _streams.prepare()
+    gc.collect()
+    print("told")
+    print("warned", file=sys.stderr)
+    for name in ("stdout", "stderr"):
+        getattr(sys, name).flush()
+    assert [(tmp_path / name).read_text() for name in ("stdout", "stderr")] == ["told\n", "warned\n"]
+    for stream in (sys.stdout, sys.stderr, *_streams._wrapped[-2:]):
+        stream.close()

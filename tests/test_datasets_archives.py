@@ -233,6 +233,25 @@ def test_a_tar_cut_off_between_two_files_is_refused(tmp_path: Path) -> None:
         unpack_tar(tmp_path / "wrong.tar")
 
 
+@pytest.mark.parametrize(("damage", "reason"), [
+    (lambda data: bytes(len(data)), "no file in it"),
+    (lambda data: bytes(512) + data[512:], "no file in it"),
+    (lambda data: data[:1024] + bytes(512) + data[1536:], "more behind its end mark"),
+])
+def test_a_tar_with_a_page_of_zeros_is_refused(tmp_path: Path, damage, reason: str) -> None:
+    """Zeros are its end mark: what stands behind them would be left out without a word."""
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        for name in "ab":
+            info = tarfile.TarInfo(name)
+            info.size = 512
+            tar.addfile(info, io.BytesIO(bytes(range(256)) * 2))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(SourceError, match=f"found {reason}"):
+        unpack_tar(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar"]
+
+
 def header(name: bytes, size: int, kind: bytes) -> bytes:
     block = bytearray(512)
     block[: len(name)] = name

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mmtk.datasets.listing import open_listing
-from mmtk.errors import ArgumentError, ImageError
+from mmtk.errors import ArgumentError, ImageError, SourceError
 from mmtk.imaging import Volume, cut_plane, probe_volume, read_volume, turn_volume
 from tests.test_imaging_files import peak_of
 
@@ -127,7 +127,7 @@ def test_an_error_of_the_system_is_no_damage(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(Path, "open", fail)
-    with pytest.raises(ImageError, match=r"a readable CT volume file, found Input/output error; check the disk$"):
+    with pytest.raises(SourceError, match=r"a readable CT volume file, found Input/output error; check the disk$"):
         read_volume(tmp_path / "a.nii.gz")
 
 

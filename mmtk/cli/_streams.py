@@ -12,6 +12,7 @@ from typing import TextIO
 
 _ESCAPE = "mmtk-escape"
 _OUTPUT = "standard output"
+_wrapped: list[TextIO] = []  # whose end would close what they share with those in their place
 
 
 def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -73,6 +74,7 @@ def prepare() -> None:
             setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
         elif number and type(stream) is io.TextIOWrapper:
             kind, errors = (_Output, _ESCAPE) if number == 1 else (_Messages, "backslashreplace")
+            _wrapped.append(stream)
             setattr(sys, name, kind(
                 stream.buffer, stream.encoding, errors,
                 line_buffering=stream.line_buffering, write_through=stream.write_through,

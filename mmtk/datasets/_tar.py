@@ -41,7 +41,7 @@ def read_members(stream: IO[bytes]) -> Iterator[TarMember]:
     """
     shared: dict[str, bytes] = {}
     own: dict[str, bytes] = {}
-    headers = 0
+    headers = members = 0
     while (block := _take(stream, _BLOCK)).strip(b"\0"):
         size, kind = _checked_size(block), block[156:157]
         if kind in (b"L", b"K", b"x", b"X", b"g"):
@@ -66,7 +66,12 @@ def read_members(stream: IO[bytes]) -> Iterator[TarMember]:
         yield TarMember(name.decode("utf-8", "surrogateescape"), what, size, content)
         for _ in content:  # what was not taken
             pass
-        own, headers = {}, 0
+        own, headers, members = {}, 0, members + 1
+    if not members:
+        raise TarDamage("no file in it")
+    while rest := stream.read(_CHUNK):
+        if rest.strip(b"\0"):
+            raise TarDamage("more behind its end mark")
 
 
 def _take(stream: IO[bytes], count: int) -> bytes:
