@@ -155,6 +155,10 @@ def test_an_empty_store_and_an_empty_file(tmp_path):
     found = match(make_store(tmp_path, images[:0], []), write_npz(tmp_path / "x.npz", images, [0, 1]))
     assert [(row.source, row.distance) for row in found.rows["train"]] == [(None, float("inf"))] * 2
     assert read_match(write_match(found, tmp_path / "map.csv")) == found
+    text = (tmp_path / "map.csv").read_text()
+    for mark in ";\t":  # as a spreadsheet may save it again
+        (tmp_path / "again.csv").write_text("\ufeff" + text.replace(",", mark))
+        assert read_match(tmp_path / "again.csv") == found
     assert match(make_store(tmp_path, images, [0, 1]), write_npz(tmp_path / "x.npz", images[:0], [])).sure
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from mmtk.datasets._delimiters import delimiter_of
 from mmtk.datasets.base import Dataset
 from mmtk.datasets.collecting import is_junk
+from mmtk.datasets.delimiters import delimiter_of
 from mmtk.errors import SourceError
 
 if TYPE_CHECKING:

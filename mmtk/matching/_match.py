@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmtk.datasets import get_dataset
+from mmtk.datasets.delimiters import delimiter_of
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.files import write_atomically
 from mmtk.matching._neighbours import MOST_RIVALS, Neighbours, Pairs, Pictures, Progress
@@ -316,13 +317,13 @@ def read_match(path: str | Path) -> Match:
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         found = getattr(error, "strerror", None) or "no text"
         raise StoreError(path, expected="a match as mmtk match writes it", found=found) from None
     rows: dict[str, list[MatchRow]] = {split: [] for split in SPLITS}
     sources: set[str] = set()
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter_of(text, _COLUMNS))
     try:
         if tuple(next(reader, ())) != _COLUMNS:
             raise ValueError(f"other columns than {','.join(_COLUMNS)}")

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
-from mmtk.datasets._delimiters import delimiter_of
 from mmtk.datasets.base import SPLITS, Dataset, Record, Task
+from mmtk.datasets.delimiters import delimiter_of
 from mmtk.datasets.maps._rows import LETTERS, MapRow, OfficialMap
 from mmtk.errors import SourceError
 
