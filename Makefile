@@ -1,4 +1,4 @@
-# Every target makes the environment it needs: `make test` on a bare machine with Python 3.11 or later is enough.
+# Every target makes the environment it needs: `make test` on a bare machine with Python 3.11 to 3.13 is enough.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

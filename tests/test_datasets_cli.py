@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mmtk.cli import group
+from mmtk.cli.datasets import choose_datasets
 from mmtk.datasets import list_datasets
 from mmtk.errors import MmtkError
 
@@ -99,3 +100,9 @@ def test_sources_says_of_real_samples_what_is_missing(real_data) -> None:
 
 def test_sources_of_no_folder_is_bad_usage(tmp_path: Path) -> None:
     assert "is no folder" in mmtk("sources", "--sources", tmp_path / "absent", code=2).output
+
+
+def test_a_source_that_several_datasets_share_has_a_name_too():
+    chosen = choose_datasets(("organmnist", "organcmnist", "breastmnist"))
+    assert list(chosen) == ["organamnist", "organcmnist", "organsmnist", "breastmnist"]
+    assert len(choose_datasets(())) == 10

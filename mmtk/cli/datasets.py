@@ -105,11 +105,13 @@ def sources_command(ctx: click.Context, flags: tuple[str, ...], sources: Path, a
 
 
 def choose_datasets(flags: tuple[str, ...]) -> dict[str, Dataset]:
-    """The datasets asked for, by flag, each once; none asked for means all."""
+    """The datasets asked for, by flag or by the name of a source that several share, each once; none means all."""
     from mmtk.datasets import get_dataset, list_datasets
 
-    chosen = [get_dataset(flag) for flag in flags] or list_datasets()
-    return {dataset.flag: dataset for dataset in chosen}
+    known = list_datasets()
+    families = {name: [dataset for dataset in known if dataset.family == name] for name in {d.family for d in known}}
+    chosen = [dataset for flag in flags for dataset in families.get(flag) or [get_dataset(flag)]]
+    return {dataset.flag: dataset for dataset in chosen or known}
 
 
 def _look(dataset: Dataset, sources: Path) -> dict[str, Any]:
