@@ -416,10 +416,18 @@ def test_a_zip_with_a_giant_list_of_files_is_refused_unread(tmp_path: Path) -> N
     assert peak < 256
 
 
-@pytest.mark.parametrize("name", ["", ".", "a\\b.png", "C:x.png", "/x.png", "a/../../x.png"])
+@pytest.mark.parametrize("name", ["", ".", "a\\..\\..\\b.png", "C:x.png", "C:\\x.png", "\\x.png", "/x.png", "a/../../x.png"])
 def test_names_in_a_zip_that_name_no_file_inside_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match=r"names that stay inside, found the name"):
         ZipArchive(write_zip(tmp_path / "x.zip", [name]))
+
+
+def test_backslashes_of_windows_programs_separate_folders(tmp_path: Path) -> None:
+    archive = ZipArchive(write_zip(tmp_path / "x.zip", ["a\\b.png", "a\\c\\", "d.png"]))
+    assert archive.names == ("a/b.png", "d.png")
+    assert archive.member("a/b.png").open().read() == archive.file.read("d.png")
+    with pytest.raises(SourceError, match="expected each name once"):
+        ZipArchive(write_zip(tmp_path / "twice.zip", ["a\\b.png", "a/b.png"]))
 
 
 def test_a_name_with_nul_or_no_utf8_in_a_zip_is_refused(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class ZipArchive:
             raise _unreadable(path, "zip", error) from None
         members = [member for member in self.file.infolist() if not member.filename.endswith("/")]
         for member in members:
-            _expect_inside(path, member.orig_filename)
+            _expect_inside(path, member.orig_filename.replace("\\", "/"))
             if stat.S_IFMT(member.external_attr >> 16) in _LINKS_AND_DEVICES:
                 raise _distrusted(path, f"a link or device at {member.filename}")
             if member.flag_bits & _ENCRYPTED:
@@ -229,6 +229,9 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(raw)
         raw.listed = True
+        for member in archive.infolist():
+            member.filename = member.filename.replace("\\", "/")  # written by some Windows programs
+            archive.NameToInfo[member.filename] = member
     except (NotImplementedError, ValueError, OverflowError, struct.error) as error:
         raise zipfile.BadZipFile(str(error)) from None
     finally:

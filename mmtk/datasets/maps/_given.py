@@ -188,7 +188,10 @@ def _tables(records: list[Record]) -> tuple[_Table, _Table, _Table]:
 
 
 def _find(tables: tuple[_Table, ...], wanted: str, where: str) -> Record | None:
-    found = next((table[wanted] for table in tables if wanted in table), [])
+    names = [wanted]
+    if "\\" in wanted:  # a path as Windows writes it
+        names += [slashed := wanted.replace("\\", "/"), slashed.rpartition("/")[2]]
+    found = next((table[name] for name in names for table in tables if name in table), [])
     if len(found) > 1:
         several = f"{len(found)}, {found[0].source} and {found[1].source} among them"
         raise SourceError(f"{where} {wanted}", expected="one image of that name", found=several)
