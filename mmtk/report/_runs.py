@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmtk import store
 from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.base import Dataset, Task
-from mmtk.errors import MmtkError
+from mmtk.errors import MmtkError, is_of_machine
 from mmtk.scoring import Metrics, evaluate, evaluate_file, read_predictions
 from mmtk.training.checkpoints import CONFIG, LOG, RESULT
 from mmtk.training.epochs import figures_of
@@ -136,6 +136,9 @@ def find_runs(
         try:
             whole.append(_read(folder, base, stores, digests))
         except (MmtkError, OSError) as error:
+            # the run may be whole, and a page without it would be wrong
+            if isinstance(error, OSError) and is_of_machine(error):
+                raise _of_system(error, folder) from None
             bad.append(error if isinstance(error, MmtkError) else _of_system(error, folder))
     if bad and not (whole and refused):
         raise bad[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -94,7 +95,10 @@ def write_result(
         metrics = evaluate(split.labels, scores[split.name], info.task, allow_undefined=info.partial)
         file = write_predictions(out, flag, info.size, split.name, scores[split.name], metrics, run)
         splits[split.name] = {"images": len(split), **as_facts(metrics._asdict()), "file": file.name}
-    result = {"best_epoch": best_epoch, "epochs": epochs, "synthetic": info.synthetic, "splits": splits}
+    result: dict[str, Any] = {
+        "best_epoch": best_epoch, "epochs": epochs, "synthetic": info.synthetic, "splits": splits
+    }
+    result["checksum"] = _checksum(_result(out, result, reused=False))
     checkpoints.write_text(out / checkpoints.RESULT, json.dumps(result, indent=2) + "\n")
     return _result(out, result, reused=False)
 
@@ -135,4 +139,24 @@ def _result(out: Path, result: dict[str, Any], *, reused: bool) -> RunResult:
     if not all(file.isprintable() for file in files.values()):
         raise ValueError("a file name with control characters")
     synthetic = jsonfiles.field(result, "synthetic", "true or false")
-    return RunResult(out, metrics, images, best_epoch, epochs, reused, files, synthetic)
+    read = RunResult(out, metrics, images, best_epoch, epochs, reused, files, synthetic)
+    checksum = _checksum(read)
+    if set(result) - _FIELDS or result.get("checksum", checksum) != checksum:
+        raise ValueError("other values than were written")
+    return read
+
+
+_FIELDS = {"best_epoch", "epochs", "synthetic", "splits", "checksum"}
+
+
+def _checksum(result: RunResult) -> str:
+    """SHA-256 of what nothing else proves: figures of test are computed again from the predictions.
+
+    They count to five places, since another machine may compute other last ones.
+    """
+    splits = [
+        f"{name} {result.images[name]} {figures.auc:.5f} {figures.acc:.5f}"
+        for name, figures in result.metrics.items() if name != "test"
+    ]
+    lines = [f"{result.best_epoch} {result.epochs} {result.synthetic}", *sorted(splits)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

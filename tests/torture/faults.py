@@ -20,6 +20,7 @@ from tests.torture.shim import KILLS, READS, WRITES, Shim
 from tests.torture.tally import ENDED, LEFT, LOST, UNTOLD, Tally
 
 Files = dict[str, str]  # path below the output -> digest, "folder" of one
+_SPARED = "not kept"  # how a command tells of files that it can do without
 _TOLD = "mmtk: error: "
 # class of calls, what happens to the K-th, with which error; half of the runs kill
 _WAYS = (
@@ -174,7 +175,11 @@ class Bench:
             if whole in found and inside - found.keys():
                 problems.append((LOST, f"folder in part: {whole}"))
         if end.status == self.command.code:
-            problems += [(LOST, f"success without: {name}") for name in self.expected if name not in found]
+            spared = self.command.optional if _SPARED in end.text else ()
+            problems += [
+                (LOST, f"success without: {name}") for name in self.expected
+                if name not in found and not any(fnmatch(name, pattern) for pattern in spared)
+            ]
             problems += [
                 (LOST, f"success with other bytes: {name}") for name, digest in self.expected.items()
                 if name in found and digest != found[name] and not self._is_unsteady(name)
