@@ -162,6 +162,15 @@ def _nbit(file: h5py.File) -> None:
     file["train/images"][...] = values
 
 
+def _four_bits(file: h5py.File) -> None:
+    values = file["train/labels"][()]
+    del file["train/labels"]
+    kind = h5py.h5t.NATIVE_UINT8.copy()
+    kind.set_precision(4)
+    space = h5py.h5s.create_simple(values.shape)
+    h5py.h5d.create(file["train"].id, b"labels", kind, space).write(space, space, values)
+
+
 def _giant_chunk(file: h5py.File) -> None:
     shape = file["train/images"].shape
     del file["train/images"]
@@ -180,7 +189,8 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "val is train": (_relink("train", "val"), "a second time"),
     "the images of val are those of train": (_relink("train/images", "val/images"), "a second time"),
     "checksums of another split": (_relink("checksums/train", "checksums/val"), "a second time"),
-    "a filter that changes values": (_nbit, "filter 5|uint8"),
+    "a filter that changes values": (_nbit, "another type in /train/images"),
+    "a type that changes values": (_four_bits, "expected plain uint8, found another type in /train/labels"),
     "labels in gzip": (_packed("train/labels", compression="gzip"), "a filter on /train/labels"),
     "records in gzip": (_packed("train/records", compression="gzip"), "a filter on /train/records"),
     "checksums in gzip": (_packed("checksums/train/images", compression="gzip"), "a filter on /checksums/train/images"),

@@ -205,7 +205,7 @@ def _recover(
 
 
 def _scratch(out: Path, dataset: Dataset) -> Path:
-    """Where images are built to be matched; what a killed build left there is gone on with, or removed in the end."""
+    """Where images are built to be matched; what a killed build left there is resumed, or removed in the end."""
     return out / f".{dataset.flag}.match"
 
 

@@ -167,6 +167,9 @@ def _check_dataset(path: Path, name: str, item: Any) -> Any:
     dataset = h5py.Dataset(item)
     if dataset.dtype.hasobject:
         raise StoreError(path, expected="plain numbers", found=f"objects in {name}", remedy=_DISTRUST)
+    # HDF5 would read other values than lie there
+    if item.get_type() != h5py.h5t.py_create(dataset.dtype, logical=True):
+        raise StoreError(path, expected=f"plain {dataset.dtype}", found=f"another type in {name}", remedy=_DISTRUST)
     if plist.get_nfilters() and (not name.endswith("/images") or name.startswith("/checksums")):
         raise StoreError(path, expected="images alone packed", found=f"a filter on {name}", remedy=_DISTRUST)
     chunks = plist.get_chunk() if plist.get_layout() == h5py.h5d.CHUNKED else None

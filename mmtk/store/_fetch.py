@@ -32,7 +32,7 @@ _TOLD_PAUSE = 5  # seconds from which a pause is told
 _TIMEOUT = (10, 60)  # seconds to connect and to wait for bytes
 _BLOCK = 1 << 16
 _AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
-_KEPT = "fetch again: what came is kept and gone on from"
+_KEPT = "fetch again: the partial download is kept and resumed"
 
 Progress = Callable[[int, int], None]
 
@@ -47,7 +47,7 @@ def fetch_npz(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Fetch an official file. What was fetched before a cut is kept beside it and gone on from.
+    """Fetch an official file. An interrupted download is kept beside it and resumed.
 
     Parameters
     ----------
