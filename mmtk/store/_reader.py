@@ -44,9 +44,10 @@ class Split:
     labels: Array
     records: Array
     _mapping: mmap.mmap | None = field(default=None, repr=False)
+    _place: Path = field(default_factory=Path, repr=False)  # the path from the root, wherever the process goes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _split_again, (self.store_path.absolute(), self.store_digest, self.name)
+        return _split_again, (self._place, self.store_digest, self.name)
 
     def check_whole(self) -> None:
         """See that the mapped file has not been cut short: reading behind its end would kill the process.
@@ -101,7 +102,7 @@ class Store:
     test: Split
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open, (self.path.absolute(), self.digest)
+        return open, (self.train._place, self.digest)
 
     @property
     def splits(self) -> tuple[Split, Split, Split]:
@@ -171,7 +172,10 @@ def open(path: str | Path, digest: str | None = None) -> Store:
 def _open(path: Path, digest: str | None) -> Store:
     content = read_content(path, digest)
     splits = {
-        name: Split(name, path, content.info, content.digest, *content.arrays[name], content.mapping) for name in SPLITS
+        name: Split(
+            name, path, content.info, content.digest, *content.arrays[name], content.mapping, path.absolute()
+        )
+        for name in SPLITS
     }
     return Store(path, content.info, content.digest, **splits)
 
