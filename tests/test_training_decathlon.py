@@ -156,6 +156,22 @@ def outcomes_of(stores, out, seeds=(0,), chosen=(CONSTANT,)):
     return list(decathlon.run_all(entries))
 
 
+def test_a_store_that_could_not_be_read_when_runs_were_planned_costs_its_runs(stores, tmp_path, monkeypatch):
+    real, broken = store.open, [stores / "breastmnist_28.h5"]
+
+    def once(path, *rest):
+        if path in broken:
+            broken.remove(path)
+            raise StoreError(path, expected="a readable store", found="Input/output error")
+        return real(path, *rest)
+
+    monkeypatch.setattr(store, "open", once)
+    path, breast = outcomes_of(stores, tmp_path / "runs")
+    assert (path.error, breast.result) == ("", None)
+    assert "expected a store that was there at the start" in breast.error
+    assert [row.info.flag for row in rows_of([path, breast])] == ["pathmnist"]
+
+
 def test_rows_mean_over_seeds_and_hold_against_the_paper_only_what_may_be(stores, tmp_path):
     outcomes = outcomes_of(stores, tmp_path / "runs", seeds=(0, 1))
     path, breast = rows_of(outcomes)

@@ -13,6 +13,7 @@ from mmtk.imaging._files import ImageFile
 from mmtk.imaging._png import Kinds, decode_cv2, of_colour
 
 _LARGEST = 65_500  # pixels a side in libjpeg
+_PROGRESSIVE = b"\xff\xc2"  # begins the frame of one, before the first scan
 _MOST_SCANS = 64  # ten are usual, and for each of them the decoder goes over the whole image
 
 
@@ -31,7 +32,9 @@ def decode_jpeg(
             remedy="pip install simplejpeg",
         ) from None
 
-    if data.count(b"\xff\xda", scans, data.find(b"\xff\xd9", scans)) >= _MOST_SCANS:
+    # where it is not progressive, a scan takes two bits for each block at least: as long a file as the time it costs
+    progressive = data.find(_PROGRESSIVE, 0, scans) >= 0
+    if progressive and data.count(b"\xff\xda", scans, data.find(b"\xff\xd9", scans)) >= _MOST_SCANS:
         raise ImageError(
             path, expected=f"a JPEG of at most {_MOST_SCANS} scans", found="more", remedy="save it again as a plain one"
         )

@@ -195,6 +195,9 @@ def _run(
     entry: Entry, device: str | None, progress: Callable[[int, int], None], whole: set[tuple[Path, int, int]]
 ) -> Outcome:
     opened = store.open(entry.store)
+    if entry.info is None:  # so that its budget, which goes by its images, is not known
+        found, remedy = "one that could not be read then", "give the same command again"
+        raise StoreError(entry.store, expected="a store that was there at the start", found=found, remedy=remedy)
     state = entry.store.stat()
     key = entry.store, state.st_mtime_ns, state.st_size
     if key not in whole:
