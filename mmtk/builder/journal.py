@@ -15,13 +15,14 @@ from mmtk.errors import StoreError
 from mmtk.files import clear_leftovers, is_named, lock, remove_folder
 
 _FILE = "journal"
+_CHAIN = "chain"  # the checksum of a line and of those before it
 
 
 class Journal:
     """The work folder of a build and its journal, held by one process at a time.
 
     A line is written only after the pixels it speaks of are on disk, so whatever the journal says holds after a kill or
-    a power cut; a torn last line says nothing. Each line ends with a checksum of itself and of all lines before it: a
+    a power cut; a torn last line says nothing. Each line holds a checksum of itself and of all lines before it: a
     journal that is not as it was written is not believed at all.
 
     Parameters
@@ -74,18 +75,22 @@ class Journal:
             written = file.read()
         whole = written[: written.rfind(b"\n") + 1]
         os.ftruncate(self._file, len(whole))
-        texts = [self._checked(line) for line in whole.splitlines()]
-        if not texts or None in texts or json.loads(texts[0] or "") != identity:
+        lines = [self._checked(line) for line in whole.splitlines()]
+        if not lines or None in lines or lines[0] != identity:
             self.restart()
             return False
-        self.done = {number for text in texts[1:] for number in json.loads(text or "")["done"]}
+        self.done = {number for line in lines[1:] if line for number in line["done"]}
         return True
 
-    def _checked(self, line: bytes) -> str | None:
+    def _checked(self, text: bytes) -> dict[str, Any] | None:
         """A line without its checksum, None if that does not fit."""
-        text, _, checksum = line.rpartition(b" ")
-        self._chain.update(text)
-        return text.decode() if checksum == self._chain.hexdigest().encode() else None
+        try:
+            line = json.loads(text)
+            checksum = line.pop(_CHAIN)
+        except (ValueError, AttributeError, TypeError, KeyError, RecursionError):  # nothing that was written here
+            return None
+        self._chain.update(_text(line))
+        return line if checksum == self._chain.hexdigest() else None
 
     def forget(self) -> None:
         """Forget all, on disk too: what is in the folder then belongs to no build."""
@@ -114,10 +119,9 @@ class Journal:
 
     def _append(self, line: dict[str, Any]) -> None:
         before = os.fstat(self._file).st_size
-        text = json.dumps(line, sort_keys=True).encode()
         chain = self._chain.copy()
-        chain.update(text)
-        text += f" {chain.hexdigest()}\n".encode()
+        chain.update(_text(line))
+        text = _text({**line, _CHAIN: chain.hexdigest()}) + b"\n"
         try:
             while text:
                 text = text[os.write(self._file, text) :]
@@ -131,6 +135,10 @@ class Journal:
     def remove(self) -> None:
         """Remove the work folder; the build is over."""
         remove_folder(self.folder)
+
+
+def _text(line: dict[str, Any]) -> bytes:
+    return json.dumps(line, sort_keys=True).encode()
 
 
 def clear_work(folder: Path) -> None:
