@@ -22,17 +22,19 @@ _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), 
 
 
 def decode_png(
-    data: bytes, path: ImageFile, kinds: Kinds, header: Header, orientation: int = 1
+    data: bytes, path: ImageFile, kinds: Kinds, header: Header, orientation: int, chunks: set[bytes],
+    parts: list[memoryview],
 ) -> list[NDArray[np.uint8]]:
-    """Pixels of a PNG whose header was accepted; see `mmtk.imaging.read_kinds`."""
+    """Pixels of a PNG whose header and chunks were accepted; see `mmtk.imaging.read_kinds` and `check_chunks`."""
     if orientation >= 5:
         header = header._replace(height=header.width, width=header.height)  # as stored
-    images = _stored_pixels(data, path, kinds, header)
+    images = _stored_pixels(data, path, kinds, header, chunks, parts)
     return images if orientation == 1 else [turn(image, orientation) for image in images]
 
 
-def _stored_pixels(data: bytes, path: ImageFile, kinds: Kinds, header: Header) -> list[NDArray[np.uint8]]:
-    chunks, parts = check_chunks(data, path)
+def _stored_pixels(
+    data: bytes, path: ImageFile, kinds: Kinds, header: Header, chunks: set[bytes], parts: list[memoryview]
+) -> list[NDArray[np.uint8]]:
     rows = _unpacked(parts, path, header, interlaced=data[28] != 0)
     if "colour" in kinds or data[28] != 0 or not chunks <= _PLAIN:
         return decode_with_cv2(data, path, kinds, header.channels > 2)

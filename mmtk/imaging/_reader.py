@@ -12,7 +12,7 @@ from mmtk.errors import ImageError
 from mmtk.imaging._files import ImageFile, as_file, reading
 from mmtk.imaging._headers import read_file, read_header
 from mmtk.imaging._jpeg import decode_jpeg
-from mmtk.imaging._png import Kinds, decode_png
+from mmtk.imaging._png import Kinds, check_chunks, decode_png
 from mmtk.imaging._tiff import decode_tiff
 
 
@@ -78,9 +78,12 @@ def read_kinds(path: str | os.PathLike[str], kinds: Kinds) -> list[NDArray[np.ui
 
 def _decoded(data: bytes, file: ImageFile, kinds: Kinds) -> list[NDArray[np.uint8]]:
     stream = io.BytesIO(data)
-    header, orientation, tags = read_header(stream, file)
+    header, orientation, tags = read_header(stream, file, tail=b"")  # of a PNG, what stands before its pixels
     if header.format == "png":
-        images = decode_png(data, file, kinds, header, orientation)
+        chunks, parts = check_chunks(data, file)
+        if b"eXIf" in chunks:
+            header, orientation, _ = read_header(io.BytesIO(data), file)
+        images = decode_png(data, file, kinds, header, orientation, chunks, parts)
     elif header.format == "jpeg":
         images = decode_jpeg(data, file, kinds, header.channels == 3, orientation, stream.tell())
     else:
