@@ -110,6 +110,12 @@ def telling(final: Path, area: Path | None = None) -> Iterator[None]:
         raise StoreError(final, expected="room to write it", found=reason, remedy=remedy) from None
 
 
+def kept_folder(final: Path) -> Path:
+    """Make a temporary folder of `final` that is held until the process ends, which has to remove it."""
+    clear_leftovers(final)
+    return _held(final, True)[0]
+
+
 def _held(final: Path, folder: bool) -> tuple[Path, int]:
     while True:
         path = final.with_name(f".{final.name}.{secrets.token_hex(4)}.mmtk")
@@ -166,8 +172,8 @@ def clear(path: Path) -> None:
         info = os.lstat(path)
         handle = os.open(path, (os.O_RDONLY if stat.S_ISDIR(info.st_mode) else os.O_RDWR) | os.O_NOFOLLOW)
         try:
-            held = lock(handle)
-            if held or (held is None and time.time() - info.st_mtime > _STALE_SECONDS):
+            mine = lock(handle)
+            if mine or (mine is None and time.time() - info.st_mtime > _STALE_SECONDS):
                 _remove(path)
         finally:
             os.close(handle)

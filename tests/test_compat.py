@@ -223,6 +223,16 @@ def test_without_a_home_there_is_no_default_root_and_temporary_files_go_with_the
     assert not Path(done.stdout.strip()).exists()
 
 
+def test_a_killed_process_leaves_no_temporary_folder_for_ever(tmp_path):
+    code = "import os, sys\nfrom mmtk.compat import _imported\nprint(_imported._temporary(), flush=True)\n"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", f"{code}os.kill(os.getpid(), 9)"]
+    killed = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert [str(path) for path in tmp_path.iterdir()] == killed.stdout.split()
+    subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_not_there_is_said_as_medmnist_says_it(root, tmp_path):
     with pytest.raises(RuntimeError, match=r"Dataset not found.*retinamnist_28\.h5.*download=True"):
         medmnist.RetinaMNIST("train", root=root)

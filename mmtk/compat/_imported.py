@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mmtk import store
 from mmtk.errors import StoreError
+from mmtk.files import kept_folder
 
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
@@ -76,9 +77,11 @@ def _cache() -> Path | None:
 
 @cache
 def _temporary() -> Path | None:
-    """A folder of this process, and of those that it starts while it runs."""
+    """A folder of this process, and of those that it starts while it runs; the next one clears what a kill leaves."""
     try:
-        folder, owner = Path(tempfile.mkdtemp(prefix="mmtk-")), os.getpid()
+        final, owner = Path(tempfile.gettempdir()) / "mmtk-imported", os.getpid()
+        folder = kept_folder(final)
+        folder.chmod(0o700)
     except OSError:
         return None
 
