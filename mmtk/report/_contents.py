@@ -6,7 +6,7 @@ import platform
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import mean
 
 import numpy as np
@@ -31,20 +31,9 @@ _PACKAGES = (
 )
 
 
-@dataclass(frozen=True)
-class Score(Assessment):
-    """What test predictions tell beyond AUC and ACC."""
-
-    def estimate(self, figure: int) -> Estimate | None:
-        """AUC (0) or ACC (1) with its interval; None where resamples cannot differ, as of a single subject."""
-        found = (self.intervals.auc, self.intervals.acc)[figure]
-        return None if found.low == found.high and 0 < found.value < 1 else found
-
-
-def score(tested: Tested) -> Score:
+def score(tested: Tested) -> Assessment:
     """Score test predictions in detail."""
-    told = assess(tested.labels, tested.scores, tested.task, tested.classes, tested.subjects)
-    return Score(told.resampled, told.intervals, told.details, told.delong)
+    return assess(tested.labels, tested.scores, tested.task, tested.classes, tested.subjects)
 
 
 def _figure(value: float | None) -> str:
@@ -87,7 +76,7 @@ def _built(built: Store | None, split: str, paper: int) -> Cell:
     return Cell(f"{count:,}", marks=() if count == paper else ("differs",))
 
 
-def scores_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
+def scores_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table:
     """Table 2: test AUC and ACC of the paper's seven methods and of our set-ups, the best of a column marked."""
     datasets = [dataset for dataset in list_datasets() if dataset.flag in next(iter(TABLE_2.values()))]
     ours = by_setup(runs)
@@ -118,7 +107,7 @@ def _method(setup: Setup) -> Cell:
     return Cell(setup.title, marks=("fewer epochs",) if setup.shortened else (), tip=setup.shortened)
 
 
-def _pair(runs: list[Run], scored: Mapping[Run, Score]) -> list[Cell]:
+def _pair(runs: list[Run], scored: Mapping[Run, Assessment]) -> list[Cell]:
     if not runs:
         return [Cell(NONE), Cell(NONE)]
     cells = []
@@ -135,7 +124,7 @@ def _pair(runs: list[Run], scored: Mapping[Run, Score]) -> list[Cell]:
     return cells
 
 
-def _mean_pair(of_flag: Mapping[str, list[Run]], wanted: int, scored: Mapping[Run, Score]) -> list[Cell]:
+def _mean_pair(of_flag: Mapping[str, list[Run]], wanted: int, scored: Mapping[Run, Assessment]) -> list[Cell]:
     few = ("fewer datasets",) if len(of_flag) < wanted else ()
     marks = (*_marks(run for some in of_flag.values() for run in some), *few)
     cells = []
@@ -149,7 +138,7 @@ def _mean_pair(of_flag: Mapping[str, list[Run]], wanted: int, scored: Mapping[Ru
 
 
 def _mean_estimates(
-    of_flag: Mapping[str, list[Run]], scored: Mapping[Run, Score]
+    of_flag: Mapping[str, list[Run]], scored: Mapping[Run, Assessment]
 ) -> tuple[Estimate, Estimate] | None:
     """AUC and ACC over datasets; None where predictions are missing, or those of a dataset cannot be paired."""
     if not all(run in scored for some in of_flag.values() for run in some):
@@ -215,7 +204,7 @@ def _split_row(head: Cell, setup: Setup, seeds: int, runs: Mapping[str, list[Run
     )
 
 
-def intervals_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
+def intervals_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table:
     """Each run's test figures with 95 % intervals, and what AUC and ACC hide."""
     columns = (
         Column("Dataset", number=False), Column("Method", number=False), Column("Seed"), Column("Epoch"),
@@ -254,7 +243,7 @@ def _ends(found: Estimate | None) -> list[str]:
     return [f"{found.low:.3f}", f"{found.high:.3f}"]
 
 
-def classes_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
+def classes_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table:
     """Figures of each class, or label, of each dataset's foremost run."""
     rows = []
     for some in by_flag(runs).values():
@@ -272,7 +261,7 @@ def classes_table(runs: Sequence[Run], scored: Mapping[Run, Score]) -> Table:
     return Table("classes", title, columns, tuple(rows), note, grouped=True)
 
 
-def confusion_table(run: Run, found: Score) -> Table:
+def confusion_table(run: Run, found: Assessment) -> Table:
     """Which classes a run takes for which; of several labels how often each was found, missed and falsely seen."""
     from sklearn.metrics import multilabel_confusion_matrix
 

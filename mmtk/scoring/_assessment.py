@@ -31,6 +31,11 @@ class Assessment:
     details: Details
     delong: Estimate | None
 
+    def estimate(self, figure: int) -> Estimate | None:
+        """AUC (0) or ACC (1) with its interval; None where resamples cannot differ, as of a single subject."""
+        chosen = (self.intervals.auc, self.intervals.acc)[figure]
+        return None if chosen.low == chosen.high and 0 < chosen.value < 1 else chosen
+
     def facts(self) -> dict[str, Any]:
         """As JSON values; ``delong`` where it is defined."""
         told = {"intervals": self.intervals, "delong": self.delong, "details": self.details}

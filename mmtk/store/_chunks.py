@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtk.errors import StoreError, system_remedy
+from mmtk.errors import StoreError, reason_of, system_remedy
+from mmtk.store._guard import DISTRUST, REBUILD
 from mmtk.store._keys import picked
 from mmtk.store._unpack import COMPRESSIONS, SHUFFLE, Unpack, unpacker
+from mmtk.store._writer import read_exactly
 
-__all__ = ["CACHE_BYTES", "COMPRESSIONS", "ChunkedImages", "Images", "chunked", "plain_chunks", "unpacker"]
+__all__ = ["CACHE_BYTES", "COMPRESSIONS", "ChunkedImages", "Images", "chunked", "plain_chunks"]
 
 CACHE_BYTES = 256 << 20  # of unpacked chunks that are kept of a split
-_MOST_BYTES = 64 << 20  # of an unpacked chunk; a store with larger ones is read whole
-_REBUILD = "build or import it again"
-_UNTRUSTED = "do not trust this file"
+_MOST_BYTES = 64 << 20  # of an unpacked chunk; a store with larger ones is refused
 
 
 class _Process:
@@ -208,25 +208,20 @@ class ChunkedImages:
         if len(content) != length:
             rows = f"rows {number * self.chunk_rows} to {min((number + 1) * self.chunk_rows, len(self)) - 1}"
             raise StoreError(
-                self.path, expected=f"a whole chunk of {rows}", found=f"a damaged one ({reason})", remedy=_REBUILD
+                self.path, expected=f"a whole chunk of {rows}", found=f"a damaged one ({reason})", remedy=REBUILD
             )
         return content.reshape(chunk.rows, *self.shape[1:])
 
     def _packed(self, chunk: _Chunk) -> bytes:
-        """A chunk's bytes; a system may give a part of them at a time."""
-        packed = b""
-        while len(packed) < chunk.length:
-            try:
-                more = os.pread(self._handle, chunk.length - len(packed), chunk.offset + len(packed))
-            except OSError as error:
-                remedy, reason = system_remedy(error.errno), error.strerror or str(error)
-                raise StoreError(
-                    self.path, expected="a file that can be read", found=reason, remedy=remedy
-                ) from None
-            if not more:
-                raise StoreError(self.path, expected="a whole store", found="a file cut short", remedy=_REBUILD)
-            packed = packed + more if packed else more
-        return packed
+        try:
+            return read_exactly(self._handle, chunk.offset, chunk.length)
+        except EOFError:
+            raise StoreError(self.path, expected="a whole store", found="a file cut short", remedy=REBUILD) from None
+        except OSError as error:
+            remedy = system_remedy(error.errno)
+            raise StoreError(
+                self.path, expected="a file that can be read", found=reason_of(error), remedy=remedy
+            ) from None
 
 
 Images = np.ndarray[Any, Any] | ChunkedImages
@@ -307,7 +302,7 @@ def _listed(path: Path, dataset: Any, bit: int, length: int) -> list[_Chunk]:
     """The chunks of a dataset in the order of their rows, each once."""
     rows, n = dataset.chunks[0], dataset.shape[0]
     if rows > n:
-        raise StoreError(path, expected=f"chunks of at most {n} images", found=f"{rows}", remedy=_UNTRUSTED)
+        raise StoreError(path, expected=f"chunks of at most {n} images", found=f"{rows}", remedy=DISTRUST)
     starts = range(0, n, rows)
     places: dict[int, _Chunk] = {}
     wrong: list[str] = []
@@ -327,9 +322,9 @@ def _listed(path: Path, dataset: Any, bit: int, length: int) -> list[_Chunk]:
 
     dataset.id.chunk_iter(note)
     if wrong:
-        raise StoreError(path, expected=f"whole {dataset.name}", found=wrong[0], remedy=_UNTRUSTED)
+        raise StoreError(path, expected=f"whole {dataset.name}", found=wrong[0], remedy=DISTRUST)
     if len(places) < len(starts):
-        raise StoreError(path, expected="a whole store", found=f"{dataset.name} in part", remedy=_REBUILD)
+        raise StoreError(path, expected="a whole store", found=f"{dataset.name} in part", remedy=REBUILD)
     return [places[start] for start in starts]
 
 
@@ -339,8 +334,8 @@ def _check_places(path: Path, handle: int, chunks: list[_Chunk]) -> None:
     for chunk in sorted(chunks, key=lambda chunk: chunk.offset):
         if chunk.offset < reached:
             found = f"two chunks at byte {chunk.offset}"
-            raise StoreError(path, expected="each chunk in its own place", found=found, remedy=_UNTRUSTED)
+            raise StoreError(path, expected="each chunk in its own place", found=found, remedy=DISTRUST)
         reached = chunk.offset + chunk.length
     if reached > end:
         found = f"a file cut short: {end} bytes of {reached}"
-        raise StoreError(path, expected="a whole store", found=found, remedy=_REBUILD)
+        raise StoreError(path, expected="a whole store", found=found, remedy=REBUILD)

@@ -18,16 +18,14 @@ import numpy as np
 from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
 from mmtk.store._chunks import COMPRESSIONS, ChunkedImages, Images, chunked, plain_chunks
-from mmtk.store._digest import CHECKSUM, KEYS, checksum_rows, digest_of
+from mmtk.store._digest import CHECKSUM, KEYS, NAMES, checksum_rows, digest_of
 from mmtk.store._format import FORMAT, VERSION, StoreInfo, check_labels, check_shapes
-from mmtk.store._guard import REBUILD
+from mmtk.store._guard import DISTRUST, REBUILD
 from mmtk.store._writer import find_region
 
 Array = np.ndarray[Any, Any]
-_DISTRUST = "do not trust this file"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_NAMES = ("images", "labels", "records")
-_ARRAYS = {b"images", b"labels", b"records"}
+_ARRAYS = {name.encode() for name in NAMES}
 _SPLITS = {split.encode() for split in SPLITS}
 _MEMBERS = {"/": {b"complete", b"digest", b"checksums", *_SPLITS}, "/checksums": _SPLITS} | {
     f"{place}/{split}": _ARRAYS for place in ("", "/checksums") for split in SPLITS
@@ -76,7 +74,7 @@ def checked(path: Path, digest: str | None = None) -> Iterator[Checked]:
         if datasets["complete"].shape != (1,) or int(datasets["complete"][0]) != 1:
             raise StoreError(path, expected="a complete store", found="an unfinished one", remedy=REBUILD)
         for split in SPLITS:
-            check_shapes(f"{path} {split}", info, *(datasets[f"{split}/{name}"] for name in _NAMES))
+            check_shapes(f"{path} {split}", info, *(datasets[f"{split}/{name}"] for name in NAMES))
         stored = _check_digest(path, datasets, facts)
         if digest is not None and stored != digest:
             found, remedy = f"the store of digest {stored}", "get the one that is meant"
@@ -129,7 +127,7 @@ def _attribute(path: Path, file: Any, name: str) -> Any:
         return None
     size = h5py.h5a.open(file.id, name.encode()).get_storage_size()
     if size > _MOST_FACTS:
-        raise StoreError(path, expected=f"facts of at most {_MOST_FACTS} bytes", found=str(size), remedy=_DISTRUST)
+        raise StoreError(path, expected=f"facts of at most {_MOST_FACTS} bytes", found=str(size), remedy=DISTRUST)
     value = file.attrs[name]
     return value.decode() if isinstance(value, bytes) else value
 
@@ -148,9 +146,9 @@ def _check_tree(path: Path, file: Any) -> dict[str, Any]:
             what = f"{place.rstrip('/')}/{name.decode()}"
             link = group.links.get_info(name)
             if link.type != h5py.h5l.TYPE_HARD:
-                raise StoreError(path, expected="no links", found=f"a link at {what}", remedy=_DISTRUST)
+                raise StoreError(path, expected="no links", found=f"a link at {what}", remedy=DISTRUST)
             if link.u in addresses:
-                raise StoreError(path, expected="no links", found=f"{what} a second time", remedy=_DISTRUST)
+                raise StoreError(path, expected="no links", found=f"{what} a second time", remedy=DISTRUST)
             addresses.add(link.u)
             if what not in _MEMBERS:
                 datasets[what[1:]] = _check_dataset(path, what, h5py.h5o.open(group, name))
@@ -163,19 +161,19 @@ def _check_dataset(path: Path, name: str, item: Any) -> Any:
 
     plist = item.get_create_plist() if isinstance(item, h5py.h5d.DatasetID) else None
     if plist is None or plist.get_external_count() or plist.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED):
-        raise StoreError(path, expected="data inside the file", found=f"{name} elsewhere", remedy=_DISTRUST)
+        raise StoreError(path, expected="data inside the file", found=f"{name} elsewhere", remedy=DISTRUST)
     dataset = h5py.Dataset(item)
     if dataset.dtype.hasobject:
-        raise StoreError(path, expected="plain numbers", found=f"objects in {name}", remedy=_DISTRUST)
+        raise StoreError(path, expected="plain numbers", found=f"objects in {name}", remedy=DISTRUST)
     # HDF5 would read other values than lie there
     if item.get_type() != h5py.h5t.py_create(dataset.dtype, logical=True):
-        raise StoreError(path, expected=f"plain {dataset.dtype}", found=f"another type in {name}", remedy=_DISTRUST)
+        raise StoreError(path, expected=f"plain {dataset.dtype}", found=f"another type in {name}", remedy=DISTRUST)
     if plist.get_nfilters() and (not name.endswith("/images") or name.startswith("/checksums")):
-        raise StoreError(path, expected="images alone packed", found=f"a filter on {name}", remedy=_DISTRUST)
+        raise StoreError(path, expected="images alone packed", found=f"a filter on {name}", remedy=DISTRUST)
     chunks = plist.get_chunk() if plist.get_layout() == h5py.h5d.CHUNKED else None
     if chunks and chunks[0] > max(1, item.shape[0]):
         found = f"chunks of {chunks[0]} in {name}"
-        raise StoreError(path, expected=f"chunks of at most {item.shape[0]} rows", found=found, remedy=_DISTRUST)
+        raise StoreError(path, expected=f"chunks of at most {item.shape[0]} rows", found=found, remedy=DISTRUST)
     # HDF5 makes up what is not in the file, and a few bytes could claim terabytes
     wanted = math.prod(item.shape)
     if chunks:
@@ -192,8 +190,7 @@ def _check_digest(path: Path, datasets: dict[str, Any], facts: str) -> str:
     arrays = {}
     for key in KEYS:
         array, table = datasets[key], datasets[f"checksums/{key}"]
-        row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
-        chunks = -(-array.shape[0] // checksum_rows(key, array.shape, row_bytes))
+        chunks = -(-array.shape[0] // checksum_rows(key, array))
         if table.dtype != np.uint8 or table.shape != (chunks, CHECKSUM):
             expected = f"{chunks} checksums of {CHECKSUM} bytes"
             raise StoreError(f"{path} {key}", expected=expected, found=f"{table.dtype} {table.shape}", remedy=REBUILD)
@@ -227,7 +224,7 @@ def _map_images(
         elif not region.rows:
             images[split] = np.empty(dataset.shape, np.uint8)
         elif mapping is None:
-            rows = checksum_rows(f"{split}/images", dataset.shape, region.row_bytes)
+            rows = checksum_rows(f"{split}/images", dataset)
             images[split] = plain_chunks(path, os.dup(handle), region.offset, dataset.shape, rows)
         else:
             flat = np.frombuffer(mapping, np.uint8, region.rows * region.row_bytes, region.offset)
@@ -258,7 +255,7 @@ def read_packed(path: Path, file: Any, dataset: Any) -> ChunkedImages | Array:
         if sum(places.values()) < dataset.nbytes or max(a + n for a, n in places.items()) > os.fstat(
             file.id.get_vfd_handle()
         ).st_size:
-            raise StoreError(path, expected="a whole store", found=f"{dataset.name} in part", remedy=_DISTRUST)
+            raise StoreError(path, expected="a whole store", found=f"{dataset.name} in part", remedy=DISTRUST)
         whole: Array = dataset[()]
         return whole
     packed = chunked(path, file, dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,16 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.datasets.base import SPLITS
-from mmtk.store._format import FORMAT, VERSION, chunk_rows
+from mmtk.store._format import FORMAT, VERSION, Shaped, chunk_rows
 
 CHECKSUM = 32  # bytes
 _ALONE = 4 << 20  # bytes that a second thread would not hash sooner
-KEYS = tuple(f"{split}/{name}" for split in SPLITS for name in ("images", "labels", "records"))
+NAMES = ("images", "labels", "records")
+KEYS = tuple(f"{split}/{name}" for split in SPLITS for name in NAMES)
 
 
-def checksum_rows(key: str, shape: tuple[int, ...], row_bytes: int) -> int:
+def checksum_rows(key: str, array: Shaped) -> int:
     """Rows that a checksum covers: a chunk of images, all of anything else."""
-    return chunk_rows(shape[0], row_bytes) if key.endswith("images") else max(1, shape[0])
+    rows = array.shape[0]
+    return chunk_rows(rows, math.prod(array.shape[1:])) if key.endswith("images") else max(1, rows)
 
 
 def checksums(read: Callable[[int, int], Any], rows: int, step: int, row_bytes: int) -> NDArray[np.uint8]:
@@ -57,7 +60,7 @@ def array_checksums(key: str, array: Any) -> NDArray[np.uint8]:
     def read(start: int, end: int) -> Any:
         return np.ascontiguousarray(array[start:end]).reshape(-1).view(np.uint8).data
 
-    return checksums(read, len(array), checksum_rows(key, array.shape, row_bytes), row_bytes)
+    return checksums(read, len(array), checksum_rows(key, array), row_bytes)
 
 
 def digest_of(facts: str, arrays: Mapping[str, tuple[Any, NDArray[np.uint8]]]) -> bytes:

@@ -14,6 +14,7 @@ from mmtk.errors import MmtkError, StoreError, system_remedy
 
 _Result = TypeVar("_Result")
 REBUILD = "build or import it again"
+DISTRUST = "do not trust this file"
 
 
 def guarded(path: Path, read: Callable[[], _Result]) -> _Result:

@@ -234,7 +234,7 @@ def finalize(path: str | Path) -> None:
         arrays = {}
         for key, region in layout.regions.items():
             array = layout.arrays[key]
-            sums = region.checksums(handle, checksum_rows(key, array.shape, region.row_bytes))
+            sums = region.checksums(handle, checksum_rows(key, array))
             arrays[key] = array, sums
             write_at(handle, sums.tobytes(), layout.tables[key].offset)
         write_at(handle, digest_of(layout.facts, arrays), layout.digest)

@@ -16,7 +16,7 @@ from typing import Any
 
 from mmtk.errors import MmtkError
 from mmtk.files import clear_leftovers, holding, write_atomically
-from mmtk.training.jsonfiles import AGAIN, read_object
+from mmtk.training.jsonfiles import AGAIN, present, read_object
 
 CONFIG, LAST, BEST, LOG, RESULT = "config.json", "last.pt", "best.pt", "metrics.jsonl", "result.json"
 _LONGEST = 160  # letters of torch's reasons that an error shows
@@ -49,10 +49,8 @@ def load(path: Path) -> Any:
     """
     import torch
 
-    try:
+    with present(path, "a checkpoint"):
         raw = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise MmtkError(path, expected="a checkpoint", found=str(error.strerror), remedy=AGAIN) from None
     try:
         if not raw.startswith(_MAGIC):
             raise ValueError("another kind of file" if raw else "an empty file")

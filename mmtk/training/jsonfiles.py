@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,21 @@ def _refuse(name: str) -> None:
     raise ValueError(f"{name}, which JSON has not")
 
 
+@contextmanager
+def present(path: Path, expected: str) -> Iterator[None]:
+    """Say of a file of a run that is not there what it should be; other errors of the system stay as they are.
+
+    Raises
+    ------
+    MmtkError
+        If it is not there.
+    """
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise MmtkError(path, expected=expected, found=str(error.strerror), remedy=AGAIN) from None
+
+
 def read_text(path: Path, expected: str) -> str:
     """The text of a file of a run.
 
@@ -47,9 +63,8 @@ def read_text(path: Path, expected: str) -> str:
         If the system cannot read it, though it is there.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise MmtkError(path, expected=expected, found=str(error.strerror), remedy=AGAIN) from None
+        with present(path, expected):
+            return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         found = f"bytes that are not UTF-8, the first at offset {error.start}"
         raise MmtkError(path, expected=expected, found=found, remedy=AGAIN) from None
