@@ -243,6 +243,11 @@ def sync_folder(folder: str | Path) -> None:
             raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
+def write_text(path: Path, text: str, force: bool = True) -> None:
+    """Write a text as UTF-8; see `write_atomically`."""
+    write_atomically(path, lambda file: file.write(text.encode()), force)
+
+
 def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: bool) -> None:
     """Let `write` fill a temporary file beside `final`, which takes its name only when whole.
 

@@ -108,7 +108,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 )
 def test_taken_names_are_refused_and_change_nothing(flag: str, aliases: tuple[str, ...]) -> None:
     before = list_datasets()
-    with pytest.raises(ArgumentError, match="names not yet taken"):
+    with pytest.raises(ArgumentError, match="a name not yet taken"):
         register(replace(get_dataset("pathmnist"), flag=flag, aliases=aliases))
     assert list_datasets() == before
     with pytest.raises(ArgumentError):

@@ -19,6 +19,7 @@ import mmtk.datasets
 import mmtk.proof._family
 import mmtk.proof._prove
 from mmtk import proof, store
+from mmtk.base import md5_of
 from mmtk.cli import group
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Counts, Scan
@@ -232,7 +233,7 @@ class Fake:
         np.savez(work / f"{FLAG}.npz", **self.arrays)
         again = store.open(store.import_npz(work / f"{FLAG}.npz", work))
         path = store.export_npz(again, self.folder / "npz", force=True)
-        self.change(md5={"2024:28": store.md5_of(path)})
+        self.change(md5={"2024:28": md5_of(path)})
         return path
 
     def lose(self, names: list[str]) -> None:
@@ -289,7 +290,7 @@ def test_without_order_and_official_file_there_are_counts(fake):
 def test_the_order_comes_from_the_28_px_file_whatever_sizes_are_asked_for(fake, tmp_path):
     options = {"sources": fake.raw, "sizes": [64], "edition": "2024", "match_npz": fake.folder / "npz"}
     (result,) = mmtk.build(FLAG, out=tmp_path, **options)
-    md5 = store.md5_of(store.export_npz(store.open(result.path), tmp_path))
+    md5 = md5_of(store.export_npz(store.open(result.path), tmp_path))
     fake.change(md5={**get_dataset(FLAG).md5, "2024:64": md5})
     assert fake.prove(sizes=[64]).text == "MD5 (counts)"
 
@@ -417,7 +418,7 @@ def test_a_signature_that_speaks_against_the_recipe(fake):
 def test_a_container_that_is_not_understood(fake):
     path = fake.folder / "npz" / f"{FLAG}.npz"
     np.savez(path, **fake.arrays)  # not compressed
-    fake.change(md5={"2024:28": store.md5_of(path)})
+    fake.change(md5={"2024:28": md5_of(path)})
     assert fake.prove(sources=None).text == "DIFFERS: container; signature"
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmtk import __version__, store
+from mmtk.base import Progress
 from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal, clear_work
 from mmtk.builder.plan import Plan, make_plan
-from mmtk.builder.work import Left, Progress, Target, fill, open_volume
+from mmtk.builder.work import Left, Target, fill, open_volume
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from mmtk.base import Progress
 from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, Planned
@@ -28,7 +29,6 @@ from mmtk.store import Layout, write_at
 BLOCK = 16  # images in a unit: enough to make bookkeeping cheap, few enough to lose little when killed
 _NOTE_SECONDS = 2.0  # how much work a kill may cost
 
-Progress = Callable[[int, int], None]
 Array = np.ndarray[Any, Any]
 Place = tuple[int, str, int]  # number of a plan, split, row
 

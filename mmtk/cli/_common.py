@@ -11,9 +11,8 @@ from typing import Any
 
 import click
 
+from mmtk.base import Progress
 from mmtk.cli._streams import is_terminal
-
-Progress = Callable[[int, int], None]
 
 sources_option = click.option(
     "--sources", type=click.Path(path_type=Path), envvar="MMTK_SOURCES", show_envvar=True, required=True,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any
 
 from mmtk import __version__
+from mmtk.base import sha256_of
 from mmtk.datasets import get_dataset
 from mmtk.errors import ArgumentError
 from mmtk.store import Store
@@ -70,8 +70,6 @@ def to_croissant(store: Store) -> dict[str, Any]:
         To be written as JSON.
     """
     info, path = store.info, store.path
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     try:
         page = get_dataset(info.flag).source.page
     except ArgumentError:  # none of the ten
@@ -108,7 +106,8 @@ def to_croissant(store: Store) -> dict[str, Any]:
         "isBasedOn": info.recipe_hash,
         "distribution": [{
             "@type": "cr:FileObject", "@id": path.name, "name": path.name, "contentUrl": path.name,
-            "contentSize": f"{path.stat().st_size} B", "encodingFormat": "application/x-hdf5", "sha256": digest,
+            "contentSize": f"{path.stat().st_size} B", "encodingFormat": "application/x-hdf5",
+            "sha256": sha256_of(path),
             "description": f"A store of mmtk {__version__}; see its FORMAT.md",
         }],
         "recordSet": [

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
 from mmtk.datasets.base import Dataset
-from mmtk.errors import ArgumentError
+from mmtk.registry import Registry
 
-__all__ = ["edition_flag", "get_dataset", "list_datasets", "register"]
+__all__ = ["TEN", "edition_flag", "get_dataset", "list_datasets", "register"]
 
 # the order of the paper's Table 1; datasets it does not have come after
-_TABLE_1 = (
+TEN = (
     "pathmnist", "chestmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist", "breastmnist",
     "organamnist", "organcmnist", "organsmnist",
 )
-_REGISTRY: dict[str, Dataset] = {}
+
+
+def _load_families() -> None:
+    """Import every module of this room, so that each registers what it describes."""
+    for module in iter_modules(__path__):
+        if not module.ispkg:
+            import_module(f"{__name__}.{module.name}")
+
+
+_DATASETS: Registry[Dataset] = Registry("dataset", TEN, _load_families)
 
 
 def register(dataset: Dataset) -> Dataset:
@@ -37,21 +44,7 @@ def register(dataset: Dataset) -> Dataset:
     ArgumentError
         If its flag or one of its aliases is taken.
     """
-    names = (dataset.flag, *dataset.aliases)
-    for name in names:
-        if name in _REGISTRY or names.count(name) > 1:
-            owner = _REGISTRY.get(name, dataset).title
-            raise ArgumentError(f"dataset {dataset.flag}", expected="names not yet taken", found=f"{name} of {owner}")
-    _REGISTRY.update(dict.fromkeys(names, dataset))
-    return dataset
-
-
-@cache
-def _load_families() -> None:
-    """Import every module of this room, so that each registers what it describes."""
-    for module in iter_modules(__path__):
-        if not module.ispkg:
-            import_module(f"{__name__}.{module.name}")
+    return _DATASETS.add(dataset, dataset.flag, *dataset.aliases)
 
 
 def list_datasets() -> tuple[Dataset, ...]:
@@ -61,10 +54,7 @@ def list_datasets() -> tuple[Dataset, ...]:
     -------
     tuple of Dataset
     """
-    _load_families()
-    known = dict.fromkeys(dataset.flag for dataset in _REGISTRY.values())
-    flags = [flag for flag in _TABLE_1 if flag in known] + [flag for flag in known if flag not in _TABLE_1]
-    return tuple(_REGISTRY[flag] for flag in flags)
+    return tuple(_DATASETS)
 
 
 def get_dataset(name: str) -> Dataset:
@@ -84,17 +74,9 @@ def get_dataset(name: str) -> Dataset:
     ArgumentError
         If no dataset has that name; it suggests those that come close.
     """
-    _load_families()
-    found = _REGISTRY.get(name.lower())
-    if found is None:
-        close = get_close_matches(name.lower(), _REGISTRY, n=1)
-        remedy = f"did you mean {close[0]}?" if close else ""
-        flags = ", ".join(dataset.flag for dataset in list_datasets())
-        raise ArgumentError(f"dataset {name}", expected=f"one of {flags}", remedy=remedy)
-    return found
+    return _DATASETS.get(name.lower())
 
 
 def edition_flag(flag: str, edition: str) -> str:
     """The flag a dataset's files bear in an edition: the Organ sets had others in 2020. Unknown flags stay."""
-    _load_families()
-    return _REGISTRY[flag].alias_of(edition) if flag in _REGISTRY else flag
+    return _DATASETS.get(flag).alias_of(edition) if flag in _DATASETS else flag

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from mmtk.base import Progress
 from mmtk.datasets import get_dataset
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import official_map
@@ -24,7 +25,7 @@ from mmtk.errors import ArgumentError
 from mmtk.files import write_atomically
 from mmtk.matching._axes import VolumeAxes, audit_axes
 from mmtk.matching._match import decoded
-from mmtk.matching._neighbours import Neighbours, Pictures, Progress
+from mmtk.matching._neighbours import Neighbours, Pictures
 from mmtk.store import SPLITS, Store
 
 Array = np.ndarray[Any, Any]

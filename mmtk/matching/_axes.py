@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtk.base import Progress
 from mmtk.datasets.base import Box, Dataset
 from mmtk.datasets.listing import Listing
 from mmtk.errors import ImageError
@@ -19,7 +19,6 @@ _BODY, _BONE = -300, 200  # Hounsfield units that are reached
 _EVERY = 4  # voxels: of a volume enough are looked at
 _SURE = 0.05  # of the body's depth, by which the spine lies behind or before its middle
 _LEAST = 50  # voxels of bone that make a spine
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from mmtk.base import Progress
 from mmtk.datasets import get_dataset
 from mmtk.datasets.delimiters import delimiter_of
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.files import write_atomically
-from mmtk.matching._neighbours import MOST_RIVALS, Neighbours, Pairs, Pictures, Progress
+from mmtk.matching._neighbours import MOST_RIVALS, Neighbours, Pairs, Pictures
 from mmtk.store import SPLITS, Store, dataset_named, read_npz, refuse_other_edition
 
 Array = np.ndarray[Any, Any]

@@ -8,16 +8,16 @@ pictures are worth a look, and prove of all others that they are too far.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmtk.base import Progress
 from mmtk.errors import MmtkError
 from mmtk.store import Images
 
 Array = np.ndarray[Any, Any]
-Progress = Callable[[int, int], None]
 
 MOST_PAIRS = 1_000_000  # beyond it pictures are alike throughout and pairs of them tell nothing
 MOST_RIVALS = 64

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmtk.base import Progress
 from mmtk.datasets import get_dataset
 from mmtk.datasets.listing import PHANTOM_FILE
 from mmtk.errors import ArgumentError, SourceError
@@ -25,7 +25,7 @@ def write_phantom(
     out: str | os.PathLike[str],
     scale: float = 0.01,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write synthetic raw files of a dataset in its provider's layout.
 

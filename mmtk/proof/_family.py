@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmtk import store
+from mmtk.base import Progress
 from mmtk.builder import build
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import Dataset
@@ -16,8 +17,6 @@ from mmtk.errors import SourceError
 from mmtk.proof._counts import counts_by_rule, look
 from mmtk.proof._files import Files
 from mmtk.store import Store
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmtk.base import md5_of
 from mmtk.datasets.base import EDITIONS, Dataset
 from mmtk.errors import StoreError
-from mmtk.store import md5_of
 
 _SIZE = re.compile(r"_([0-9]+)$")
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mmtk import store
+from mmtk.base import Progress, md5_of
 from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps import known_rows, official_map
@@ -17,7 +18,7 @@ from mmtk.errors import ArgumentError
 from mmtk.files import writing
 from mmtk.proof._counts import Source
 from mmtk.proof._evidence import KINDS, Cell, Difference, Evidence, Need, Proof
-from mmtk.proof._family import Built, Family, Progress
+from mmtk.proof._family import Built, Family
 from mmtk.proof._files import Files, OfficialFile, find_official
 from mmtk.proof._picture import draw_difference
 from mmtk.proof._rows import Known, compare_rows
@@ -156,7 +157,7 @@ class _Case:
     def _container(self, imported: Store, folder: Path) -> None:
         if _OTHER_ZLIB:
             return
-        md5 = store.md5_of(store.export_npz(imported, folder))
+        md5 = md5_of(store.export_npz(imported, folder))
         if md5 == self.published:
             self._hold("container", "container", f"imported and exported again it has the published MD5 {md5}")
         else:
@@ -236,7 +237,7 @@ class _Case:
         if any(one.kind == "rows" for one in self.differs):
             return  # then the file differs too
         folder = self.family.scratch / "exported"
-        md5 = store.md5_of(store.export_npz(built.store, folder))
+        md5 = md5_of(store.export_npz(built.store, folder))
         shutil.rmtree(folder)
         if md5 == self.published:
             self._hold("md5", "MD5", f"built from raw images and exported it has the published MD5 {md5}")

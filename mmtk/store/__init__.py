@@ -10,7 +10,7 @@ from mmtk.store._montage import draw_montage
 from mmtk.store._npz import dataset_named, export_npz, read_npz
 from mmtk.store._official import Comparison, SplitComparison, compare_official
 from mmtk.store._png import export_png
-from mmtk.store._published import md5_of, refuse_other_edition
+from mmtk.store._published import refuse_other_edition
 from mmtk.store._reader import Split, Store, already_there, expect_whole, open, verify
 from mmtk.store._steady import write_at
 from mmtk.store._writer import (
@@ -48,7 +48,6 @@ __all__ = [
     "fetch_npz",
     "finalize",
     "import_npz",
-    "md5_of",
     "open",
     "read_exactly",
     "read_layout",

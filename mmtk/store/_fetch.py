@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,11 +14,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
 
+from mmtk.base import Progress, md5_of
 from mmtk.datasets import get_dataset
 from mmtk.errors import ArgumentError, StoreError, system_remedy
 from mmtk.files import is_named, lock, publish
 from mmtk.store._npz import sized_name
-from mmtk.store._published import md5_of
 
 # of each edition, the record with its files
 RECORDS = {
@@ -34,7 +34,6 @@ _BLOCK = 1 << 16
 _AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _KEPT = "fetch again: the partial download is kept and resumed"
 
-Progress = Callable[[int, int], None]
 
 
 def fetch_npz(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmtk import __version__
+from mmtk.base import md5_of
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, recipe_hash, recipe_to_json
 from mmtk.datasets.maps import MapRow, known_rows
@@ -18,7 +19,7 @@ from mmtk.errors import StoreError
 from mmtk.files import clear_leftovers
 from mmtk.store._format import StoreInfo
 from mmtk.store._npz import OpenedNpz, dataset_named, opened_npz
-from mmtk.store._published import PublishedFile, md5_of, published_as
+from mmtk.store._published import PublishedFile, published_as
 from mmtk.store._reader import already_there
 from mmtk.store._writer import empty_records, write_blocks
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtk.base import md5_in, md5_of
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import Dataset
 from mmtk.errors import StoreError
 from mmtk.store._chunks import Images
 from mmtk.store._npz import OpenedNpz, expect_room, medmnist_name, opened_npz, sized_name, write_npz
-from mmtk.store._published import md5_in, md5_of, published_as, unpublished
+from mmtk.store._published import published_as, unpublished
 from mmtk.store._reader import Split, Store
 
 

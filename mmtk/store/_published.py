@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from io import BufferedIOBase
 from pathlib import Path
 
+from mmtk.base import md5_of
 from mmtk.datasets.base import Dataset
 from mmtk.errors import StoreError
 
@@ -58,14 +57,3 @@ def refuse_other_edition(npz: Path, dataset: Dataset, edition: str, size: int, s
         remedy = f"build with --edition {found.editions[-1]}"
         remedy += f", or match with what {wanted.fetched(edition)} gets" if wanted else ""
         raise StoreError(npz, expected=f"a file of edition {edition}, as {store} is", found=str(found), remedy=remedy)
-
-
-def md5_of(path: Path) -> str:
-    """MD5 of a file, as hex."""
-    with path.open("rb") as file:
-        return md5_in(file)
-
-
-def md5_in(file: BufferedIOBase) -> str:
-    """MD5 of an opened file from where it stands, as hex."""
-    return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
