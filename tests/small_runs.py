@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mmtk import store
-from mmtk.training.protocols import PROTOCOLS
-from mmtk.training.results import write_result
+from mmtk.runs import RunConfig, StoreFacts, write_result
+from mmtk.training import get_protocol
 
 MADE_WITH = {"mmtk": "0.1.0", "revision": None, "torch": "2.13.0", "numpy": "2.3.5", "python": "3.12.3"}
 
@@ -31,13 +31,11 @@ def write_small_run(
         grown = np.exp(logits).astype(np.float32)
         scores[split.name] = grown / (1 + grown) if several else grown / grown.sum(axis=1, keepdims=True)
     made = {"method": method, "budget": 60.0} if method else {
-        "protocol": asdict(PROTOCOLS[protocol]), "model": model, "epochs": epochs, "device": "cpu",
+        "protocol": asdict(get_protocol(protocol)), "model": model, "epochs": epochs,
     }
-    about = {"flag": info.flag, "size": info.size, "edition": info.edition, "content": opened.content_digest()}
-    about |= {"synthetic": info.synthetic, "partial": info.partial}
     out.mkdir(parents=True)
-    config = {**made, "seed": seed, "store": about, "made_with": MADE_WITH, **more}
-    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    config = RunConfig({**made, **more}, seed, StoreFacts.of(opened), "" if method else "cpu", MADE_WITH)
+    (out / "config.json").write_text(config.to_json())
     run = f"{method or model}_{info.size}_seed{seed}"
     write_result(out, opened, run, scores, best_epoch=0 if method else epochs, epochs=0 if method else epochs)
     if not method:

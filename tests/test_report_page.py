@@ -23,9 +23,8 @@ from mmtk.cli import group
 from mmtk.datasets import get_dataset
 from mmtk.errors import MmtkError
 from mmtk.report import write_report
+from mmtk.runs import TABLE_2, over_seeds
 from mmtk.scoring import delong, evaluate, intervals, mean_intervals
-from mmtk.training.evaluation import over_seeds
-from mmtk.training.published import TABLE_2
 from tests.small_runs import write_small_run
 from tests.small_stores import MULTILABEL, write_small_store
 
@@ -35,7 +34,7 @@ pytest.importorskip("jinja2", reason="jinja2 is not installed")
 from mmtk.report import _contents as contents
 from mmtk.report import _figures as figures
 from mmtk.report._pictures import mistakes, sample
-from mmtk.report._runs import find_runs, setups_of
+from mmtk.runs import find_runs, setups_of
 
 KINDS = {
     "breastmnist": {"task": "binary-class", "classes": 2},

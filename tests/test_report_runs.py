@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from mmtk import store
 from mmtk.cli import group
 from mmtk.errors import MmtkError
-from mmtk.report._runs import find_runs, foremost, setups_of
+from mmtk.runs import find_runs, foremost, setups_of
 from mmtk.scoring import write_predictions
 from tests.small_runs import write_small_run
 from tests.small_stores import MULTILABEL, write_small_store
@@ -168,7 +168,8 @@ WRONG = {
         "two/config.json: expected the configuration of a run, found no 'model'",
     ),
     "unknown dataset": (
-        lambda base: edit(base / "runs/two/config.json", store={"flag": "nosuch", "size": 8}), "dataset nosuch",
+        lambda base: edit(base / "runs/two/config.json", store={"flag": "nosuch", "size": 8}),
+        "two/config.json: expected a dataset that mmtk knows, found nosuch; give --stores",
     ),
     "no predictions": (
         lambda base: next((base / "runs/two").glob("*_test_*.csv")).unlink(), "expected a result file, found No such",

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from mmtk.cli import group
 from mmtk.errors import ArgumentError, MmtkError
+from mmtk.runs import published
 from mmtk.scoring import Metrics
 from mmtk.store import open as open_store
-from mmtk.training.decathlon import published
 from tests.small_stores import write_small_store
 
 pytest.importorskip("torch", reason="torch is not installed")
@@ -95,22 +95,25 @@ def test_the_papers_figures_stand_only_beside_a_run_like_the_papers(
 ):
     info = open_store(write_small_store(tmp_path / "s.h5", size=28, **marks)).info
     result = RunResult(tmp_path, {"test": Metrics(0.5, 0.5)}, {"test": 9}, 1, epochs, reused=False)
-    assert published(info, protocol, "resnet18", resolution, result) == expected
+    facts = {"protocol": protocol, "model": "resnet18", "resolution": resolution}
+    assert published(info, facts, result) == expected
 
 
-def test_a_store_of_another_size_is_refused(tmp_path):
-    path = write_small_store(tmp_path / "s.h5", size=8)
-    with pytest.raises(ArgumentError, match="expected images of 28 px, found 8 px"):
-        invoke(*command(path, tmp_path / "run"))
-    with pytest.raises(ArgumentError, match="expected images of 224 px, or of 28 to be enlarged, found 8 px"):
-        invoke(*command(path, tmp_path / "run", "--resolution", 224))
+def test_images_are_given_at_their_size_or_enlarged(tmp_path):
+    path = write_small_store(tmp_path / "s.h5", (8, 6, 6), size=8)
+    with pytest.raises(ArgumentError, match="resolution: expected images of at most 4 px, found 8 px"):
+        invoke(*command(path, tmp_path / "run", "--resolution", 4))
+    for resolution, more in ((8, ()), (12, ("--resolution", 12))):
+        out = tmp_path / f"run{resolution}"
+        invoke(*command(path, out, "--epochs", 1, *more))
+        assert json.loads((out / "config.json").read_text())["resolution"] == resolution
 
 
 def test_another_run_in_the_folder_exits_2_in_one_line(store, tmp_path):
     invoke(*command(store, tmp_path / "run", "--epochs", 1))
     with pytest.raises(MmtkError, match="expected seed 3, found 0"):
         invoke(*command(store, tmp_path / "run", "--epochs", 1, "--seed", 3))
-    with pytest.raises(ArgumentError, match="found isbi22"):
+    with pytest.raises(ArgumentError, match="protocol isbi22: expected one of"):
         invoke(*command(store, tmp_path / "run"), "--protocol", "isbi22")
     arguments = [str(a) for a in command(tmp_path / "none.h5", tmp_path / "other")]
     done = subprocess.run([sys.executable, "-m", "mmtk", *arguments], capture_output=True, text=True, check=False)
@@ -125,7 +128,7 @@ def test_demo_prints_its_commands_and_can_be_given_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo, "_SCALES", {"breastmnist": 0.001})
     short = replace(protocols.get_protocol("quick"), epochs=1)
-    monkeypatch.setitem(protocols.PROTOCOLS, "quick", short)
+    monkeypatch.setitem(protocols.PROTOCOLS._values, "quick", short)
     first = invoke("demo", "--out", tmp_path / "demo")
     commands = [line.split()[2] for line in first.stdout.splitlines() if line.startswith("$ mmtk ")]
     assert commands == ["phantom", "sources", "build", "verify", "show", "train", "evaluate"]

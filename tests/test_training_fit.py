@@ -17,6 +17,7 @@ import pytest
 import mmtk
 from mmtk.errors import ArgumentError, MmtkError, ScoreError
 from mmtk.loader import Augmentation
+from mmtk.runs import results
 from mmtk.scoring import evaluate, read_predictions
 from mmtk.training import Protocol, checkpoints, get_protocol
 from tests.small_stores import MULTILABEL, write_small_store
@@ -100,13 +101,13 @@ def _kill_between_checkpoints(monkeypatch):
 
 
 def _kill_while_scoring(monkeypatch):
-    write = checkpoints.write_text
+    write = results.write_text
 
     def dying(path, text):
         if path.name == "result.json":
             raise Killed
         write(path, text)
-    monkeypatch.setattr(checkpoints, "write_text", dying)
+    monkeypatch.setattr(results, "write_text", dying)
     return {}
 
 

@@ -56,7 +56,7 @@ def test_a_file_can_say_it_all(tmp_path):
         ('base = "isbi21"\nname = "v2"\n', r"expected a name of its own, found that of a built-in protocol, v2"),
         ('base = "isbi21"\n', r"expected the field name, found none"),
         ('name = "a"\n', r"expected the field optimiser, found none"),
-        ('base = "isbi22"\nname = "a"\n', r"found isbi22"),
+        ('base = "isbi22"\nname = "a"\n', r"protocol isbi22: expected one of"),
         ("name = \n", r"p.toml: expected a protocol as TOML or JSON"),
         ("x = " + "[" * 5000, r"p.toml: expected a protocol as TOML or JSON, found values nested too deeply"),
         ('{"a": ' * 200_000, r"p.json: expected a protocol as TOML or JSON, found values nested too deeply"),

@@ -12,17 +12,17 @@ import click
 
 from mmtk.cli._common import echo_json, json_option, stores_option
 from mmtk.errors import MmtkError
+from mmtk.runs import MODELS
 
 if TYPE_CHECKING:
-    from mmtk.training.decathlon import Outcome, Standing
-    from mmtk.training.methods import Method
-    from mmtk.training.tables import Row
+    from mmtk.runs import Outcome, Row
+    from mmtk.training import Standing
 
 
 @click.command("decathlon")
 @stores_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs; continued if there.")
-@click.option("--model", "models", type=click.Choice(["resnet18", "resnet50"]), multiple=True, default=("resnet18",),
+@click.option("--model", "models", type=click.Choice(MODELS.names), multiple=True, default=("resnet18",),
               show_default=True, help="Give it again for more.")
 @click.option("--protocol", "protocols", multiple=True,
               help="Give it again for more; isbi21 if neither this nor a method is given.")
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
               help="Share of the paper's 2, 4 or 6 hours by the number of images; by default 1/60, minutes for hours.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many, from seed 0 on.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the protocol's number.")
-@click.option("--resolution", type=click.Choice(["28", "224"]), help="Edge of a network's input; 28 if not given.")
+@click.option("--resolution", type=click.IntRange(min=1), help="Edge of a network's input; 28 if not given.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]),
               help="float32 on the CPU and bfloat16 on CUDA if not given.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 def decathlon_command(
     ctx: click.Context, stores: Path, out: Path, models: tuple[str, ...], protocols: tuple[str, ...],
     methods: tuple[str, ...], budget: float | None, budget_share: float | None, seeds: int, epochs: int | None,
-    resolution: str | None, precision: str | None, device: str, as_json: bool,
+    resolution: int | None, precision: str | None, device: str, as_json: bool,
 ) -> None:
     """Train and test on every 28 px store of the ten that is there; print the table of test figures.
 
@@ -52,32 +52,34 @@ def decathlon_command(
     Organ sets are drawn by the same subjects if they have the same. Exit 1 if a run failed; the others are made all the
     same.
     """
-    from mmtk.training import decathlon, tables
-    from mmtk.training.methods import SHARE
+    from mmtk.runs import outcome_facts, rows_of, write_results
+    from mmtk.training import SHARE, choose_methods, plan_runs, run_all
 
     if budget is not None and budget_share is not None:
         raise click.UsageError("--budget and --budget-share exclude each other")
-    options = {"resolution": resolution and int(resolution), "precision": precision}
-    chosen = _chosen(models, protocols or (() if methods else ("isbi21",)), methods, epochs, options)
+    chosen = choose_methods(
+        models, protocols or (() if methods else ("isbi21",)), methods, epochs, resolution=resolution,
+        precision=precision,
+    )
     share = SHARE if budget_share is None else budget_share
-    entries, missing = decathlon.plan_runs(
+    entries, missing = plan_runs(
         stores, out, methods=chosen, seeds=range(seeds), budget=budget, share=share,
     )
     outcomes: list[Outcome] = []
     unwritten: MmtkError | OSError | None = None
     with _following() as follow:
-        runs = decathlon.run_all(entries, device=None if device == "auto" else device, follow=follow)
+        runs = run_all(entries, device=None if device == "auto" else device, follow=follow)
         for number, outcome in enumerate(runs, 1):
             outcomes.append(outcome)
             try:
-                decathlon.write_results(outcomes, out)
+                write_results(outcomes, out)
                 unwritten = None
             except (MmtkError, OSError) as error:  # the runs themselves are as good without
                 unwritten = error
             click.echo(f"{number}/{len(entries)} {outcome.entry.name}: {_said(outcome)}", err=True)
-    rows = tables.rows_of(outcomes)
+    rows = rows_of(outcomes)
     if as_json:
-        echo_json(_facts(rows, decathlon.as_json(outcomes, out), missing))
+        echo_json(_facts(rows, outcome_facts(outcomes, out), missing))
     else:
         _echo_rows(rows)
         if missing:
@@ -85,21 +87,6 @@ def decathlon_command(
     if unwritten:
         raise unwritten
     ctx.exit(1 if any(outcome.error for outcome in outcomes) else 0)
-
-
-def _chosen(
-    models: tuple[str, ...], protocols: tuple[str, ...], names: tuple[str, ...], epochs: int | None,
-    options: dict[str, Any],
-) -> list[Method]:
-    """Models under protocols, and methods by name, each once."""
-    from mmtk.training.methods import get_method, trained
-
-    named = [get_method(name).facts for name in names]
-    pairs = [(model, protocol) for model in models for protocol in protocols]
-    pairs += [(facts["model"], facts["protocol"]) for facts in named if "protocol" in facts]
-    found = [trained(*pair, epochs, **options) for pair in pairs]
-    found += [get_method(facts["method"]) for facts in named if "method" in facts]
-    return list({method.name: method for method in found}.values())
 
 
 @contextmanager
@@ -148,8 +135,8 @@ def _said(outcome: Outcome) -> str:
 
 
 def _facts(rows: list[Row], runs: list[dict[str, Any]], missing: list[str]) -> dict[str, Any]:
+    from mmtk.runs import differences_of, means_of
     from mmtk.scoring import as_facts
-    from mmtk.training.tables import differences_of, means_of
 
     table = [
         {
@@ -164,7 +151,7 @@ def _facts(rows: list[Row], runs: list[dict[str, Any]], missing: list[str]) -> d
 
 def _echo_rows(rows: list[Row]) -> None:
     """The table, a block for each method with its mean, then how the methods differ."""
-    from mmtk.training.tables import differences_of, means_of
+    from mmtk.runs import differences_of, means_of
 
     for whole in means_of(rows):
         block = [row for row in rows if row.method == whole.method]

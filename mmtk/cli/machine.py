@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from mmtk import __version__
+from mmtk.base import versions
 from mmtk.cli._common import echo_json, json_option
 
 _PACKAGES = (
@@ -32,7 +33,6 @@ def _torch_device() -> str:
 def doctor_command(as_json: bool) -> None:
     """Say what this machine can do and which kernels are in use."""
     from mmtk.imaging import kernels_in_use
-    from mmtk.training.environment import versions
 
     facts: dict[str, Any] = {
         "mmtk": __version__,

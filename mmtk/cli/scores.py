@@ -32,16 +32,13 @@ def evaluate_command(
     those found or a file has the store's labels in another order, 2 if a file cannot be scored; the others are scored
     all the same. A figure that needs a class without images is undefined; only partial stores may lack one.
     """
-    from mmtk.scoring import assess, evaluate_file
+    from mmtk.scoring import evaluate_file
 
     code, lines = 0, []
     for path in files:
         try:
             scored = evaluate_file(path, stores)
-            classes = scored.info.classes
-            inside = assess(
-                scored.labels, scored.predictions.scores, scored.info.task, classes, scored.subjects
-            ) if with_intervals else None
+            inside = scored.assess() if with_intervals else None
         except (MmtkError, OSError) as error:
             code = 2
             said = str(error) if isinstance(error, MmtkError) else f"{path}: {error.strerror or error}"
@@ -69,25 +66,16 @@ def compare_command(files: tuple[Path, Path], stores: Path, as_json: bool) -> No
     Both are scored on the same 2,000 resamples of subjects where they are known, else of images. For a binary task
     with two images of each class or more, DeLong's interval of the AUC is given too.
     """
-    from mmtk.errors import ScoreError
-    from mmtk.scoring import as_facts, delong_difference, enough, evaluate_file, paired_difference
+    from mmtk.scoring import compare_files
 
-    one, other = (evaluate_file(path, stores) for path in files)
-    same = (one.info, one.predictions.split) == (other.info, other.predictions.split)
-    if not same or (one.labels != other.labels).any():
-        raise ScoreError(files[1], expected=f"the images of {files[0].name}, in their order", found="others")
-    scores = one.predictions.scores, other.predictions.scores
-    found = paired_difference(one.labels, *scores, one.info.task, one.subjects)
-    facts = {"file": str(files[0]), "other": str(files[1]), **as_facts(found)}
-    if one.info.task == "binary-class" and enough(one.labels):
-        difference, p = delong_difference(one.labels, *scores)
-        facts |= {"delong": {**as_facts(difference), "p": p}}
+    compared = compare_files(*files, stores)
     if as_json:
-        echo_json(facts)
+        echo_json({"file": str(files[0]), "other": str(files[1]), **compared.facts()})
         return
-    click.echo(f"AUC {found.auc}  ACC {found.acc}  by {found.resamples} resamples of {found.resampled}")
-    if "delong" in facts:
-        click.echo(f"AUC {difference} by DeLong, p = {p:.3g}")
+    bands = compared.intervals
+    click.echo(f"AUC {bands.auc}  ACC {bands.acc}  by {bands.resamples} resamples of {bands.resampled}")
+    if compared.delong:
+        click.echo(f"AUC {compared.delong} by DeLong, p = {compared.p:.3g}")
 
 
 def _intervals(told: Assessment) -> Iterator[str]:

@@ -9,17 +9,16 @@ from typing import Any
 import click
 
 from mmtk.cli._common import echo_json, json_option, progress_bar
-from mmtk.errors import ArgumentError
-from mmtk.training.protocols import PROTOCOLS
+from mmtk.training import MODELS, PROTOCOLS
 
 
 @click.command("train")
 @click.argument("path", metavar="STORE", type=click.Path(path_type=Path))
 @click.option("--protocol", metavar="NAME|FILE", required=True,
-              help=f"The training set-up: {', '.join(PROTOCOLS)}, or a protocol file, .toml or .json.")
-@click.option("--model", type=click.Choice(["resnet18", "resnet50"]), required=True)
-@click.option("--resolution", type=click.Choice(["28", "224"]), default="28", show_default=True,
-              help="Edge of the input; images of 28 px are enlarged to 224.")
+              help=f"The training set-up: {', '.join(PROTOCOLS.names)}, or a protocol file, .toml or .json.")
+@click.option("--model", type=click.Choice(MODELS.names), required=True)
+@click.option("--resolution", type=click.IntRange(min=1),
+              help="Edge of the input, by default that of the images; smaller ones are enlarged.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]),
               help="float32 on the CPU and bfloat16 on CUDA if not given.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; continued if there.")
@@ -29,7 +28,7 @@ from mmtk.training.protocols import PROTOCOLS
 @click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard into the run's folder.")
 @json_option
 def train_command(
-    path: Path, protocol: str, model: str, resolution: str, precision: str | None, out: Path, epochs: int | None,
+    path: Path, protocol: str, model: str, resolution: int | None, precision: str | None, out: Path, epochs: int | None,
     seed: int, device: str, tensorboard: bool, as_json: bool,
 ) -> None:
     """Train a model on STORE under a protocol; test the epoch with the best validation AUC.
@@ -41,18 +40,14 @@ def train_command(
     torchrun --nproc-per-node N -m mmtk train ...
     """
     from mmtk import store
+    from mmtk.runs import published
     from mmtk.scoring import as_facts, shown
-    from mmtk.training import decathlon, fit, get_protocol
-    from mmtk.training._distributed import leads
-    from mmtk.training._tensorboard import Curves
+    from mmtk.training import Curves, fit, get_protocol, leads
 
     chosen = get_protocol(protocol)
     opened = store.open(path)
     store.expect_whole(path)
-    if opened.info.size not in (28, int(resolution)):
-        expected = f"images of {resolution} px" + (", or of 28 to be enlarged" if resolution != "28" else "")
-        raise ArgumentError(path, expected=expected, found=f"{opened.info.size} px")
-
+    edge = resolution or opened.info.size
     curves = Curves(out / "tensorboard") if tensorboard else None
 
     def report(line: dict[str, Any]) -> None:
@@ -65,18 +60,19 @@ def train_command(
     with progress_bar(f"{opened.info.flag} {model}") if leads() else nullcontext() as progress:
         result = fit(
             opened, chosen, model, out, seed=seed, epochs=epochs, device=None if device == "auto" else device,
-            resolution=int(resolution), precision=precision, progress=progress, report=report,
+            resolution=edge, precision=precision, progress=progress, report=report,
         )
     if not leads():
         return
-    published = decathlon.published(opened.info, chosen.name, model, int(resolution), result)
+    facts = {"protocol": chosen.name, "model": model, "resolution": edge}
+    paper = published(opened.info, facts, result)
     if as_json:
         echo_json({
-            "path": str(out), "protocol": chosen.name, "model": model, "resolution": int(resolution), "seed": seed,
+            "path": str(out), **facts, "seed": seed,
             "best_epoch": result.best_epoch, "epochs": result.epochs,
             "flag": opened.info.flag, "synthetic": opened.info.synthetic,
             "splits": {n: {"images": result.images[n], **as_facts(m._asdict())} for n, m in result.metrics.items()},
-            "paper": published and dict(zip(("auc", "acc"), published, strict=True)),
+            "paper": paper and dict(zip(("auc", "acc"), paper, strict=True)),
         })
         return
     marks = f" {opened.info.marks}" if opened.info.marks else ""
@@ -84,7 +80,7 @@ def train_command(
         f"{opened.info.title}{marks}: {model}, {chosen.name}, seed {seed}, epoch {result.best_epoch} of {result.epochs}"
         + (f" (this run was finished before, {out})" if result.reused else "")
     )
-    click.echo(f"{'split':6}{'images':>8}{'AUC':>10}{'ACC':>8}" + ("   paper: AUC     ACC" if published else ""))
+    click.echo(f"{'split':6}{'images':>8}{'AUC':>10}{'ACC':>8}" + ("   paper: AUC     ACC" if paper else ""))
     for name, metrics in result.metrics.items():
-        beside = f"{published[0]:>14.3f}{published[1]:>8.3f}" if published and name == "test" else ""
+        beside = f"{paper[0]:>14.3f}{paper[1]:>8.3f}" if paper and name == "test" else ""
         click.echo(f"{name:6}{result.images[name]:>8}{shown(metrics.auc):>10}{metrics.acc:>8.3f}{beside}")

@@ -8,7 +8,7 @@ from pkgutil import iter_modules
 from mmtk.datasets.base import Dataset
 from mmtk.registry import Registry
 
-__all__ = ["TEN", "edition_flag", "get_dataset", "list_datasets", "register"]
+__all__ = ["TEN", "edition_flag", "family_of", "find_dataset", "get_dataset", "list_datasets", "register"]
 
 # the order of the paper's Table 1; datasets it does not have come after
 TEN = (
@@ -77,6 +77,18 @@ def get_dataset(name: str) -> Dataset:
     return _DATASETS.get(name.lower())
 
 
+def find_dataset(flag: str) -> Dataset | None:
+    """The dataset of a flag or an alias, None where mmtk knows none: a store may be of any."""
+    return _DATASETS.get(flag) if flag in _DATASETS else None
+
+
+def family_of(flag: str) -> str:
+    """The family of a dataset; one that is not known is its own."""
+    known = find_dataset(flag)
+    return known.family if known else flag
+
+
 def edition_flag(flag: str, edition: str) -> str:
     """The flag a dataset's files bear in an edition: the Organ sets had others in 2020. Unknown flags stay."""
-    return _DATASETS.get(flag).alias_of(edition) if flag in _DATASETS else flag
+    known = find_dataset(flag)
+    return known.alias_of(edition) if known else flag

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from mmtk.base import Progress
 from mmtk.errors import MmtkError
 
 _NEEDED = ("jinja2", "matplotlib")
@@ -15,7 +16,7 @@ __all__ = ["write_report"]
 
 def write_report(
     runs: str | Path, out: str | Path, *, stores: str | Path | None = None, force: bool = False,
-    progress: Callable[[int, int], None] | None = None, refused: Callable[[MmtkError], None] | None = None,
+    progress: Progress | None = None, refused: Callable[[MmtkError], None] | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Write a page about finished runs, and its tables as CSV, Markdown and LaTeX beside it.
 

@@ -12,18 +12,26 @@ from statistics import mean
 import numpy as np
 
 from mmtk import __version__
-from mmtk.datasets import get_dataset, list_datasets
+from mmtk.base import versions
+from mmtk.datasets import TEN, family_of, get_dataset, list_datasets
 from mmtk.datasets.base import SPLITS, Task
 from mmtk.errors import ScoreError
 from mmtk.matching import Audit
-from mmtk.report._runs import Run, Setup, Tested, by_flag, by_setup, foremost, setups_of
 from mmtk.report._tables import NONE, Cell, Column, Table
+from mmtk.runs import (
+    TABLE_2,
+    Run,
+    Setup,
+    Tested,
+    by_flag,
+    by_setup,
+    deviation,
+    foremost,
+    over_seeds,
+    setups_of,
+)
 from mmtk.scoring import THRESHOLD, Assessment, Estimate, assess, mean_intervals, shown
 from mmtk.store import Store
-from mmtk.training.environment import versions
-from mmtk.training.evaluation import over_seeds
-from mmtk.training.published import TABLE_2
-from mmtk.training.tables import deviation
 
 _SPLIT_TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
 _PACKAGES = (
@@ -78,7 +86,7 @@ def _built(built: Store | None, split: str, paper: int) -> Cell:
 
 def scores_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table:
     """Table 2: test AUC and ACC of the paper's seven methods and of our set-ups, the best of a column marked."""
-    datasets = [dataset for dataset in list_datasets() if dataset.flag in next(iter(TABLE_2.values()))]
+    datasets = [get_dataset(flag) for flag in TEN]
     ours = by_setup(runs)
     rows = [
         [Cell("Paper"), Cell(method), *(Cell(f"{value:.3f}") for d in datasets for value in row[d.flag]),
@@ -147,7 +155,7 @@ def _mean_estimates(
         parts = [over_seeds([scored[run].resampled for run in some]) for some in of_flag.values()]
     except ScoreError:  # rows of a run in another order
         return None
-    return mean_intervals(parts, [get_dataset(flag).family for flag in of_flag])
+    return mean_intervals(parts, [family_of(flag) for flag in of_flag])
 
 
 def _mean_over(of_flag: Mapping[str, list[Run]], split: str, figure: int) -> tuple[float, float | None]:
@@ -315,7 +323,7 @@ def environment_table(runs: Sequence[Run]) -> Table:
     """Versions that made the runs, each different set a column, and those that made this report."""
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Run]] = defaultdict(list)
     for run in runs:
-        groups[run.device, run.made_with].append(run)
+        groups[run.config.device, run.made_with].append(run)
     here = {
         "mmtk": __version__, "python": platform.python_version(), "platform": f"{sys.platform} {platform.machine()}",
         **versions(_PACKAGES),

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mmtk.datasets.base import SPLITS, Task
-from mmtk.report._runs import Run, Setup, Tested, by_setup, foremost
+from mmtk.runs import Run, Setup, Tested, by_setup, foremost
 from mmtk.scoring import shown
 
 COLOURS = 8  # of set-ups, in the page's style; after so many they come again with another dash

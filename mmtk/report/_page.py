@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,24 +11,25 @@ import jinja2
 import numpy as np
 
 from mmtk import store
-from mmtk.datasets import get_dataset, list_datasets
-from mmtk.datasets.base import SPLITS, Dataset
+from mmtk.base import Progress
+from mmtk.datasets import list_datasets
+from mmtk.datasets.base import SPLITS
 from mmtk.datasets.maps import official_map
 from mmtk.errors import MmtkError, StoreError
-from mmtk.files import write_atomically
+from mmtk.files import write_text
 from mmtk.matching import Audit, audit
 from mmtk.report import _contents as contents
 from mmtk.report import _figures as figures
 from mmtk.report import _pictures as pictures
-from mmtk.report._runs import Run, by_flag, find_runs, foremost, setups_of
 from mmtk.report._tables import Table, spans
+from mmtk.runs import DatasetFacts, Run, by_flag, find_runs, foremost, setups_of
 
 
 @dataclass(frozen=True)
 class _Section:
     """What the page shows of one dataset."""
 
-    dataset: Dataset
+    dataset: DatasetFacts
     marks: str
     first: Run
     bars: str
@@ -42,7 +42,7 @@ class _Section:
 
 def write(
     runs: str | Path, out: str | Path, *, stores: str | Path | None, force: bool,
-    progress: Callable[[int, int], None] | None, refused: Callable[[MmtkError], None] | None = None,
+    progress: Progress | None, refused: Callable[[MmtkError], None] | None = None,
 ) -> tuple[list[Path], list[str]]:
     """See `mmtk.report.write_report`."""
     page = Path(out)
@@ -53,7 +53,7 @@ def write(
     if refused:
         for error in bad:
             refused(error)
-    opened = _open_stores(stores)
+    opened = _open_stores(stores, by_flag(found))
     scored = {}
     for done, run in enumerate(found, 1):
         if run.tested is not None:
@@ -63,7 +63,10 @@ def write(
     notes = _notes(found, unfinished, stores is not None)
     notes += [f"Left out: {str(error).replace(f'{Path(runs)}/', '')}." for error in bad]
     audits = _audits(opened, found)
-    titles = {dataset.flag: dataset.title for dataset in list_datasets()}
+    titles = {
+        **{dataset.flag: dataset.title for dataset in list_datasets()},
+        **{run.dataset.flag: run.dataset.title for run in found},
+    }
     tables = {table.name: table for table in (
         contents.counts_table(opened), contents.scores_table(found, scored), contents.splits_table(found),
         contents.intervals_table(found, scored), contents.classes_table(found, scored),
@@ -71,18 +74,18 @@ def write(
     )}
     setups = setups_of(found)
     sections = []
-    for flag, some in by_flag(found).items():
+    for some in by_flag(found).values():
         first = foremost(some)
         mine = scored.get(first)
         sections.append(_Section(
             first.dataset, _marks(some), first, figures.bars(some), figures.curves(some, setups),
             figures.roc(some, setups), contents.confusion_table(first, mine) if mine else None,
-            _of_dataset(tables["classes"], flag) if mine else None, pictures.mistakes(first),
+            _of_dataset(tables["classes"], first.dataset.title) if mine else None, pictures.mistakes(first),
         ))
     looks = [figures.style_of(place) for place in range(len(setups))]
     text = _render(
         runs=found, setups=list(zip(setups, looks, strict=True)), notes=notes, tables=tables, sections=sections,
-        samples=[(get_dataset(flag), one.info, pictures.sample(one)) for flag, one in opened.items()],
+        samples=[(one.info, pictures.sample(one)) for one in opened.values()],
         marks=sorted({mark for run in found for mark in run.marks}), spans=spans,
     )
     files = {page: text}
@@ -94,24 +97,21 @@ def write(
     return list(files), notes
 
 
-def _open_stores(stores: str | Path | None) -> dict[str, store.Store]:
-    """The smallest store of each dataset, in the paper's order."""
-    found: dict[str, store.Store] = {}
-    for dataset in list_datasets() if stores is not None else ():
-        sizes = {
-            int(match[1]): path for path in Path(stores or "").glob(f"{dataset.flag}_*.h5")
-            if (match := re.fullmatch(rf"{dataset.flag}_(\d+)\.h5", path.name))
-        }
-        if sizes:
-            found[dataset.flag] = store.open(sizes[min(sizes)])
-    return found
+def _open_stores(stores: str | Path | None, shown: Iterable[str]) -> dict[str, store.Store]:
+    """The smallest store of each dataset, in the paper's order, and then of the others that are shown."""
+    paths = {flag: path for flag, _, path in reversed(store.stores_in(stores))} if stores is not None else {}
+    return {flag: store.open(paths[flag]) for flag in _flags(shown) if flag in paths}
+
+
+def _flags(others: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys([*(dataset.flag for dataset in list_datasets()), *others]))
 
 
 def _audits(opened: Mapping[str, store.Store], runs: list[Run]) -> dict[str, Audit]:
     """Equal pictures and shared subjects of each store; of real runs without one what the official map tells."""
     found = {}
     real = {run.dataset.flag for run in runs if not run.synthetic}
-    for flag in (dataset.flag for dataset in list_datasets()):
+    for flag in _flags(opened):
         if flag in opened:
             found[flag] = audit(opened[flag], near=0)
         elif flag in real and official_map(flag) is not None:
@@ -149,8 +149,7 @@ def _marks(runs: Iterable[Run]) -> str:
     return ", ".join(dict.fromkeys(mark for run in runs for mark in run.marks))
 
 
-def _of_dataset(table: Table, flag: str) -> Table:
-    title = get_dataset(flag).title
+def _of_dataset(table: Table, title: str) -> Table:
     rows = tuple(row[1:] for row in table.rows if row[0].text == title)
     heading, columns = f"{title}, class by class", table.columns[1:]
     return replace(table, title=heading, columns=columns, rows=rows, note="", grouped=False)
@@ -170,4 +169,4 @@ def _write_all(files: Mapping[Path, str], force: bool) -> None:
         if path.exists() and not force and not (path.is_file() and path.read_bytes() == text.encode()):
             raise StoreError(path, expected="an equal file or none", found="another", remedy="add --force")
     for path, text in reversed(list(files.items())):  # the page last
-        write_atomically(path, lambda file, text=text: file.write(text.encode()), force=True)  # type: ignore[misc]
+        write_text(path, text)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmtk.datasets.base import Task
 from mmtk.errors import StoreError
-from mmtk.report._runs import Run
+from mmtk.runs import Run
 from mmtk.scoring import THRESHOLD
 from mmtk.store import Store
 

@@ -1,6 +1,7 @@
 """AUC and ACC as ``medmnist.Evaluator`` defines them, their intervals, MedMNIST's result files. Needs no torch."""
 
 from mmtk.scoring._assessment import Assessment, assess
+from mmtk.scoring._comparison import Comparison, compare_files
 from mmtk.scoring._delong import delong, delong_difference, delong_if_defined, enough
 from mmtk.scoring._details import ClassScores, Details, details
 from mmtk.scoring._intervals import (
@@ -24,6 +25,7 @@ from mmtk.scoring.predictions import (
     evaluate_file,
     read_predictions,
     result_name,
+    score_predictions,
     write_predictions,
 )
 
@@ -34,6 +36,7 @@ __all__ = [
     "Assessment",
     "ClassIntervals",
     "ClassScores",
+    "Comparison",
     "Details",
     "Estimate",
     "Intervals",
@@ -44,6 +47,7 @@ __all__ = [
     "as_facts",
     "assess",
     "check_paired",
+    "compare_files",
     "delong",
     "delong_difference",
     "delong_if_defined",
@@ -58,6 +62,7 @@ __all__ = [
     "read_predictions",
     "resample",
     "result_name",
+    "score_predictions",
     "shown",
     "write_predictions",
 ]

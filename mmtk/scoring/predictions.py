@@ -21,6 +21,7 @@ from mmtk.datasets import list_datasets
 from mmtk.datasets.base import SPLITS, Task
 from mmtk.errors import ArgumentError, ScoreError
 from mmtk.files import write_atomically
+from mmtk.scoring._assessment import Assessment, assess
 from mmtk.scoring._metrics import TOLERANCE, Metrics, evaluate
 
 _NAME = "a name like breastmnist_test_[AUC]0.913_[ACC]0.846@run.csv"
@@ -77,6 +78,10 @@ class ScoredFile:
     labels: NDArray[Any]
     subjects: NDArray[Any]
 
+    def assess(self) -> Assessment:
+        """All that they tell."""
+        return assess(self.labels, self.predictions.scores, self.info.task, self.info.classes, self.subjects)
+
     @property
     def agrees(self) -> bool:
         """Whether the figures in the name, if there are any, are those found, at three decimals."""
@@ -99,9 +104,13 @@ def evaluate_file(path: str | Path, stores: str | Path) -> ScoredFile:
     OSError
         If the system cannot read the file, though it is there.
     """
+    return score_predictions(path, read_predictions(path, stores), stores)
+
+
+def score_predictions(path: str | Path, found: Predictions, stores: str | Path) -> ScoredFile:
+    """Score what a result file holds, as `evaluate_file` does."""
     path = Path(path)
-    found = read_predictions(path)
-    opened = store.open(Path(stores) / f"{found.flag}_{found.size}.h5")
+    opened = store.open(store.store_path(stores, found.flag, found.size))
     split: store.Split = getattr(opened, found.split)
     labels, subjects = split.labels, split.records["subject"]
     if len(found.scores) != len(labels):
@@ -130,10 +139,11 @@ def _sorted(rows: NDArray[Any]) -> NDArray[Any]:
     return rows[np.lexsort(rows.T)]
 
 
-def read_predictions(path: str | Path) -> Predictions:
+def read_predictions(path: str | Path, stores: str | Path | None = None) -> Predictions:
     """Read a result file, of today's layout or that of 2020.
 
-    The name must tell a known dataset and the split; figures may lack, since MedMNIST too scores files without.
+    The name must tell the split and a dataset, one that mmtk knows or of which `stores` has a store; figures may lack,
+    since MedMNIST too scores files without.
 
     Raises
     ------
@@ -144,7 +154,7 @@ def read_predictions(path: str | Path) -> Predictions:
         If the system cannot read it, though it is there.
     """
     path = Path(path)
-    flag, size, split = _told_by(path)
+    flag, size, split = _told_by(path, stores)
     head, _, run = path.name.removesuffix(".csv").partition("@")
     figures = _FIGURES.search(head)
     if figures is None and ("[AUC]" in head or "[ACC]" in head):
@@ -155,9 +165,10 @@ def read_predictions(path: str | Path) -> Predictions:
     return Predictions(flag, size, split, metrics, run, table[:, truths:], labels)
 
 
-def _told_by(path: Path) -> tuple[str, int, str]:
+def _told_by(path: Path, stores: str | Path | None) -> tuple[str, int, str]:
     """Dataset, size and split in a file's name; the flags of 2020 and today's are both known."""
-    flags = {name: dataset.flag for dataset in list_datasets() for name in (dataset.flag, *dataset.aliases)}
+    flags = {flag: flag for flag, *_ in store.stores_in(stores)} if stores is not None else {}
+    flags |= {name: dataset.flag for dataset in list_datasets() for name in (dataset.flag, *dataset.aliases)}
     head = re.split(r"\[AUC\]|@", path.name)[0]
     longest_first = "|".join(sorted(map(re.escape, flags), key=len, reverse=True))
     dataset = re.search(rf"(?<![a-z0-9])({longest_first})(?:_(\d+))?(?:_{_SPLIT}|(?![a-z0-9]))", head)

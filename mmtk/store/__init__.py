@@ -4,7 +4,7 @@ from mmtk.datasets.base import SPLITS
 from mmtk.store._chunks import CACHE_BYTES, COMPRESSIONS, ChunkedImages, Images
 from mmtk.store._compress import compress
 from mmtk.store._fetch import fetch_npz
-from mmtk.store._format import StoreInfo, record_dtype
+from mmtk.store._format import StoreInfo, record_dtype, store_path, stores_in
 from mmtk.store._import import import_npz
 from mmtk.store._montage import draw_montage
 from mmtk.store._npz import dataset_named, export_npz, read_npz
@@ -54,6 +54,8 @@ __all__ = [
     "read_npz",
     "record_dtype",
     "refuse_other_edition",
+    "store_path",
+    "stores_in",
     "verify",
     "write_at",
     "write_store",

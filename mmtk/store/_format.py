@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ CHUNK_BYTES = 512 * 1024
 LIBVER = ("v110", "v110")
 _LONGEST_TEXT = 4096  # bytes: the longest path there is
 _FLAG = re.compile(r"[a-z0-9_]+")  # a flag becomes a file name, also one from a stranger's store
+_FILE = re.compile(rf"(?P<flag>{_FLAG.pattern})_(?P<size>[1-9][0-9]{{0,5}})\.h5")
 _KINDS = {"str": str, "int": int, "bool": bool, "tuple[str, ...]": list}
 
 
@@ -99,6 +101,17 @@ class StoreInfo:
     def marks(self) -> str:
         """``SYNTHETIC`` and ``PARTIAL`` where they hold, to be shown wherever the store is."""
         return " ".join(mark for mark, on in (("SYNTHETIC", self.synthetic), ("PARTIAL", self.partial)) if on)
+
+
+def store_path(folder: str | Path, flag: str, size: int) -> Path:
+    """Where the store of a dataset and size lies in a folder."""
+    return Path(folder) / f"{flag}_{size}.h5"
+
+
+def stores_in(folder: str | Path) -> list[tuple[str, int, Path]]:
+    """Flag, size and path of the stores in a folder, by their names and in their order."""
+    matches = ((_FILE.fullmatch(path.name), path) for path in sorted(Path(folder).glob("*.h5")))
+    return sorted((match["flag"], int(match["size"]), path) for match, path in matches if match)
 
 
 def record_dtype(source: int, subject: int, *, sliced: bool = False) -> np.dtype[Any]:

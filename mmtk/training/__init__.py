@@ -1,4 +1,4 @@
-"""Training under named, frozen protocols: models, fit with checkpoints and resume, predictions.
+"""Training under named, frozen protocols, and other methods: a run of a store, or of all stores by all of them.
 
 Importing this room does not import torch; the names below that need it load it when first used.
 """
@@ -10,21 +10,29 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from mmtk.errors import MmtkError
-from mmtk.training.protocols import PROTOCOLS, Protocol, get_protocol
-from mmtk.training.results import RunResult, read_result
+from mmtk.runs import MODELS, Method, RunResult, read_result
+from mmtk.training._pace import Standing
+from mmtk.training.decathlon import plan_runs, run_all
+from mmtk.training.methods import SHARE, Job, choose_methods, get_method, list_methods, paper_budget, register, trained
+from mmtk.training.protocols import PROTOCOLS, Protocol, get_protocol, read_protocol
 
 if TYPE_CHECKING:
+    from mmtk.training._distributed import leads
     from mmtk.training._fit import fit
-    from mmtk.training.models import MODELS, build_model
+    from mmtk.training._tensorboard import Curves
+    from mmtk.training.models import build_model
 
 _HOME = {
-    "MODELS": "mmtk.training.models",
+    "Curves": "mmtk.training._tensorboard",
     "build_model": "mmtk.training.models",
     "fit": "mmtk.training._fit",
+    "leads": "mmtk.training._distributed",
 }
 
 __all__ = [
-    "MODELS", "PROTOCOLS", "Protocol", "RunResult", "build_model", "fit", "get_protocol", "read_result",
+    "MODELS", "PROTOCOLS", "SHARE", "Curves", "Job", "Method", "Protocol", "RunResult", "Standing", "build_model",
+    "choose_methods", "fit", "get_method", "get_protocol", "leads", "list_methods", "paper_budget", "plan_runs",
+    "read_protocol", "read_result", "register", "run_all", "trained",
 ]
 
 

@@ -28,8 +28,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmtk.base import Progress
 from mmtk.errors import ArgumentError, MmtkError
+from mmtk.files import write_text
 from mmtk.loader import Batches
+from mmtk.runs import (
+    BEST,
+    LAST,
+    LOG,
+    RESULT,
+    RunConfig,
+    RunResult,
+    StoreFacts,
+    alone,
+    best_of,
+    check_scorable,
+    claim,
+    environment,
+    read_result,
+    write_result,
+)
 from mmtk.scoring import as_facts, evaluate
 from mmtk.store import Split, Store
 from mmtk.training import checkpoints
@@ -45,11 +63,8 @@ from mmtk.training._steps import (
     plain_step,
     set_rate,
 )
-from mmtk.training.environment import environment
-from mmtk.training.epochs import best_of
 from mmtk.training.models import build_model
 from mmtk.training.protocols import Protocol, get_protocol
-from mmtk.training.results import RunResult, check_scorable, read_result, write_result
 
 PRECISIONS = ("float32", "bfloat16")
 _AT_ONCE = 2000  # images of 28 px that are scored together on CUDA
@@ -66,7 +81,7 @@ def fit(
     device: str | None = None,
     resolution: int | None = None,
     precision: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> RunResult:
     """Train a model on a store, or go on with an unfinished run of the same configuration.
@@ -140,12 +155,12 @@ def fit(
             world = stack.enter_context(joined(kind))
             run = _Run(store, protocol, model, out, seed, epochs, resolution, precision, world)
 
-            def claim() -> bool:
-                stack.enter_context(checkpoints.alone(out))
-                checkpoints.claim(out, run.config())
-                return (out / checkpoints.RESULT).exists()
+            def begin() -> bool:
+                stack.enter_context(alone(out))
+                claim(out, run.config())
+                return (out / RESULT).exists()
 
-            if world.agreed(claim):
+            if world.agreed(begin):
                 return read_result(out)
             stack.enter_context(flags)
             best_epoch = run.train(progress if world.first else None, report if world.first else None)
@@ -177,31 +192,19 @@ class _Run:
         self.average = Average(self.model, protocol.averaging, len(self.batches)) if protocol.averaging else None
         self.tested = self.average.model if self.average else self.model
 
-    def config(self) -> dict[str, Any]:
-        info = self.store.info
-        return {
-            "protocol": asdict(self.protocol),
-            "model": self.name,
-            "resolution": self.resolution,
-            "seed": self.seed,
-            "epochs": self.epochs,
-            "device": self.kind,
-            "precision": self.precision,
-            "processes": self.world.size,
-            "store": {
-                "flag": info.flag, "size": info.size, "task": info.task, "channels": info.channels,
-                "edition": info.edition, "synthetic": info.synthetic, "partial": info.partial,
-                "content": self.store.content_digest(),
-            },
-            "made_with": environment(),
+    def config(self) -> RunConfig:
+        settings = {
+            "protocol": asdict(self.protocol), "model": self.name, "resolution": self.resolution, "epochs": self.epochs,
+            "precision": self.precision, "processes": self.world.size,
         }
+        return RunConfig(settings, self.seed, StoreFacts.of(self.store), self.kind, environment())
 
     def train(
-        self, progress: Callable[[int, int], None] | None, report: Callable[[dict[str, Any]], None] | None
+        self, progress: Progress | None, report: Callable[[dict[str, Any]], None] | None
     ) -> int:
         """Train what is left of the run; return the best epoch."""
         log: list[dict[str, Any]] = []
-        last = self.out / checkpoints.LAST
+        last = self.out / LAST
         network = Network(self.world.shared(self.model), self.resolution, self.protocol, self.precision)
         optimiser = make_optimiser(self.model, self.protocol, self.kind)
         step = plain_step(network, self.objective, optimiser)
@@ -210,27 +213,27 @@ class _Run:
         if last.exists():
             log = resume(last, self.epochs, self.model, self.average and self.average.model, optimiser)
         if self.world.first:
-            checkpoints.write_text(self.out / checkpoints.LOG, "".join(map(_json_line, log)))
+            write_text(self.out / LOG, "".join(map(_json_line, log)))
         for epoch in range(len(log) + 1, self.epochs + 1):
             line = self._epoch(epoch, step, optimiser, progress)
             log.append(line)
             if not self.world.first:
                 continue
             if best_of(log) == epoch:
-                checkpoints.save(self.out / checkpoints.BEST, self.tested.state_dict())
+                checkpoints.save(self.out / BEST, self.tested.state_dict())
             state = {
                 "model": self.model.state_dict(), "average": self.average and self.average.model.state_dict(),
                 "optimiser": optimiser.state_dict(), "log": log,
             }
             checkpoints.save(last, state)
-            with (self.out / checkpoints.LOG).open("a") as file:
+            with (self.out / LOG).open("a") as file:
                 file.write(_json_line(line))
             if report:
                 report(line)
         return best_of(log)
 
     def _epoch(
-        self, epoch: int, step: Any, optimiser: Any, progress: Callable[[int, int], None] | None
+        self, epoch: int, step: Any, optimiser: Any, progress: Progress | None
     ) -> dict[str, Any]:
         start = time.perf_counter()
         steps = len(self.batches)
@@ -270,7 +273,7 @@ class _Run:
             found = f"{val_loss} on the validation split after epoch {epoch}"
         else:
             return
-        kept = f"; {checkpoints.LAST} is that of epoch {epoch - 1}" if epoch > 1 else ""
+        kept = f"; {LAST} is that of epoch {epoch - 1}" if epoch > 1 else ""
         remedy = f"lower the learning rate{kept}"
         raise MmtkError(self.out, expected="a finite loss", found=found, remedy=remedy)
 
@@ -304,7 +307,7 @@ class _Run:
     def conclude(self, best_epoch: int) -> RunResult:
         """Score the best epoch on every split; write result files, then the result."""
         self.world.agreed(lambda: None)  # the others come here while the first still writes
-        best = self.out / checkpoints.BEST
+        best = self.out / BEST
         load_weights(self.tested, checkpoints.load(best), best)
         scores = {split.name: self._predict(split)[0] for split in self.store.splits}
         name = f"{self.name}_{self.resolution}_{self.protocol.name}_seed{self.seed}"

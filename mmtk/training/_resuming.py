@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from mmtk.errors import MmtkError
+from mmtk.runs import figures_of
+from mmtk.runs.jsonfiles import AGAIN
 from mmtk.scoring import as_facts
 from mmtk.training import checkpoints
 from mmtk.training._steps import load_optimiser
-from mmtk.training.epochs import figures_of
-from mmtk.training.jsonfiles import AGAIN
 
 
 def resume(path: Path, epochs: int, model: Any, average: Any, optimiser: Any) -> list[dict[str, Any]]:

@@ -13,8 +13,8 @@ budget is its epochs, and it takes no heed of seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -22,14 +22,26 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mmtk.base import Progress
 from mmtk.errors import ArgumentError
+from mmtk.registry import Registry
+from mmtk.runs import (
+    MODELS,
+    RESULT,
+    Method,
+    RunConfig,
+    RunResult,
+    StoreFacts,
+    alone,
+    check_scorable,
+    claim,
+    environment,
+    read_result,
+    write_result,
+)
 from mmtk.store import Store
-from mmtk.training import checkpoints
-from mmtk.training.environment import environment
 from mmtk.training.protocols import PROTOCOLS, Protocol, get_protocol
-from mmtk.training.results import RunResult, check_scorable, read_result, write_result
 
-MODELS = ("resnet18", "resnet50")
 _PAPER = ((10_000, 2), (50_001, 4))  # auto-sklearn's hours for fewer images than that; 6 for more
 SHARE = 1 / 60  # of the paper's budgets, unless one is given: minutes for hours
 
@@ -37,6 +49,10 @@ SHARE = 1 / 60  # of the paper's budgets, unless one is given: minutes for hours
 def paper_budget(images: int) -> float:
     """Seconds that the paper gave auto-sklearn for a dataset of so many images."""
     return 3600.0 * next((hours for below, hours in _PAPER if images < below), 6)
+
+
+def _ignore(done: int, total: int) -> None:
+    """Nobody asks how far it is."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,7 @@ class Job:
     share: float | None = None
     seed: int = 0
     device: str | None = None
-    progress: Callable[[int, int], None] = field(default=lambda _done, _total: None)
+    progress: Progress = _ignore
 
     def leave(self, config: Mapping[str, Any], predict: Callable[[], Mapping[str, NDArray[Any]]]) -> RunResult:
         """Make the run in its folder, unless it is finished there.
@@ -88,51 +104,23 @@ class Job:
         """
         if not self.budget > 0:
             raise ArgumentError("budget", expected="seconds above 0", found=str(self.budget))
-        info = self.store.info
         for split in self.store.splits:
             check_scorable(split)
-        facts = {
-            **config, **({"budget": self.budget} if self.share is None else {"share": self.share}), "seed": self.seed,
-            "store": {
-                "flag": info.flag, "size": info.size, "edition": info.edition, "synthetic": info.synthetic,
-                "partial": info.partial, "content": self.store.content_digest(),
-            },
-            "made_with": environment(),
-        }
-        with checkpoints.alone(self.out):
-            checkpoints.claim(self.out, facts)
-            if (self.out / checkpoints.RESULT).exists():
+        spent = {"budget": self.budget} if self.share is None else {"share": self.share}
+        facts = RunConfig({**config, **spent}, self.seed, StoreFacts.of(self.store), made_with=environment())
+        with alone(self.out):
+            claim(self.out, facts)
+            if (self.out / RESULT).exists():
                 return read_result(self.out)
-            name = f"{config['method']}_{info.size}_{self.budget:g}s_seed{self.seed}"
+            name = f"{config['method']}_{facts.store.size}_{self.budget:g}s_seed{self.seed}"
             return write_result(self.out, self.store, name, predict())
 
 
-@dataclass(frozen=True)
-class Method:
-    """A way to predictions.
-
-    Attributes
-    ----------
-    name : its place in the registry and in names of folders
-    title : for tables
-    run : what it does with a job
-    facts : what a program may want to know of it, as JSON values
-    batches : how many batches it counts in its progress on a training split; None if it goes by its budget
-    """
-
-    name: str
-    title: str
-    run: Callable[[Job], RunResult]
-    facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    batches: Callable[[int], int] | None = None
-
-
-_METHODS: dict[str, Method] = {}
-_LAZY = ("mmtk.training.search",)  # modules that register methods of this package
+_METHODS: Registry[Method] = Registry("method", load=lambda: import_module("mmtk.training.search"))
 
 
 def register(name: str, title: str) -> Callable[[Callable[[Job], RunResult]], Callable[[Job], RunResult]]:
-    """Register the function that is decorated as a method.
+    """Register the function that is decorated, of a module's top level, as a method.
 
     Raises
     ------
@@ -141,7 +129,7 @@ def register(name: str, title: str) -> Callable[[Callable[[Job], RunResult]], Ca
     """
 
     def decorate(run: Callable[[Job], RunResult]) -> Callable[[Job], RunResult]:
-        add(Method(name, title, run, {"method": name}))
+        add(Method(name, title, f"{run.__module__}:{run.__qualname__}", facts={"method": name}))
         return run
 
     return decorate
@@ -155,16 +143,12 @@ def add(method: Method) -> None:
     ArgumentError
         If its name is taken.
     """
-    if method.name in _METHODS:
-        raise ArgumentError("method", expected="a name that is not taken", found=method.name)
-    _METHODS[method.name] = method
+    _METHODS.add(method, method.name)
 
 
 def list_methods() -> tuple[Method, ...]:
     """All methods that are registered."""
-    for module in _LAZY:
-        import_module(module)
-    return tuple(_METHODS.values())
+    return tuple(_METHODS)
 
 
 def get_method(name: str) -> Method:
@@ -175,10 +159,7 @@ def get_method(name: str) -> Method:
     ArgumentError
         If there is none.
     """
-    methods = {method.name: method for method in list_methods()}
-    if name not in methods:
-        raise ArgumentError("method", expected=f"one of {', '.join(sorted(methods))}", found=name)
-    return methods[name]
+    return _METHODS.get(name)
 
 
 def trained(model: str, protocol: str | Protocol, epochs: int | None = None, **options: Any) -> Method:
@@ -200,28 +181,45 @@ def trained(model: str, protocol: str | Protocol, epochs: int | None = None, **o
     """
     if epochs is not None and epochs < 1:
         raise ArgumentError("epochs", expected="at least 1", found=str(epochs))
-    if model not in MODELS:
-        raise ArgumentError("model", expected=f"one of {', '.join(MODELS)}", found=model)
     chosen = get_protocol(protocol) if isinstance(protocol, str) else protocol
     given = {name: value for name, value in options.items() if value is not None}
     length = chosen.epochs if epochs is None else epochs
-
-    def run(job: Job) -> RunResult:
-        from mmtk.training._fit import fit
-
-        return fit(
-            job.store, chosen, model, job.out, seed=job.seed, epochs=length, device=job.device, progress=job.progress,
-            **given,
-        )
-
+    words = [MODELS.get(model).name, chosen.name, *map(str, given.values())]
     return Method(
-        name="_".join([model, chosen.name, *map(str, given.values())]),
-        title=", ".join([model, chosen.name, *map(str, given.values())]),
-        run=run,
+        "_".join(words), ", ".join(words), f"{__name__}:train",
+        settings={"model": model, "protocol": chosen, "epochs": length, **given},
         facts={"model": model, "protocol": chosen.name, "epochs": length, **given},
-        batches=lambda images: length * -(-images // chosen.batch_size),
+        epochs=length, batch_size=chosen.batch_size,
     )
 
 
-for _model, _protocol in product(MODELS, PROTOCOLS):
+def choose_methods(
+    models: Iterable[str], protocols: Iterable[str], names: Iterable[str], epochs: int | None = None, **options: Any
+) -> list[Method]:
+    """Models under protocols, and methods by name, each once; options are for networks alone, see `trained`.
+
+    Raises
+    ------
+    ArgumentError
+        If one is not known.
+    """
+    named = [get_method(name).facts for name in names]
+    pairs = [(model, protocol) for model in models for protocol in protocols]
+    pairs += [(facts["model"], facts["protocol"]) for facts in named if "protocol" in facts]
+    methods = [trained(*pair, epochs, **options) for pair in pairs]
+    methods += [get_method(facts["method"]) for facts in named if "method" in facts]
+    return list({method.name: method for method in methods}.values())
+
+
+def train(job: Job, *, model: str, protocol: Protocol, epochs: int, **options: Any) -> RunResult:
+    """Train a model under a protocol on the store of a job; see `fit`."""
+    from mmtk.training._fit import fit
+
+    return fit(
+        job.store, protocol, model, job.out, seed=job.seed, epochs=epochs, device=job.device, progress=job.progress,
+        **options,
+    )
+
+
+for _model, _protocol in product(MODELS.names, PROTOCOLS.names):
     add(trained(_model, _protocol))

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from mmtk.errors import ArgumentError
+from mmtk.runs import MODELS
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> Any:
@@ -97,7 +97,7 @@ class ResNet(nn.Module):  # type: ignore[misc]
         return self.fc(self.avgpool(x).flatten(1))
 
 
-MODELS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int]]] = {
+_SHAPES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
@@ -122,6 +122,4 @@ def build_model(name: str, channels: int, outputs: int, resolution: int = 28) ->
     ArgumentError
         If the name is unknown.
     """
-    if name not in MODELS:
-        raise ArgumentError("model", expected=f"one of {', '.join(MODELS)}", found=name)
-    return ResNet(*MODELS[name], channels, outputs, large=resolution > 64)
+    return ResNet(*_SHAPES[MODELS.get(name).name], channels, outputs, large=resolution > 64)

@@ -18,6 +18,7 @@ from typing import Any
 
 from mmtk.errors import ArgumentError
 from mmtk.loader import Augmentation
+from mmtk.registry import Registry
 
 _LONGEST = 60  # letters of a wrong value that an error shows
 _CHOICES = {
@@ -160,7 +161,9 @@ _ALL = (
         optimiser="adam", learning_rate=3e-4, momentum=0.9, batch_size=16, epochs=6,
     ),
 )
-PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
+PROTOCOLS: Registry[Protocol] = Registry("protocol")
+for _protocol in _ALL:
+    PROTOCOLS.add(_protocol, _protocol.name)
 
 
 def get_protocol(name: str) -> Protocol:
@@ -175,10 +178,7 @@ def get_protocol(name: str) -> Protocol:
         raise ArgumentError("protocol", expected="a name", found=repr(name))
     if Path(name).suffix in (".toml", ".json"):
         return read_protocol(name)
-    if name not in PROTOCOLS:
-        expected = f"one of {', '.join(PROTOCOLS)}, or a .toml or .json file"
-        raise ArgumentError("protocol", expected=expected, found=name)
-    return PROTOCOLS[name]
+    return PROTOCOLS.get(name, ", or a .toml or .json file")
 
 
 def read_protocol(path: str | Path) -> Protocol:

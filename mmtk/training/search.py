@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from mmtk.datasets.base import Task
 from mmtk.errors import MmtkError
+from mmtk.files import write_text
 from mmtk.loader import permutation
+from mmtk.runs import RunResult
 from mmtk.scoring import as_facts, evaluate
 from mmtk.store import Split
-from mmtk.training import checkpoints
 from mmtk.training.methods import Job, register
-from mmtk.training.results import RunResult
 
 _FIRST = 300  # images of the first round
 _REDUCED = 64  # principal components
@@ -125,7 +125,7 @@ class _Search:
         found = {split.name: self._scores(self.best, split) for split in self.store.splits}
         self.log.append({"candidate": self.best.name, "images": self.best.images, "chosen_after": self._spent()})
         lines = "".join(json.dumps(as_facts(line)) + "\n" for line in self.log)
-        checkpoints.write_text(self.job.out / _LOG, lines)
+        write_text(self.job.out / _LOG, lines)
         return found
 
     def _sizes(self, count: int) -> list[int]:

@@ -25,9 +25,8 @@ from mmtk.builder import build
 from mmtk.datasets.archives import ZipArchive, unpack_tar, unpacked_folder
 from mmtk.imaging import probe, probe_volume, read_kinds, read_volume
 from mmtk.imaging._headers import read_file
-from mmtk.report._runs import find_runs
+from mmtk.runs import RunResult, find_runs
 from mmtk.scoring import evaluate_file
-from mmtk.training.results import RunResult
 from tests.fuzz import InMemory
 from tests.test_imaging_tiff import PACKBITS, PLAIN, picture, tiff
 from tests.test_imaging_volume import nifti, noise

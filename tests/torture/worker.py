@@ -22,7 +22,7 @@ import numpy as np
 _ALL = (
     "cv2", "h5py", "simplejpeg", "deflate", "isal.igzip", "scipy.ndimage", "threadpoolctl", "pooch", "requests",
     "sklearn.metrics", "sklearn.neighbors", "rich.progress", "mmtk.builder", "mmtk.store", "mmtk.matching",
-    "mmtk.loader", "mmtk.scoring", "mmtk.scoring._resampling", "mmtk.phantom", "mmtk.imaging", "mmtk.report._runs", *(
+    "mmtk.loader", "mmtk.scoring", "mmtk.scoring._resampling", "mmtk.phantom", "mmtk.imaging", "mmtk.runs", *(
         f"mmtk.cli.{name}" for name in ("build", "datasets", "matching", "phantoms", "scores", "stores")
     ),
 )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmtk.training.jsonfiles import field, figure
+from mmtk.runs.jsonfiles import field, figure
 
 _LOSSES, _SCORES = ("train_loss", "val_loss"), ("val_auc", "val_acc")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -13,36 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk import store
-from mmtk.datasets import get_dataset, list_datasets
-from mmtk.datasets.base import Dataset, Task
+from mmtk.datasets import find_dataset, list_datasets
+from mmtk.datasets.base import Task
 from mmtk.errors import MmtkError, is_of_machine
-from mmtk.scoring import Metrics, evaluate, evaluate_file, read_predictions
-from mmtk.training.checkpoints import CONFIG, LOG, RESULT
-from mmtk.training.epochs import figures_of
-from mmtk.training.evaluation import check_figures
-from mmtk.training.jsonfiles import AGAIN, field, parse, read_object, read_text
-from mmtk.training.results import RunResult, read_result
-
-_MODELS = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
-_APART = ("seed", "store", "device", "made_with")  # what does not tell one set-up from another
-
-
-@dataclass(frozen=True)
-class Setup:
-    """How runs were made, whatever their dataset and seed.
-
-    Attributes
-    ----------
-    values : tuple of (str, value)
-        All that the configurations say, by dotted names.
-    title : str
-    shortened : str
-        "2 of 100 epochs" where there were fewer than the protocol has.
-    """
-
-    values: tuple[tuple[str, Any], ...]
-    title: str
-    shortened: str = ""
+from mmtk.runs.config import RunConfig, Setup
+from mmtk.runs.epochs import figures_of
+from mmtk.runs.evaluation import check_figures, check_predictions, score_tests
+from mmtk.runs.folder import CONFIG, LOG, RESULT
+from mmtk.runs.jsonfiles import AGAIN, parse, read_text
+from mmtk.runs.results import RunResult, read_result
+from mmtk.scoring import Metrics, evaluate, read_predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +36,25 @@ class Tested:
     images: store.Images | None
 
 
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What runs are of: a dataset as mmtk knows it, or as its store tells.
+
+    Attributes
+    ----------
+    tests : how many test images the paper has of it, None where it does not know it
+    """
+
+    flag: str
+    title: str
+    modality: str
+    task: str
+    classes: tuple[str, ...]
+    licence: str
+    citation: str
+    tests: int | None
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """A finished run.
@@ -64,6 +62,9 @@ class Run:
     Attributes
     ----------
     folder : its folder below that of all runs
+    dataset : Subject
+    setup : Setup
+        Titles of set-ups that would share one tell also what tells them apart.
     result : figures and number of images of each split
     log : a line an epoch, empty for what is not trained by epochs
     tested : Tested or None
@@ -71,28 +72,33 @@ class Run:
     """
 
     folder: str
-    dataset: Dataset
-    size: int
+    dataset: DatasetFacts
+    config: RunConfig
     setup: Setup
-    seed: int
     result: RunResult
-    synthetic: bool
-    partial: bool
-    content: str
-    device: str
-    made_with: tuple[tuple[str, str], ...]
     log: tuple[dict[str, Any], ...]
     tested: Tested | None
+    synthetic: bool
+    partial: bool
 
     @property
     def test(self) -> Metrics:
         return self.result.metrics["test"]
 
     @property
+    def seed(self) -> int:
+        return self.config.seed
+
+    @property
+    def made_with(self) -> tuple[tuple[str, str], ...]:
+        """Versions and machine, what is not known left out."""
+        return tuple((str(name), str(value)) for name, value in self.config.made_with.items() if value is not None)
+
+    @property
     def marks(self) -> tuple[str, ...]:
         """Why its images are not those of the paper, if so."""
         found = tuple(word for word, on in (("synthetic", self.synthetic), ("partial", self.partial)) if on)
-        other = self.result.images["test"] != self.dataset.counts["2020"].test
+        other = self.dataset.tests not in (None, self.result.images["test"])
         return found or (("other test images",) if other else ())
 
 
@@ -149,12 +155,17 @@ def find_runs(
     _check_distinct(base, found)
     order = {dataset.flag: place for place, dataset in enumerate(list_datasets())}
     setups = {setup: place for place, setup in enumerate(setups_of(found))}
-    return sorted(found, key=lambda r: (order[r.dataset.flag], setups[r.setup], r.seed)), unfinished
+
+    def place(run: Run) -> tuple[int, str, int, int]:
+        flag = run.dataset.flag
+        return order.get(flag, len(order)), flag, setups[run.setup], run.seed
+
+    return sorted(found, key=place), unfinished
 
 
 def setups_of(runs: Iterable[Run]) -> list[Setup]:
     """The set-ups of runs: those with a network first, by title."""
-    return sorted({run.setup for run in runs}, key=lambda setup: ("method" in dict(setup.values), setup.title))
+    return sorted({run.setup for run in runs}, key=lambda setup: (not setup.is_network, setup.title))
 
 
 def by_flag(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -183,11 +194,6 @@ def foremost(runs: Iterable[Run]) -> Run:
     return max(runs, key=merit)
 
 
-def store_path(stores: str | Path, flag: str, size: int) -> Path:
-    """Where the store of a dataset and size lies."""
-    return Path(stores) / f"{flag}_{size}.h5"
-
-
 # ------------------------------------------------------------------------------ reading
 
 
@@ -201,27 +207,33 @@ def _of_system(error: OSError, folder: Path) -> MmtkError:
 
 
 def _read(folder: Path, base: Path, stores: str | Path | None, digests: dict[Path, str]) -> Run:
-    where = folder / CONFIG
-    if not where.exists():
-        raise MmtkError(where, expected="the configuration of a run", found="none", remedy=AGAIN)
-    config, result = read_object(where), read_result(folder)
-    try:
-        about = field(config, "store", "a table")
-        dataset, size = get_dataset(field(about, "flag", "text")), field(about, "size", "a whole number")
-        setup, seed = _setup(config, size), field(config, "seed", "a whole number")
-        made = field(config, "made_with", "a table") if "made_with" in config else {}
-        made_with = tuple((str(k), str(v)) for k, v in made.items() if v is not None)
-        run = Run(
-            _name(folder, base), dataset, size, setup, seed, result, result.synthetic,
-            bool(about.get("partial", False)), str(about.get("content", "")), str(config.get("device", "")), made_with,
-            tuple(_log(folder / LOG)), None,
+    config = RunConfig.read(folder / CONFIG)
+    result, about = read_result(folder), config.store
+    path = None if stores is None else store.store_path(stores, about.flag, about.size)
+    opened = store.open(path) if path is not None and path.exists() else None
+    run = Run(
+        _name(folder, base), _facts(folder, about.flag, opened), config, config.setup, result,
+        tuple(_log(folder / LOG)), None, result.synthetic, about.partial,
+    )
+    return _unscored(run) if opened is None else _scored(run, opened, digests)
+
+
+def _facts(folder: Path, flag: str, opened: store.Store | None) -> DatasetFacts:
+    known = find_dataset(flag)
+    if known is not None:
+        tests = known.counts["2020"].test if "2020" in known.counts else None
+        source = known.source
+        return DatasetFacts(
+            known.flag, known.title, known.modality, known.task.value, known.classes, source.licence, source.citation,
+            tests,
         )
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, MmtkError):
-            raise
-        reason = str(error) if isinstance(error, ValueError) else "values nested too deeply"
-        raise MmtkError(where, expected="the configuration of a run", found=reason, remedy=AGAIN) from None
-    return _scored(run, folder / result.files["test"], stores, digests)
+    if opened is None:
+        remedy = "give --stores the folder with its store, which tells what it is"
+        raise MmtkError(folder / CONFIG, expected="a dataset that mmtk knows", found=flag, remedy=remedy)
+    info = opened.info
+    return DatasetFacts(
+        info.flag, info.title, info.modality, info.task, info.classes, info.licence, info.citation, None
+    )
 
 
 def _log(path: Path) -> Iterator[dict[str, Any]]:
@@ -233,34 +245,6 @@ def _log(path: Path) -> Iterator[dict[str, Any]]:
         except ValueError as error:
             what, expected = f"{path} line {number}", "figures of an epoch"
             raise MmtkError(what, expected=expected, found=str(error), remedy=AGAIN) from None
-
-
-def _setup(config: dict[str, Any], size: int) -> Setup:
-    values = dict(_flat({name: value for name, value in config.items() if name not in _APART}))
-    values["store.size"] = size
-    if "method" in config:
-        # seconds, or a share of what the paper gave
-        budget = f", {field(config, 'budget', 'a number'):g} s" if "budget" in config else ""
-        budget += f", {field(config, 'share', 'a number'):.3g} of the paper's time" if "share" in config else ""
-        return Setup(tuple(sorted(values.items())), f"{field(config, 'method', 'text')}{budget}")
-    name = field(config, "model", "text")
-    epochs = usual = field(config, "epochs", "a whole number")
-    if isinstance(config.get("protocol"), dict):
-        protocol = field(config["protocol"], "name", "text")
-        usual = field(config["protocol"], "epochs", "a whole number")
-    else:
-        protocol = field(config, "protocol", "text")
-    resolution = field(config, "resolution", "a whole number") if "resolution" in config else size
-    title = f"{_MODELS.get(name, name)} ({resolution}), {protocol}"
-    return Setup(tuple(sorted(values.items())), title, f"{epochs} of {usual} epochs" if epochs < usual else "")
-
-
-def _flat(values: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", json.dumps(value) if isinstance(value, list) else value
 
 
 def _titled(runs: list[Run]) -> list[Run]:
@@ -286,44 +270,43 @@ def _check_distinct(base: Path, runs: list[Run]) -> None:
         if first is not run:
             found = f"the run of {first.folder} again, of the same store, set-up and seed"
             raise MmtkError(base / run.folder, expected="each run once", found=found, remedy="move one of them away")
-        kin = seen.setdefault((run.dataset.flag, run.size), run)
-        if run.content and kin.content and run.content != kin.content:
+        mine = run.config.store
+        kin = seen.setdefault((run.dataset.flag, mine.size), run)
+        theirs = kin.config.store
+        if mine.content and theirs.content and mine.content != theirs.content:
             found = f"one on another {run.dataset.flag} store than {kin.folder}"
             remedy = "give a folder in which the runs of a dataset are of one store"
             raise MmtkError(base / run.folder, expected="runs on the same images", found=found, remedy=remedy)
 
 
-def _scored(run: Run, file: Path, stores: str | Path | None, digests: dict[Path, str]) -> Run:
-    """Add the test predictions; check that they are those the result was made from."""
-    path = store_path(stores, run.dataset.flag, run.size) if stores is not None else None
-    predictions = read_predictions(file)
-    if (predictions.flag, predictions.size, predictions.split) != (run.dataset.flag, run.size, "test"):
-        found = f"{predictions.flag} {predictions.size} {predictions.split}"
-        raise MmtkError(file, expected=f"predictions of {run.dataset.flag} {run.size} test", found=found)
-    images = run.result.images["test"]
-    if len(predictions.scores) != images:
-        raise MmtkError(file, expected=f"{images} rows, as in {RESULT}", found=str(len(predictions.scores)))
-    if path is None or not path.exists():
-        if predictions.labels is None:
-            return run
-        dataset = run.dataset
-        tested = Tested(predictions.labels, predictions.scores, None, dataset.task, dataset.classes, None)
-        _check_own(file, tested, run)
-        return replace(run, tested=tested)
-    opened = store.open(path)
-    if run.content:
+def _scored(run: Run, opened: store.Store, digests: dict[Path, str]) -> Run:
+    """Add the test predictions and what they should have been, by the store that was trained on."""
+    content, path = run.config.store.content, opened.path
+    if content:
         if path not in digests:
             digests[path] = opened.content_digest()
-        if digests[path] != run.content:
+        if digests[path] != content:
             remedy = "give --stores the folder of the stores that were trained on"
-            raise MmtkError(
-                file.with_name(CONFIG), expected=f"the images of {path}", found="a run on other images", remedy=remedy
-            )
-    scored = evaluate_file(file, stores or "")
-    check_figures(file, scored.metrics, run.test)
-    shown = None if scored.own_order else opened.test.images
-    tested = Tested(scored.labels, predictions.scores, scored.subjects, opened.info.task, opened.info.classes, shown)
-    return replace(run, tested=tested, synthetic=opened.info.synthetic, partial=opened.info.partial)
+            where = run.result.path / CONFIG
+            raise MmtkError(where, expected=f"the images of {path}", found="a run on other images", remedy=remedy)
+    info = opened.info
+    scored = score_tests(run.result, info.flag, info.size, path.parent)
+    images = None if scored.own_order else opened.test.images
+    tested = Tested(scored.labels, scored.predictions.scores, scored.subjects, info.task, info.classes, images)
+    return replace(run, tested=tested, synthetic=info.synthetic, partial=info.partial)
+
+
+def _unscored(run: Run) -> Run:
+    """Add the test predictions where their file tells the true labels, since no store is there."""
+    result, dataset = run.result, run.dataset
+    file = result.path / result.files["test"]
+    predictions = read_predictions(file)
+    check_predictions(file, predictions, dataset.flag, run.config.store.size, result)
+    if predictions.labels is None:
+        return run
+    tested = Tested(predictions.labels, predictions.scores, None, dataset.task, dataset.classes, None)
+    _check_own(file, tested, run)
+    return replace(run, tested=tested)
 
 
 def _check_own(file: Path, tested: Tested, run: Run) -> None:

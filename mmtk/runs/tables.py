@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import mean, stdev
 
-from mmtk.datasets import get_dataset
+from mmtk.datasets import family_of
+from mmtk.runs.entries import Outcome
+from mmtk.runs.evaluation import over_seeds
+from mmtk.runs.published import published
 from mmtk.scoring import Estimate, Metrics, Resampled, mean_intervals
 from mmtk.store import StoreInfo
-from mmtk.training.decathlon import Outcome, published
-from mmtk.training.evaluation import over_seeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +87,7 @@ def _row(outcomes: Sequence[Outcome]) -> Row:
     entry, result = outcomes[0].entry, outcomes[0].result
     assert entry.info is not None
     assert result is not None
-    facts = entry.method.facts
-    paper = None
-    if "protocol" in facts:
-        resolution = facts.get("resolution", entry.info.size)
-        paper = published(entry.info, facts["protocol"], facts["model"], resolution, result)
+    paper = published(entry.info, entry.method.facts, result)
     tests = {o.entry.seed: o.result.metrics["test"] for o in outcomes if o.result}
     resampled = over_seeds([o.evaluation.resampled for o in outcomes if o.evaluation])
     auc, acc = mean_intervals([resampled], [entry.flag])
@@ -101,7 +98,7 @@ def means_of(rows: Iterable[Row]) -> list[Mean]:
     """Each method's mean over its datasets."""
     found = []
     for title, some in _by_method(rows).items():
-        auc, acc = mean_intervals([row.resampled for row in some.values()], [_family(flag) for flag in some])
+        auc, acc = mean_intervals([row.resampled for row in some.values()], [family_of(flag) for flag in some])
         seeds = set.intersection(*(set(row.tests) for row in some.values()))
         same = all(len(row.tests) == len(seeds) for row in some.values())
         by_seed = [Metrics(*map(mean, zip(*(row.tests[seed] for row in some.values()), strict=True))) for seed in seeds]
@@ -116,7 +113,8 @@ def differences_of(rows: Iterable[Row]) -> list[Difference]:
         both = [flag for flag in mine if flag in theirs]
         if both:
             parts = [mine[flag].resampled - theirs[flag].resampled for flag in both]
-            found.append(Difference(title, other, len(both), *mean_intervals(parts, [_family(flag) for flag in both])))
+            intervals = mean_intervals(parts, [family_of(flag) for flag in both])
+            found.append(Difference(title, other, len(both), *intervals))
     return found
 
 
@@ -125,10 +123,6 @@ def _by_method(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
     for row in rows:
         groups[row.method][row.info.flag] = row
     return groups
-
-
-def _family(flag: str) -> str:
-    return get_dataset(flag).family
 
 
 def _spread(figures: Iterable[Metrics]) -> tuple[float, float] | None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-_FLAGS = (
-    "pathmnist", "chestmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist", "breastmnist",
-    "organamnist", "organcmnist", "organsmnist",
-)
+from collections.abc import Mapping
+from typing import Any
+
+from mmtk.datasets import TEN
+from mmtk.runs.models import MODELS
+from mmtk.runs.results import RunResult
+from mmtk.store import StoreInfo
+
+_PROTOCOL, _EPOCHS = "isbi21", 100  # what its networks were trained by
 
 
 def _row(auc: tuple[float, ...], acc: tuple[float, ...]) -> dict[str, tuple[float, float]]:
-    return dict(zip(_FLAGS, zip(auc, acc, strict=True), strict=True))
+    return dict(zip(TEN, zip(auc, acc, strict=True), strict=True))
 
 
 TABLE_2: dict[str, dict[str, tuple[float, float]]] = {
@@ -43,8 +48,19 @@ TABLE_2: dict[str, dict[str, tuple[float, float]]] = {
     ),
 }
 
-# the rows that `isbi21` is held against, by model and the resolution that it is given the images of 28 px at
-BASELINES = {
-    ("resnet18", 28): TABLE_2["ResNet-18 (28)"], ("resnet18", 224): TABLE_2["ResNet-18 (224)"],
-    ("resnet50", 28): TABLE_2["ResNet-50 (28)"], ("resnet50", 224): TABLE_2["ResNet-50 (224)"],
-}
+
+def published(info: StoreInfo, facts: Mapping[str, Any], result: RunResult) -> tuple[float, float] | None:
+    """The paper's test AUC and ACC, where a run is one that may be held against them.
+
+    Parameters
+    ----------
+    info : facts of the store
+    facts : mapping
+        Of the run's method: ``model``, ``protocol`` and, where it is not the images' size, ``resolution``.
+    result : RunResult
+    """
+    same = facts.get("protocol") == _PROTOCOL and result.epochs == _EPOCHS and info.size == 28
+    if not same or info.synthetic or info.partial:
+        return None
+    row = f"{MODELS.get(facts['model']).title} ({facts.get('resolution', info.size)})"
+    return TABLE_2.get(row, {}).get(info.flag)

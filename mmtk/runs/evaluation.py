@@ -12,12 +12,22 @@ from typing import Any
 import numpy as np
 
 from mmtk.errors import MmtkError
-from mmtk.files import write_atomically
+from mmtk.files import write_atomically, write_text
+from mmtk.runs import jsonfiles
+from mmtk.runs.folder import RESULT
+from mmtk.runs.results import RunResult, read_result
 from mmtk.scoring import RESAMPLES as DRAWS
-from mmtk.scoring import Metrics, Resampled, ScoredFile, assess, check_paired, draw_of, evaluate_file
+from mmtk.scoring import (
+    Metrics,
+    Predictions,
+    Resampled,
+    ScoredFile,
+    check_paired,
+    draw_of,
+    read_predictions,
+    score_predictions,
+)
 from mmtk.store import Store
-from mmtk.training import checkpoints, jsonfiles
-from mmtk.training.results import read_result
 
 SCORES, RESAMPLES = "scores.json", "resamples.npz"
 _PARTS = ("intervals", "details")  # what scores.json tells at least
@@ -58,27 +68,55 @@ def evaluate_run(run: str | Path, store: Store) -> Evaluation:
     """
     folder = Path(run)
     result = read_result(folder)
-    file = folder / result.files["test"]
-    scored = evaluate_file(file, store.path.parent)
-    place = scored.info.flag, scored.info.size, scored.predictions.split
-    if place != (store.info.flag, store.info.size, "test"):
-        expected = f"test predictions of {store.info.flag}_{store.info.size}"
-        raise MmtkError(file, expected=expected, found=f"{place[2]} predictions of {place[0]}_{place[1]}")
-    check_figures(file, scored.metrics, result.metrics["test"])
+    scored = score_tests(result, store.info.flag, store.info.size, store.path.parent)
     known = _known(folder, scored)
     if known:
         return known
-    scores, info = scored.predictions.scores, scored.info
-    inside = assess(scored.labels, scores, info.task, info.classes, scored.subjects)
-    facts = {"images": len(scores), **inside.facts()}
+    inside = scored.assess()
+    facts = {"images": len(scored.labels), **inside.facts()}
     whole = inside.resampled
     two = Resampled(whole.values[:2], whole.found[:, :2], whole.resampled, whole.drawn)
     try:
         write_atomically(folder / RESAMPLES, lambda out: np.savez(out, **asdict(two)), force=True)
-        checkpoints.write_text(folder / SCORES, json.dumps(facts, indent=2) + "\n")
+        write_text(folder / SCORES, json.dumps(facts, indent=2) + "\n")
     except (MmtkError, OSError) as error:  # the run is as good without
         return Evaluation(facts, two, str(error))
     return Evaluation(facts, two)
+
+
+def score_tests(result: RunResult, flag: str, size: int, stores: str | Path) -> ScoredFile:
+    """Score the test predictions of a finished run against the store of its dataset and size in a folder.
+
+    Raises
+    ------
+    MmtkError
+        If they are others, or of other figures than the result tells.
+    OSError
+        If the system cannot read them.
+    """
+    file = result.path / result.files["test"]
+    predictions = read_predictions(file, stores)
+    check_predictions(file, predictions, flag, size, result)
+    scored = score_predictions(file, predictions, stores)
+    check_figures(file, scored.metrics, result.metrics["test"])
+    return scored
+
+
+def check_predictions(path: Path, predictions: Predictions, flag: str, size: int, result: RunResult) -> None:
+    """Refuse predictions of another dataset, size, split or number of images than a run's tests.
+
+    Raises
+    ------
+    MmtkError
+        If they are.
+    """
+    place = predictions.flag, predictions.size, predictions.split
+    if place != (flag, size, "test"):
+        expected, found = (f"predictions of {f} {s} {split}" for f, s, split in ((flag, size, "test"), place))
+        raise MmtkError(path, expected=expected, found=found.removeprefix("predictions of "))
+    images = result.images["test"]
+    if len(predictions.scores) != images:
+        raise MmtkError(path, expected=f"{images} rows, as in {RESULT}", found=str(len(predictions.scores)))
 
 
 def check_figures(path: Path, metrics: Metrics, told: Metrics) -> None:
@@ -91,7 +129,7 @@ def check_figures(path: Path, metrics: Metrics, told: Metrics) -> None:
     """
     if not metrics.agrees(told):
         expected, found = (f"AUC {auc:.7g} and ACC {acc:.7g}" for auc, acc in (told, metrics))
-        expected, remedy = f"{expected}, as in {checkpoints.RESULT}", "one of them was changed: remove the run's folder"
+        expected, remedy = f"{expected}, as in {RESULT}", "one of them was changed: remove the run's folder"
         raise MmtkError(path, expected=expected, found=found, remedy=remedy)
 
 

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from mmtk.datasets import edition_flag
 from mmtk.datasets.base import SPLITS
 from mmtk.errors import MmtkError, ScoreError
+from mmtk.files import write_text
+from mmtk.runs import jsonfiles
+from mmtk.runs.folder import RESULT
 from mmtk.scoring import Metrics, as_facts, evaluate, write_predictions
 from mmtk.store import Split, Store
-from mmtk.training import checkpoints, jsonfiles
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def write_result(
         "best_epoch": best_epoch, "epochs": epochs, "synthetic": info.synthetic, "splits": splits
     }
     result["checksum"] = _checksum(_result(out, result, reused=False))
-    checkpoints.write_text(out / checkpoints.RESULT, json.dumps(result, indent=2) + "\n")
+    write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
     return _result(out, result, reused=False)
 
 
@@ -111,7 +113,7 @@ def read_result(out: str | Path) -> RunResult:
     MmtkError
         If the run is not finished, or its result is damaged.
     """
-    path = Path(out) / checkpoints.RESULT
+    path = Path(out) / RESULT
     if not path.exists():
         raise MmtkError(path, expected="a finished run", found="no result", remedy="give the same command again")
     values = jsonfiles.read_object(path)

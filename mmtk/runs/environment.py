@@ -6,13 +6,11 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from mmtk import __version__
+from mmtk.base import versions
 
 _PACKAGES = ("numpy", "h5py", "numba", "scikit-learn", "torch")
 
@@ -45,15 +43,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of those packages that are installed, by name."""
-    found = {}
-    for package in packages:
-        with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
 
 
 def _processor() -> str:

@@ -1,0 +1,139 @@
+"""Runs as values: their configuration on disk, methods that are sent to another process, datasets of any flag."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mmtk import store
+from mmtk.cli import group
+from mmtk.errors import ArgumentError, MmtkError
+from mmtk.runs import CONFIG, Method, RunConfig, StoreFacts, claim, find_runs
+from mmtk.training import Job, get_method, get_protocol, list_methods, plan_runs, trained
+from tests.small_runs import write_small_run
+from tests.small_stores import MULTILABEL, write_small_store
+
+
+@pytest.fixture
+def small(tmp_path):
+    return write_small_store(tmp_path / "stores" / "breastmnist_8.h5")
+
+
+def network(path) -> RunConfig:
+    settings = {"protocol": asdict(get_protocol("quick")), "model": "resnet18", "resolution": 8, "epochs": 1}
+    return RunConfig(settings, 3, StoreFacts.of(store.open(path)), "cpu", {"numpy": "2"})
+
+
+def test_a_configuration_is_read_as_it_was_written(small, tmp_path):
+    config = network(small)
+    (tmp_path / CONFIG).write_text(config.to_json())
+    again = RunConfig.read(tmp_path / CONFIG)
+    assert again.to_json() == config.to_json()
+    assert again.store == config.store
+    assert (again.setup.title, again.setup.shortened) == ("ResNet-18 (8), quick", "1 of 6 epochs")
+    assert json.loads(config.to_json())["version"] == 1
+
+
+def test_a_configuration_of_a_later_version_is_refused(small, tmp_path):
+    values = json.loads(network(small).to_json())
+    (tmp_path / CONFIG).write_text(json.dumps({**values, "version": 2}))
+    with pytest.raises(MmtkError, match=r"config\.json: expected .* version 1, found version 2; use"):
+        RunConfig.read(tmp_path / CONFIG)
+    with pytest.raises(MmtkError, match="expected version 1, found 2 in the run that lies there"):
+        claim(tmp_path, network(small))
+
+
+@pytest.mark.parametrize("method", [None, "sklearn"])
+def test_runs_from_before_the_version_go_on_and_are_shown(small, tmp_path, method):
+    """Their files had no version, and a method's store neither task nor channels."""
+    folder = write_small_run(small, tmp_path / "runs" / "one", method=method)
+    config = RunConfig.read(folder / CONFIG)
+    values = json.loads(config.to_json())
+    del values["version"]
+    if method:
+        del values["store"]["task"], values["store"]["channels"]
+    (folder / CONFIG).write_text(json.dumps(values))
+    claim(folder, config)
+    assert json.loads((folder / CONFIG).read_text()) == values
+    ((run,), _) = find_runs(tmp_path / "runs", small.parent)
+    assert run.setup == config.setup
+
+
+def test_the_first_setting_that_differs_is_named(small, tmp_path):
+    claim(tmp_path, network(small))
+    other = network(small)
+    changed = RunConfig({**other.settings, "protocol": asdict(get_protocol("v2"))}, 3, other.store, "cpu")
+    with pytest.raises(MmtkError, match=r"expected protocol as_rgb True, found False in the run that lies there"):
+        claim(tmp_path, changed)
+
+
+# ------------------------------------------------------------------- values that pickle
+
+
+def constant(job: Job, *, skill: float = 0.0):
+    scores = {
+        split.name: np.random.default_rng(job.seed).random((len(split), len(split.info.classes))) + skill
+        for split in job.store.splits
+    }
+    return job.leave({"method": "constant"}, lambda: scores)
+
+
+def in_child(method: Method, job: Job) -> dict[str, tuple[float, float]]:
+    return method.run(job).metrics
+
+
+def test_a_run_is_made_in_another_process_from_plain_values(small, tmp_path):
+    method = Method("constant", "constant", f"{__name__}:constant", settings={"skill": 0.1})
+    entries, _ = plan_runs(small.parent, tmp_path / "runs", methods=[method], seeds=[0, 1], size=8)
+    assert pickle.loads(pickle.dumps(entries)) == entries
+    jobs = [Job(store.open(small), tmp_path / str(entry.seed), 1.0, seed=entry.seed) for entry in entries]
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        children = list(pool.map(in_child, [entry.method for entry in entries], jobs))
+    here = [in_child(entry.method, Job(store.open(small), tmp_path / "here" / str(entry.seed), 1.0, seed=entry.seed))
+            for entry in entries]
+    assert children == here
+
+
+def test_every_method_pickles_and_names_a_function_that_is_there():
+    for method in (*list_methods(), trained("resnet50", "quick", 2, resolution=56)):
+        again = pickle.loads(pickle.dumps(method))
+        assert (again, again.function, again.settings) == (method, method.function, method.settings)
+    assert get_method("sklearn").timed
+    assert not get_method("resnet18_quick").timed
+    missing = Method("gone", "gone", "mmtk.nothing:run")
+    with pytest.raises(ArgumentError, match=r"method gone: expected the function mmtk.nothing:run, found No module"):
+        missing.run(None)
+
+
+# ------------------------------------------------------------------- any store
+
+
+@pytest.mark.parametrize(("task", "classes"), [("binary-class", 2), ("multi-class", 3), (MULTILABEL, 3)])
+def test_a_store_of_any_flag_is_scored_and_shown(tmp_path, task, classes):
+    """What is needed to know of it, the store tells: mmtk knows no dataset of its flag."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    pytest.importorskip("jinja2", reason="jinja2 is not installed")
+    stores = tmp_path / "stores"
+    path = stores / "lung_clinic_28.h5"
+    write_small_store(path, (30, 12, 20), flag="lung_clinic", size=28, task=task, classes=classes)
+    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs")]
+    done = CliRunner().invoke(group, [*arguments, "--method", "sklearn", "--budget", "2"])
+    assert done.exit_code == 0, done.output
+    assert "mean over 1" in done.stdout
+    (result,) = (tmp_path / "runs").rglob("lung_clinic_test_*.csv")
+    done = CliRunner().invoke(group, ["evaluate", str(result), "--stores", str(stores), "--intervals", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)[0]["flag"] == "lung_clinic"
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(group, ["report", str(tmp_path / "runs"), "--out", str(page), "--stores", str(stores)])
+    assert done.exit_code == 0, done.output
+    assert "Confusion on lung_clinic" in page.read_text()
+    without = CliRunner().invoke(group, ["report", str(tmp_path / "runs"), "--out", str(tmp_path / "other.html")])
+    assert "expected a dataset that mmtk knows, found lung_clinic; give --stores" in str(without.exception)
