@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mmtk.errors import MmtkError
+from mmtk.errors import MmtkError, ScoreError
 from mmtk.files import write_atomically, write_text
 from mmtk.runs import jsonfiles
 from mmtk.runs.folder import RESULT
@@ -107,16 +107,16 @@ def check_predictions(path: Path, predictions: Predictions, flag: str, size: int
 
     Raises
     ------
-    MmtkError
+    ScoreError
         If they are.
     """
     place = predictions.flag, predictions.size, predictions.split
     if place != (flag, size, "test"):
-        expected, found = (f"predictions of {f} {s} {split}" for f, s, split in ((flag, size, "test"), place))
-        raise MmtkError(path, expected=expected, found=found.removeprefix("predictions of "))
+        expected = f"predictions of {flag} {size} test"
+        raise ScoreError(path, expected=expected, found=" ".join(map(str, place)))
     images = result.images["test"]
     if len(predictions.scores) != images:
-        raise MmtkError(path, expected=f"{images} rows, as in {RESULT}", found=str(len(predictions.scores)))
+        raise ScoreError(path, expected=f"{images} rows, as in {RESULT}", found=str(len(predictions.scores)))
 
 
 def check_figures(path: Path, metrics: Metrics, told: Metrics) -> None:
