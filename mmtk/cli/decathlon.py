@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -52,7 +52,7 @@ def decathlon_command(
     Organ sets are drawn by the same subjects if they have the same. Exit 1 if a run failed; the others are made all the
     same.
     """
-    from mmtk.runs import outcome_facts, rows_of, write_results
+    from mmtk.runs import outcome_facts, rows_of, table_facts, write_results
     from mmtk.training import SHARE, choose_methods, plan_runs, run_all
 
     if budget is not None and budget_share is not None:
@@ -79,7 +79,7 @@ def decathlon_command(
             click.echo(f"{number}/{len(entries)} {outcome.entry.name}: {_said(outcome)}", err=True)
     rows = rows_of(outcomes)
     if as_json:
-        echo_json(_facts(rows, outcome_facts(outcomes, out), missing))
+        echo_json({"runs": outcome_facts(outcomes, out), **table_facts(rows), "missing": missing})
     else:
         _echo_rows(rows)
         if missing:
@@ -132,21 +132,6 @@ def _said(outcome: Outcome) -> str:
     before = " (finished before)" if outcome.result.reused else ""
     unsaved = outcome.evaluation.unsaved if outcome.evaluation else ""
     return f"{outcome.result.metrics['test']}{before}" + (f" (intervals not kept: {unsaved})" if unsaved else "")
-
-
-def _facts(rows: list[Row], runs: list[dict[str, Any]], missing: list[str]) -> dict[str, Any]:
-    from mmtk.runs import differences_of, means_of
-    from mmtk.scoring import as_facts
-
-    table = [
-        {
-            "flag": row.info.flag, "method": row.method, "seeds": len(row.tests), "images": row.images,
-            "auc": as_facts(row.auc), "acc": as_facts(row.acc), "spread": as_facts(row.spread), "paper": row.paper,
-        }
-        for row in rows
-    ]
-    means, differences = as_facts(means_of(rows)), as_facts(differences_of(rows))
-    return {"runs": runs, "table": table, "means": means, "differences": differences, "missing": missing}
 
 
 def _echo_rows(rows: list[Row]) -> None:

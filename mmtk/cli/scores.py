@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -46,7 +46,7 @@ def evaluate_command(
             lines.append({"file": str(path), "error": said})
             continue
         code = max(code, 0 if scored.agrees and not scored.own_order else 1)
-        lines.append(_facts(scored) | (inside.facts() if inside else {}))
+        lines.append(scored.facts() | (inside.facts() if inside else {}))
         if not as_json:
             click.echo(_line(scored))
             for line in _intervals(inside) if inside else ():
@@ -93,20 +93,6 @@ def _intervals(told: Assessment) -> Iterator[str]:
     width = max(len(one.name) for one in inside.classes)
     for one, band in zip(inside.classes, bands.classes, strict=True):
         yield f"{one.name:{width}} {one.images:>6}  AUC {band.auc}  recall {band.recall}  F1 {band.f1}"
-
-
-def _facts(scored: ScoredFile) -> dict[str, Any]:
-    from mmtk.scoring import as_facts
-
-    found = scored.predictions
-    facts: dict[str, Any] = as_facts({
-        "file": str(scored.path), "flag": found.flag, "size": found.size, "split": found.split, "run": found.run,
-        "images": len(found.scores), "auc": scored.metrics.auc, "acc": scored.metrics.acc,
-        "named": found.metrics._asdict() if found.metrics else None, "agrees": scored.agrees,
-        "own_order": scored.own_order,
-        "synthetic": scored.info.synthetic, "partial": scored.info.partial,
-    })
-    return facts
 
 
 def _line(scored: ScoredFile) -> str:

@@ -30,7 +30,7 @@ from mmtk.runs import (
     over_seeds,
     setups_of,
 )
-from mmtk.scoring import THRESHOLD, Assessment, Estimate, assess, mean_intervals, shown
+from mmtk.scoring import Assessment, Estimate, assess, decide, mean_intervals, shown
 from mmtk.store import Store
 
 _SPLIT_TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
@@ -277,7 +277,7 @@ def confusion_table(run: Run, found: Assessment) -> Table:
     assert tested is not None
     name, title = f"confusion_{run.dataset.flag}", f"Confusion on {run.dataset.title}'s test images"
     if found.details.confusion is None:
-        kinds = multilabel_confusion_matrix(tested.labels, tested.scores > THRESHOLD)
+        kinds = multilabel_confusion_matrix(tested.labels, decide(tested.scores, tested.task)[1])
         columns = (Column("Label", number=False), *map(Column, ("found", "missed", "falsely seen", "rightly not seen")))
         rows = [
             (Cell(label), *(Cell(f"{n:,}", shade=n / max(of, 1)) for n, of in (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmtk.datasets.base import Task
 from mmtk.errors import StoreError
 from mmtk.runs import Run
-from mmtk.scoring import THRESHOLD
+from mmtk.scoring import decide
 from mmtk.store import Store
 
 _SIDE = 5  # images along a sample
@@ -54,9 +54,10 @@ def mistakes(run: Run, most: int = 8) -> list[Mistake]:
     tested = run.tested
     if tested is None or tested.images is None:
         return []
-    names, y, s = tested.classes, tested.labels.astype(int), tested.scores
+    names, y = tested.classes, tested.labels.astype(int)
+    s, chosen = decide(tested.scores, tested.task)
     if tested.task == Task.MULTILABEL:
-        given = s > THRESHOLD
+        given = chosen == 1
         sure = np.where(given, s, 1 - s)
         sure[given == (y == 1)] = -np.inf
         label = sure.argmax(axis=1)
@@ -67,9 +68,6 @@ def mistakes(run: Run, most: int = 8) -> list[Mistake]:
             for i, yes, truth in zip(label, said, truths, strict=True)
         ]
     else:
-        if tested.task == Task.BINARY:
-            s = np.stack([1 - s[:, -1], s[:, -1]], axis=1)
-        chosen = (s[:, 1] > THRESHOLD).astype(int) if tested.task == Task.BINARY else s.argmax(axis=1)
         sure = np.where(chosen == y[:, 0], -np.inf, s[np.arange(len(s)), chosen])
         words = [(names[truth], names[taken]) for truth, taken in zip(y[:, 0], chosen, strict=True)]
     order = [int(row) for row in np.argsort(-sure, kind="stable")[:most] if np.isfinite(sure[row])]

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import mean, stdev
+from typing import Any
 
 from mmtk.datasets import family_of
 from mmtk.runs.entries import Outcome
 from mmtk.runs.evaluation import over_seeds
 from mmtk.runs.published import published
-from mmtk.scoring import Estimate, Metrics, Resampled, mean_intervals
+from mmtk.scoring import Estimate, Metrics, Resampled, as_facts, mean_intervals
 from mmtk.store import StoreInfo
 
 
@@ -116,6 +117,18 @@ def differences_of(rows: Iterable[Row]) -> list[Difference]:
             intervals = mean_intervals(parts, [family_of(flag) for flag in both])
             found.append(Difference(title, other, len(both), *intervals))
     return found
+
+
+def table_facts(rows: Sequence[Row]) -> dict[str, Any]:
+    """The table, the means and the differences as JSON values."""
+    table = [
+        {
+            "flag": row.info.flag, "method": row.method, "seeds": len(row.tests), "images": row.images,
+            "auc": as_facts(row.auc), "acc": as_facts(row.acc), "spread": as_facts(row.spread), "paper": row.paper,
+        }
+        for row in rows
+    ]
+    return {"table": table, "means": as_facts(means_of(rows)), "differences": as_facts(differences_of(rows))}
 
 
 def _by_method(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:

@@ -18,7 +18,7 @@ from mmtk.scoring._intervals import (
     paired_difference,
     resample,
 )
-from mmtk.scoring._metrics import THRESHOLD, TOLERANCE, Metrics, evaluate, shown
+from mmtk.scoring._metrics import TOLERANCE, Metrics, decide, evaluate, shown
 from mmtk.scoring.predictions import (
     Predictions,
     ScoredFile,
@@ -31,7 +31,6 @@ from mmtk.scoring.predictions import (
 
 __all__ = [
     "RESAMPLES",
-    "THRESHOLD",
     "TOLERANCE",
     "Assessment",
     "ClassIntervals",
@@ -48,6 +47,7 @@ __all__ = [
     "assess",
     "check_paired",
     "compare_files",
+    "decide",
     "delong",
     "delong_difference",
     "delong_if_defined",

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mmtk.datasets.base import Task
 from mmtk.errors import ScoreError
-from mmtk.scoring._metrics import THRESHOLD, auc_of, checked
+from mmtk.scoring._metrics import auc_of, checked, decide
 
 _BINS = 15
 
@@ -81,16 +81,12 @@ def details(labels: ArrayLike, scores: ArrayLike, task: str | Task, classes: tup
 
     kind = Task(task)
     y, s = checked(labels, scores, kind)
-    if kind is Task.BINARY:
-        positive = s[:, -1]
-        s = np.stack([1 - positive, positive], axis=1)
+    s, chosen = decide(s, kind)
     if len(classes) != s.shape[1]:
         raise ScoreError("classes", expected=f"{s.shape[1]} names", found=str(len(classes)))
     if kind is Task.MULTILABEL:
-        truth, given = y == 1, s > THRESHOLD
+        truth, given = y == 1, chosen == 1
     else:
-        # a score of one half is no positive, as in `evaluate`
-        chosen = (s[:, 1] > THRESHOLD).astype(int) if kind is Task.BINARY else np.argmax(s, axis=1)
         every = np.arange(s.shape[1])
         truth, given = y == every, chosen[:, None] == every
     sums = kind is Task.MULTILABEL or np.allclose(s.sum(axis=1), 1, atol=1e-3)

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mmtk.datasets.base import Task
 from mmtk.errors import ArgumentError, ScoreError
-from mmtk.scoring._metrics import THRESHOLD, checked, evaluate, shown
+from mmtk.scoring._metrics import checked, decide, evaluate, shown
 
 RESAMPLES = 2000
 _BLOCK = 50  # resamples drawn at a time: what their counts take in memory
@@ -336,13 +336,13 @@ class _Scorer:
 
     def __init__(self, y: NDArray[np.int64], s: NDArray[Any], task: Task) -> None:
         self._several, self._ordinal = task is Task.MULTILABEL, task is Task.ORDINAL
+        columns = s[:, -1:] if task is Task.BINARY else s
+        s, chosen = decide(s, task)
         if self._several:
-            truth, given, columns = y == 1, s > THRESHOLD, s
+            truth, given = y == 1, chosen == 1
         else:
-            binary = task is Task.BINARY
-            classes = np.arange(2 if binary else s.shape[1])
-            chosen = (s[:, -1] > THRESHOLD).astype(np.int64) if binary else np.argmax(s, axis=-1)
-            truth, given, columns = y == classes, chosen[:, None] == classes, s[:, -1:] if binary else s
+            classes = np.arange(s.shape[1])
+            truth, given = y == classes, chosen[:, None] == classes
         self._classes = truth.shape[1]
         self.figures = _WHOLE + 3 * self._classes
         order = np.argsort(columns, axis=0, kind="stable").T

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from mmtk.datasets.base import Task
 from mmtk.errors import ArgumentError, ScoreError
 
-THRESHOLD = 0.5
+_THRESHOLD = 0.5
 TOLERANCE = 1e-6  # by which figures of the same predictions may differ from machine to machine
 _SHOWN = 3  # bad rows named in an error
 
@@ -97,6 +97,28 @@ def checked(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> tuple[NDA
     return y, s
 
 
+def decide(scores: NDArray[Any], task: str | Task) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Scores with a column for each class, and what they choose.
+
+    Parameters
+    ----------
+    scores : (n, k), as `checked` gives them
+    task : str or Task
+
+    Returns
+    -------
+    scores : (n, classes or labels)
+    chosen : (n,) int
+        The class; for multi-label tasks ``(n, labels)``, 1 where a label is given. A score of one half is no positive.
+    """
+    if task == Task.MULTILABEL:
+        return scores, (scores > _THRESHOLD).astype(np.int64)
+    if task == Task.BINARY:
+        scores = np.stack([1 - scores[:, -1], scores[:, -1]], axis=1)
+        return scores, (scores[:, 1] > _THRESHOLD).astype(np.int64)
+    return scores, np.argmax(scores, axis=1)
+
+
 def check_present(y: NDArray[np.int64], s: NDArray[Any], task: Task) -> None:
     """Refuse labels, as `checked` gives them, without which the AUC is undefined.
 
@@ -119,7 +141,7 @@ def _columns(y: NDArray[np.int64], s: NDArray[Any], task: Task) -> Iterator[tupl
 
 
 def _binary(y: NDArray[Any], s: NDArray[Any]) -> Metrics:
-    return Metrics(auc_of(y, s), _share(y == (s > THRESHOLD)))
+    return Metrics(auc_of(y, s), _share(y == (s > _THRESHOLD)))
 
 
 def _multiclass(y: NDArray[Any], s: NDArray[Any]) -> Metrics:
@@ -134,7 +156,7 @@ def _multilabel(y: NDArray[Any], s: NDArray[Any]) -> Metrics:
     auc = acc = 0.0
     for column in range(y.shape[1]):
         auc += auc_of(y[:, column], s[:, column])
-        acc += _share(y[:, column] == (s[:, column] > THRESHOLD))
+        acc += _share(y[:, column] == (s[:, column] > _THRESHOLD))
     return Metrics(auc / y.shape[1], acc / y.shape[1])
 
 

@@ -22,6 +22,7 @@ from mmtk.datasets.base import SPLITS, Task
 from mmtk.errors import ArgumentError, ScoreError
 from mmtk.files import write_atomically
 from mmtk.scoring._assessment import Assessment, assess
+from mmtk.scoring._intervals import as_facts
 from mmtk.scoring._metrics import TOLERANCE, Metrics, evaluate
 
 _NAME = "a name like breastmnist_test_[AUC]0.913_[ACC]0.846@run.csv"
@@ -81,6 +82,17 @@ class ScoredFile:
     def assess(self) -> Assessment:
         """All that they tell."""
         return assess(self.labels, self.predictions.scores, self.info.task, self.info.classes, self.subjects)
+
+    def facts(self) -> dict[str, Any]:
+        """Its figures and what it is of, as JSON values."""
+        mine = self.predictions
+        facts: dict[str, Any] = as_facts({
+            "file": str(self.path), "flag": mine.flag, "size": mine.size, "split": mine.split, "run": mine.run,
+            "images": len(mine.scores), "auc": self.metrics.auc, "acc": self.metrics.acc,
+            "named": mine.metrics._asdict() if mine.metrics else None, "agrees": self.agrees,
+            "own_order": self.own_order, "synthetic": self.info.synthetic, "partial": self.info.partial,
+        })
+        return facts
 
     @property
     def agrees(self) -> bool:
