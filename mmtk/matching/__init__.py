@@ -5,22 +5,6 @@ from mmtk.matching._axes import VolumeAxes, audit_axes, expect_axes, reversed_ax
 from mmtk.matching._match import EVIDENCE, LIMIT, Match, MatchRow, decoded, match, read_match, write_match
 
 __all__ = [
-    "EVIDENCE",
-    "LIMIT",
-    "Alike",
-    "Audit",
-    "Match",
-    "MatchRow",
-    "Overlap",
-    "Place",
-    "VolumeAxes",
-    "audit",
-    "audit_axes",
-    "decoded",
-    "expect_axes",
-    "match",
-    "read_match",
-    "reversed_axes",
-    "write_audit",
-    "write_match",
+    "EVIDENCE", "LIMIT", "Alike", "Audit", "Match", "MatchRow", "Overlap", "Place", "VolumeAxes", "audit",
+    "audit_axes", "decoded", "expect_axes", "match", "read_match", "reversed_axes", "write_audit", "write_match",
 ]

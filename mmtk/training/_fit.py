@@ -28,26 +28,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmtk import runs
 from mmtk.base import Progress
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.files import write_text
 from mmtk.loader import Batches
-from mmtk.runs import (
-    BEST,
-    LAST,
-    LOG,
-    RESULT,
-    RunConfig,
-    RunResult,
-    StoreFacts,
-    alone,
-    best_of,
-    check_scorable,
-    claim,
-    environment,
-    read_result,
-    write_result,
-)
+from mmtk.runs import RunConfig, RunResult, StoreFacts
 from mmtk.scoring import as_facts, evaluate
 from mmtk.store import Split, Store
 from mmtk.training import checkpoints
@@ -146,7 +132,7 @@ def fit(
         found = f"{store.info.size} px in {store.path}"
         raise ArgumentError("resolution", expected=f"images of at most {resolution} px", found=found)
     for split in store.splits:
-        check_scorable(split)
+        runs.check_scorable(split)
     out = Path(out)
     exact = precision == "float32"
     flags = torch.backends.cudnn.flags(enabled=True, benchmark=not exact, deterministic=exact, allow_tf32=not exact)
@@ -156,12 +142,12 @@ def fit(
             run = _Run(store, protocol, model, out, seed, epochs, resolution, precision, world)
 
             def begin() -> bool:
-                stack.enter_context(alone(out))
-                claim(out, run.config())
-                return (out / RESULT).exists()
+                stack.enter_context(runs.alone(out))
+                runs.claim(out, run.config())
+                return (out / runs.RESULT).exists()
 
             if world.agreed(begin):
-                return read_result(out)
+                return runs.read_result(out)
             stack.enter_context(flags)
             best_epoch = run.train(progress if world.first else None, report if world.first else None)
             return run.conclude(best_epoch)
@@ -197,14 +183,14 @@ class _Run:
             "protocol": asdict(self.protocol), "model": self.name, "resolution": self.resolution, "epochs": self.epochs,
             "precision": self.precision, "processes": self.world.size,
         }
-        return RunConfig(settings, self.seed, StoreFacts.of(self.store), self.kind, environment())
+        return RunConfig(settings, self.seed, StoreFacts.of(self.store), self.kind, runs.environment())
 
     def train(
         self, progress: Progress | None, report: Callable[[dict[str, Any]], None] | None
     ) -> int:
         """Train what is left of the run; return the best epoch."""
         log: list[dict[str, Any]] = []
-        last = self.out / LAST
+        last = self.out / runs.LAST
         network = Network(self.world.shared(self.model), self.resolution, self.protocol, self.precision)
         optimiser = make_optimiser(self.model, self.protocol, self.kind)
         step = plain_step(network, self.objective, optimiser)
@@ -213,24 +199,24 @@ class _Run:
         if last.exists():
             log = resume(last, self.epochs, self.model, self.average and self.average.model, optimiser)
         if self.world.first:
-            write_text(self.out / LOG, "".join(map(_json_line, log)))
+            write_text(self.out / runs.LOG, "".join(map(_json_line, log)))
         for epoch in range(len(log) + 1, self.epochs + 1):
             line = self._epoch(epoch, step, optimiser, progress)
             log.append(line)
             if not self.world.first:
                 continue
-            if best_of(log) == epoch:
-                checkpoints.save(self.out / BEST, self.tested.state_dict())
+            if runs.best_of(log) == epoch:
+                checkpoints.save(self.out / runs.BEST, self.tested.state_dict())
             state = {
                 "model": self.model.state_dict(), "average": self.average and self.average.model.state_dict(),
                 "optimiser": optimiser.state_dict(), "log": log,
             }
             checkpoints.save(last, state)
-            with (self.out / LOG).open("a") as file:
+            with (self.out / runs.LOG).open("a") as file:
                 file.write(_json_line(line))
             if report:
                 report(line)
-        return best_of(log)
+        return runs.best_of(log)
 
     def _epoch(
         self, epoch: int, step: Any, optimiser: Any, progress: Progress | None
@@ -273,7 +259,7 @@ class _Run:
             found = f"{val_loss} on the validation split after epoch {epoch}"
         else:
             return
-        kept = f"; {LAST} is that of epoch {epoch - 1}" if epoch > 1 else ""
+        kept = f"; {runs.LAST} is that of epoch {epoch - 1}" if epoch > 1 else ""
         remedy = f"lower the learning rate{kept}"
         raise MmtkError(self.out, expected="a finite loss", found=found, remedy=remedy)
 
@@ -307,12 +293,12 @@ class _Run:
     def conclude(self, best_epoch: int) -> RunResult:
         """Score the best epoch on every split; write result files, then the result."""
         self.world.agreed(lambda: None)  # the others come here while the first still writes
-        best = self.out / BEST
+        best = self.out / runs.BEST
         load_weights(self.tested, checkpoints.load(best), best)
         scores = {split.name: self._predict(split)[0] for split in self.store.splits}
         name = f"{self.name}_{self.resolution}_{self.protocol.name}_seed{self.seed}"
         return self.world.agreed(
-            lambda: write_result(self.out, self.store, name, scores, best_epoch=best_epoch, epochs=self.epochs)
+            lambda: runs.write_result(self.out, self.store, name, scores, best_epoch=best_epoch, epochs=self.epochs)
         )
 
 

@@ -22,23 +22,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mmtk import runs
 from mmtk.base import Progress
 from mmtk.errors import ArgumentError
 from mmtk.registry import Registry
-from mmtk.runs import (
-    MODELS,
-    RESULT,
-    Method,
-    RunConfig,
-    RunResult,
-    StoreFacts,
-    alone,
-    check_scorable,
-    claim,
-    environment,
-    read_result,
-    write_result,
-)
+from mmtk.runs import MODELS, Method, RunConfig, RunResult, StoreFacts
 from mmtk.store import Store
 from mmtk.training.protocols import PROTOCOLS, Protocol, get_protocol
 
@@ -105,15 +93,15 @@ class Job:
         if not self.budget > 0:
             raise ArgumentError("budget", expected="seconds above 0", found=str(self.budget))
         for split in self.store.splits:
-            check_scorable(split)
+            runs.check_scorable(split)
         spent = {"budget": self.budget} if self.share is None else {"share": self.share}
-        facts = RunConfig({**config, **spent}, self.seed, StoreFacts.of(self.store), made_with=environment())
-        with alone(self.out):
-            claim(self.out, facts)
-            if (self.out / RESULT).exists():
-                return read_result(self.out)
+        facts = RunConfig({**config, **spent}, self.seed, StoreFacts.of(self.store), made_with=runs.environment())
+        with runs.alone(self.out):
+            runs.claim(self.out, facts)
+            if (self.out / runs.RESULT).exists():
+                return runs.read_result(self.out)
             name = f"{config['method']}_{facts.store.size}_{self.budget:g}s_seed{self.seed}"
-            return write_result(self.out, self.store, name, predict())
+            return runs.write_result(self.out, self.store, name, predict())
 
 
 _METHODS: Registry[Method] = Registry("method", load=lambda: import_module("mmtk.training.search"))
