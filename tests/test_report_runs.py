@@ -151,7 +151,7 @@ WRONG = {
     ),
     "no splits": (
         lambda base: (base / "runs/two/result.json").write_text('{"best_epoch": 1}'),
-        "two/result.json: expected the result of a run, found no 'splits'",
+        "two/result.json: expected the field epochs, found none; remove",
     ),
     "a list": (
         lambda base: (base / "runs/two/result.json").write_text("[]"),
@@ -165,7 +165,7 @@ WRONG = {
         lambda base: (base / "runs/two/config.json").write_text(
             '{"seed": 0, "store": {"flag": "breastmnist", "size": 8}}'
         ),
-        "two/config.json: expected the configuration of a run, found no 'model'",
+        "two/config.json: expected the field model, found none; remove",
     ),
     "unknown dataset": (
         lambda base: edit(base / "runs/two/config.json", store={"flag": "nosuch", "size": 8}),
@@ -180,14 +180,14 @@ WRONG = {
     "another store": (another_store, "a run on other images; give --stores the folder of the stores that were trained"),
     "text for a number": (
         lambda base: edit(base / "runs/two/config.json", epochs="100"),
-        "two/config.json: expected the configuration of a run, found epochs '100', which is not a whole number",
+        "two/config.json: epochs: expected a whole number, found text; remove",
     ),
     "versions as list": (
-        lambda base: edit(base / "runs/two/config.json", made_with=["mmtk"]), "found made_with ['mmtk'], which is not",
+        lambda base: edit(base / "runs/two/config.json", made_with=["mmtk"]), "made_with: expected a table, found",
     ),
-    "protocol as number": (lambda base: edit(base / "runs/two/config.json", protocol=5), "found protocol 5, which is"),
-    "store as text": (lambda base: edit(base / "runs/two/config.json", store="breast"), "found store 'breast', which"),
-    "model as list": (lambda base: edit(base / "runs/two/config.json", model=["a"]), "found model ['a'], which is not"),
+    "protocol as number": (lambda base: edit(base / "runs/two/config.json", protocol=5), "expected text or a table"),
+    "store as text": (lambda base: edit(base / "runs/two/config.json", store="breast"), "store: expected a table, f"),
+    "model as list": (lambda base: edit(base / "runs/two/config.json", model=["a"]), "model: expected text, found"),
     "deep": (
         lambda base: (base / "runs/two/config.json").write_text('{"a": ' * 100_000),
         "two/config.json: expected JSON, found values nested too deeply",
@@ -207,15 +207,17 @@ WRONG = {
     **{
         f"log {line[:12]!r}": (
             lambda base, line=line: (base / "runs/two/metrics.jsonl").write_bytes(line),
-            f"two/metrics.jsonl{where}: expected figures of",
+            f"two/metrics.jsonl{where}",
         ) for line, where in (
-            (b"[]", " line 1"), (b"null", " line 1"), (b"7", " line 1"), (b"{}", " line 1"), (b"[" * 9000, " line 1"),
-            (b'{"epoch": 1, "train_loss": "1", "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1"),
-            (b'{"epoch": 1, "train_loss": NaN, "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1"),
-            (b'{"epoch": 1, "train_loss": 1e999, "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1"),
-            (b'{"epoch": 1, "train_loss": 1, "val_loss": 1, "val_auc": 3, "val_acc": 1}', " line 1"),
-            (b'{"epoch": 1, "train_loss": 1, "val_loss": 1, "val_auc": 1, "val_acc": null}', " line 1"),
-            (b"\xff\xfe", ""),
+            (b"[]", " line 1: expected a table, found a list"), (b"null", " line 1: expected a table, found null"),
+            (b"7", " line 1: expected a table"), (b"{}", " line 1: expected the field epoch, found none"),
+            (b"[" * 9000, " line 1: expected figures of an epoch"),
+            (b'{"epoch": 1, "train_loss": "1", "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1: train_loss: "),
+            (b'{"epoch": 1, "train_loss": NaN, "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1: expected fig"),
+            (b'{"epoch": 1, "train_loss": 1e999, "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1: expected los"),
+            (b'{"epoch": 1, "train_loss": 1, "val_loss": 1, "val_auc": 3, "val_acc": 1}', " line 1: val_auc: expected"),
+            (b'{"epoch": 1, "train_loss": 1, "val_loss": 1, "val_auc": 1, "val_acc": null}', " line 1: val_acc: expec"),
+            (b"\xff\xfe", ": expected figures of epochs"),
         )
     },
     "twice": (
@@ -318,7 +320,7 @@ def test_a_figure_outside_its_range_is_refused(mine):
     result = json.loads(path.read_text())
     result["splits"]["val"]["auc"] = 1.5
     path.write_text(json.dumps(result))
-    with pytest.raises(MmtkError, match=r"result\.json: expected the result of a run, found figures outside 0 to 1"):
+    with pytest.raises(MmtkError, match=r"result\.json: splits\[\.\.\.\]\.auc: expected a number <= 1\.0"):
         find_runs(mine / "runs")
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mmtk.errors import MmtkError
-from mmtk.runs import jsonfiles
 from mmtk.runs.jsonfiles import AGAIN, read_object
 from mmtk.runs.models import MODELS
 from mmtk.store import Store
+from mmtk.values import typed
 
 VERSION = 1
 _OWN = ("version", "seed", "device", "store", "made_with")  # all other keys of the file are settings
@@ -114,33 +114,17 @@ class RunConfig:
         if not path.exists():
             raise MmtkError(path, expected=expected, found="none", remedy=AGAIN)
         values = read_object(path)
+        if values.setdefault("version", VERSION) != VERSION:
+            remedy = "use the mmtk that wrote it, or a later one"
+            found = f"version {values['version']}"
+            raise MmtkError(path, expected=f"{expected}, version {VERSION}", found=found, remedy=remedy)
+        settings = {name: value for name, value in values.items() if name not in _OWN}
         try:
-            version = jsonfiles.field(values, "version", "a whole number") if "version" in values else VERSION
-            if version != VERSION:
-                raise MmtkError(path, expected=f"{expected}, version {VERSION}", found=f"version {version}",
-                                remedy="use the mmtk that wrote it, or a later one")
-            config = cls._of(values)
-            _ = config.setup  # which names what the settings must have
+            config = typed(path, {**values, "settings": settings}, cls, AGAIN)
+            config.setup_of(path)
         except RecursionError:
             raise MmtkError(path, expected=expected, found="values nested too deeply", remedy=AGAIN) from None
-        except ValueError as error:
-            raise MmtkError(path, expected=expected, found=str(error), remedy=AGAIN) from None
         return config
-
-    @classmethod
-    def _of(cls, values: Mapping[str, Any]) -> RunConfig:
-        told = jsonfiles.field(values, "store", "a table")
-        store = StoreFacts(
-            jsonfiles.field(told, "flag", "text"), jsonfiles.field(told, "size", "a whole number"),
-            str(told.get("task", "")), jsonfiles.field({"channels": 0, **told}, "channels", "a whole number"),
-            str(told.get("edition", "")), bool(told.get("synthetic", False)), bool(told.get("partial", False)),
-            str(told.get("content", "")),
-        )
-        made_with = jsonfiles.field(values, "made_with", "a table") if "made_with" in values else {}
-        return cls(
-            {name: value for name, value in values.items() if name not in _OWN},
-            jsonfiles.field(values, "seed", "a whole number"), store, str(values.get("device", "")), made_with,
-        )
 
     def difference(self, other: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
         """The first field in which the values of a file differ from these, with both values; None if it is this run."""
@@ -161,41 +145,50 @@ class RunConfig:
 
     @property
     def setup(self) -> Setup:
-        """How it was made, whatever its dataset and seed.
+        """How it was made, whatever its dataset and seed."""
+        return self.setup_of("settings")
 
-        Raises
-        ------
-        ValueError
-            If a setting that its title takes is missing or of another kind.
-        """
+    def setup_of(self, what: str | Path) -> Setup:
+        """Like `setup`, and what to name in the error where the title lacks a setting."""
         values = {n: json.dumps(v) if isinstance(v, list) else v for n, v in _flat(self.settings, ".")}
-        values["store.size"] = self.store.size
-        title = self._title()
-        protocol, epochs = self.settings.get("protocol"), self.settings.get("epochs", 0)
-        usual = protocol["epochs"] if self.is_network and isinstance(protocol, dict) else epochs
-        shortened = f"{epochs} of {usual} epochs" if self.is_network and epochs < usual else ""
+        values["store.size"] = size = self.store.size
+        kind: type[_Network | _Other] = _Network if self.is_network else _Other
+        settings = typed(what, self.settings, kind, AGAIN)
+        title, shortened = settings.told(size)
         return Setup(tuple(sorted(values.items())), title, shortened, self.is_network)
 
-    def _title(self) -> str:
-        settings = self.settings
-        if not self.is_network:
-            title: str = jsonfiles.field(settings, "method", "text")
-            if "budget" in settings:
-                title += f", {jsonfiles.field(settings, 'budget', 'a number'):g} s"
-            if "share" in settings:
-                title += f", {jsonfiles.field(settings, 'share', 'a number'):.3g} of the paper's time"
-            return title
-        name = jsonfiles.field(settings, "model", "text")
-        jsonfiles.field(settings, "epochs", "a whole number")
-        protocol = settings.get("protocol")
-        if isinstance(protocol, dict):
-            jsonfiles.field(protocol, "epochs", "a whole number")
-            told = jsonfiles.field(protocol, "name", "text")
-        else:
-            told = jsonfiles.field(settings, "protocol", "text")
-        resolution = jsonfiles.field(settings, "resolution", "a whole number") if "resolution" in settings else None
-        model = MODELS.get(name).title if name in MODELS else name
-        return f"{model} ({self.store.size if resolution is None else resolution}), {told}"
+
+@dataclass(frozen=True)
+class _Other:
+    method: str
+    budget: float | None = None  # seconds
+    share: float | None = None  # of what the paper gave
+
+    def told(self, size: int) -> tuple[str, str]:
+        """Title, and how it was shortened."""
+        budget = "" if self.budget is None else f", {self.budget:g} s"
+        return f"{self.method}{budget}" + ("" if self.share is None else f", {self.share:.3g} of the paper's time"), ""
+
+
+@dataclass(frozen=True)
+class _Protocol:
+    name: str
+    epochs: int
+
+
+@dataclass(frozen=True)
+class _Network:
+    model: str
+    epochs: int
+    protocol: _Protocol | str
+    resolution: int | None = None
+
+    def told(self, size: int) -> tuple[str, str]:
+        """Title, and how it was shortened."""
+        protocol = _Protocol(self.protocol, self.epochs) if isinstance(self.protocol, str) else self.protocol
+        short = f"{self.epochs} of {protocol.epochs} epochs" if self.epochs < protocol.epochs else ""
+        model = MODELS.get(self.model).title if self.model in MODELS else self.model
+        return f"{model} ({self.resolution or size}), {protocol.name}", short
 
 
 def _flat(values: Mapping[str, Any], join: str, before: str = "") -> Iterator[tuple[str, Any]]:

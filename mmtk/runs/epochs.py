@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from mmtk.runs.jsonfiles import field, figure
+from msgspec import Meta
 
-_LOSSES, _SCORES = ("train_loss", "val_loss"), ("val_auc", "val_acc")
+from mmtk.errors import ArgumentError
+from mmtk.runs.jsonfiles import AGAIN
+from mmtk.values import typed
+
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
-def figures_of(line: Any) -> dict[str, float]:
-    """The figures of a line of ``metrics.jsonl``; an AUC that is undefined is NaN.
+@dataclass(frozen=True)
+class _Figures:
+    epoch: Annotated[int, Meta(ge=1)]
+    train_loss: float
+    val_loss: float
+    val_auc: Share | None
+    val_acc: Share
+
+
+def figures_of(what: str, line: Any) -> dict[str, float]:
+    """The figures of a line of ``metrics.jsonl``, named in errors; an AUC that is undefined is NaN.
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If one is missing or impossible.
     """
-    if not isinstance(line, dict):
-        raise ValueError(f"{type(line).__name__} in place of an object")
-    epoch = field(line, "epoch", "a whole number")
-    losses = {name: float(field(line, name, "a number")) for name in _LOSSES}
-    if epoch < 1 or not all(map(math.isfinite, losses.values())):
-        raise ValueError("an epoch or a loss that cannot be")
-    scores = {name: figure(line, name) for name in _SCORES}
-    if math.isnan(scores["val_acc"]):
-        raise ValueError("no 'val_acc'")
-    return {"epoch": float(epoch), **losses, **scores}
+    given = vars(typed(what, line, _Figures, AGAIN))
+    values = {name: math.nan if value is None else float(value) for name, value in given.items()}
+    if not all(math.isfinite(values[name]) for name in ("train_loss", "val_loss")):
+        raise ArgumentError(what, expected="losses that are finite", found="others", remedy=AGAIN)
+    return values
 
 
 def merit(line: Mapping[str, Any]) -> float:

@@ -1,10 +1,9 @@
-"""JSON files of a run, and the fields of one: read as they were written, or refused in one line."""
+"""JSON files of a run: read as they were written, or refused in one line."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,6 @@ from typing import Any
 from mmtk.errors import MmtkError
 
 AGAIN = "remove the run's folder"
-_LONGEST = 40  # letters of a wrong value that an error shows
-_LARGEST = sys.float_info.max
-_KINDS: dict[str, tuple[type, ...]] = {
-    "text": (str,), "a whole number": (int,), "a number": (int, float), "a table": (dict,), "true or false": (bool,),
-}
 
 
 def parse(text: str) -> Any:
@@ -88,46 +82,3 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MmtkError(path, expected="a JSON object", found=type(value).__name__, remedy=AGAIN)
     return value
-
-
-def field(values: Mapping[str, Any], name: str, kind: str) -> Any:
-    """A field of an object.
-
-    Parameters
-    ----------
-    values : mapping
-    name : str
-    kind : {"text", "a whole number", "a number", "a table", "true or false"}
-
-    Raises
-    ------
-    ValueError
-        If it is missing or of another kind.
-    """
-    if name not in values:
-        raise ValueError(f"no {name!r}")
-    value = values[name]
-    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "true or false"):
-        told = repr(value)
-        told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
-        raise ValueError(f"{name} {told}, which is not {kind}")
-    number: Any = value
-    if kind == "a number" and abs(number) > _LARGEST:
-        raise ValueError(f"a number too large in {name}")
-    return value
-
-
-def figure(values: Mapping[str, Any], name: str) -> float:
-    """A field that is a figure from 0 to 1, or null where it is undefined, which gives NaN.
-
-    Raises
-    ------
-    ValueError
-        If it is missing or another value.
-    """
-    if values.get(name, 0) is None:
-        return float("nan")
-    value = field(values, name, "a number")
-    if not 0 <= value <= 1:
-        raise ValueError("figures outside 0 to 1")
-    return float(value)

@@ -240,11 +240,12 @@ def _log(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     for number, line in enumerate(read_text(path, "figures of epochs").splitlines(), 1):
+        what = f"{path} line {number}"
         try:
-            yield figures_of(parse(line))
+            values = parse(line)
         except ValueError as error:
-            what, expected = f"{path} line {number}", "figures of an epoch"
-            raise MmtkError(what, expected=expected, found=str(error), remedy=AGAIN) from None
+            raise MmtkError(what, expected="figures of an epoch", found=str(error), remedy=AGAIN) from None
+        yield figures_of(what, values)
 
 
 def _titled(runs: list[Run]) -> list[Run]:

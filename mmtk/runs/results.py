@@ -6,11 +6,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from mmtk.datasets import edition_flag
@@ -18,9 +19,11 @@ from mmtk.datasets.base import SPLITS
 from mmtk.errors import MmtkError, ScoreError
 from mmtk.files import write_text
 from mmtk.runs import jsonfiles
+from mmtk.runs.epochs import Share
 from mmtk.runs.folder import RESULT
 from mmtk.scoring import Metrics, as_facts, evaluate, write_predictions
 from mmtk.store import Split, Store
+from mmtk.values import typed
 
 
 @dataclass(frozen=True)
@@ -116,39 +119,43 @@ def read_result(out: str | Path) -> RunResult:
     path = Path(out) / RESULT
     if not path.exists():
         raise MmtkError(path, expected="a finished run", found="no result", remedy="give the same command again")
-    values = jsonfiles.read_object(path)
-    try:
-        return _result(Path(out), values, reused=True)
-    except ValueError as error:
-        expected = "the result of a run"
-        raise MmtkError(path, expected=expected, found=str(error), remedy=jsonfiles.AGAIN) from None
+    return _result(Path(out), jsonfiles.read_object(path), reused=True)
+
+
+@dataclass(frozen=True)
+class _SplitValues:
+    images: Annotated[int, Meta(ge=0)]
+    auc: Share | None
+    acc: Share
+    file: str
+
+
+@dataclass(frozen=True)
+class _Values:
+    best_epoch: Annotated[int, Meta(ge=0)]
+    epochs: Annotated[int, Meta(ge=0)]
+    synthetic: bool
+    splits: dict[str, _SplitValues]
+    checksum: str = ""
 
 
 def _result(out: Path, result: dict[str, Any], *, reused: bool) -> RunResult:
-    splits = jsonfiles.field(result, "splits", "a table")
-    if set(splits) != set(SPLITS):
-        raise ValueError("other splits")
-    told = {name: jsonfiles.field(splits, name, "a table") for name in SPLITS}
-    metrics = {
-        name: Metrics(jsonfiles.figure(values, "auc"), jsonfiles.figure(values, "acc")) for name, values in told.items()
-    }
-    images = {name: jsonfiles.field(values, "images", "a whole number") for name, values in told.items()}
-    best_epoch, epochs = (jsonfiles.field(result, name, "a whole number") for name in ("best_epoch", "epochs"))
-    if any(math.isnan(values.acc) for values in metrics.values()) or min(*images.values(), best_epoch, epochs) < 0:
-        raise ValueError("figures or counts that cannot be")
-    # a name, so that it leads nowhere else
-    files = {name: Path(jsonfiles.field(values, "file", "text")).name for name, values in told.items()}
+    path, remedy = out / RESULT, jsonfiles.AGAIN
+    values = typed(path, result, _Values, remedy)
+    if set(values.splits) != set(SPLITS):
+        raise MmtkError(path, expected=f"splits {', '.join(SPLITS)}", found="others", remedy=remedy)
+    told = {name: values.splits[name] for name in SPLITS}
+    metrics = {name: Metrics(math.nan if one.auc is None else one.auc, one.acc) for name, one in told.items()}
+    images = {name: one.images for name, one in told.items()}
+    files = {name: Path(one.file).name for name, one in told.items()}  # a name, so that it leads nowhere else
     if not all(file.isprintable() for file in files.values()):
-        raise ValueError("a file name with control characters")
-    synthetic = jsonfiles.field(result, "synthetic", "true or false")
-    read = RunResult(out, metrics, images, best_epoch, epochs, reused, files, synthetic)
+        raise MmtkError(path, expected="names of files", found="control characters", remedy=remedy)
+    read = RunResult(out, metrics, images, values.best_epoch, values.epochs, reused, files, values.synthetic)
     checksum = _checksum(read)
-    if set(result) - _FIELDS or result.get("checksum", checksum) != checksum:
-        raise ValueError("other values than were written")
+    if set(result) - {field.name for field in fields(_Values)} or result.get("checksum", checksum) != checksum:
+        expected = "the result of a run"
+        raise MmtkError(path, expected=expected, found="other values than were written", remedy=remedy)
     return read
-
-
-_FIELDS = {"best_epoch", "epochs", "synthetic", "splits", "checksum"}
 
 
 def _checksum(result: RunResult) -> str:

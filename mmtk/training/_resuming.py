@@ -63,10 +63,7 @@ def _checked_log(path: Path, log: list[Any], epochs: int) -> list[dict[str, Any]
     if not 1 <= len(log) <= epochs:
         raise _refused(path, f"the log of 1 to {epochs} epochs", f"{len(log)} lines")
     for number, line in enumerate(log, 1):
-        try:
-            whole = figures_of(as_facts(line))["epoch"] == number
-        except ValueError as error:
-            raise _refused(path, f"the figures of epoch {number}", str(error)) from None
+        whole = figures_of(f"{path} epoch {number}", as_facts(line))["epoch"] == number
         if not (whole and all(type(key) is str and type(value) in (int, float, bool) for key, value in line.items())):
             raise _refused(path, f"the figures of epoch {number}", "others")
     return log

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -19,8 +18,8 @@ from typing import Any
 from mmtk.errors import ArgumentError
 from mmtk.loader import Augmentation
 from mmtk.registry import Registry
+from mmtk.values import typed
 
-_LONGEST = 60  # letters of a wrong value that an error shows
 _CHOICES = {
     "optimiser": ("sgd", "adam", "adamw"),
     "schedule": ("milestones", "cosine", "linear"),
@@ -199,22 +198,17 @@ def read_protocol(path: str | Path) -> Protocol:
         values = {} if base is None else asdict(get_protocol(base))
     except RecursionError:
         raise ArgumentError(path, expected="another protocol as base", found=f"a circle, {base}") from None
-    kinds = {field.name: str(field.type) for field in fields(Protocol)}
-    _check_keys(path, given, kinds)
-    values = {"title": str(path.name), **values, **given}
-    if base is not None and "title" not in given:
-        values["title"] = f"{path.name}, after {base}"
-    missing = [f.name for f in fields(Protocol)[:7] if f.name not in values]
-    if missing or (base is not None and "name" not in given):
-        raise ArgumentError(path, expected=f"the field {missing[0] if missing else 'name'}", found="none")
-    for name, value in values.items():
-        values[name] = _typed(path, name, value, kinds[name])
-    if values["name"] in PROTOCOLS:
-        raise ArgumentError(path, expected="a name of its own", found=f"that of a built-in protocol, {values['name']}")
-    try:
-        return Protocol(**values)
-    except ArgumentError as error:
-        raise ArgumentError(f"{path}: {error.what}", expected=error.expected, found=error.found) from None
+    _check_keys(path, given, Protocol)
+    if isinstance(given.get("augmentation"), dict):
+        _check_keys(path, given["augmentation"], Augmentation, "in augmentation ")
+        given["augmentation"] = {**dict.fromkeys(_names(Augmentation), 0), **given["augmentation"]}
+    if base is not None and "name" not in given:
+        raise ArgumentError(path, expected="the field name", found="none")
+    title = path.name if base is None else f"{path.name}, after {base}"
+    protocol = typed(path, {**values, "title": title, **given}, Protocol)
+    if protocol.name in PROTOCOLS:
+        raise ArgumentError(path, expected="a name of its own", found=f"that of a built-in protocol, {protocol.name}")
+    return protocol
 
 
 def _table_of(path: Path) -> dict[str, Any]:
@@ -235,44 +229,12 @@ def _table_of(path: Path) -> dict[str, Any]:
     return given
 
 
-def _check_keys(path: Path, given: Mapping[str, Any], known: Mapping[str, Any], where: str = "") -> None:
+def _names(kind: type[Protocol | Augmentation]) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _check_keys(path: Path, given: Mapping[str, Any], kind: type[Protocol | Augmentation], where: str = "") -> None:
     for key in given:
-        if key not in known:
-            raise ArgumentError(path, expected=f"fields {where}of {', '.join(known)}", found=f"the unknown key {key}")
-
-
-def _typed(path: Path, name: str, value: Any, kind: str) -> Any:
-    """A value of a file as the field takes it."""
-    if "Augmentation" in kind:
-        if value is None:
-            return None
-        if isinstance(value, dict):
-            none = {field.name: 0.0 for field in fields(Augmentation)}
-            _check_keys(path, value, none, "in augmentation ")
-            for key, number in value.items():
-                _typed(path, f"augmentation {key}", number, "int" if key == "padding" else "float")
-            try:
-                return Augmentation(**{**none, "padding": 0, **value})
-            except ArgumentError as error:
-                what = f"{path}: augmentation {error.what}"
-                raise ArgumentError(what, expected=error.expected, found=error.found) from None
-    elif kind.startswith("tuple"):
-        if isinstance(value, (list, tuple)) and all(map(_is_number, value)):
-            return tuple(map(float, value))
-    elif kind == "float":
-        if _is_number(value):
-            return float(value)
-    elif type(value).__name__ == kind:
-        return value
-    wanted = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
-    expected = wanted.get(kind, "a list of numbers" if kind.startswith("tuple") else "a table")
-    raise ArgumentError(f"{path}: {name}", expected=expected, found=_shorten(repr(value)))
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is a number that a float can be, NaN and infinity among them."""
-    return type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max)
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+        if key not in _names(kind):
+            expected = f"fields {where}of {', '.join(_names(kind))}"
+            raise ArgumentError(path, expected=expected, found=f"the unknown key {key}")
