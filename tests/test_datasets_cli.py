@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mmtk.cli import group
-from mmtk.cli.datasets import choose_datasets
 from mmtk.datasets import list_datasets
+from mmtk.datasets.sources import available, choose, look
 from mmtk.errors import MmtkError
 
 
@@ -103,6 +103,6 @@ def test_sources_of_no_folder_is_bad_usage(tmp_path: Path) -> None:
 
 
 def test_a_source_that_several_datasets_share_has_a_name_too():
-    chosen = choose_datasets(("organmnist", "organcmnist", "breastmnist"))
-    assert list(chosen) == ["organamnist", "organcmnist", "organsmnist", "breastmnist"]
-    assert len(choose_datasets(())) == 10
+    chosen = choose(("organmnist", "organcmnist", "breastmnist"))
+    assert [dataset.flag for dataset in chosen] == ["organamnist", "organcmnist", "organsmnist", "breastmnist"]
+    assert len(choose(())) == 10

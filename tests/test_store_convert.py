@@ -102,7 +102,7 @@ def test_a_published_file_of_any_size_has_its_recipe(tmp_path, monkeypatch, flag
     imported = store.open(store.import_npz(path, tmp_path / "plain"))
     assert (imported.info.pixels, imported.info.recipe, imported.info.marks) == ("imported", "[]", "PARTIAL")
     known = replace(plain, md5={**plain.md5, f"2024:{size}": md5(path)})
-    monkeypatch.setattr(_import, "dataset_named", lambda path: known)
+    monkeypatch.setattr(_import, "get_dataset", lambda flag: known)
     opened = store.open(store.import_npz(path, tmp_path))
     assert (opened.info.pixels, opened.info.edition, opened.info.unchecked) == ("official", "2024", ())
     assert opened.info.recipe == recipe_to_json(plain.recipe_for("official", size)) != "[]"

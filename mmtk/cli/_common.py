@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,44 @@ def echo_json(value: Any) -> None:
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         text = json.dumps(value, indent=2)
     click.echo(text)
+
+
+def counts_text(counts: Mapping[str, int], style: str = "") -> str:
+    """Images of each split, for instance ``train 20, val 6, test 9``; with the style "," thousands are marked."""
+    return ", ".join(f"{split} {count:{style}}" for split, count in counts.items())
+
+
+def echo_table(heads: tuple[str, ...], rows: list[tuple[str, ...]], right: Collection[str] = ()) -> None:
+    """A table: drawn by rich on a terminal, plain columns for a pipe."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table()
+        for head in heads:
+            table.add_column(head, justify="right" if head in right else "left")
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+        return
+    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
+    for row in (heads, *rows):
+        cells = (
+            cell.rjust(width) if head in right else cell.ljust(width)
+            for cell, head, width in zip(row, heads, widths, strict=True)
+        )
+        click.echo("  ".join(cells).rstrip())
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str], Progress]]:
+    """Give what makes a progress bar of a title, in the place of the one before."""
+    with ExitStack() as shown:
+        def start(title: str) -> Progress:
+            shown.close()
+            return shown.enter_context(progress_bar(title))
+
+        yield start
 
 
 @contextmanager

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mmtk.cli._common import echo_json, json_option, progress_bar
+from mmtk.cli._common import echo_json, json_option, progress_bars
+from mmtk.datasets.official import PAPER, RECORDS, SIZES
 
 
 @click.command("build")
@@ -24,9 +23,9 @@ from mmtk.cli._common import echo_json, json_option, progress_bar
 @click.option("--listing", type=click.Path(path_type=Path), help="With --plan-only: a text file of file names instead.")
 @click.option("--out", type=click.Path(path_type=Path), envvar="MMTK_STORES", show_envvar=True,
               help="Folder of the stores.")
-@click.option("--size", "sizes", type=int, multiple=True, default=(28,), show_default=True,
+@click.option("--size", "sizes", type=int, multiple=True, default=SIZES[:1], show_default=True,
               help="Edge length in pixels; give it again for more, all from one decode.")
-@click.option("--edition", type=click.Choice(["2020", "2024"]), default="2020", show_default=True)
+@click.option("--edition", type=click.Choice(list(RECORDS)), default=PAPER, show_default=True)
 @click.option("--pixels", type=click.Choice(["official", "clean"]), default="official", show_default=True,
               help="As MedMNIST was made; or without its flaws: no JPEG round trip, CT turned and sized by its header.")
 @click.option("--split", type=click.Choice(["official", "grouped"]), default="official", show_default=True,
@@ -60,90 +59,55 @@ def build_command(
         return
     if out is None:
         raise click.UsageError("give --out, or set MMTK_STORES")
-    from mmtk.builder import build
+    from mmtk.builder import build, results
+    from mmtk.datasets.marks import marks_of
 
     start = time.perf_counter()
-    with ExitStack() as stack:
-        track: Callable[[str], Any] = lambda flag: stack.enter_context(progress_bar(flag))  # noqa: E731
-        results = build(names, sources=sources, out=out, progress=track, **choices)  # type: ignore[arg-type]
+    with progress_bars() as progress:
+        built = build(names, sources=sources, out=out, progress=progress, **choices)  # type: ignore[arg-type]
     seconds = time.perf_counter() - start
-    bad = sorted({(f.name, f.detail) for result in results for f in result.findings if f.kind == "bad"})
     if as_json:
-        echo_json([
-            {"path": str(r.path), "flag": r.flag, "size": r.size, "counts": r.counts, "reused": r.reused,
-             "synthetic": r.synthetic, "partial": r.partial, "seconds": r.seconds,
-             "findings": [vars(f) for f in r.findings]}
-            for r in results
-        ])
+        echo_json([results.facts_of(result) for result in built])
     else:
-        for result in results:
-            marks = [m for m, on in (("SYNTHETIC", result.synthetic), ("PARTIAL", result.partial)) if on]
+        for result in built:
+            marks = [*marks_of(result.synthetic, result.partial)]
             if result.reused:
                 marks.append("left alone: it was there from the same plan")
             tail = f" ({', '.join(marks)})" if marks else ""
             click.echo(f"{result.path}: {_beside_published(result.flag, choices['edition'], result.counts)}{tail}")
-        built = sum(sum(counts.values()) for counts in {r.flag: r.counts for r in results if not r.reused}.values())
-        if built:
-            click.echo(f"{built} images in {seconds:.1f} s, {built / seconds:.0f} images/s{_shares(results)}")
-        for flag, findings in {r.flag: r.findings for r in results}.items():
+        if images := results.images_built(built):
+            shares = [f"{stage} {share:.0%}" for stage, share in results.time_shares(built).items() if share >= 0.005]
+            rate = f"{images} images in {seconds:.1f} s, {images / seconds:.0f} images/s"
+            click.echo(f"{rate}; of the workers' time {', '.join(shares)}")
+        for flag, findings in {result.flag: result.findings for result in built}.items():
             if kinds := Counter(finding.kind for finding in findings):
                 click.echo(f"{flag}: {', '.join(f'{n:,} {kind}' for kind, n in kinds.items())}; --json names them")
+    bad = results.bad_images(built)
     for name, reason in bad:
         click.echo(f"left out: {name}: {reason}", err=True)
     if bad:
         ctx.exit(1)
 
 
-def _shares(results: list[Any]) -> str:
-    """Where the time of all workers went, most first."""
-    spent: Counter[str] = Counter()
-    for seconds in {id(r.seconds): r.seconds for r in results}.values():
-        spent.update(seconds)
-    total = sum(spent.values()) or 1.0
-    shares = [f"{stage} {share:.0%}" for stage, s in spent.most_common() if (share := s / total) >= 0.005]
-    return f"; of the workers' time {', '.join(shares)}"
-
-
 def _all(sources: Path | None, allow_partial: bool) -> list[str]:
-    """All datasets; without those that have no source, if that is allowed."""
-    from mmtk.datasets import list_datasets
-    from mmtk.datasets.listing import find_source
-    from mmtk.errors import SourceError
+    """All datasets that have a source; planned from a list of names, all there are."""
+    from mmtk.datasets.sources import available, choose
 
-    known = {dataset.flag: dataset for dataset in list_datasets()}
     if sources is None:
-        return list(known)  # planned from a list of names
-    absent: dict[str, SourceError] = {}
-    for flag, dataset in known.items():
-        try:
-            listing = find_source(sources, dataset, unpack=False)
-            if allow_partial and not listing.packed:
-                dataset.scan(listing)  # a folder that holds nothing of it is no source either
-        except SourceError as error:
-            absent[flag] = error
-    if absent.keys() == known.keys():
-        raise next(iter(absent.values()))
-    if absent and not allow_partial:
-        remedy = "mmtk sources says where to get them; name the FLAGs to build, or add --allow-partial"
-        raise SourceError(sources, expected="every source", found=f"none for {', '.join(absent)}", remedy=remedy)
+        return [dataset.flag for dataset in choose(())]
+    chosen, absent = available(sources, allow_partial)
     for flag, reason in absent.items():
         click.echo(f"passed by: {flag}: {reason}", err=True)
-    return [flag for flag in known if flag not in absent]
+    return [dataset.flag for dataset in chosen]
 
 
 def _plan(
     names: list[str], sources: Path | None, listing: Path | None, as_json: bool, choices: dict[str, Any]
 ) -> None:
-    from mmtk.builder import make_plan
-    from mmtk.datasets import get_dataset
-    from mmtk.datasets.listing import find_source, open_listing
+    from mmtk.builder.preview import preview
 
-    plans = []
-    for name in names:
-        dataset = get_dataset(name)
-        found = open_listing(listing) if listing else find_source(sources, dataset)  # type: ignore[arg-type]
-        chosen = {key: choices[key] for key in ("edition", "pixels", "split", "allow_partial")}
-        plans.append(make_plan(dataset, found, headers=False, **chosen))
+    chosen = {key: choices[key] for key in ("edition", "pixels", "split", "allow_partial")}
+    plans = preview(names, sources=sources, listing=listing, **chosen)
     if as_json:
         echo_json([{"flag": p.dataset.flag, "counts": p.counts, "membership": p.membership} for p in plans])
         return

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtk.cli._common import echo_json, json_option, sources_option
+from mmtk.cli._common import counts_text, echo_json, echo_table, json_option, sources_option
+from mmtk.datasets.base import SPLITS
+from mmtk.datasets.marks import SYNTHETIC
+from mmtk.datasets.official import PAPER
 
 if TYPE_CHECKING:
     from mmtk.datasets.base import Dataset
+    from mmtk.datasets.sources import SourceReport
     from mmtk.store import Store
 
 
@@ -27,12 +28,12 @@ def list_command(as_json: bool) -> None:
     if as_json:
         echo_json([dataset.facts() for dataset in datasets])
         return
-    heads = ("flag", "modality", "task", "classes", "train", "val", "test", "licence of the source")
+    heads = ("flag", "modality", "task", "classes", *SPLITS, "licence of the source")
     rows: list[tuple[str, ...]] = [
         (d.flag, d.modality, d.task.value, str(len(d.classes)), *_paper_counts(d), d.source.licence)
         for d in datasets
     ]
-    echo_table(heads, rows, right={"classes", "train", "val", "test"})
+    echo_table(heads, rows, right={"classes", *SPLITS})
 
 
 @click.command("info")
@@ -70,7 +71,7 @@ def info_command(name: str, as_json: bool, croissant: bool) -> None:
         "flag": " ".join((dataset.flag, *(f"(also {alias})" for alias in dataset.aliases))),
         "title": dataset.title, "modality": dataset.modality, "task": dataset.task.value,
         "classes": _numbered(dataset.classes), "channels": dataset.channels,
-        **{f"counts {edition}": _counts(facts["counts"][edition]) for edition in facts["counts"]},
+        **{f"counts {edition}": counts_text(facts["counts"][edition], ",") for edition in facts["counts"]},
         "recipe 28 px": _recipe(facts["recipe"]),
         "larger sizes": "the same" if facts["recipe_larger"] == facts["recipe"] else _recipe(facts["recipe_larger"]),
         "source": source["name"], "licence": source["licence"], "page": source["page"], "layout": source["layout"],
@@ -92,77 +93,39 @@ def sources_command(ctx: click.Context, flags: tuple[str, ...], sources: Path, a
 
     Exit 1 if something asked for is missing or incomplete.
     """
+    from mmtk.datasets.sources import choose, look
+
     if not sources.is_dir():
         raise click.BadParameter(f"{sources} is no folder", param_hint="--sources")
-    found = [_look(dataset, sources) for dataset in choose_datasets(flags).values()]
+    reports = [look(dataset, sources) for dataset in choose(flags)]
     if as_json:
-        echo_json(found)
+        echo_json([report.facts() for report in reports])
     else:
-        for one in found:
-            _echo_source(one)
-    if not all(one["complete"] for one in found):
+        for report in reports:
+            _echo_source(report)
+    if not all(report.complete for report in reports):
         ctx.exit(1)
 
 
-def choose_datasets(flags: tuple[str, ...]) -> dict[str, Dataset]:
-    """The datasets asked for, by flag or by the name of a source that several share, each once; none means all."""
-    from mmtk.datasets import get_dataset, list_datasets
-
-    known = list_datasets()
-    families = {name: [dataset for dataset in known if dataset.family == name] for name in {d.family for d in known}}
-    chosen = [dataset for flag in flags for dataset in families.get(flag) or [get_dataset(flag)]]
-    return {dataset.flag: dataset for dataset in chosen or known}
-
-
-def _look(dataset: Dataset, sources: Path) -> dict[str, Any]:
-    """What is there of a dataset's source."""
-    from mmtk.datasets.listing import find_source
-    from mmtk.errors import SourceError
-
-    facts: dict[str, Any] = {
-        "flag": dataset.flag, "source": dataset.source.name, "licence": dataset.source.licence,
-        "page": dataset.source.page, "folder": None, "synthetic": False, "complete": False, "images": 0, "expected": 0,
-        "bytes": 0, "findings": {}, "missing": [], "problem": "",
-    }
-    try:
-        listing = find_source(sources, dataset, unpack=False)
-        facts.update(folder=str(listing.root), synthetic=listing.phantom is not None)
-        if listing.packed:
-            return {**facts, "problem": f"packed in {', '.join(listing.packed)}, which mmtk build unpacks beside them"}
-        scan = dataset.scan(listing)
-    except SourceError as error:
-        return {**facts, "problem": str(error)}
-    kinds = Counter(finding.kind for finding in scan.findings)
-    expected = dataset.counts["2020"].total
-    if listing.phantom is not None:
-        expected = len(scan.records) if dataset.volumetric else int(listing.phantom["images"])
-    missing = [finding.name for finding in scan.findings if finding.kind == "missing"]
-    return {
-        **facts, "images": len(scan.records), "bytes": sum(map(listing.size, {r.file for r in scan.records})),
-        "expected": expected, "findings": dict(kinds), "missing": missing,
-        "complete": len(scan.records) == expected and not missing,
-    }
-
-
-def _echo_source(facts: dict[str, Any]) -> None:
-    mark = " SYNTHETIC" if facts["synthetic"] else ""
-    click.echo(f"{facts['flag']}: {facts['source']}{mark} (licence: {facts['licence']})")
-    if facts["folder"]:
-        click.echo(f"  folder    {facts['folder']}")
-    if facts["problem"]:
-        click.echo(f"  problem   {facts['problem']}")
+def _echo_source(report: SourceReport) -> None:
+    source = report.dataset.source
+    mark = f" {SYNTHETIC}" if report.synthetic else ""
+    click.echo(f"{report.dataset.flag}: {source.name}{mark} (licence: {source.licence})")
+    if report.folder:
+        click.echo(f"  folder    {report.folder}")
+    if report.problem:
+        click.echo(f"  problem   {report.problem}")
     else:
-        state = "complete" if facts["complete"] else "incomplete"
-        click.echo(f"  images    {facts['images']} of {facts['expected']}, {state}")
-        size, whole = facts["bytes"], facts["bytes"] * facts["expected"] // max(facts["images"], 1)
-        rest = "" if facts["complete"] else f"; at that mean about {_bytes(whole)} in all"
-        click.echo(f"  size      {_bytes(size)}{rest}")
-    for kind, named in facts["findings"].items():
-        count = max(named, facts["expected"] - facts["images"]) if kind == "missing" else named
-        examples = ", ".join(facts["missing"][:3]) if kind == "missing" else ""
-        click.echo(f"  {kind:9} {count}" + (f": {examples}{', ...' if named > 3 else ''}" if examples else ""))
-    if not facts["complete"]:
-        click.echo(f"  get it    {facts['page']}")
+        state = "complete" if report.complete else "incomplete"
+        click.echo(f"  images    {report.images} of {report.expected}, {state}")
+        rest = "" if report.complete else f"; at that mean about {_bytes(report.expected_bytes)} in all"
+        click.echo(f"  size      {_bytes(report.bytes)}{rest}")
+    for kind, named in report.findings.items():
+        examples = ", ".join(report.missing[:3]) if kind == "missing" else ""
+        more = f": {examples}{', ...' if named > 3 else ''}" if examples else ""
+        click.echo(f"  {kind:9} {report.count(kind)}{more}")
+    if not report.complete:
+        click.echo(f"  get it    {source.page}")
 
 
 def _bytes(count: int) -> str:
@@ -175,20 +138,16 @@ def _bytes(count: int) -> str:
 
 def _show_store(store: Store, as_json: bool) -> None:
     import json
-    from dataclasses import asdict
 
     info = store.info
     if as_json:
-        echo_json({
-            "path": str(store.path), "digest": store.digest, "counts": store.counts, **asdict(info),
-            "recipe": json.loads(info.recipe),
-        })
+        echo_json(store.facts())
         return
     _echo_facts({
         "store": f"{store.path} {info.marks}".rstrip(), "flag": info.flag, "title": info.title,
         "modality": info.modality, "task": info.task, "classes": _numbered(info.classes),
         "size": f"{info.size} x {info.size}, {info.channels} channel{'s' * (info.channels > 1)}",
-        "counts": _counts(store.counts), "edition": info.edition, "pixels": info.pixels,
+        "counts": counts_text(store.counts, ","), "edition": info.edition, "pixels": info.pixels,
         "recipe": _recipe(json.loads(info.recipe)), "split": info.split, "membership": info.membership,
         "source": info.source, "licence": info.licence, "citation": info.citation,
         "unchecked": "\n".join(f"- {item}" for item in info.unchecked), "written by": info.mmtk_version,
@@ -196,13 +155,8 @@ def _show_store(store: Store, as_json: bool) -> None:
     })
 
 
-def _paper_counts(dataset: Dataset) -> tuple[str, str, str]:
-    counts = dataset.counts["2020"]
-    return f"{counts.train:,}", f"{counts.val:,}", f"{counts.test:,}"
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+def _paper_counts(dataset: Dataset) -> list[str]:
+    return [f"{getattr(dataset.counts[PAPER], split):,}" for split in SPLITS]
 
 
 def _numbered(classes: tuple[str, ...]) -> str:
@@ -234,25 +188,3 @@ def _echo_facts(facts: dict[str, Any]) -> None:
         click.echo(f"{name:12} {lines[0]}")
         for line in lines[1:]:
             click.echo(f"{'':12} {line}")
-
-
-def echo_table(heads: tuple[str, ...], rows: list[tuple[str, ...]], right: Collection[str] = ()) -> None:
-    """A table: drawn by rich on a terminal, plain columns for a pipe."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table()
-        for head in heads:
-            table.add_column(head, justify="right" if head in right else "left")
-        for row in rows:
-            table.add_row(*row)
-        Console().print(table)
-        return
-    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
-    for row in (heads, *rows):
-        cells = (
-            cell.rjust(width) if head in right else cell.ljust(width)
-            for cell, head, width in zip(row, heads, widths, strict=True)
-        )
-        click.echo("  ".join(cells).rstrip())

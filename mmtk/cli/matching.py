@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from mmtk.cli._common import echo_json, json_option, progress_bar
+from mmtk.cli._common import echo_json, json_option, progress_bar, progress_bars
 
 if TYPE_CHECKING:
     from mmtk.matching import Alike, Audit
@@ -76,11 +75,12 @@ def audit_command(
     """
     from mmtk import matching
 
-    found = [_audit(name, near, sources) for name in names]
+    with progress_bars() as progress:
+        found = [matching.audit_named(name, near, sources, progress) for name in names]
     if table is not None:
         matching.write_audit(found, table, force)
     if as_json:
-        echo_json([_facts(one) for one in found])
+        echo_json([one.facts() for one in found])
     else:
         for one in found:
             _print(one)
@@ -89,28 +89,14 @@ def audit_command(
     ctx.exit(1 if any(one.findings for one in found) else 0)
 
 
-def _audit(name: str, near: float, sources: Path | None) -> Audit:
-    from mmtk import matching, store
-    from mmtk.datasets import get_dataset, list_datasets
-    from mmtk.datasets.listing import find_source
-
-    flags = {flag for dataset in list_datasets() for flag in (dataset.flag, *dataset.aliases)}
-    if name in flags and not Path(name).is_file():
-        dataset = get_dataset(name)
-        listing = find_source(sources, dataset) if sources is not None and dataset.volumetric else None
-        with progress_bar(f"reading volumes of {name}") as progress:
-            return matching.audit(name, progress=progress, listing=listing)
-    opened = store.open(name)
-    with progress_bar(f"comparing {name}") as progress:
-        return matching.audit(opened, near, progress)
-
-
 def _print(found: Audit) -> None:
+    from mmtk.matching import across
+
     if found.near_limit is not None:
         exact, near, conflicts = found.exact, found.near, found.conflicts
-        _list(f"{found.name}: {len(exact)} groups of equal pictures, {_across(exact)} across splits", exact)
+        _list(f"{found.name}: {len(exact)} groups of equal pictures, {across(exact)} across splits", exact)
         limit = f"at most {found.near_limit:g} grey levels apart"
-        _list(f"{found.name}: {len(near)} pairs of pictures {limit}, {_across(near)} across splits", near)
+        _list(f"{found.name}: {len(near)} pairs of pictures {limit}, {across(near)} across splits", near)
         _list(f"{found.name}: {len(conflicts)} of these have different labels", conflicts)
     if found.volumes:
         _print_volumes(found)
@@ -127,7 +113,7 @@ def _print(found: Audit) -> None:
 def _print_volumes(found: Audit) -> None:
     """Say how many images show another place than their label, and how each volume of these lies."""
     elsewhere = [volume for volume in found.volumes if volume.elsewhere]
-    images, total = (sum(sum(volume.images.values()) for volume in some) for some in (elsewhere, found.volumes))
+    images, total = (sum(volume.count for volume in some) for some in (elsewhere, found.volumes))
     click.echo(
         f"{found.name}: {len(elsewhere)} of {len(found.volumes)} volumes lie against their boxes: {images} of {total} "
         "official images show another place than their label (--pixels clean turns the volumes)"
@@ -139,10 +125,6 @@ def _print_volumes(found: Audit) -> None:
             click.echo(f"  {volume.file}: {counts} images; {warning}{volume}")
 
 
-def _across(found: Iterable[Alike]) -> int:
-    return sum(alike.across for alike in found)
-
-
 def _list(title: str, found: tuple[Alike, ...]) -> None:
     click.echo(title)
     for alike in sorted(found, key=lambda one: not one.across)[:_SHOWN]:
@@ -151,30 +133,3 @@ def _list(title: str, found: tuple[Alike, ...]) -> None:
         click.echo(f"  {alike.distance:g}: {' = '.join(places) if not alike.distance else ' ~ '.join(places)}{more}")
     if len(found) > _SHOWN:
         click.echo(f"  and {len(found) - _SHOWN} more")
-
-
-def _facts(found: Audit) -> dict[str, Any]:
-    def rows(alike: Alike) -> dict[str, Any]:
-        return {
-            "distance": alike.distance, "across": alike.across, "conflict": alike.conflict,
-            "rows": [{"split": p.split, "index": p.index, "source": p.source, "label": p.label_text}
-                     for p in alike.places],
-        }
-
-    return {
-        "name": found.name, "near_limit": found.near_limit,
-        "exact": {"groups": len(found.exact), "across": _across(found.exact), "found": [*map(rows, found.exact)]},
-        "near": {"pairs": len(found.near), "across": _across(found.near), "found": [*map(rows, found.near)]},
-        "conflicts": len(found.conflicts),
-        "subjects": {
-            "known": found.known_subjects, "crossing": len(found.crossing),
-            "overlaps": [
-                {"splits": o.splits, "shared": o.shared, "subjects": o.subjects, "images": o.images,
-                 "totals": o.totals} for o in found.overlaps
-            ],
-        },
-        "volumes": [
-            {"file": v.file, "images": v.images, "reversed": v.reversed, "told": v.told, "spine": round(v.spine, 4),
-             "mask": v.mask, "elsewhere": v.elsewhere, "contradiction": v.contradiction} for v in found.volumes
-        ],
-    }

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from mmtk.cli._common import progress_bar
-from mmtk.cli.datasets import choose_datasets
 
 
 @click.command("phantom")
@@ -21,9 +20,11 @@ def phantom_command(flags: tuple[str, ...], out: Path, scale: float, seed: int) 
     At least two images a class and split are written, whatever the scale. The three Organ sets share their volumes, in
     OUT/organmnist.
     """
+    from mmtk.datasets.marks import SYNTHETIC
+    from mmtk.datasets.sources import choose
     from mmtk.phantom import write_phantom
 
-    for family in dict.fromkeys(dataset.family for dataset in choose_datasets(flags).values()):
+    for family in dict.fromkeys(dataset.family for dataset in choose(flags)):
         with progress_bar(f"phantom {family}") as progress:
             path = write_phantom(family, out, scale, seed, progress)
-        click.echo(f"{path}: SYNTHETIC {family}, scale {scale:g}, seed {seed}")
+        click.echo(f"{path}: {SYNTHETIC} {family}, scale {scale:g}, seed {seed}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import click
 
-from mmtk.cli._common import echo_json, json_option, progress_bar
+from mmtk.cli._common import echo_json, echo_table, json_option, progress_bars
+from mmtk.datasets.official import SIZES
 
 _folder = click.Path(path_type=Path)
 
@@ -19,7 +18,7 @@ _folder = click.Path(path_type=Path)
               help="Folder with the raw data: a provider's folder, or one that holds several.")
 @click.option("--npz", type=_folder, help="Folder with official .npz files; their MD5s tell which are official.")
 @click.option("--stores", type=_folder, help="Folder with stores built before: taken as they are, the rest is built.")
-@click.option("--size", "sizes", type=int, multiple=True, default=(28, 64, 128, 224), show_default=True,
+@click.option("--size", "sizes", type=int, multiple=True, default=SIZES, show_default=True,
               help="Edge length in pixels; give it again for more.")
 @click.option("--out", type=_folder, help="Folder for a picture of the first row that differs.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads of the build; by default one a core.")
@@ -44,17 +43,12 @@ def prove_command(
     missing to prove more and where to get it. Give --sources, --npz or both. Exit 1 if something differs.
     """
     from mmtk import proof
-    from mmtk.cli.datasets import echo_table
 
     if as_json and as_markdown:
         raise click.UsageError("give --json or --markdown, not both")
-    with ExitStack() as stack:
-        def track(what: str) -> Any:
-            stack.close()  # the bar before is done: one at a time
-            return stack.enter_context(progress_bar(what))
-
+    with progress_bars() as progress:
         found = proof.prove(
-            flags, sources=sources, npz=npz, stores=stores, sizes=sizes, out=out, workers=workers, progress=track
+            flags, sources=sources, npz=npz, stores=stores, sizes=sizes, out=out, workers=workers, progress=progress
         )
     if as_json:
         echo_json(found.facts())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from mmtk.cli._common import echo_json, json_option, out_option, progress_bar
-
-if TYPE_CHECKING:
-    from mmtk.store import Comparison, Store
+from mmtk.cli._common import counts_text, echo_json, json_option, out_option, progress_bar
+from mmtk.datasets.base import SPLITS
+from mmtk.datasets.official import LATEST, RECORDS, SIZES
 
 _store = click.Path(path_type=Path)
 
@@ -18,9 +17,9 @@ _store = click.Path(path_type=Path)
 @click.command("fetch")
 @click.argument("flags", metavar="FLAG...", nargs=-1, required=True)
 @click.option("--out", type=_store, required=True, help="Folder of the files.")
-@click.option("--size", "sizes", type=int, multiple=True, default=(28,), show_default=True,
-              help="Edge length in pixels: 28, 64, 128 or 224; give it again for more.")
-@click.option("--edition", type=click.Choice(["2020", "2024"]), default="2024", show_default=True,
+@click.option("--size", "sizes", type=int, multiple=True, default=SIZES[:1], show_default=True,
+              help=f"Edge length in pixels: {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}; give it again for more.")
+@click.option("--edition", type=click.Choice(list(RECORDS)), default=LATEST, show_default=True,
               help="Of 2020 there is 28 px alone; only the Organ sets differ.")
 @click.option("--base-url", envvar="MMTK_OFFICIAL_URL", show_envvar=True, help="A mirror to fetch from.")
 @click.option("--force", is_flag=True, help="Replace files of other content.")
@@ -58,7 +57,7 @@ def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json:
             "synthetic": info.synthetic, "partial": info.partial,
         })
     else:
-        click.echo(f"{path}: {_counts(opened.counts)}; {opened.info.membership}{_marks(opened.info.marks)}")
+        click.echo(f"{path}: {counts_text(opened.counts)}; {opened.info.membership}{_marks(opened.info.marks)}")
 
 
 @click.command("export")
@@ -81,7 +80,7 @@ def export_command(path: Path, kind: str, out: Path, compression: str, force: bo
         written = store.compress(opened, out, compression, force)
     else:
         written = (store.export_npz if kind == "npz" else store.export_png)(opened, out, force)
-    click.echo(f"{written}: {_counts(opened.counts)}{_marks(opened.info.marks)}")
+    click.echo(f"{written}: {counts_text(opened.counts)}{_marks(opened.info.marks)}")
 
 
 @click.command("verify")
@@ -103,8 +102,6 @@ def verify_command(
 
     The digest is printed by mmtk info STORE: one number for the facts and every pixel.
     """
-    from dataclasses import asdict
-
     from mmtk import store
     from mmtk.errors import ArgumentError, StoreError
 
@@ -122,7 +119,7 @@ def verify_command(
             continue
         code = max(code, 1 if problems else 0)
         if not as_json:
-            for line in problems or [f"{path}: whole, {_counts(opened.counts)}{_marks(opened.info.marks)}"]:
+            for line in problems or [f"{path}: whole, {counts_text(opened.counts)}{_marks(opened.info.marks)}"]:
                 click.echo(line)
         if against_official:
             try:
@@ -132,10 +129,10 @@ def verify_command(
                 click.echo(f"mmtk: error: {error}", err=True)
                 continue
             code = max(code, 1 if compared.differs else 0)
-            facts = {**asdict(compared), "npz": compared.npz and str(compared.npz), "differs": compared.differs}
-            found[str(path)] = {"problems": problems, "official": facts}
+            found[str(path)] = {"problems": problems, "official": compared.facts()}
             if not as_json:
-                _echo_comparison(opened, compared)
+                for line in compared.lines(opened.info):
+                    click.echo(f"  {line}")
     if as_json:
         echo_json(found)
     ctx.exit(code)
@@ -144,40 +141,13 @@ def verify_command(
 @click.command("show")
 @click.argument("path", metavar="STORE", type=_store)
 @click.option("--out", type=_store, required=True, help="The PNG file to write.")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
+@click.option("--split", type=click.Choice(SPLITS), default=SPLITS[0], show_default=True)
 def show_command(path: Path, out: Path, split: str) -> None:
     """Draw a montage of STORE: a row of images a class, or a label."""
     from mmtk import store
 
     opened = store.open(path)
     click.echo(f"{store.draw_montage(opened, out, split)}: {opened.info.title} {split}{_marks(opened.info.marks)}")
-
-
-def _echo_comparison(opened: Store, compared: Comparison) -> None:
-    """Say how close a store is to the official file."""
-    if opened.info.synthetic:
-        click.echo("  synthetic: there is nothing official to compare it with")
-        return
-    for name, one in compared.splits.items():
-        line = f"  {name}: {one.anywhere} of {one.rows} rows are official ones"
-        if one.difference is not None:
-            line += f", {one.in_place} in their place; largest difference {one.difference}"
-        click.echo(f"{line} (the official file has {one.official})")
-    if compared.remark:
-        click.echo(f"  {compared.remark}")
-    elif compared.npz is None:
-        click.echo(f"  no official file of {opened.info.size} px, edition {opened.info.edition}, here; see mmtk fetch")
-    if opened.info.partial:
-        click.echo(f"  a part of the dataset cannot have the published MD5 {compared.published or ''}".rstrip())
-    elif compared.published is None:
-        click.echo("  no MD5 was published for this size and edition")
-    else:
-        same = "as published" if compared.md5 == compared.published else f"published was {compared.published}"
-        click.echo(f"  as .npz it has the MD5 {compared.md5}, {same}")
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {n}" for name, n in counts.items())
 
 
 def _marks(marks: str) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 
 from mmtk import __version__
 from mmtk.base import sha256_of
-from mmtk.datasets import get_dataset
-from mmtk.errors import ArgumentError
+from mmtk.datasets import find_dataset
 from mmtk.store import Store
 
 _CONTEXT: dict[str, Any] = {
@@ -70,10 +69,7 @@ def to_croissant(store: Store) -> dict[str, Any]:
         To be written as JSON.
     """
     info, path = store.info, store.path
-    try:
-        page = get_dataset(info.flag).source.page
-    except ArgumentError:  # none of the ten
-        page = ""
+    known = find_dataset(info.flag)
     kinds = {"image": "sc:ImageObject", "label": "sc:Integer", "source": "sc:Text", "subject": "sc:Text"}
     columns = {"image": "images", "label": "labels", "source": "records/source", "subject": "records/subject"}
 
@@ -98,7 +94,7 @@ def to_croissant(store: Store) -> dict[str, Any]:
         "name": re.sub(r"\W+", "-", f"{info.flag}-{info.size}"),
         "description": f"{info.title}: {info.modality}, {info.size} x {info.size} px, {info.task}.{marks}",
         "license": _LICENCES.get(info.licence, info.licence),
-        "url": page,
+        "url": known.source.page if known else "",
         "citeAs": info.citation,
         "creator": {"@type": "Organization", "name": info.source},
         "version": f"{info.edition}.0.0",

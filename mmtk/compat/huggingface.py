@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtk import store
+from mmtk.datasets.official import SPLIT_WORDS
 from mmtk.errors import MmtkError
 
 
@@ -47,7 +48,7 @@ def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> 
         description=f"{info.title}, {info.size} px. {info.marks}".strip(), license=info.licence, citation=info.citation,
         features=features,
     )
-    names = {"train": datasets.Split.TRAIN, "val": datasets.Split.VALIDATION, "test": datasets.Split.TEST}
+    names = {split: getattr(datasets.Split, word) for split, word in SPLIT_WORDS.items()}
     return datasets.DatasetDict({
         str(names[split.name]): datasets.Dataset.from_generator(
             _rows, features=features, cache_dir=None if cache_dir is None else str(cache_dir), split=names[split.name],

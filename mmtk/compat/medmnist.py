@@ -27,7 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 from mmtk import store
 from mmtk.compat._imported import imported
 from mmtk.datasets import get_dataset
-from mmtk.datasets.base import SPLITS
+from mmtk.datasets.base import SPLITS, Task
+from mmtk.datasets.official import LATEST, RECORDS, SIZES, SPLIT_WORDS, size_suffix, sized_name
 from mmtk.errors import MmtkError
 from mmtk.scoring import evaluate
 from mmtk.scoring.predictions import read_predictions, result_name
@@ -38,9 +39,7 @@ try:
     DEFAULT_ROOT: str | None = str(Path("~/.medmnist").expanduser())
 except RuntimeError:  # neither HOME nor an entry for this user, as in containers and services
     DEFAULT_ROOT = None
-SPLIT_DICT = {"train": "TRAIN", "val": "VALIDATION", "test": "TEST"}
-_RECORD = "https://zenodo.org/records/10519652/files"
-_SIZES = (28, 64, 128, 224)
+SPLIT_DICT = dict(SPLIT_WORDS)
 _MODULES = ("info", "dataset", "evaluator", "utils")  # of medmnist, all of them this one here
 info = dataset = evaluator = utils = sys.modules[__name__]
 
@@ -52,7 +51,7 @@ def _open(flag: str, size: int, root: str | os.PathLike[str] | None, download: b
             "Failed to setup the default `root` directory. Please specify and create the `root` directory manually."
         )
     folder = Path(root)
-    path, npz = folder / f"{flag}_{size}.h5", folder / f"{flag}{'' if size == 28 else f'_{size}'}.npz"
+    path, npz = folder / f"{flag}_{size}.h5", folder / f"{sized_name(flag, size)}.npz"
     try:
         if not path.exists():
             if download and not npz.exists():
@@ -88,7 +87,7 @@ class MedMNIST2D:
     """
 
     flag = ""
-    available_sizes: ClassVar[list[int]] = list(_SIZES)
+    available_sizes: ClassVar[list[int]] = list(SIZES)
 
     def __init__(
         self,
@@ -103,10 +102,10 @@ class MedMNIST2D:
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split: expected {', '.join(SPLITS)}, found {split!r}")
-        self.size = 28 if size is None else size
+        self.size = SIZES[0] if size is None else size
         if self.size not in self.available_sizes:
             raise AssertionError(f"size: expected one of {self.available_sizes}, found {size}")
-        self.size_flag = "" if self.size == 28 else f"_{self.size}"
+        self.size_flag = size_suffix(self.size)
         self.info = INFO[self.flag]
         self.root, self.split = root, split
         self.transform, self.target_transform, self.as_rgb = transform, target_transform, as_rgb
@@ -243,11 +242,10 @@ OrganMNISTAxial, OrganMNISTCoronal, OrganMNISTSagittal = OrganAMNIST, OrganCMNIS
 def _info(kind: type[MedMNIST2D]) -> dict[str, Any]:
     """A dataset as medmnist's ``INFO`` describes it."""
     dataset, files = get_dataset(kind.flag), {}
-    for size in _SIZES:
-        suffix = "" if size == 28 else f"_{size}"
-        files[f"url{suffix}"] = f"{_RECORD}/{dataset.flag}{suffix}.npz?download=1"
-        files[f"MD5{suffix}"] = dataset.md5[f"2024:{size}"]
-    counts = dataset.counts["2024"]
+    for size in SIZES:
+        files[f"url{size_suffix(size)}"] = f"{RECORDS[LATEST]}/{sized_name(dataset.flag, size)}.npz?download=1"
+        files[f"MD5{size_suffix(size)}"] = dataset.md5[f"{LATEST}:{size}"]
+    counts = dataset.counts[LATEST]
     return {
         "python_class": kind.__name__,
         "description": f"{dataset.title}: {dataset.modality}, from {dataset.source.citation}.",
@@ -297,8 +295,8 @@ class Evaluator:
         if split not in SPLITS:
             raise ValueError(f"split: expected {', '.join(SPLITS)}, found {split!r}")
         self.flag, self.split, self.root = flag, split, root
-        self.size = 28 if size is None else int(size)
-        self.size_flag = "" if self.size == 28 else f"_{self.size}"
+        self.size = SIZES[0] if size is None else int(size)
+        self.size_flag = size_suffix(self.size)
         self.info = INFO[flag]
         self.labels = getattr(_open(flag, self.size, root, False), split).labels
 
@@ -325,7 +323,7 @@ class Evaluator:
 
     def get_dummy_prediction(self) -> NDArray[np.float64]:
         """Random scores of the right shape."""
-        several = self.info["task"] in ("multi-class", "ordinal-regression")
+        several = self.info["task"] in (Task.MULTICLASS, Task.ORDINAL)
         columns = len(self.info["label"]) if several else self.labels.shape[1]
         dummy = np.random.default_rng().random((len(self.labels), columns))
         return dummy / dummy.sum(axis=-1, keepdims=True) if several else dummy

@@ -9,7 +9,7 @@ import csv
 import io
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -18,15 +18,16 @@ from typing import Any
 import numpy as np
 
 from mmtk.base import Progress
-from mmtk.datasets import get_dataset
-from mmtk.datasets.listing import Listing
+from mmtk.datasets import find_dataset, get_dataset
+from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import official_map
 from mmtk.errors import ArgumentError
-from mmtk.files import write_atomically
+from mmtk.files import write_text
 from mmtk.matching._axes import VolumeAxes, audit_axes
 from mmtk.matching._match import decoded
 from mmtk.matching._neighbours import Neighbours, Pictures
 from mmtk.store import SPLITS, Store
+from mmtk.store import open as open_store
 
 Array = np.ndarray[Any, Any]
 
@@ -59,6 +60,13 @@ class Alike:
 
     places: tuple[Place, ...]
     distance: float
+
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        rows = [
+            {"split": p.split, "index": p.index, "source": p.source, "label": p.label_text} for p in self.places
+        ]
+        return {"distance": self.distance, "across": self.across, "conflict": self.conflict, "rows": rows}
 
     @property
     def across(self) -> bool:
@@ -136,10 +144,64 @@ class Audit:
         """Equal or nearly equal pictures of different labels."""
         return tuple(alike for alike in (*self.exact, *self.near) if alike.conflict)
 
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON values, for ``mmtk audit --json``."""
+        overlaps, volumes = [vars(overlap) for overlap in self.overlaps], [v.facts() for v in self.volumes]
+        return {
+            "name": self.name,
+            "near_limit": self.near_limit,
+            "exact": {"groups": len(self.exact), **_listed(self.exact)},
+            "near": {"pairs": len(self.near), **_listed(self.near)},
+            "conflicts": len(self.conflicts),
+            "subjects": {"known": self.known_subjects, "crossing": len(self.crossing), "overlaps": overlaps},
+            "volumes": volumes,
+        }
+
     @property
     def findings(self) -> bool:
         """Whether there is anything to tell."""
         return bool(self.exact or self.near or self.crossing or any(volume.elsewhere for volume in self.volumes))
+
+
+def across(groups: Iterable[Alike]) -> int:
+    """How many groups of pictures stand in several splits."""
+    return sum(group.across for group in groups)
+
+
+def _listed(groups: Sequence[Alike]) -> dict[str, Any]:
+    return {"across": across(groups), "found": [group.facts() for group in groups]}
+
+
+def audit_named(
+    name: str,
+    near: float = NEAR,
+    sources: str | Path | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> Audit:
+    """Audit what a name stands for: a store, or where no such file is, the official membership of a dataset.
+
+    Parameters
+    ----------
+    name : str
+        A store's file, a dataset's flag or an alias.
+    near : float
+        As `audit` takes it.
+    sources : path, optional
+        Folder with raw CT volumes, for the flag of a dataset that is cut from them.
+    progress : callable, optional
+        Given a title, gives a callable of what is done and how much it is in all.
+
+    Raises
+    ------
+    MmtkError
+        As of `audit`; or if there is neither a dataset nor a store of that name.
+    """
+    dataset = None if Path(name).is_file() else find_dataset(name)
+    if dataset is None:
+        opened = open_store(name)
+        return audit(opened, near, progress(f"comparing {name}") if progress else None)
+    listing = find_source(sources, dataset) if sources is not None and dataset.volumetric else None
+    return audit(name, progress=progress(f"reading volumes of {name}") if progress else None, listing=listing)
 
 
 def audit(
@@ -258,23 +320,19 @@ def write_audit(found: Iterable[Audit], path: str | Path, force: bool = False) -
     StoreError
         If another file is there, unless `force` allows it to be replaced, or the disk is full or cannot be written.
     """
-
-    def write(file: Any) -> None:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for one in found:
-            groups = [("exact", alike.places, "0") for alike in one.exact]
-            groups += [("near", alike.places, str(alike.distance)) for alike in one.near]
-            groups += [("subject", places, "") for _, places in one.crossing]
-            for number, (kind, places, distance) in enumerate(groups):
-                for p in places:
-                    row = (p.split, p.index, p.source, p.subject, p.label_text, distance)
-                    writer.writerow((one.name, kind, number, *row))
-            for number, volume in enumerate(volume for volume in one.volumes if volume.elsewhere):
-                for split in volume.images:
-                    writer.writerow((one.name, "volume", number, split, "", volume.file, "", "", ""))
-        text.detach()
-
-    write_atomically(Path(path), write, force)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for one in found:
+        groups = [("exact", alike.places, "0") for alike in one.exact]
+        groups += [("near", alike.places, str(alike.distance)) for alike in one.near]
+        groups += [("subject", places, "") for _, places in one.crossing]
+        for number, (kind, places, distance) in enumerate(groups):
+            for p in places:
+                row = (p.split, p.index, p.source, p.subject, p.label_text, distance)
+                writer.writerow((one.name, kind, number, *row))
+        for number, volume in enumerate(volume for volume in one.volumes if volume.elsewhere):
+            for split in volume.images:
+                writer.writerow((one.name, "volume", number, split, "", volume.file, "", "", ""))
+    write_text(Path(path), text.getvalue(), force)
     return Path(path)

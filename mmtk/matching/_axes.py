@@ -51,6 +51,16 @@ class VolumeAxes:
     mask: float | None = None
 
     @property
+    def count(self) -> int:
+        """Images that are cut from it in all."""
+        return sum(self.images.values())
+
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        told = {**vars(self), "spine": round(self.spine, 4)}
+        return {**told, "elsewhere": self.elsewhere, "contradiction": self.contradiction}
+
+    @property
     def fits(self) -> float:
         """Above 0 where mask or body fit the array as it lies, below 0 where they fit it with y reversed, else 0."""
         return next((value for value in (self.mask or 0.0, self.spine) if abs(value) >= _SURE), 0.0)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from mmtk.base import Progress
-from mmtk.datasets import get_dataset
+from mmtk.datasets import find_dataset
 from mmtk.datasets.delimiters import delimiter_of
 from mmtk.errors import ArgumentError, StoreError
-from mmtk.files import write_atomically
+from mmtk.files import write_text
 from mmtk.matching._neighbours import MOST_RIVALS, Neighbours, Pairs, Pictures
-from mmtk.store import SPLITS, Store, dataset_named, read_npz, refuse_other_edition
+from mmtk.store import SPLITS, Store, flag_named, read_npz, refuse_other_edition
 
 Array = np.ndarray[Any, Any]
 
@@ -148,16 +148,18 @@ def decoded(names: Array) -> list[str]:
 
 
 def _read_official(store: Store, npz: Path) -> dict[str, tuple[Array, Array]]:
-    dataset, named = get_dataset(store.info.flag), dataset_named(npz)
-    if named is not None and named.flag != dataset.flag:
-        raise StoreError(npz, expected=f"a file of {dataset.flag}, as {store.path} is", found=f"one of {named.flag}")
-    if npz.is_file():
-        refuse_other_edition(npz, dataset, store.info.edition, store.info.size, store.path)
-    found = read_npz(npz, dataset)
-    size = found["train"][0].shape[1]
-    if size != store.info.size or dataset.channels != store.info.channels:
-        wanted = f"images of {store.info.size} px and {store.info.channels} channels, as {store.path} has"
-        raise StoreError(npz, expected=wanted, found=f"{size} px and {dataset.channels} channels")
+    info, named = store.info, flag_named(npz)
+    known, other = find_dataset(info.flag), find_dataset(named) if named else None
+    flag, told = known.flag if known else info.flag, other.flag if other else named
+    if told not in (flag, None):
+        raise StoreError(npz, expected=f"a file of {flag}, as {store.path} is", found=f"one of {told}")
+    if known and npz.is_file():
+        refuse_other_edition(npz, known, info.edition, info.size, store.path)
+    found = read_npz(npz, info)
+    size = found[SPLITS[0]][0].shape[1]
+    if size != info.size:
+        wanted = f"images of {info.size} px and {info.channels} channels, as {store.path} has"
+        raise StoreError(npz, expected=wanted, found=f"{size} px and {info.channels} channels")
     return found
 
 
@@ -304,7 +306,7 @@ def write_match(found: Match, path: str | Path, force: bool = False) -> Path:
             rivals = "|".join(row.rivals)
             distance = str(row.distance).removesuffix(".0")
             writer.writerow((split, index, label, row.source or "", row.evidence, distance, rivals))
-    write_atomically(Path(path), lambda file: file.write(text.getvalue().encode()), force)
+    write_text(Path(path), text.getvalue(), force)
     return Path(path)
 
 

@@ -13,6 +13,7 @@ from mmtk.base import Progress, md5_of
 from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps import known_rows, official_map
+from mmtk.datasets.official import SIZES
 from mmtk.datasets.splits import ByPart
 from mmtk.errors import ArgumentError
 from mmtk.files import writing
@@ -25,7 +26,6 @@ from mmtk.proof._rows import Known, compare_rows
 from mmtk.proof._signature import expects_jpeg, signature
 from mmtk.store import Store
 
-SIZES = (28, 64, 128, 224)
 _OTHER_ZLIB = "ng" in zlib.ZLIB_RUNTIME_VERSION  # it deflates to other bytes, so that no file has its MD5
 
 
@@ -211,7 +211,8 @@ class _Case:
         if whole is not None or built.in_order or isinstance(self.dataset.split, ByPart):
             pools = {split: (split,) for split in SPLITS}
         elif getattr(self.dataset.split, "within", ""):  # which of train and val is not known, test is the provider's
-            pools = {"train": ("train", "val"), "val": ("train", "val"), "test": ("test",)}
+            train, val, test = SPLITS
+            pools = {train: (train, val), val: (train, val), test: (test,)}
         else:
             pools = dict.fromkeys(SPLITS, SPLITS)
         return Known(built.in_order, places, unplaced, pools)

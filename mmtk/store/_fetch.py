@@ -16,15 +16,10 @@ from typing import IO, Any
 
 from mmtk.base import Progress, md5_of
 from mmtk.datasets import get_dataset
+from mmtk.datasets.official import LATEST, RECORDS, SIZES, sized_name
 from mmtk.errors import ArgumentError, StoreError, system_remedy
 from mmtk.files import is_named, lock, publish
-from mmtk.store._npz import sized_name
 
-# of each edition, the record with its files
-RECORDS = {
-    "2020": "https://zenodo.org/records/4269852/files",
-    "2024": "https://zenodo.org/records/10519652/files",
-}
 _TRIES = 5  # in a row that bring nothing
 _PAUSE = 0.5  # seconds before the second try, doubled before each further one
 _LONGEST_PAUSE = 300  # seconds, whatever a server asks for
@@ -35,13 +30,12 @@ _AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_
 _KEPT = "fetch again: the partial download is kept and resumed"
 
 
-
 def fetch_npz(
     flag: str,
     out: str | Path,
     *,
-    size: int = 28,
-    edition: str = "2024",
+    size: int = SIZES[0],
+    edition: str = LATEST,
     base_url: str | None = None,
     force: bool = False,
     progress: Progress | None = None,

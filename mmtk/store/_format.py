@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmtk.datasets.base import Task, recipe_from_json
+from mmtk.datasets.marks import marks_of
 from mmtk.errors import MmtkError, StoreError
 
 FORMAT = "mmtk-store"
@@ -100,7 +101,7 @@ class StoreInfo:
     @property
     def marks(self) -> str:
         """``SYNTHETIC`` and ``PARTIAL`` where they hold, to be shown wherever the store is."""
-        return " ".join(mark for mark, on in (("SYNTHETIC", self.synthetic), ("PARTIAL", self.partial)) if on)
+        return " ".join(marks_of(self.synthetic, self.partial))
 
 
 def store_path(folder: str | Path, flag: str, size: int) -> Path:

@@ -15,10 +15,11 @@ from mmtk.base import md5_of
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, recipe_hash, recipe_to_json
 from mmtk.datasets.maps import MapRow, known_rows
-from mmtk.errors import StoreError
+from mmtk.datasets.marks import PARTIAL, SYNTHETIC
+from mmtk.errors import ArgumentError, StoreError
 from mmtk.files import clear_leftovers
 from mmtk.store._format import StoreInfo
-from mmtk.store._npz import OpenedNpz, dataset_named, opened_npz
+from mmtk.store._npz import OpenedNpz, flag_named, opened_npz
 from mmtk.store._published import PublishedFile, published_as
 from mmtk.store._reader import already_there
 from mmtk.store._writer import empty_records, write_blocks
@@ -59,11 +60,12 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force
         another store is in the way.
     """
     path, out = Path(path), Path(out)
-    dataset = get_dataset(flag) if flag is not None else dataset_named(path)
-    if dataset is None:
+    named = flag_named(path) if flag is None else flag
+    if named is None:
         raise StoreError(
             path, expected="a name like breastmnist.npz", found=path.name, remedy="give the dataset with --flag"
         )
+    dataset = _known(named)
     with opened_npz(path, dataset) as npz:
         md5 = md5_of(path)
         published = published_as(dataset, md5)
@@ -76,6 +78,15 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force
             return final
         records = {split: _records(split, len(npz.labels[split]), npz.size, known.get(split, {})) for split in SPLITS}
         return write_blocks(final, info, npz.labels, records, npz.images)
+
+
+def _known(flag: str) -> Dataset:
+    """The dataset of a flag: an ``.npz`` does not tell what its classes and its task are."""
+    try:
+        return get_dataset(flag)
+    except ArgumentError as error:
+        remedy = error.remedy or "an .npz lacks the facts of other data: mmtk.store.write_store takes these with it"
+        raise ArgumentError(error.what, expected=error.expected, remedy=remedy) from None
 
 
 def _edition(dataset: Dataset, npz: OpenedNpz) -> str:
@@ -108,7 +119,7 @@ def _info(
     dataset: Dataset, edition: str, npz: OpenedNpz, md5: str, published: PublishedFile | None, known: _Known
 ) -> StoreInfo:
     total, told = sum(npz.counts), sum(map(len, known.values()))
-    synthetic = "SYNTHETIC" in npz.marks
+    synthetic = SYNTHETIC in npz.marks
     how = ", as published" if published else "" if synthetic else ", which was never published"
     if told:
         how += f"; source files and subjects{'' if told == total else f' of {told} rows'} by the known map"
@@ -133,7 +144,7 @@ def _info(
         source=dataset.source.name,
         plan_hash=hashlib.sha256(f"npz {md5} {edition} {recipe_hash(recipe)} {told} {lacking}".encode()).hexdigest(),
         synthetic=synthetic,
-        partial=lacking or "PARTIAL" in npz.marks,
+        partial=lacking or PARTIAL in npz.marks,
         unchecked=(),
         mmtk_version=__version__,
     )

@@ -16,13 +16,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
-from mmtk.datasets import edition_flag, get_dataset, list_datasets
-from mmtk.datasets.base import SPLITS, Dataset, Task
+from mmtk.datasets import edition_flag, find_dataset
+from mmtk.datasets.base import SPLITS, Task
+from mmtk.datasets.marks import marks_of
+from mmtk.datasets.official import LATEST, PAPER, sized_name
 from mmtk.errors import MmtkError, StoreError, system_remedy
 from mmtk.files import write_atomically
 from mmtk.store._chunks import Images
@@ -32,14 +35,27 @@ from mmtk.store._zip import CONTAINERS, write_zip
 
 Array = np.ndarray[Any, Any]
 _NAME = re.compile(r"(?P<flag>[a-z]+mnist(?:_(?:axial|coronal|sagittal))?)(?:_(?P<size>\d+))?$")
-_ARRAYS = CONTAINERS["2020"].arrays
+_ARRAYS = CONTAINERS[PAPER].arrays
 _KIND = "a MedMNIST .npz file"
 _MOST_DEFLATED = 1032  # bytes that one of a deflate stream can stand for
 _MOST_HEADER = 1 << 16  # bytes of a NumPy header
 _LARGEST = 4096  # px: edge length of an image
 _END = 22  # bytes of a zip's last record without the comment
-_COMMENTS = (b"", b"SYNTHETIC", b"PARTIAL", b"SYNTHETIC PARTIAL")
+_COMMENTS = {" ".join(marks_of(*holds)).encode() for holds in product((False, True), repeat=2)}
 _ROOM = "free some or set TMPDIR to another folder"
+
+
+class Described(Protocol):
+    """What a file's arrays have to fit: a dataset, or the facts of a store."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def labels(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,7 @@ class OpenedNpz:
     ----------
     size : edge length of its images
     labels : of each split, ``(n, l)`` uint8
-    marks : words of its comment: SYNTHETIC and PARTIAL, where they hold
+    marks : words of its comment, see `marks_of`
     """
 
     size: int
@@ -71,7 +87,7 @@ class OpenedNpz:
 
 
 @contextmanager
-def opened_npz(path: Path, dataset: Dataset) -> Iterator[OpenedNpz]:
+def opened_npz(path: Path, dataset: Described) -> Iterator[OpenedNpz]:
     """Open a MedMNIST ``.npz`` and see that it fits a dataset.
 
     Raises
@@ -85,13 +101,13 @@ def opened_npz(path: Path, dataset: Dataset) -> Iterator[OpenedNpz]:
         yield OpenedNpz(size, labels, tuple(archive.comment.decode("ascii", "replace").split()), archive, path)
 
 
-def dataset_named(path: Path) -> Dataset | None:
-    """The dataset that a file's name tells by MedMNIST's convention, None if it tells none."""
+def flag_named(path: Path) -> str | None:
+    """The flag that a file's name tells by MedMNIST's convention, None if it tells none."""
     named = _NAME.match(path.stem)
-    return get_dataset(named["flag"]) if named else None
+    return named["flag"] if named else None
 
 
-def read_npz(path: str | Path, dataset: Dataset) -> dict[str, tuple[Array, Array]]:
+def read_npz(path: str | Path, dataset: Described) -> dict[str, tuple[Array, Array]]:
     """Images and labels of each split of a MedMNIST ``.npz``.
 
     Images are unpacked into an unnamed temporary file and mapped from it, so that they take no memory of their own;
@@ -101,8 +117,8 @@ def read_npz(path: str | Path, dataset: Dataset) -> dict[str, tuple[Array, Array
     ----------
     path : path
         A file as `import_npz` takes it.
-    dataset : Dataset
-        The dataset it has to fit.
+    dataset : Dataset or StoreInfo
+        What it has to fit.
 
     Returns
     -------
@@ -246,7 +262,7 @@ def _blocks(archive: zipfile.ZipFile, name: str) -> Iterator[Array]:
             yield np.frombuffer(data, dtype).reshape(rows, *shape[1:])
 
 
-def _count_labels(archive: zipfile.ZipFile, split: str, path: Path, dataset: Dataset) -> int:
+def _count_labels(archive: zipfile.ZipFile, split: str, path: Path, dataset: Described) -> int:
     """Rows of labels, whose shape and type are seen to be such."""
     shape, dtype = _shape(archive, f"{split}_labels", path)
     if dtype.kind not in "iub" or len(shape) not in (1, 2) or (*shape, 1)[1] != dataset.labels:
@@ -255,19 +271,19 @@ def _count_labels(archive: zipfile.ZipFile, split: str, path: Path, dataset: Dat
     return shape[0]
 
 
-def _read_labels(archive: zipfile.ZipFile, split: str, path: Path, dataset: Dataset) -> Array:
+def _read_labels(archive: zipfile.ZipFile, split: str, path: Path, dataset: Described) -> Array:
     """Labels of a split as ``(n, l)`` uint8."""
     name = f"{split}_labels"
     shape, dtype = _shape(archive, name, path)
     labels = np.concatenate([*_blocks(archive, name), np.zeros((0, *shape[1:]), dtype)]).reshape(-1, dataset.labels)
-    top = 1 if dataset.task is Task.MULTILABEL else len(dataset.classes) - 1
+    top = 1 if dataset.task == Task.MULTILABEL else len(dataset.classes) - 1
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) <= top:
         found = f"{labels.min()} to {labels.max()}"
         raise StoreError(f"{path}: {name}", expected=f"values from 0 to {top}", found=found)
     return labels.astype(np.uint8)
 
 
-def _check_shapes(archive: zipfile.ZipFile, path: Path, dataset: Dataset) -> int:
+def _check_shapes(archive: zipfile.ZipFile, path: Path, dataset: Described) -> int:
     """Refuse images that do not fit the dataset, each other or their labels; return their edge length."""
     shapes = {split: _shape(archive, f"{split}_images", path) for split in SPLITS}
     size = (*shapes["train"][0], 0, 0)[1]
@@ -316,8 +332,8 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
 def write_npz(store: Store, file: IO[bytes]) -> None:
     """Write a store as MedMNIST's ``.npz`` into an empty file."""
     info = store.info
-    dataset = next((known for known in list_datasets() if known.flag == info.flag), None)
-    container = CONTAINERS[dataset.container(info.edition, info.size) if dataset else "2024"]
+    dataset = find_dataset(info.flag)
+    container = CONTAINERS[dataset.container(info.edition, info.size) if dataset else LATEST]
     arrays: dict[str, Images] = {f"{split.name}_images": split.images for split in store.splits}
     arrays |= {f"{split.name}_labels": split.labels for split in store.splits}
     members = ((f"{name}.npy", _npy(arrays[name])) for name in container.arrays)
@@ -327,11 +343,6 @@ def write_npz(store: Store, file: IO[bytes]) -> None:
 def medmnist_name(store: Store) -> str:
     """MedMNIST's name for a dataset of an edition and a size, such as ``breastmnist_64`` or ``organmnist_axial``."""
     return sized_name(edition_flag(store.info.flag, store.info.edition), store.info.size)
-
-
-def sized_name(flag: str, size: int) -> str:
-    """A flag, followed by a size that is not 28."""
-    return flag if size == 28 else f"{flag}_{size}"
 
 
 def _npy(array: Images) -> Iterator[bytes]:

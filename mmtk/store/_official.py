@@ -6,18 +6,21 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.base import md5_in, md5_of
-from mmtk.datasets import get_dataset
+from mmtk.datasets import find_dataset
 from mmtk.datasets.base import Dataset
+from mmtk.datasets.official import sized_name
 from mmtk.errors import StoreError
 from mmtk.store._chunks import Images
-from mmtk.store._npz import OpenedNpz, expect_room, medmnist_name, opened_npz, sized_name, write_npz
+from mmtk.store._format import StoreInfo
+from mmtk.store._npz import OpenedNpz, expect_room, medmnist_name, opened_npz, write_npz
 from mmtk.store._published import published_as, unpublished
 from mmtk.store._reader import Split, Store
 
@@ -40,6 +43,12 @@ class SplitComparison:
     anywhere: int
     difference: int | None
 
+    def __str__(self) -> str:
+        line = f"{self.anywhere} of {self.rows} rows are official ones"
+        if self.difference is not None:
+            line += f", {self.in_place} in their place; largest difference {self.difference}"
+        return f"{line} (the official file has {self.official})"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -51,7 +60,7 @@ class Comparison:
     npz : that file, if there is one; its MD5 was published
     md5 : of the store written as MedMNIST's file, None where there is nothing to compare it with
     published : the MD5 that was published
-    remark : what is there in place of the official file, in one line; empty if nothing is
+    remark : what is there in place of the official file, or that there is none, in one line; empty if nothing is
     """
 
     splits: dict[str, SplitComparison]
@@ -66,12 +75,35 @@ class Comparison:
         rows = any(one.anywhere < one.rows for one in self.splits.values())
         return rows or (self.md5 is not None and self.md5 != self.published)
 
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON values, for ``mmtk verify --json``."""
+        return {**asdict(self), "npz": self.npz and str(self.npz), "differs": self.differs}
+
+    def lines(self, info: StoreInfo) -> list[str]:
+        """What to tell of it to who has a store of these facts."""
+        if info.synthetic:
+            return ["synthetic: there is nothing official to compare it with"]
+        lines = [f"{name}: {split}" for name, split in self.splits.items()]
+        if self.remark:
+            lines.append(self.remark)
+        elif self.npz is None:
+            lines.append(f"no official file of {info.size} px, edition {info.edition}, here; see mmtk fetch")
+        if info.partial:
+            lines.append(f"a part of the dataset cannot have the published MD5 {self.published or ''}".rstrip())
+        elif self.published is None:
+            lines.append("no MD5 was published for this size and edition")
+        else:
+            same = "as published" if self.md5 == self.published else f"published was {self.published}"
+            lines.append(f"as .npz it has the MD5 {self.md5}, {same}")
+        return lines
+
 
 def compare_official(store: Store, folder: str | Path) -> Comparison:
     """Compare a store with the official file of its dataset, edition and size, and with the published MD5.
 
     A file is official by its MD5 alone, whatever it is called: no row is held against another one. Files above 28 px
-    are of either edition where the dataset never changed. A store of no known edition is held against any of its size.
+    are of either edition where the dataset never changed. A store of no known edition is held against any of its size;
+    of one of no known dataset, or a synthetic one, nothing is compared.
 
     Parameters
     ----------
@@ -86,7 +118,9 @@ def compare_official(store: Store, folder: str | Path) -> Comparison:
     """
     if store.info.synthetic:
         return Comparison({}, None, None, None)
-    dataset = get_dataset(store.info.flag)
+    dataset = find_dataset(store.info.flag)
+    if dataset is None:
+        return Comparison({}, None, None, None, f"nothing official is known of a dataset {store.info.flag}")
     published = dataset.published(store.info.edition, store.info.size)
     whole = published is not None and not store.info.partial
     if whole:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mmtk.datasets.base import SPLITS
+from mmtk.datasets.official import SPLIT_WORDS
 from mmtk.errors import StoreError
-from mmtk.files import clear_leftovers, publish_folder, write_atomically, writing
+from mmtk.files import clear_leftovers, publish_folder, write_text, writing
 from mmtk.store._npz import medmnist_name
 from mmtk.store._reader import Split, Store
 
-_CSV_SPLIT = {"train": "TRAIN", "val": "VALIDATION", "test": "TEST"}
-_IMAGE = re.compile(r"(train|val|test)\d+(_\d+)+\.png")
+_IMAGE = re.compile(rf"({'|'.join(SPLITS)})\d+(_\d+)+\.png")
 
 
 def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
@@ -43,15 +44,15 @@ def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
     listing = folder.with_suffix(".csv")
     clear_leftovers(listing)
     with writing(folder, folder=True) as temporary:
-        text = "".join(line for split in store.splits for line in _write_split(split, temporary)).encode()
+        text = "".join(line for split in store.splits for line in _write_split(split, temporary))
         equal = _is_equal(folder, temporary)
         if folder.exists() and not equal:
             _refuse_to_replace(folder, force)
-        if listing.exists() and not force and listing.read_bytes() != text:
+        if listing.exists() and not force and listing.read_bytes() != text.encode():
             raise StoreError(listing, expected="an equal file or none", found="another", remedy="add --force")
         if not equal:
             publish_folder(temporary, folder)
-    write_atomically(listing, lambda file: file.write(text), force=True)
+    write_text(listing, text)
     return listing
 
 
@@ -82,5 +83,5 @@ def _write_split(split: Split, folder: Path) -> list[str]:
         if not ok:
             raise StoreError(name, expected="an image that PNG can hold", found=str(image.shape))
         (folder / name).write_bytes(data.tobytes())
-        lines.append(f"{_CSV_SPLIT[split.name]},{name},{','.join(values)}\n")
+        lines.append(f"{SPLIT_WORDS[split.name]},{name},{','.join(values)}\n")
     return lines

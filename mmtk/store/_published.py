@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmtk.base import md5_of
 from mmtk.datasets.base import Dataset
+from mmtk.datasets.official import SIZES
 from mmtk.errors import StoreError
 
 
@@ -24,7 +25,7 @@ class PublishedFile:
 
     def fetched(self, edition: str) -> str:
         """The command that gets it, by preference in the words of an edition."""
-        size = "" if self.size == 28 else f" --size {self.size}"
+        size = "" if self.size == SIZES[0] else f" --size {self.size}"
         return f"mmtk fetch {self.flag}{size} --edition {edition if edition in self.editions else self.editions[-1]}"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import mmap
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -103,6 +104,11 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.train._place, self.digest)
+
+    def facts(self) -> dict[str, Any]:
+        """What it is and holds as JSON values, for ``mmtk info --json``."""
+        told = {**asdict(self.info), "recipe": json.loads(self.info.recipe)}
+        return {"path": str(self.path), "digest": self.digest, "counts": self.counts, **told}
 
     @property
     def splits(self) -> tuple[Split, Split, Split]:

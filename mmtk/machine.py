@@ -1,0 +1,70 @@
+"""What this machine can do: its cores, the kernels in use, its device, the versions of packages."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mmtk import __version__
+from mmtk.base import versions
+from mmtk.imaging import kernels_in_use
+
+PACKAGES = (
+    "numpy", "h5py", "numba", "opencv-python", "opencv-python-headless", "deflate", "simplejpeg", "SimpleITK",
+    "scikit-learn", "click", "rich", "requests", "torch", "torchvision", "tensorboard", "matplotlib", "jinja2",
+    "hdf5plugin",
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Facts of this machine.
+
+    Attributes
+    ----------
+    mmtk, python, platform : str
+        Versions, and the system with its processor.
+    cores : int or None
+        Those this process may use.
+    kernels : str
+        Which of the equal kernels run.
+    device : str
+        What networks are trained on; without PyTorch, how to get it.
+    packages : dict of str to str
+        Versions of what is installed.
+    """
+
+    mmtk: str
+    python: str
+    platform: str
+    cores: int | None
+    kernels: str
+    device: str
+    packages: dict[str, str]
+
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON values, for ``mmtk doctor --json``."""
+        return asdict(self)
+
+
+def examine() -> Machine:
+    """Look at this machine."""
+    return Machine(
+        __version__, platform.python_version(), f"{sys.platform} {platform.machine()}", _cores(), kernels_in_use(),
+        _torch_device(), versions(PACKAGES),
+    )
+
+
+def _cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _torch_device() -> str:
+    try:
+        import torch
+    except ImportError:
+        return "torch is not installed: training and tensors are off; pip install 'mmtk[train]'"
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
