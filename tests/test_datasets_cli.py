@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mmtk.cli import group
-from mmtk.datasets import list_datasets
+from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.sources import available, choose, look
-from mmtk.errors import MmtkError
+from mmtk.errors import MmtkError, SourceError
+from mmtk.phantom import write_phantom
 
 
 def mmtk(*args: object, code: int = 0) -> Result:
@@ -106,3 +107,22 @@ def test_a_source_that_several_datasets_share_has_a_name_too():
     chosen = choose(("organmnist", "organcmnist", "breastmnist"))
     assert [dataset.flag for dataset in chosen] == ["organamnist", "organcmnist", "organsmnist", "breastmnist"]
     assert len(choose(())) == 10
+
+
+def test_what_is_at_hand_can_be_asked_from_python(tmp_path: Path) -> None:
+    write_phantom("breastmnist", tmp_path, scale=0.001)
+    report = look(get_dataset("breastmnist"), tmp_path)
+    assert (report.folder, report.complete, report.synthetic) == (tmp_path / "breastmnist", True, True)
+    assert report.images == report.expected
+    min(path for path in (tmp_path / "breastmnist").rglob("*.png") if "mask" not in path.name).unlink()
+    report = look(get_dataset("breastmnist"), tmp_path)
+    assert (report.expected - report.images, report.complete, report.count("missing")) == (1, False, 1)
+    assert report.bytes < report.expected_bytes
+    absent = look(get_dataset("retinamnist"), tmp_path)
+    assert (absent.folder, absent.complete, absent.images) == (None, False, 0)
+    assert absent.problem.startswith(f"{tmp_path}: expected DeepDRiD")
+    with pytest.raises(SourceError, match="expected every source, found none for pathmnist, "):
+        available(tmp_path)
+    there, others = available(tmp_path, allow_partial=True)
+    assert [dataset.flag for dataset in there] == ["breastmnist"]
+    assert str(others["retinamnist"]) == absent.problem

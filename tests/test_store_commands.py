@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from mmtk import store
+from mmtk import matching, store
 from mmtk.cli import group
-from mmtk.errors import StoreError
+from mmtk.errors import ArgumentError, StoreError
 from tests.small_stores import write_small_store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -123,3 +125,47 @@ def test_bad_names_are_usage_errors(path, tmp_path):
         result = CliRunner().invoke(group, [*map(str, args), *(["--out", str(tmp_path)] if len(args) == 2 else [])])
         assert isinstance(result.exception, StoreError)
     assert [path.name for path in tmp_path.iterdir()] == ["breastmnist_28.h5"]
+
+
+@pytest.fixture(params=["mydata", "ownmnist"])
+def own(request, tmp_path) -> Path:
+    """A store of a dataset that mmtk does not know, in three classes of colour."""
+    like = store.open(write_small_store(
+        tmp_path / "like.h5", flag=request.param, task="multi-class", classes=3, channels=3, size=28
+    ))
+    arrays = {}
+    for split in like.splits:
+        records = np.zeros(len(split), store.record_dtype(9, 1))
+        records["source"] = [f"{split.name}/{row}" for row in range(len(split))]
+        arrays[split.name] = (split.images, split.labels, records)
+    return store.write_store(tmp_path / f"{request.param}_28.h5", like.info, arrays)
+
+
+def test_a_store_of_an_unknown_dataset_tells_all_that_commands_need(own, tmp_path):
+    flag, line, out = own.stem.removesuffix("_28"), "train 20, val 6, test 9", tmp_path / "out"
+    assert f"flag         {flag}" in mmtk("info", own).stdout
+    described = json.loads(mmtk("info", own, "--croissant").stdout)
+    assert (described["url"], len(described["recordSet"])) == ("", 4)
+    assert mmtk("verify", own).stdout == f"{own}: whole, {line}\n"
+    unofficial = f"nothing official is known of a dataset {flag}"
+    assert f"  {unofficial}\n" in mmtk("verify", own, "--against-official").stdout
+    told = json.loads(mmtk("verify", own, "--against-official", "--json").stdout)[str(own)]["official"]
+    assert (told["remark"], told["differs"]) == (unofficial, False)
+    for kind, name in (("npz", f"{flag}.npz"), ("png", f"{flag}.csv"), ("h5", f"{flag}_28.h5")):
+        assert mmtk("export", own, "--to", kind, "--out", out).stdout == f"{out / name}: {line}\n"
+    assert mmtk("show", own, "--out", tmp_path / "m.png").stdout == f"{tmp_path / 'm.png'}: {flag} train\n"
+    assert "0 groups of equal pictures" in mmtk("audit", own, "--near", "0").stdout
+    assert "35 rows, 35 exact" in mmtk("match", own, out / f"{flag}.npz").stdout
+
+
+def test_an_unknown_dataset_is_matched_with_no_other_and_not_imported(own, tmp_path):
+    flag = own.stem.removesuffix("_28")
+    npz = store.export_npz(store.open(own), tmp_path)
+    other = Path(shutil.copy(npz, tmp_path / "breastmnist.npz"))
+    with pytest.raises(StoreError, match=f"expected a file of {flag}, as .* is, found one of breastmnist"):
+        matching.match(store.open(own), other)
+    with pytest.raises(ArgumentError, match=f"dataset {flag}: expected one of path.*; an .npz lacks the facts"):
+        store.import_npz(npz, tmp_path / "in", flag)
+    with pytest.raises(ArgumentError, match=r"did you mean breastmnist\?; an"):
+        store.import_npz(npz, tmp_path / "in", "brestmnist")
+    assert not (tmp_path / "in").exists()

@@ -414,7 +414,7 @@ def official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Pat
     npz = store.export_npz(mmtk.open(path), tmp_path / "npz")
     real = get_dataset("breastmnist")
     fake = replace(real, md5={"2020:28": hashlib.md5(npz.read_bytes()).hexdigest()})
-    monkeypatch.setattr(_official, "get_dataset", lambda flag: fake)
+    monkeypatch.setattr(_official, "find_dataset", lambda flag: fake)
     return path, npz
 
 
@@ -505,7 +505,7 @@ def as_official(monkeypatch, flag: str, **files: Path) -> None:
     md5 = {key[1:].replace("_", ":"): hashlib.md5(path.read_bytes()).hexdigest() for key, path in files.items()}
     fake = replace(get_dataset(flag), md5=md5)
     for room in (_official, _match):
-        monkeypatch.setattr(room, "get_dataset", lambda flag: fake)
+        monkeypatch.setattr(room, "find_dataset", lambda flag: fake)
 
 
 def test_a_set_that_never_changed_is_held_against_its_larger_file(tmp_path: Path, monkeypatch) -> None:

@@ -88,3 +88,24 @@ def test_an_error_is_one_line_and_survives_a_process_boundary() -> None:
     assert str(again) == str(error)
     assert (again.expected, again.found, again.remedy) == ("a PNG", "text", "fetch it again")
     assert str(MmtkError("just this")) == "just this"
+
+
+@pytest.mark.parametrize("fact", [
+    "zenodo.org/records/10519652", "zenodo.org/records/4269852", '"VALIDATION"', '"SYNTHETIC"', '"PARTIAL"',
+    "(28, 64, 128, 224)", '"multi-class"', '"multi-label', '"ordinal-regression"', '"train", "val", "test"',
+])
+def test_a_fact_of_medmnist_stands_in_one_module(fact: str) -> None:
+    root = Path(mmtk.__file__).parent
+    lines = ((path.stem, line) for path in root.rglob("*.py") for line in path.read_text().splitlines())
+    places = {stem for stem, line in lines if fact in line and not line.lstrip().startswith(("split : {", "``"))}
+    assert len(places) == 1, places
+
+
+@pytest.mark.parametrize("statement", [
+    "from mmtk.machine import examine; print(examine().cores)",
+    "from mmtk.datasets.sources import choose; print(len(choose(())))",
+])
+def test_what_commands_tell_can_be_asked_without_click(statement: str) -> None:
+    done = run("-c", f"{statement}\nimport sys\nassert 'click' not in sys.modules")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0

@@ -51,7 +51,7 @@ def _open(flag: str, size: int, root: str | os.PathLike[str] | None, download: b
             "Failed to setup the default `root` directory. Please specify and create the `root` directory manually."
         )
     folder = Path(root)
-    path, npz = folder / f"{flag}_{size}.h5", folder / f"{sized_name(flag, size)}.npz"
+    path, npz = store.store_path(folder, flag, size), folder / f"{sized_name(flag, size)}.npz"
     try:
         if not path.exists():
             if download and not npz.exists():

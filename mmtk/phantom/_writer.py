@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mmtk.base import Progress
-from mmtk.datasets import get_dataset
 from mmtk.datasets.listing import PHANTOM_FILE
+from mmtk.datasets.sources import choose
 from mmtk.errors import ArgumentError, SourceError
 from mmtk.files import publish, writing
 from mmtk.phantom import _breast, _chest, _derma, _oct, _organ, _path, _pneumonia, _retina
@@ -54,7 +54,7 @@ def write_phantom(
     SourceError
         If something else lies at ``out/<flag>``.
     """
-    dataset = get_dataset("organamnist" if flag == "organmnist" else flag)
+    dataset = choose([flag])[0]
     family = _FAMILIES.get(dataset.family)
     if family is None:
         raise ArgumentError(f"phantom of {dataset.flag}", expected=f"one of {', '.join(_FAMILIES)}")

@@ -114,7 +114,7 @@ class Family:
 
 def _ready(folder: Path | None, dataset: Dataset, size: int, edition: str) -> Store | None:
     """A store that was built from raw images as MedMNIST was, if one is there."""
-    path = folder / f"{dataset.flag}_{size}.h5" if folder else None
+    path = store.store_path(folder, dataset.flag, size) if folder else None
     if path is None or not path.is_file():
         return None
     opened = store.open(path)

@@ -15,7 +15,7 @@ from mmtk.errors import ArgumentError, StoreError
 from mmtk.files import clear_leftovers, publish, writing
 from mmtk.store._chunks import COMPRESSIONS
 from mmtk.store._digest import CHECKSUM, array_checksums, digest_of
-from mmtk.store._format import chunk_rows
+from mmtk.store._format import chunk_rows, store_path
 from mmtk.store._reader import Split, Store, already_there
 from mmtk.store._steady import SteadyFile, hdf5_to_write
 from mmtk.store._writer import write_head
@@ -49,7 +49,7 @@ def compress(store: Store, out: str | Path, compression: str = "zstd", force: bo
     """
     if compression not in COMPRESSIONS:
         raise ArgumentError("compression", expected=", ".join(COMPRESSIONS), found=repr(compression))
-    final = Path(out) / f"{store.info.flag}_{store.info.size}.h5"
+    final = store_path(out, store.info.flag, store.info.size)
     if final.exists() and final.samefile(store.path):
         raise StoreError(final, expected="another folder than the store's own", found="that one")
     clear_leftovers(final)

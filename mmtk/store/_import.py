@@ -18,7 +18,7 @@ from mmtk.datasets.maps import MapRow, known_rows
 from mmtk.datasets.marks import PARTIAL, SYNTHETIC
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.files import clear_leftovers
-from mmtk.store._format import StoreInfo
+from mmtk.store._format import StoreInfo, store_path
 from mmtk.store._npz import OpenedNpz, flag_named, opened_npz
 from mmtk.store._published import PublishedFile, published_as
 from mmtk.store._reader import already_there
@@ -72,7 +72,7 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force
         edition = published.editions[0] if published else _edition(dataset, npz)
         known = {} if npz.marks else _known_rows(dataset, edition, npz)
         info = _info(dataset, edition, npz, md5, published, known)
-        final = out / f"{dataset.flag}_{npz.size}.h5"
+        final = store_path(out, dataset.flag, npz.size)
         clear_leftovers(final)
         if already_there(final, info.plan_hash, force):
             return final
@@ -85,7 +85,8 @@ def _known(flag: str) -> Dataset:
     try:
         return get_dataset(flag)
     except ArgumentError as error:
-        remedy = error.remedy or "an .npz lacks the facts of other data: mmtk.store.write_store takes these with it"
+        remedy = "an .npz lacks the facts of other data: mmtk.store.write_store takes them with it"
+        remedy = "; ".join(filter(None, (error.remedy, remedy)))
         raise ArgumentError(error.what, expected=error.expected, remedy=remedy) from None
 
 

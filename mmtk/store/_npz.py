@@ -18,22 +18,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 
 from mmtk.datasets import edition_flag, find_dataset
-from mmtk.datasets.base import SPLITS, Task
+from mmtk.datasets.base import SPLITS, Dataset, Task
 from mmtk.datasets.marks import marks_of
 from mmtk.datasets.official import LATEST, PAPER, sized_name
 from mmtk.errors import MmtkError, StoreError, system_remedy
 from mmtk.files import write_atomically
 from mmtk.store._chunks import Images
+from mmtk.store._format import StoreInfo
 from mmtk.store._reader import Store
 from mmtk.store._writer import block_rows, blocks
 from mmtk.store._zip import CONTAINERS, write_zip
 
 Array = np.ndarray[Any, Any]
+Described = Dataset | StoreInfo  # what a file's arrays have to fit
 _NAME = re.compile(r"(?P<flag>[a-z]+mnist(?:_(?:axial|coronal|sagittal))?)(?:_(?P<size>\d+))?$")
 _ARRAYS = CONTAINERS[PAPER].arrays
 _KIND = "a MedMNIST .npz file"
@@ -43,19 +45,6 @@ _LARGEST = 4096  # px: edge length of an image
 _END = 22  # bytes of a zip's last record without the comment
 _COMMENTS = {" ".join(marks_of(*holds)).encode() for holds in product((False, True), repeat=2)}
 _ROOM = "free some or set TMPDIR to another folder"
-
-
-class Described(Protocol):
-    """What a file's arrays have to fit: a dataset, or the facts of a store."""
-
-    @property
-    def task(self) -> str: ...
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def labels(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -286,7 +275,7 @@ def _read_labels(archive: zipfile.ZipFile, split: str, path: Path, dataset: Desc
 def _check_shapes(archive: zipfile.ZipFile, path: Path, dataset: Described) -> int:
     """Refuse images that do not fit the dataset, each other or their labels; return their edge length."""
     shapes = {split: _shape(archive, f"{split}_images", path) for split in SPLITS}
-    size = (*shapes["train"][0], 0, 0)[1]
+    size = (*shapes[SPLITS[0]][0], 0, 0)[1]
     row = (size, size) if dataset.channels == 1 else (size, size, 3)
     for split, (shape, dtype) in shapes.items():
         rows = _count_labels(archive, split, path, dataset)
