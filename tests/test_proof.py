@@ -216,7 +216,9 @@ class Fake:
         self.publish()
 
     def change(self, **facts) -> None:
-        self.monkeypatch.setitem(mmtk.datasets._REGISTRY, FLAG, replace(get_dataset(FLAG), **facts))
+        changed = replace(get_dataset(FLAG), **facts)
+        for values in (mmtk.datasets._DATASETS._values, mmtk.datasets._DATASETS._first):
+            self.monkeypatch.setitem(values, FLAG, changed)
 
     def scan(self, listing) -> Scan:
         """A scan that misses nothing but the images listed here."""
