@@ -6,6 +6,6 @@ from mmtk.matching._match import EVIDENCE, LIMIT, Match, MatchRow, decoded, matc
 
 __all__ = [
     "EVIDENCE", "LIMIT", "Alike", "Audit", "Match", "MatchRow", "Overlap", "Place", "VolumeAxes", "across",
-    "audit", "audit_axes", "audit_named", "decoded", "expect_axes", "match", "read_match", "reversed_axes", "write_audit",
-    "write_match",
+    "audit", "audit_axes", "audit_named", "decoded", "expect_axes", "match", "read_match", "reversed_axes",
+    "write_audit", "write_match",
 ]
