@@ -25,16 +25,11 @@ class Machine:
 
     Attributes
     ----------
-    mmtk, python, platform : str
-        Versions, and the system with its processor.
-    cores : int or None
-        Those this process may use.
-    kernels : str
-        Which of the equal kernels run.
-    device : str
-        What networks are trained on; without PyTorch, how to get it.
-    packages : dict of str to str
-        Versions of what is installed.
+    mmtk, python, platform : versions, and the system with its processor
+    cores : those this process may use
+    kernels : which of the equal kernels run
+    device : what networks are trained on; without PyTorch, how to get it
+    packages : versions of what is installed, by name
     """
 
     mmtk: str

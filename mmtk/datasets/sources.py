@@ -22,21 +22,13 @@ class SourceReport:
 
     Attributes
     ----------
-    dataset : Dataset
-    folder : Path or None
-        Where the source was found.
-    synthetic : bool
-        Whether it is a phantom.
-    images, expected : int
-        Images that are there, and how many a whole source has.
-    bytes : int
-        Size of the files of those images.
-    findings : dict of str to int
-        How many findings there are of each kind.
-    missing : tuple of str
-        What is missing, by name.
-    problem : str
-        Why nothing more could be seen; empty where all was.
+    folder : where the source was found
+    synthetic : whether it is a phantom
+    images, expected : images that are there, and how many a whole source has
+    bytes : size of the files of those images
+    findings : how many there are of each kind
+    missing : what is missing, by name
+    problem : why nothing more could be seen; empty where all was
     """
 
     dataset: Dataset
