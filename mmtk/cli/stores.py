@@ -91,11 +91,7 @@ def export_command(path: Path, kind: str, out: Path, compression: str, force: bo
 @json_option
 @click.pass_context
 def verify_command(
-    ctx: click.Context,
-    paths: tuple[Path, ...],
-    digest: str | None,
-    against_official: bool,
-    npz: Path | None,
+    ctx: click.Context, paths: tuple[Path, ...], digest: str | None, against_official: bool, npz: Path | None,
     as_json: bool,
 ) -> None:
     """Recompute the checksums of each STORE; exit 1 if one differs, 2 if one cannot be opened or has another digest.
