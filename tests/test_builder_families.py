@@ -18,8 +18,8 @@ from mmtk import store
 from mmtk.builder import make_plan, work
 from mmtk.cli import group
 from mmtk.datasets import get_dataset
-from mmtk.datasets.base import HuWindow, Resize, Slice, Zoom
 from mmtk.datasets.listing import find_source, open_listing
+from mmtk.datasets.steps import HuWindow, Resize, Slice, Zoom
 from mmtk.errors import ArgumentError, ImageError, SourceError
 from mmtk.imaging import read_volume
 from mmtk.phantom import write_phantom

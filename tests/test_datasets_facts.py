@@ -11,23 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmtk.datasets import get_dataset, list_datasets, register
-from mmtk.datasets.base import (
-    BySize,
-    CenterCrop,
-    Colour,
-    Counts,
-    Grey,
-    HuWindow,
-    Resize,
-    RoundTrip,
-    Slice,
-    Task,
-    Turn,
-    Zoom,
-    recipe_from_json,
-    recipe_hash,
-    recipe_to_json,
-)
+from mmtk.datasets.base import BySize, Counts, Task, recipe_from_json, recipe_hash, recipe_to_json
+from mmtk.datasets.steps import CenterCrop, Colour, Grey, HuWindow, Resize, RoundTrip, Slice, Turn, Zoom
 from mmtk.errors import ArgumentError
 
 # the paper's Table 1: classes or labels, then train, val, test

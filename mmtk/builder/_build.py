@@ -16,7 +16,8 @@ from mmtk.base import Progress
 from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal, clear_work
 from mmtk.builder.plan import Plan, make_plan
-from mmtk.builder.work import Left, Target, fill, open_volume
+from mmtk.builder.recipe import expect_readable
+from mmtk.builder.work import Left, Target, fill
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
@@ -32,7 +33,6 @@ from mmtk.files import (
     telling,
     write_atomically,
 )
-from mmtk.imaging import read_image
 from mmtk.matching import EVIDENCE, match, write_match
 
 _LARGEST = 4096  # px: beyond any raw image here
@@ -420,10 +420,7 @@ def _still_bad(plan: Plan, listing: Listing, findings: Path) -> dict[str, str]:
 def _reason(plan: Plan, listing: Listing, file: str) -> str:
     """Why a file cannot be read; nothing if it can."""
     try:
-        if plan.dataset.volumetric:
-            open_volume(listing.path(file), plan.turns)
-        else:
-            read_image(listing.path(file), plan.dataset.channels == 3)
+        expect_readable(listing.path(file), plan.pipeline)
     except ImageError as error:
         return str(error)
     return ""

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmtk.datasets.steps import (
     BySize,
-    CenterCrop,
-    Colour,
-    Grey,
-    HuWindow,
+    Pipeline,
     Recipe,
-    Resize,
-    RoundTrip,
-    Slice,
-    Step,
-    Turn,
-    Zoom,
-    as_released,
     check_recipe,
     recipe_from_json,
     recipe_hash,
@@ -35,9 +25,8 @@ if TYPE_CHECKING:
     from mmtk.datasets.listing import Listing
 
 __all__ = [
-    "EDITIONS", "SPLITS", "Box", "BySize", "CenterCrop", "Colour", "Counts", "Cut", "Dataset", "Finding", "Grey",
-    "HuWindow", "Recipe", "Record", "Resize", "RoundTrip", "Scan", "Slice", "Source", "SplitRule", "Task", "Turn",
-    "Zoom", "as_released", "recipe_from_json", "recipe_hash", "recipe_to_json",
+    "EDITIONS", "SPLITS", "Box", "BySize", "Counts", "Cut", "Dataset", "Finding", "Recipe", "Record", "Scan", "Source",
+    "SplitRule", "Task", "recipe_from_json", "recipe_hash", "recipe_to_json",
 ]
 
 SPLITS = ("train", "val", "test")
@@ -94,12 +83,14 @@ class Cut:
 
     ``box`` is xmin, xmax, ymin, ymax, zmin, zmax in voxels, upper ends left out; ``extents`` are the voxels along x, y
     and z of the grid that the box is resampled to, and ``slice`` counts that grid's slices from the box's lower edge.
+    ``mask`` is a volume in the same listing that is above 0 in the box's organ, where there is one.
     """
 
     plane: str
     slice: int
     box: Box
     extents: tuple[int, int, int]
+    mask: str = ""
 
     @property
     def across(self) -> int:
@@ -148,10 +139,39 @@ class Scan:
     findings: tuple[Finding, ...] = ()
 
 
-class SplitRule(Protocol):
-    """Gives each record its split; used where no official map is known, and for phantoms."""
+@dataclass(frozen=True)
+class SplitRule:
+    """Gives each record its split; used where no official map is known, and for phantoms.
 
-    def assign(self, records: tuple[Record, ...]) -> list[str]: ...
+    A rule is a dataclass of JSON values, with a name by which it stays known.
+    """
+
+    name: ClassVar[str]
+
+    def assign(self, records: tuple[Record, ...]) -> list[str]:
+        """The split of each record: train, val or test, in the records' order."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Its name and its fields as JSON values, for hashes of plans.
+
+        Fields that have their default are left out, so that one which is added later with a default changes no hash.
+        """
+        values = asdict(self)
+        given = {f.name: values[f.name] for f in fields(self) if getattr(self, f.name) != f.default}
+        return {"rule": self.name, **given}
+
+    def __str__(self) -> str:
+        values = ", ".join(_shown(asdict(self)))
+        return self.name.replace("_", " ") + (f" ({values})" if values else "")
+
+
+def _shown(values: Mapping[str, Any]) -> Iterable[str]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _shown(value)
+        elif value != "":
+            yield f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"
 
 
 @dataclass(frozen=True)
@@ -160,12 +180,13 @@ class Dataset:
 
     A plain recipe holds for every size. ``unchecked`` names what of the recipe of 28 px rests on inference alone,
     ``unchecked_larger`` what of the other one does. Datasets of one ``family`` are made from the same raw files, in one
-    pass; by default a dataset is its own.
+    pass; by default a dataset is its own. ``blank_in`` are the editions in which slices of one grey level are images.
+    ``listed`` gives the raw image files that a source's own lists tell it has, where not by their names.
 
     Raises
     ------
     ArgumentError
-        If a recipe cannot be run as it stands.
+        If a recipe cannot be run as it stands, or those of 28 px and of larger sizes take other files.
     """
 
     flag: str
@@ -185,11 +206,16 @@ class Dataset:
     unchecked_larger: tuple[str, ...] = (_LIKE_BREAST,)
     notes: tuple[str, ...] = ()
     family: str = ""
+    blank_in: tuple[str, ...] = ()
+    listed: Callable[[Listing], Iterable[str]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "family", self.family or self.flag)
         for recipe in self._recipes:
             check_recipe(self.flag, recipe, self.channels)
+        if len({Pipeline(recipe).takes_volumes for recipe in self._recipes}) > 1:
+            found = "one of image files and one of CT volumes"
+            raise ArgumentError(f"recipe of {self.flag}", expected="recipes of the same files", found=found)
 
     @property
     def _recipes(self) -> tuple[Recipe, Recipe]:
@@ -206,7 +232,7 @@ class Dataset:
     @property
     def volumetric(self) -> bool:
         """Whether its images are cut from CT volumes, several from one file."""
-        return any(isinstance(step, Zoom) for step in self._recipes[0])
+        return Pipeline(self._recipes[0]).takes_volumes
 
     def alias_of(self, edition: str) -> str:
         """The flag that MedMNIST's files of an edition bear; the Organ sets had others in 2020."""
@@ -250,9 +276,10 @@ class Dataset:
         recipe = self._recipes[size > 28]
         return recipe if pixels == "official" else without_flaws(recipe)
 
-    def steps(self, pixels: str) -> frozenset[Step]:
-        """The steps of a choice of pixels, of every size."""
-        return frozenset(step for size in (28, 29) for step in self.recipe_for(pixels, size))  # up to 28, and above
+    def pipeline(self, pixels: str) -> Pipeline:
+        """What the recipes of a choice of pixels, of every size, ask of a source's files."""
+        steps = (step for size in (28, 29) for step in self.recipe_for(pixels, size))  # up to 28, and above
+        return Pipeline(tuple(dict.fromkeys(steps)))
 
     def facts(self) -> dict[str, Any]:
         """All facts as JSON values, for ``mmtk info --json``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,7 @@ from mmtk.errors import SourceError
 
 _LISTS = (".txt", ".csv", ".tab")
 _LARGEST = 1 << 26  # bytes of a list
-_IMAGE = re.compile(r"\.(?:png|jpe?g|tiff?)$", re.IGNORECASE)
-_BOXES = re.compile(r"(?P<folder>(?:.*/)?)(?P<test>test-)?segmentation-(?P<number>[0-9]+)\.txt")
+_IMAGE = re.compile(r"\.(?:png|jpe?g|tiff?|nii)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def look(sources: Path | None, dataset: Dataset) -> Source:
         return Source(listing, scan, missing, "")
     if dataset.volumetric:
         there = len({record.file for record in scan.records})
-        absent = sum(name.endswith(".nii") for name in missing)
+        absent = sum(_IMAGE.search(name) is not None for name in missing)
         lacking = f"{there} of {there + absent} volumes here"
     else:
         lacking = f"{len(scan.records):,} of {dataset.counts['2020'].total:,} images here"
@@ -97,7 +96,7 @@ def _scan_lists(dataset: Dataset, source: Source) -> Scan | None:
     """Scan the source as if every image that its lists name were there; None if that does not make it whole."""
     listing = source.listing
     assert listing is not None
-    listed = set(_volumes(listing)) if dataset.volumetric else set(_images(listing, source))
+    listed = dataset.listed(listing) if dataset.listed is not None else _images(listing, source)
     try:
         scan = dataset.scan(replace(listing, names=tuple(sorted({*listing.names, *listed}))))
     except SourceError:
@@ -105,13 +104,7 @@ def _scan_lists(dataset: Dataset, source: Source) -> Scan | None:
     return None if any(finding.kind == "missing" for finding in scan.findings) else scan
 
 
-def _volumes(listing: Listing) -> Iterator[str]:
-    """The volumes whose boxes are there: each has one."""
-    for match in filter(None, map(_BOXES.fullmatch, listing.names)):
-        yield f"{match['test'] or ''}volume-{match['number']}.nii"
-
-
-def _images(listing: Listing, source: Source) -> Iterator[str]:
+def _images(listing: Listing, source: Source) -> Iterable[str]:
     """Names of images in the source's lists, and missing ones whose name such a list has without its ending."""
     words: set[str] = set()
     for name in listing.names:
