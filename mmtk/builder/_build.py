@@ -23,16 +23,7 @@ from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_map
 from mmtk.errors import ArgumentError, ImageError, StoreError
-from mmtk.files import (
-    clear,
-    clear_leftovers,
-    holding,
-    publish,
-    remove_folder,
-    sync_folder,
-    telling,
-    write_atomically,
-)
+from mmtk.files import clear, clear_leftovers, holding, publish, remove_folder, sync_folder, telling, write_atomically
 from mmtk.matching import EVIDENCE, match, write_match
 
 _LARGEST = 4096  # px: beyond any raw image here
@@ -228,18 +219,7 @@ class _Planner:
     skip_bad: bool
 
     def __call__(self, without: Iterable[str] = (), blank: Iterable[str] = ()) -> Plan:
-        return make_plan(
-            self.dataset,
-            self.listing,
-            edition=self.edition,
-            pixels=self.pixels,
-            split=self.split,
-            known=self.known,
-            allow_partial=self.allow_partial,
-            skip_bad=self.skip_bad,
-            without=frozenset(without),
-            blank=frozenset(blank),
-        )
+        return make_plan(**vars(self), without=frozenset(without), blank=frozenset(blank))
 
 
 def _build_together(

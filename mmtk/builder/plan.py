@@ -80,10 +80,8 @@ class Plan:
     def labels(self) -> dict[str, np.ndarray[Any, Any]]:
         """Label rows ``(n, l)`` uint8 of each split."""
         width = self.dataset.labels
-        return {
-            split: np.array([row.record.labels for row in self.rows[split]], np.uint8).reshape(-1, width)
-            for split in SPLITS
-        }
+        rows = {split: [row.record.labels for row in self.rows[split]] for split in SPLITS}
+        return {split: np.array(labels, np.uint8).reshape(-1, width) for split, labels in rows.items()}
 
     def records(self, size: int) -> dict[str, np.ndarray[Any, Any]]:
         """Records of each split, as the store of a size keeps them."""
@@ -93,11 +91,9 @@ class Plan:
             max((len(getattr(r, name).encode()) for r in everything), default=1) for name in ("source", "subject")
         ]
         dtype = record_dtype(*widths, sliced=self.pipeline.takes_volumes)
-
-        def fields(row: Planned) -> tuple[bytes | str | int, ...]:
-            return row.record.source.encode(), row.record.subject.encode(), *_place(row, cropped)
-
-        return {split: np.array([fields(row) for row in self.rows[split]], dtype) for split in SPLITS}
+        return {split: np.array([
+            (row.record.source.encode(), row.record.subject.encode(), *_place(row, cropped)) for row in self.rows[split]
+        ], dtype) for split in SPLITS}
 
     @cached_property
     def digest(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -55,6 +55,9 @@ class Counts:
     @property
     def total(self) -> int:
         return self.train + self.val + self.test
+
+    def __str__(self) -> str:
+        return f"train {self.train:,}, val {self.val:,}, test {self.test:,}"
 
 
 @dataclass(frozen=True)
@@ -162,16 +165,8 @@ class SplitRule:
         return {"rule": self.name, **given}
 
     def __str__(self) -> str:
-        values = ", ".join(_shown(asdict(self)))
+        values = ", ".join(f"{name} {value}" for name, value in vars(self).items() if value != "")
         return self.name.replace("_", " ") + (f" ({values})" if values else "")
-
-
-def _shown(values: Mapping[str, Any]) -> Iterable[str]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _shown(value)
-        elif value != "":
-            yield f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"
 
 
 @dataclass(frozen=True)

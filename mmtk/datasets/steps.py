@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from mmtk.errors import ArgumentError
 from mmtk.imaging import FILTERS, PLANES
@@ -163,20 +163,12 @@ class Slice:
 
 Step = Grey | Colour | CenterCrop | Resize | RoundTrip | Turn | Zoom | HuWindow | Slice
 Recipe = tuple[Step, ...]
-_STEPS: dict[str, type[Step]] = {
-    step.name: step for step in (Grey, Colour, CenterCrop, Resize, RoundTrip, Turn, Zoom, HuWindow, Slice)
-}
+_STEPS: dict[str, type[Step]] = {step.name: step for step in get_args(Step)}
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What recipes ask of a source's files and what they make of them, whatever their steps are.
-
-    Attributes
-    ----------
-    steps : collection of Step
-        Of one recipe, or of those of several sizes.
-    """
+    """What the steps of a recipe, or of those of several sizes, ask of a source's files and make of them."""
 
     steps: Collection[Step]
 
