@@ -61,7 +61,7 @@ def build(
     sources: str | Path,
     out: str | Path,
     sizes: Iterable[int] = (28,),
-    edition: str = "2020",
+    edition: str | None = None,
     pixels: str = "official",
     split: str = "official",
     match_npz: str | Path | None = None,
@@ -88,7 +88,8 @@ def build(
         Folder of the stores ``{flag}_{size}.h5``, made if need be.
     sizes : iterable of int
         Edge lengths in pixels; all are made from one decode.
-    edition : {"2020", "2024"}
+    edition : {"2020", "2024"}, optional
+        By default the first one that a dataset has.
     pixels : {"official", "clean"}
         As MedMNIST was made; or without what that did to images by mistake: no JPEG round trip, CT volumes turned by
         their headers, and true voxel sizes.
@@ -150,7 +151,8 @@ def build(
     for family, members in families.items():
         listing, makes = listings[family], []
         for dataset in members.values():
-            make = _Planner(dataset, listing, edition, pixels, split, None, allow_partial, on_error == "skip")
+            first = dataset.first_edition
+            make = _Planner(dataset, listing, edition or first, pixels, split, None, allow_partial, on_error == "skip")
             if match_npz is not None:
                 makes.append(replace(make, known=_recover(make, Path(match_npz), out, workers, progress)))
             elif map_csv is not None:

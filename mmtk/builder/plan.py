@@ -147,7 +147,7 @@ def make_plan(
     dataset: Dataset,
     listing: Listing,
     *,
-    edition: str = "2020",
+    edition: str | None = None,
     pixels: str = "official",
     split: str = "official",
     known: OfficialMap | None = None,
@@ -186,6 +186,7 @@ def make_plan(
     ImageError
         If an image's header cannot be used.
     """
+    edition = edition or dataset.first_edition
     if edition not in dataset.counts:
         raise ArgumentError("edition", expected=" or ".join(dataset.counts), found=edition)
     if split not in ("official", "grouped"):

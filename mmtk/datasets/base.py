@@ -229,6 +229,11 @@ class Dataset:
         """Whether its images are cut from CT volumes, several from one file."""
         return Pipeline(self._recipes[0]).takes_volumes
 
+    @property
+    def first_edition(self) -> str:
+        """The edition that is meant where none is named: 2020 of the ten."""
+        return next(iter(self.counts))
+
     def alias_of(self, edition: str) -> str:
         """The flag that MedMNIST's files of an edition bear; the Organ sets had others in 2020."""
         return self.aliases[0] if edition == "2020" and self.aliases else self.flag

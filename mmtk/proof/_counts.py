@@ -65,7 +65,7 @@ def look(sources: Path | None, dataset: Dataset) -> Source:
         absent = sum(_IMAGE.search(name) is not None for name in missing)
         lacking = f"{there} of {there + absent} volumes here"
     else:
-        lacking = f"{len(scan.records):,} of {dataset.counts['2020'].total:,} images here"
+        lacking = f"{len(scan.records):,} of {dataset.counts[dataset.first_edition].total:,} images here"
     return Source(listing, scan, missing, f"raw files: {where}; {lacking}")
 
 

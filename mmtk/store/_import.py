@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
@@ -15,6 +14,7 @@ from mmtk.base import md5_of
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, recipe_hash, recipe_to_json
 from mmtk.datasets.maps import MapRow, known_rows
+from mmtk.datasets.steps import facts_hash
 from mmtk.errors import StoreError
 from mmtk.files import clear_leftovers
 from mmtk.store._format import StoreInfo
@@ -131,7 +131,7 @@ def _info(
         licence=dataset.source.licence,
         citation=dataset.source.citation,
         source=dataset.source.name,
-        plan_hash=hashlib.sha256(f"npz {md5} {edition} {recipe_hash(recipe)} {told} {lacking}".encode()).hexdigest(),
+        plan_hash=facts_hash([md5, edition, recipe_hash(recipe), told, lacking]),
         synthetic=synthetic,
         partial=lacking or "PARTIAL" in npz.marks,
         unchecked=(),
