@@ -173,8 +173,8 @@ class SplitRule:
 class Dataset:
     """Everything mmtk knows about a dataset; see the modules beside this one.
 
-    A plain recipe holds for every size. ``unchecked`` names what of the recipe of 28 px rests on inference alone,
-    ``unchecked_larger`` what of the other one does. Datasets of one ``family`` are made from the same raw files, in one
+    A plain recipe and its ``unchecked`` hold for every size. That names what of the recipe of 28 px rests on inference
+    alone, ``unchecked_larger`` what of the other one does. Datasets of one ``family`` are made from the same raw files, in one
     pass; by default a dataset is its own. ``blank_in`` are the editions in which slices of one grey level are images.
     ``listed`` gives the raw image files that a source's own lists tell it has, where not by their names.
 
@@ -206,6 +206,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "family", self.family or self.flag)
+        if not isinstance(self.recipe, BySize):
+            object.__setattr__(self, "unchecked_larger", self.unchecked)
         for recipe in self._recipes:
             check_recipe(self.flag, recipe, self.channels)
         if len({Pipeline(recipe).takes_volumes for recipe in self._recipes}) > 1:
