@@ -135,6 +135,15 @@ VOXELS = np.random.default_rng(0).integers(-200, 300, (40, 50, 60)).astype(np.in
 INSIDE = "liver 1 10 50 10 40 5 35\n"
 
 
+def test_which_editions_have_blank_slices_is_told_by_the_dataset(tmp_path: Path) -> None:
+    listing = find_source(lits_of(tmp_path, INSIDE, nifti(VOXELS)), get_dataset("organamnist"))
+    for flag in ORGANS:
+        for blank_in, kept in ((get_dataset(flag).blank_in, True), ((), False), (("2024",), False)):
+            plan = make_plan(replace(get_dataset(flag), blank_in=blank_in), listing, allow_partial=True)
+            assert plan.keeps_blank == kept
+            assert plan.membership.endswith("; without blank slices") == (not kept)
+
+
 def test_boxes_outside_their_volume_are_refused(tmp_path: Path) -> None:
     folder = lits_of(tmp_path, "liver 1 10 60 10 51 5 35\n", nifti(VOXELS))
     with pytest.raises(ImageError) as caught:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from dataclasses import astuple, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mmtk
 from mmtk.datasets import get_dataset, list_datasets, register
-from mmtk.datasets.base import BySize, Counts, Task, recipe_from_json, recipe_hash, recipe_to_json
-from mmtk.datasets.steps import CenterCrop, Colour, Grey, HuWindow, Pipeline, Resize, RoundTrip, Slice, Turn, Zoom
+from mmtk.datasets.base import Counts, Task
+from mmtk.datasets.steps import (
+    BySize,
+    CenterCrop,
+    Colour,
+    Grey,
+    HuWindow,
+    Pipeline,
+    Resize,
+    RoundTrip,
+    Slice,
+    Turn,
+    Zoom,
+    recipe_from_json,
+    recipe_hash,
+    recipe_to_json,
+)
 from mmtk.errors import ArgumentError
 
 # the paper's Table 1: classes or labels, then train, val, test
@@ -249,3 +267,17 @@ def test_what_is_unchecked_of_a_plain_recipe_is_so_at_every_size() -> None:
 def test_the_first_edition_is_the_one_that_is_meant_where_none_is_named() -> None:
     assert {dataset.first_edition for dataset in list_datasets()} == {"2020"}
     assert replace(get_dataset("pathmnist"), counts={"2026": Counts(1, 2, 3)}).first_edition == "2026"
+
+
+def test_no_room_knows_a_dataset_by_its_module() -> None:
+    modules = {getattr(dataset.scan, "func", dataset.scan).__module__ for dataset in list_datasets()}
+    knowing = {
+        path.parent.name
+        for path in Path(mmtk.__file__).parent.glob("*/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if {node.module, f"{node.module}.{alias.name}"} & modules
+    }
+    assert len(modules) == 8
+    assert not knowing

@@ -11,11 +11,11 @@ import numpy as np
 
 from mmtk import __version__
 from mmtk.builder.headers import expect_slices, read_headers, slice_headers
-from mmtk.datasets.base import SPLITS, Dataset, Finding, Recipe, Record, SplitRule, recipe_hash, recipe_to_json
+from mmtk.datasets.base import SPLITS, Dataset, Finding, Record, SplitRule
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import OfficialMap, official_map
 from mmtk.datasets.splits import GroupedCut
-from mmtk.datasets.steps import Pipeline, facts_hash
+from mmtk.datasets.steps import Pipeline, Recipe, facts_hash, recipe_hash, recipe_to_json
 from mmtk.errors import ArgumentError, SourceError
 from mmtk.imaging import Header, center_box
 from mmtk.store import StoreInfo, record_dtype

@@ -19,9 +19,9 @@ from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, Planned
 from mmtk.builder.recipe import Branch, Memory, branches, finish, make_image, make_slice, open_volume
-from mmtk.datasets.base import SPLITS, Box, Cut, Recipe
+from mmtk.datasets.base import SPLITS, Box, Cut
 from mmtk.datasets.listing import Listing
-from mmtk.datasets.steps import Pipeline
+from mmtk.datasets.steps import Pipeline, Recipe
 from mmtk.errors import ImageError, StoreError
 from mmtk.imaging import ImageFile, Volume
 from mmtk.store import Layout, write_at

@@ -8,26 +8,12 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mmtk.datasets.steps import (
-    BySize,
-    Pipeline,
-    Recipe,
-    check_recipe,
-    recipe_from_json,
-    recipe_hash,
-    recipe_to_json,
-    without_flaws,
-)
+from mmtk.datasets.steps import BySize, Pipeline, Recipe, check_recipe, recipe_to_json, without_flaws
 from mmtk.errors import ArgumentError
 from mmtk.imaging import PLANES
 
 if TYPE_CHECKING:
     from mmtk.datasets.listing import Listing
-
-__all__ = [
-    "EDITIONS", "SPLITS", "Box", "BySize", "Counts", "Cut", "Dataset", "Finding", "Recipe", "Record", "Scan", "Source",
-    "SplitRule", "Task", "recipe_from_json", "recipe_hash", "recipe_to_json",
-]
 
 SPLITS = ("train", "val", "test")
 EDITIONS = ("2020", "2021", "2024")  # in which official files appeared, in their order
@@ -174,9 +160,9 @@ class Dataset:
     """Everything mmtk knows about a dataset; see the modules beside this one.
 
     A plain recipe and its ``unchecked`` hold for every size. That names what of the recipe of 28 px rests on inference
-    alone, ``unchecked_larger`` what of the other one does. Datasets of one ``family`` are made from the same raw files, in one
-    pass; by default a dataset is its own. ``blank_in`` are the editions in which slices of one grey level are images.
-    ``listed`` gives the raw image files that a source's own lists tell it has, where not by their names.
+    alone, ``unchecked_larger`` what of the other one does. Datasets of one ``family`` are made from the same raw files,
+    in one pass; by default a dataset is its own. ``blank_in`` are the editions in which slices of one grey level are
+    images. ``listed`` gives the image files that a source's own lists tell it has, where they do not name them.
 
     Raises
     ------

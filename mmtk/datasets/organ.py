@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from functools import partial
 
 from mmtk.datasets import register
-from mmtk.datasets.base import Box, BySize, Counts, Cut, Dataset, Finding, Record, Scan, Source, Task
+from mmtk.datasets.base import Box, Counts, Cut, Dataset, Finding, Record, Scan, Source, Task
 from mmtk.datasets.collecting import is_junk, matching, natural_key
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import ByPart
-from mmtk.datasets.steps import HuWindow, Resize, Slice, Zoom
+from mmtk.datasets.steps import BySize, HuWindow, Resize, Slice, Zoom
 from mmtk.errors import SourceError
 from mmtk.imaging import PLANES
 

@@ -12,9 +12,9 @@ import numpy as np
 from mmtk import __version__
 from mmtk.base import md5_of
 from mmtk.datasets import get_dataset
-from mmtk.datasets.base import SPLITS, Dataset, recipe_hash, recipe_to_json
+from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps import MapRow, known_rows
-from mmtk.datasets.steps import facts_hash
+from mmtk.datasets.steps import facts_hash, recipe_hash, recipe_to_json
 from mmtk.errors import StoreError
 from mmtk.files import clear_leftovers
 from mmtk.store._format import StoreInfo
