@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import mmtk
 from mmtk import store
-from mmtk.builder import make_plan, work
+from mmtk.builder import make_plan, recipe
 from mmtk.cli import group
 from mmtk.datasets import get_dataset
 from mmtk.datasets.listing import find_source, open_listing
@@ -45,7 +45,7 @@ def test_one_pass_over_the_volumes_serves_three_planes_and_all_sizes(lits: Path,
         reads[Path(path).name] += 1
         return read_volume(path)
 
-    monkeypatch.setattr(work, "read_volume", counting)
+    monkeypatch.setattr(recipe, "read_volume", counting)
     results = mmtk.build(ORGANS, sources=lits, out=tmp_path / "one", sizes=(28, 224), workers=1)
     assert [(r.flag, r.size) for r in results] == [(flag, size) for flag in ORGANS for size in (28, 224)]
     volumes = {path.name for path in lits.rglob("*volume*.nii*")} - {"test-volume-59.nii"}

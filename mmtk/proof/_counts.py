@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,7 +104,7 @@ def _scan_lists(dataset: Dataset, source: Source) -> Scan | None:
     return None if any(finding.kind == "missing" for finding in scan.findings) else scan
 
 
-def _images(listing: Listing, source: Source) -> Iterable[str]:
+def _images(listing: Listing, source: Source) -> Iterator[str]:
     """Names of images in the source's lists, and missing ones whose name such a list has without its ending."""
     words: set[str] = set()
     for name in listing.names:
