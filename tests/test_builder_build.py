@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -96,6 +97,50 @@ def test_rows_equal_the_slow_pipeline_and_each_image_is_decoded_once(phantoms, t
                 assert np.array_equal(split.images[at], slow_pixels(path, flag, result.size)), path
                 height, width = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape[:2]
                 assert split.records[at][["height", "width", "side"]].tolist() == (height, width, min(height, width))
+
+
+TINY = """
+from pathlib import Path
+from mmtk.builder import make_plan
+from mmtk.datasets import get_dataset
+from mmtk.datasets.listing import Listing
+names = [f"{set}/{kind}/{kind}-{letter * 8}.tif" for set in ("NCT-CRC-HE-100K", "CRC-VAL-HE-7K")
+         for kind in ("ADI", "MUS") for letter in "ABCDEFGHIJK"]
+plan = make_plan(get_dataset("pathmnist"), Listing(Path("nowhere"), tuple(names)), headers=False, allow_partial=True)
+print(plan.info(28).plan_hash)
+"""
+
+
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_the_hash_of_a_plan_is_the_same_in_every_process_and_version(seed):
+    """A change here makes everybody's builds start over: none but one of what a store holds may."""
+    done = subprocess.run(
+        [sys.executable, "-c", TINY], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed}
+    )
+    assert done.stdout.split() == ["fa5c150879e1ae0b43b5241491ec6f94dba860996b1bd94e389360df00bef4a4"], done.stderr
+
+
+def test_the_hash_of_a_plan_is_of_facts_and_not_of_how_they_are_written(phantoms):
+    plan = make_plan(mmtk.get_dataset("breastmnist"), open_listing(phantoms / "breastmnist"))
+    hashed = plan.info(28).plan_hash
+    assert plan.basis == {"rule": "floor_cut", "first": 0.7, "second": 0.8}
+    assert replace(plan, membership="in other words").info(28).plan_hash == hashed
+    first, *others = plan.rows["train"]
+    changed = (
+        replace(plan, basis={**plan.basis, "seed": 1}), replace(plan, edition="2024"), replace(plan, pixels="clean"),
+        replace(plan, split="grouped"), replace(plan, synthetic=False), replace(plan, partial=True),
+        replace(plan, rows={**plan.rows, "train": (*others, first)}),
+        replace(plan, rows={**plan.rows, "train": tuple(others), "val": (first, *plan.rows["val"])}),
+    )
+    hashes = {hashed, plan.info(64).plan_hash, *(other.info(28).plan_hash for other in changed)}
+    assert len(hashes) == len(changed) + 2
+
+
+def test_a_dataset_of_another_edition_is_built_without_naming_it(phantoms, tmp_path):
+    breast = mmtk.get_dataset("breastmnist")
+    own = replace(breast, counts={"2026": breast.counts["2020"]}, recipe=breast.recipe_for("clean", 28), md5={})
+    (result,) = build(own, sources=phantoms, out=tmp_path)
+    assert mmtk.open(result.path).info.edition == "2026"
 
 
 def test_clean_pixels_leave_out_the_round_trip(phantoms, tmp_path):

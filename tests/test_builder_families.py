@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 import mmtk
 from mmtk import store
-from mmtk.builder import make_plan, work
+from mmtk.builder import make_plan, recipe
 from mmtk.cli import group
 from mmtk.datasets import get_dataset
-from mmtk.datasets.base import HuWindow, Resize, Slice, Zoom
 from mmtk.datasets.listing import find_source, open_listing
+from mmtk.datasets.steps import HuWindow, Resize, Slice, Zoom
 from mmtk.errors import ArgumentError, ImageError, SourceError
 from mmtk.imaging import read_volume
 from mmtk.phantom import write_phantom
@@ -45,7 +45,7 @@ def test_one_pass_over_the_volumes_serves_three_planes_and_all_sizes(lits: Path,
         reads[Path(path).name] += 1
         return read_volume(path)
 
-    monkeypatch.setattr(work, "read_volume", counting)
+    monkeypatch.setattr(recipe, "read_volume", counting)
     results = mmtk.build(ORGANS, sources=lits, out=tmp_path / "one", sizes=(28, 224), workers=1)
     assert [(r.flag, r.size) for r in results] == [(flag, size) for flag in ORGANS for size in (28, 224)]
     volumes = {path.name for path in lits.rglob("*volume*.nii*")} - {"test-volume-59.nii"}
@@ -133,6 +133,15 @@ def lits_of(tmp_path: Path, boxes: str, content: bytes, name: str = "volume-0.ni
 
 VOXELS = np.random.default_rng(0).integers(-200, 300, (40, 50, 60)).astype(np.int16)
 INSIDE = "liver 1 10 50 10 40 5 35\n"
+
+
+def test_which_editions_have_blank_slices_is_told_by_the_dataset(tmp_path: Path) -> None:
+    listing = find_source(lits_of(tmp_path, INSIDE, nifti(VOXELS)), get_dataset("organamnist"))
+    for flag in ORGANS:
+        for blank_in, kept in ((get_dataset(flag).blank_in, True), ((), False), (("2024",), False)):
+            plan = make_plan(replace(get_dataset(flag), blank_in=blank_in), listing, allow_partial=True)
+            assert plan.keeps_blank == kept
+            assert plan.membership.endswith("; without blank slices") == (not kept)
 
 
 def test_boxes_outside_their_volume_are_refused(tmp_path: Path) -> None:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from dataclasses import astuple, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mmtk
 from mmtk.datasets import get_dataset, list_datasets, register
-from mmtk.datasets.base import (
+from mmtk.datasets.base import Counts, Task
+from mmtk.datasets.steps import (
     BySize,
     CenterCrop,
     Colour,
-    Counts,
     Grey,
     HuWindow,
+    Pipeline,
     Resize,
     RoundTrip,
     Slice,
-    Task,
     Turn,
     Zoom,
     recipe_from_json,
@@ -229,3 +232,52 @@ def test_the_published_files_and_their_containers() -> None:
     assert organ.unchecked_at(224, "2024") == organ.unchecked_larger
     assert breast.unchecked_at(28) == breast.unchecked_at(224) == ()
     assert breast.unchecked_at(100) == ("there are no official images of 100 px in edition 2024",)
+
+
+@pytest.mark.parametrize("pixels", ["official", "clean"])
+@pytest.mark.parametrize("flag", list(TABLE_1))
+def test_a_recipe_says_what_it_asks_of_its_files(flag: str, pixels: str) -> None:
+    dataset = get_dataset(flag)
+    asked = dataset.pipeline(pixels)
+    organ, clean = flag.startswith("organ"), pixels == "clean"
+    assert dataset.volumetric == asked.takes_volumes == organ
+    assert (asked.turns, asked.measures) == (organ and clean,) * 2
+    planes = {"organamnist": ("axial", 4), "organcmnist": ("coronal", 2), "organsmnist": ("sagittal", 2)}
+    assert [(step.plane, step.every) for step in asked.slices] == ([planes[flag]] if organ else [])
+    colour = flag in ("pathmnist", "dermamnist", "retinamnist")
+    assert asked.kinds == (() if organ else ("colour",) if colour else ("truncated", "rounded"))
+    assert asked.crops == (not organ and flag not in ("pathmnist", "chestmnist"))
+    jpeg = flag in ("dermamnist", "octmnist", "pneumoniamnist", "retinamnist")
+    assert asked.round_trips == (jpeg and not clean)
+    assert not Pipeline(dataset.recipe_for(pixels, 29)).round_trips
+
+
+def test_both_recipes_of_a_dataset_take_the_same_files() -> None:
+    volumes = (ZOOM, WINDOW, AXIAL, Resize())
+    for recipes in (((Grey(), Resize()), volumes), (volumes, (Grey(), Resize()))):
+        with pytest.raises(ArgumentError, match="expected recipes of the same files, found one of image files and one"):
+            replace(get_dataset("breastmnist"), recipe=BySize(*recipes))
+
+
+def test_what_is_unchecked_of_a_plain_recipe_is_so_at_every_size() -> None:
+    own = replace(get_dataset("pathmnist"), recipe=(Colour(), Resize()), unchecked=("all of it",), md5={})
+    assert own.unchecked_at(28) == own.unchecked_at(64) == ("all of it",)
+
+
+def test_the_first_edition_is_the_one_that_is_meant_where_none_is_named() -> None:
+    assert {dataset.first_edition for dataset in list_datasets()} == {"2020"}
+    assert replace(get_dataset("pathmnist"), counts={"2026": Counts(1, 2, 3)}).first_edition == "2026"
+
+
+def test_no_room_knows_a_dataset_by_its_module() -> None:
+    modules = {getattr(dataset.scan, "func", dataset.scan).__module__ for dataset in list_datasets()}
+    knowing = {
+        path.parent.name
+        for path in Path(mmtk.__file__).parent.glob("*/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if {node.module, f"{node.module}.{alias.name}"} & modules
+    }
+    assert len(modules) == 8
+    assert not knowing

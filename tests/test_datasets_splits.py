@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmtk.datasets import get_dataset
-from mmtk.datasets.base import SPLITS, Counts, Record
+from mmtk.datasets.base import SPLITS, Counts, Record, SplitRule
 from mmtk.datasets.maps import EVIDENCE, official_map
 from mmtk.datasets.pneumonia import scan as scan_pneumonia
 from mmtk.datasets.splits import ByPart, FloorCut, GroupedCut, SubjectCut
@@ -171,3 +172,35 @@ def test_subjects_are_cut_within_a_part() -> None:
     assert [splits.count(split) for split in SPLITS] == [72, 8, 40]
     assert len({record.subject for record, split in zip(records, splits, strict=True) if split == "val"}) == 2
     assert ByPart().assign(records) == ["train"] * 80 + ["test"] * 40
+
+
+# ------------------------------------------------------------ rules as facts
+
+
+@pytest.mark.parametrize(
+    ("rule", "facts", "words"),
+    [
+        (FloorCut(0.7, 0.8), {"rule": "floor_cut", "first": 0.7, "second": 0.8},
+         "floor cut (first 0.7, second 0.8, seed 0)"),
+        (FloorCut(0.9, within="train", seed=3), {"rule": "floor_cut", "first": 0.9, "within": "train", "seed": 3},
+         "floor cut (first 0.9, second 1.0, within train, seed 3)"),
+        (SubjectCut(0.9, "train"), {"rule": "subject_cut", "first": 0.9, "within": "train"},
+         "subject cut (first 0.9, within train, seed 0)"),
+        (ByPart(), {"rule": "provider_parts"}, "provider parts"),
+        (GroupedCut(Counts(7007, 1, 2)),
+         {"rule": "grouped_cut", "counts": {"train": 7007, "val": 1, "test": 2}},
+         "grouped cut (counts train 7,007, val 1, test 2, seed 0)"),
+    ],
+)
+def test_a_rule_says_its_facts_in_json_and_in_words(rule: SplitRule, facts: dict[str, object], words: str) -> None:
+    assert rule.facts() == json.loads(json.dumps(rule.facts())) == facts
+    assert str(rule) == words
+
+
+def test_a_field_that_a_rule_gets_later_does_not_change_its_facts() -> None:
+    @dataclass(frozen=True)
+    class Later(FloorCut):
+        shuffled: bool = True
+
+    assert Later(0.7, 0.8).facts() == FloorCut(0.7, 0.8).facts()
+    assert Later(0.7, 0.8, shuffled=False).facts() == {**FloorCut(0.7, 0.8).facts(), "shuffled": False}

@@ -14,9 +14,9 @@ import mmtk
 from mmtk import matching, store
 from mmtk.cli import group
 from mmtk.datasets import get_dataset
-from mmtk.datasets.base import HuWindow, Resize, Slice, Zoom, recipe_to_json
 from mmtk.datasets.listing import find_source, open_listing
 from mmtk.datasets.maps import known_rows
+from mmtk.datasets.steps import HuWindow, Resize, Slice, Zoom, recipe_to_json
 from mmtk.errors import ArgumentError, ImageError, SourceError, StoreError
 from mmtk.imaging import Volume
 from mmtk.matching._axes import spine_offset

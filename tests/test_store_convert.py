@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from mmtk import store
 from mmtk.datasets import get_dataset
-from mmtk.datasets.base import recipe_to_json
 from mmtk.datasets.maps import known_rows, official_map
+from mmtk.datasets.steps import recipe_to_json
 from mmtk.errors import MmtkError, StoreError
 from mmtk.store import _import
 from tests.small_stores import MULTILABEL, write_small_store

@@ -157,6 +157,12 @@ def test_names_are_those_of_edition_and_size(serve, tmp_path: Path) -> None:
             store.fetch_npz("organamnist", tmp_path, base_url=server.url, **choice)
 
 
+def test_of_a_dataset_that_was_never_published_there_is_nothing_to_fetch(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(_fetch, "get_dataset", lambda flag: replace(get_dataset("breastmnist"), flag=flag, md5={}))
+    with pytest.raises(ArgumentError, match="lungmnist: expected files that were published, found none"):
+        store.fetch_npz("lungmnist", tmp_path)
+
+
 def test_a_cut_is_gone_on_from_and_no_byte_is_fetched_twice(serve, tmp_path: Path) -> None:
     server = serve("cut", "cut", "whole")
     path = store.fetch_npz("breastmnist", tmp_path, base_url=server.url)

@@ -16,23 +16,14 @@ from mmtk.base import Progress
 from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal, clear_work
 from mmtk.builder.plan import Plan, make_plan
-from mmtk.builder.work import Left, Target, fill, open_volume
+from mmtk.builder.recipe import expect_readable
+from mmtk.builder.work import Left, Target, fill
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_map
 from mmtk.errors import ArgumentError, ImageError, StoreError
-from mmtk.files import (
-    clear,
-    clear_leftovers,
-    holding,
-    publish,
-    remove_folder,
-    sync_folder,
-    telling,
-    write_atomically,
-)
-from mmtk.imaging import read_image
+from mmtk.files import clear, clear_leftovers, holding, publish, remove_folder, sync_folder, telling, write_atomically
 from mmtk.matching import EVIDENCE, match, write_match
 
 _LARGEST = 4096  # px: beyond any raw image here
@@ -70,7 +61,7 @@ def build(
     sources: str | Path,
     out: str | Path,
     sizes: Iterable[int] = (28,),
-    edition: str = "2020",
+    edition: str | None = None,
     pixels: str = "official",
     split: str = "official",
     match_npz: str | Path | None = None,
@@ -97,7 +88,8 @@ def build(
         Folder of the stores ``{flag}_{size}.h5``, made if need be.
     sizes : iterable of int
         Edge lengths in pixels; all are made from one decode.
-    edition : {"2020", "2024"}
+    edition : {"2020", "2024"}, optional
+        By default the first one that a dataset has.
     pixels : {"official", "clean"}
         As MedMNIST was made; or without what that did to images by mistake: no JPEG round trip, CT volumes turned by
         their headers, and true voxel sizes.
@@ -159,7 +151,8 @@ def build(
     for family, members in families.items():
         listing, makes = listings[family], []
         for dataset in members.values():
-            make = _Planner(dataset, listing, edition, pixels, split, None, allow_partial, on_error == "skip")
+            first = dataset.first_edition
+            make = _Planner(dataset, listing, edition or first, pixels, split, None, allow_partial, on_error == "skip")
             if match_npz is not None:
                 makes.append(replace(make, known=_recover(make, Path(match_npz), out, workers, progress)))
             elif map_csv is not None:
@@ -228,18 +221,7 @@ class _Planner:
     skip_bad: bool
 
     def __call__(self, without: Iterable[str] = (), blank: Iterable[str] = ()) -> Plan:
-        return make_plan(
-            self.dataset,
-            self.listing,
-            edition=self.edition,
-            pixels=self.pixels,
-            split=self.split,
-            known=self.known,
-            allow_partial=self.allow_partial,
-            skip_bad=self.skip_bad,
-            without=frozenset(without),
-            blank=frozenset(blank),
-        )
+        return make_plan(**vars(self), without=frozenset(without), blank=frozenset(blank))
 
 
 def _build_together(
@@ -420,10 +402,7 @@ def _still_bad(plan: Plan, listing: Listing, findings: Path) -> dict[str, str]:
 def _reason(plan: Plan, listing: Listing, file: str) -> str:
     """Why a file cannot be read; nothing if it can."""
     try:
-        if plan.dataset.volumetric:
-            open_volume(listing.path(file), plan.turns)
-        else:
-            read_image(listing.path(file), plan.dataset.channels == 3)
+        expect_readable(listing.path(file), plan.pipeline)
     except ImageError as error:
         return str(error)
     return ""

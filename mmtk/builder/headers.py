@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from mmtk.datasets.base import Dataset, Finding, Record, Slice, Turn, Zoom
+from mmtk.datasets.base import Dataset, Finding, Record
 from mmtk.datasets.listing import Listing
-from mmtk.datasets.steps import Step
+from mmtk.datasets.steps import Pipeline
 from mmtk.errors import ArgumentError, ImageError
 from mmtk.imaging import Header, ImageFile, VolumeHeader, probe, probe_volume
 from mmtk.matching import reversed_axes
@@ -22,9 +22,9 @@ _QUICK = 3e-4  # seconds in which a header is read where the file is in memory a
 _THREADS = 8  # for files that are not
 
 
-def expect_slices(dataset: Dataset, records: list[Record], steps: Collection[Step]) -> None:
+def expect_slices(dataset: Dataset, records: list[Record], pipeline: Pipeline) -> None:
     """Refuse records that are other slices than the recipe takes."""
-    for step in (step for step in steps if isinstance(step, Slice)):
+    for step in pipeline.slices:
         for cut in (record.cut for record in records):
             if cut is None or (cut.plane, cut.slice % step.every) != (step.plane, 0):
                 found = f"{cut.plane} {cut.slice}" if cut else "an image of its own file"
@@ -69,7 +69,7 @@ def _mapped(work: Callable[[list[_T]], _U], blocks: list[list[_T]]) -> Iterator[
 
 
 def slice_headers(
-    records: list[Record], listing: Listing, dataset: Dataset, steps: Collection[Step], bad: dict[str, str] | None
+    records: list[Record], listing: Listing, dataset: Dataset, pipeline: Pipeline, bad: dict[str, str] | None
 ) -> tuple[dict[str, Header], list[Finding]]:
     """The crop of each slice, and volumes that run against their boxes where the recipe leaves them so.
 
@@ -84,7 +84,7 @@ def slice_headers(
             path = listing.path(record.file)
             try:
                 volumes[record.file] = header = probe_volume(path)
-                _expect_header(path, header, steps)
+                _expect_header(path, header, pipeline)
             except ImageError as error:
                 volumes[record.file] = error
         answer = volumes[record.file]
@@ -104,19 +104,18 @@ def slice_headers(
             raise answer
         else:
             bad[record.source] = str(answer)
-    turned = any(isinstance(step, Turn) for step in steps)
     doubts = [
         Finding("doubt", name, f"its {' and '.join(axes)} runs against the boxes, so its images show another place")
         for name, header in volumes.items()
-        if not turned and isinstance(header, VolumeHeader) and (axes := reversed_axes(header.signs))
+        if not pipeline.turns and isinstance(header, VolumeHeader) and (axes := reversed_axes(header.signs))
     ]
     return headers, doubts
 
 
-def _expect_header(path: ImageFile, header: VolumeHeader, steps: Collection[Step]) -> None:
+def _expect_header(path: ImageFile, header: VolumeHeader, pipeline: Pipeline) -> None:
     """Refuse a volume whose header does not say what a recipe goes by."""
     remedy = "mend its header, or build with official pixels, which do not ask for it"
-    if 0 in header.signs and any(isinstance(step, Turn) for step in steps):
+    if pipeline.turns and 0 in header.signs:
         raise ImageError(path, expected="a header that tells its axes", found="one that does not", remedy=remedy)
-    if 0 in header.spacing and any(isinstance(step, Zoom) and step.spacing is None for step in steps):
+    if pipeline.measures and 0 in header.spacing:
         raise ImageError(path, expected="the size of a voxel in its header", found="none", remedy=remedy)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,21 +11,11 @@ import numpy as np
 
 from mmtk import __version__
 from mmtk.builder.headers import expect_slices, read_headers, slice_headers
-from mmtk.datasets.base import (
-    SPLITS,
-    CenterCrop,
-    Dataset,
-    Finding,
-    Recipe,
-    Record,
-    SplitRule,
-    Turn,
-    recipe_hash,
-    recipe_to_json,
-)
+from mmtk.datasets.base import SPLITS, Dataset, Finding, Record, SplitRule
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import OfficialMap, official_map
 from mmtk.datasets.splits import GroupedCut
+from mmtk.datasets.steps import Pipeline, Recipe, facts_hash, recipe_hash, recipe_to_json
 from mmtk.errors import ArgumentError, SourceError
 from mmtk.imaging import Header, center_box
 from mmtk.store import StoreInfo, record_dtype
@@ -51,7 +39,8 @@ class Plan:
     ----------
     rows : the rows of each split, in their order
     split : the choice of membership, official or grouped
-    membership : how it came about
+    membership : how it came about, for users
+    basis : the same as JSON values, for the hash
     bad : images whose header cannot be used, with the reason; they are in no row
     identity : what the rows' digest is of, where it is not these rows: the plan before its blank slices were left out
     """
@@ -61,6 +50,7 @@ class Plan:
     pixels: str
     split: str
     membership: str
+    basis: dict[str, Any]
     synthetic: bool
     partial: bool
     rows: dict[str, tuple[Planned, ...]]
@@ -77,42 +67,41 @@ class Plan:
         """The steps of the choice of pixels for a store of one size."""
         return self.dataset.recipe_for(self.pixels, size)
 
-    @property
-    def turns(self) -> bool:
-        """Whether CT volumes are turned by their headers."""
-        return any(isinstance(step, Turn) for step in self.dataset.steps(self.pixels))
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """What the recipes of every size ask of the source."""
+        return self.dataset.pipeline(self.pixels)
 
     @property
     def keeps_blank(self) -> bool:
-        """Whether slices of one grey level are images: the edition of 2020 has them."""
-        return self.edition == "2020"
+        """Whether slices of one grey level are images."""
+        return self.edition in self.dataset.blank_in
 
     def labels(self) -> dict[str, np.ndarray[Any, Any]]:
         """Label rows ``(n, l)`` uint8 of each split."""
         width = self.dataset.labels
-        return {
-            split: np.array([row.record.labels for row in self.rows[split]], np.uint8).reshape(-1, width)
-            for split in SPLITS
-        }
+        rows = {split: [row.record.labels for row in self.rows[split]] for split in SPLITS}
+        return {split: np.array(labels, np.uint8).reshape(-1, width) for split, labels in rows.items()}
 
     def records(self, size: int) -> dict[str, np.ndarray[Any, Any]]:
         """Records of each split, as the store of a size keeps them."""
-        cropped = any(isinstance(step, CenterCrop) for step in self.recipe(size))
+        cropped = Pipeline(self.recipe(size)).crops
         everything = [row.record for split in SPLITS for row in self.rows[split]]
         widths = [
             max((len(getattr(r, name).encode()) for r in everything), default=1) for name in ("source", "subject")
         ]
-        dtype = record_dtype(*widths, sliced=self.dataset.volumetric)
-        return {split: np.array([_fields(row, cropped) for row in self.rows[split]], dtype) for split in SPLITS}
+        dtype = record_dtype(*widths, sliced=self.pipeline.takes_volumes)
+        return {split: np.array([
+            (row.record.source.encode(), row.record.subject.encode(), *_place(row, cropped)) for row in self.rows[split]
+        ], dtype) for split in SPLITS}
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 over all rows, as hex."""
-        digest = hashlib.sha256()
-        for split in SPLITS:
-            for row in self.rows[split]:
-                digest.update(repr((split, row.record.labels, *_fields(row, False))).encode())
-        return digest.hexdigest()
+        return facts_hash([
+            [(r.record.labels, r.record.source, r.record.subject, *_place(r, False)) for r in self.rows[split]]
+            for split in SPLITS
+        ])
 
     def info(self, size: int) -> StoreInfo:
         """The facts of the store of one size."""
@@ -122,15 +111,14 @@ class Plan:
             "edition": self.edition,
             "pixels": self.pixels,
             "split": self.split,
-            "membership": self.membership,
             "recipe": recipe_to_json(self.recipe(size)),
             "synthetic": self.synthetic,
             "partial": self.partial,
             "size": size,
         }
-        rows = self.identity or self.digest
         return StoreInfo(
             **facts,
+            membership=self.membership,
             title=dataset.title,
             modality=dataset.modality,
             task=dataset.task.value,
@@ -141,26 +129,25 @@ class Plan:
             citation=dataset.source.citation,
             source=dataset.source.name,
             unchecked=dataset.unchecked_at(size, self.edition),
-            plan_hash=hashlib.sha256((json.dumps(facts, sort_keys=True) + rows).encode()).hexdigest(),
+            plan_hash=facts_hash({**facts, "membership": self.basis, "rows": self.identity or self.digest}),
             mmtk_version=__version__,
         )
 
 
-def _fields(row: Planned, cropped: bool) -> tuple[bytes | int, ...]:
-    """A record as stores keep it; of a slice, the box in its plane."""
-    record, height, width = row.record, row.header.height, row.header.width
-    names = (record.source.encode(), record.subject.encode())
-    if record.cut is None:
-        return (*names, height, width, *(center_box(height, width) if cropped else (0, 0, min(height, width))))
-    top, left, *_ = record.cut.region
-    return (*names, height, width, top, left, max(height, width), record.cut.plane.encode(), record.cut.slice)
+def _place(row: Planned, cropped: bool) -> tuple[str | int, ...]:
+    """What a record keeps of where its image lies; of a slice, the box in its plane."""
+    cut, height, width = row.record.cut, row.header.height, row.header.width
+    if cut is None:
+        return (height, width, *(center_box(height, width) if cropped else (0, 0, min(height, width))))
+    top, left, *_ = cut.region
+    return height, width, top, left, max(height, width), cut.plane, cut.slice
 
 
 def make_plan(
     dataset: Dataset,
     listing: Listing,
     *,
-    edition: str = "2020",
+    edition: str | None = None,
     pixels: str = "official",
     split: str = "official",
     known: OfficialMap | None = None,
@@ -199,11 +186,12 @@ def make_plan(
     ImageError
         If an image's header cannot be used.
     """
+    edition = edition or dataset.first_edition
     if edition not in dataset.counts:
         raise ArgumentError("edition", expected=" or ".join(dataset.counts), found=edition)
     if split not in ("official", "grouped"):
         raise ArgumentError("split", expected="official or grouped", found=split)
-    steps = dataset.steps(pixels)
+    pipeline = dataset.pipeline(pixels)
     if listing.packed:
         raise SourceError(listing.root / listing.packed[0], expected="an unpacked archive", found="a packed one")
     scan = dataset.scan(listing)
@@ -218,9 +206,9 @@ def make_plan(
     bad: dict[str, str] = {}
     found: dict[str, Header] = {}
     findings = list(scan.findings)
-    if headers and dataset.volumetric:
-        expect_slices(dataset, records, steps)
-        found, doubts = slice_headers(records, listing, dataset, steps, bad if skip_bad else None)
+    if headers and pipeline.takes_volumes:
+        expect_slices(dataset, records, pipeline)
+        found, doubts = slice_headers(records, listing, dataset, pipeline, bad if skip_bad else None)
         findings += doubts
     elif headers:
         found = read_headers(records, listing, bad if skip_bad else None)
@@ -231,10 +219,10 @@ def make_plan(
         known = official_map(dataset.flag)
     lacking: list[Finding] = []
     if known is None:
-        rows = _by_rule(dataset.split, records)
-        membership = f"by rule: {dataset.split!r}"
+        rows, membership, basis = _by_rule(dataset.split, records)
     else:
         rows, membership, lacking = _by_map(known, records)
+        basis = {"map": known.origin, "ordered": known.ordered}
         if known.origin:  # what mmtk knows itself is named as missing already
             findings += lacking
             counts, given = dataset.counts[edition], {split: len(known.rows[split]) for split in SPLITS}
@@ -242,8 +230,11 @@ def make_plan(
                      if n < getattr(counts, split) and listing.phantom is None]
             lacking += [Finding("unmatched", "rows that the map lacks", ", ".join(short))] if short else []
     if split == "grouped":
-        rows, membership = _grouped(dataset, edition, rows, membership, records)
-    if edition != "2020" and dataset.volumetric:
+        if _crosses(dataset, rows, records):
+            rows, membership, basis = _by_rule(GroupedCut(dataset.counts[edition]), records)
+        else:
+            membership += "; no subject crosses it"
+    if pipeline.takes_volumes and edition not in dataset.blank_in:
         membership += "; without blank slices"
     unknown_header = Header("unknown", 1, 1, dataset.channels)
     return Plan(
@@ -252,6 +243,7 @@ def make_plan(
         pixels=pixels,
         split=split,
         membership=membership,
+        basis=basis,
         synthetic=bool(listing.phantom),
         partial=bool(missing or without or bad or lacking),
         rows={s: tuple(Planned(r, found.get(r.source, unknown_header)) for r in rows[s]) for s in SPLITS},
@@ -260,28 +252,23 @@ def make_plan(
     )
 
 
-def _by_rule(rule: SplitRule, records: Iterable[Record]) -> dict[str, list[Record]]:
-    records = tuple(records)
+def _by_rule(rule: SplitRule, records: list[Record]) -> tuple[dict[str, list[Record]], str, dict[str, Any]]:
+    """Rows, and how they came about: for users, and for the hash."""
     rows: dict[str, list[Record]] = {split: [] for split in SPLITS}
-    for record, split in zip(records, rule.assign(records), strict=True):
+    for record, split in zip(records, rule.assign(tuple(records)), strict=True):
         rows[split].append(record)
-    return rows
+    return rows, f"by rule: {rule}", rule.facts()
 
 
-def _grouped(
-    dataset: Dataset, edition: str, rows: dict[str, list[Record]], membership: str, records: list[Record]
-) -> tuple[dict[str, list[Record]], str]:
-    """Rows of which no subject stands in two splits: the official ones where that holds for them."""
+def _crosses(dataset: Dataset, rows: dict[str, list[Record]], records: list[Record]) -> bool:
+    """Whether a subject stands in two splits."""
     if not any(record.subject for record in records):
         raise ArgumentError(
             f"split grouped of {dataset.flag}", expected="a source that names patients, lesions or volumes",
             found=f"{dataset.source.name}, which does not", remedy="use the official split",
         )
     held = [{record.subject for record in rows[split] if record.subject} for split in SPLITS]
-    if sum(map(len, held)) == len(set().union(*held)):
-        return rows, f"{membership}; no subject crosses it"
-    rule = GroupedCut(dataset.counts[edition])
-    return _by_rule(rule, records), f"by rule: {rule!r}"
+    return sum(map(len, held)) > len(set().union(*held))
 
 
 def _by_map(

@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 
 from mmtk.builder.clock import Clock
-from mmtk.datasets.base import CenterCrop, Colour, Cut, Grey, HuWindow, Recipe, Resize, RoundTrip, Slice, Turn, Zoom
-from mmtk.datasets.steps import Step
+from mmtk.datasets.base import Cut
+from mmtk.datasets.steps import CenterCrop, HuWindow, Pipeline, Recipe, Resize, RoundTrip, Slice, Step, Turn, Zoom
 from mmtk.errors import ImageError
 from mmtk.imaging import (
     Header,
@@ -20,11 +20,13 @@ from mmtk.imaging import (
     cut_plane,
     hu_window,
     read_kinds,
+    read_volume,
     resize_each,
     round_trip_stack,
     turn_volume,
     zoom,
 )
+from mmtk.matching import expect_axes
 
 Array = np.ndarray[Any, Any]
 Memory = dict[tuple[object, ...], Array]  # what several slices of one box share, by the steps that made it
@@ -36,12 +38,14 @@ class Branch:
 
     Attributes
     ----------
+    kind : what an image file is decoded to; none of a volume
     head : the steps before the resize
     filter : of the resize
     tail : the steps after it
     sizes : edge lengths in pixels
     """
 
+    kind: Any
     head: Recipe
     filter: str
     tail: Recipe
@@ -58,12 +62,30 @@ def branches(recipes: Mapping[int, Recipe]) -> tuple[Branch, ...]:
 
 def _branch(recipe: Recipe, sizes: tuple[int, ...]) -> Branch:
     at = next(number for number, step in enumerate(recipe) if isinstance(step, Resize))
-    return Branch(recipe[:at], cast(Resize, recipe[at]).filter, recipe[at + 1 :], sizes)
+    kind = next(iter(Pipeline(recipe).kinds), None)
+    return Branch(kind, recipe[:at], cast(Resize, recipe[at]).filter, recipe[at + 1 :], sizes)
 
 
-def _kind_of(step: Step) -> str:
-    """What the first step of a recipe for image files has a file decoded to; see `mmtk.imaging.read_kinds`."""
-    return step.luma if isinstance(step, Grey) else "colour"
+def open_volume(path: ImageFile, pipeline: Pipeline) -> Volume:
+    """Read a CT volume, and hold its header against the body where it is to be turned by it.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, or the two contradict each other.
+    """
+    volume = read_volume(path)
+    if pipeline.turns:
+        expect_axes(volume, path)
+    return volume
+
+
+def expect_readable(path: ImageFile, pipeline: Pipeline) -> None:
+    """Read a file as the recipes have it, for nothing but the error."""
+    if pipeline.takes_volumes:
+        open_volume(path, pipeline)
+    else:
+        read_kinds(path, pipeline.kinds)
 
 
 def make_image(path: ImageFile, planned: Header, ways: Sequence[Branch], clock: Clock) -> dict[int, Array]:
@@ -74,7 +96,7 @@ def make_image(path: ImageFile, planned: Header, ways: Sequence[Branch], clock: 
     ImageError
         If the file cannot be decoded, or is no longer the one that was planned.
     """
-    kinds: tuple[Any, ...] = tuple(dict.fromkeys(_kind_of(way.head[0]) for way in ways))
+    kinds = tuple(dict.fromkeys(way.kind for way in ways))
     with clock("decode"):
         decoded = dict(zip(kinds, read_kinds(path, kinds), strict=True))
     height, width = decoded[kinds[0]].shape[:2]
@@ -84,7 +106,7 @@ def make_image(path: ImageFile, planned: Header, ways: Sequence[Branch], clock: 
         raise ImageError(path, expected=expected, found=f"{width} x {height}", remedy=remedy)
     small: dict[int, Array] = {}
     for way in ways:
-        picture = decoded[_kind_of(way.head[0])]
+        picture = decoded[way.kind]
         for step in way.head[1:]:
             picture = _apply(picture, step)
         small.update(_resized(picture, way, clock))
@@ -131,8 +153,7 @@ def _resized(picture: Array, way: Branch, clock: Clock) -> dict[int, Array]:
 
 def _slice(volume: Volume, cut: Cut, head: Recipe, memory: Memory, clock: Clock) -> Array:
     at = next(number for number, step in enumerate(head) if isinstance(step, Slice))
-    of_plane = any(isinstance(step, Zoom) and step.spacing is None for step in head)
-    key = (*head[:at], cut.plane if of_plane else None)
+    key = (*head[:at], cut.plane if Pipeline(head).measures else None)
     grid = memory.get(key)
     if grid is None:
         grid = volume.voxels.transpose(2, 1, 0)
@@ -159,8 +180,8 @@ def _apply(picture: Array, step: Step) -> Array:
             return center_crop(picture)
         case HuWindow(level, width, rounding):
             return hu_window(picture, level, width, rounding)
-        case Grey() | Colour() | Resize() | RoundTrip() | Turn() | Zoom() | Slice():
-            raise AssertionError(step)  # a checked recipe has none of them here
+        case _:
+            raise AssertionError(step)  # a checked recipe has none here
 
 
 def _box(volume: Array, cut: Cut) -> Array:

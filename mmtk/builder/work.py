@@ -18,12 +18,12 @@ from mmtk.base import Progress
 from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal
 from mmtk.builder.plan import Plan, Planned
-from mmtk.builder.recipe import Branch, Memory, branches, finish, make_image, make_slice
-from mmtk.datasets.base import SPLITS, Box, Cut, Recipe
+from mmtk.builder.recipe import Branch, Memory, branches, finish, make_image, make_slice, open_volume
+from mmtk.datasets.base import SPLITS, Box, Cut
 from mmtk.datasets.listing import Listing
+from mmtk.datasets.steps import Pipeline, Recipe
 from mmtk.errors import ImageError, StoreError
-from mmtk.imaging import ImageFile, Volume, read_volume
-from mmtk.matching import expect_axes
+from mmtk.imaging import ImageFile, Volume
 from mmtk.store import Layout, write_at
 
 BLOCK = 16  # images in a unit: enough to make bookkeeping cheap, few enough to lose little when killed
@@ -68,7 +68,7 @@ class Left:
 
 def units(plans: list[Plan]) -> list[Unit]:
     """Cut plans of one source into units, the same for every worker count."""
-    if plans[0].dataset.volumetric:
+    if plans[0].pipeline.takes_volumes:
         volumes: dict[str, list[Place]] = {}
         for number, plan in enumerate(plans):
             for split in SPLITS:
@@ -82,20 +82,6 @@ def units(plans: list[Plan]) -> list[Unit]:
         for start in range(0, len(plan.rows[split]), BLOCK)
     ]
     return [Unit(number, block) for number, block in enumerate(blocks)]
-
-
-def open_volume(path: ImageFile, turned: bool) -> Volume:
-    """Read a CT volume, and hold its header against the body where it is to be turned by it.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be read, or the two contradict each other.
-    """
-    volume = read_volume(path)
-    if turned:
-        expect_axes(volume, path)
-    return volume
 
 
 def fill(
@@ -125,7 +111,6 @@ def fill(
     todo = [unit for unit in units(plans) if unit.number not in journal.done]
     total = sum(sum(plan.counts.values()) for plan in plans)
     finished = total - sum(len(unit.rows) for unit in todo)
-    volumetric = plans[0].dataset.volumetric
     with ExitStack() as stack:
         files = [os.open(target.path, os.O_RDWR) for target in targets]
         for file in files:
@@ -134,7 +119,8 @@ def fill(
         opened = list(zip(targets, files, strict=True))
         of_plan = [[(target, file) for target, file in opened if target.plan is plan] for plan in plans]
         writer = _Writer(plans, listing, of_plan, skip_bad, clock)
-        answers = _volumes(pool, writer, todo) if volumetric else _bounded(pool, writer.block, todo, 2 * workers)
+        of_volumes = plans[0].pipeline.takes_volumes
+        answers = _volumes(pool, writer, todo) if of_volumes else _bounded(pool, writer.block, todo, 2 * workers)
         done: list[int] = []
         left = Left()
 
@@ -258,19 +244,20 @@ class _Writer:
 
 def _volumes(pool: ThreadPoolExecutor, writer: _Writer, todo: list[Unit]) -> Iterator[tuple[Unit, Left]]:
     """Volume by volume, one in memory at a time; its boxes are shared out."""
+    asked = Pipeline(tuple(step for plan in writer.plans for step in plan.pipeline.steps))
     for unit in todo:
         left = Left()
         try:
             path = writer.file(unit.rows[0])
             with writer.clock("decode"):
-                volume = open_volume(path, any(plan.turns for plan in writer.plans))
+                volume = open_volume(path, asked)
         except ImageError as error:
             left = writer.refuse(unit.rows, error)
         else:
             boxes: dict[Box, list[Place]] = {}
             for place in unit.rows:
                 boxes.setdefault(cast(Cut, writer.planned(place).record.cut).box, []).append(place)
-            # the liver alone is up to two thirds of a volume's work: begun last, it would leave the other workers idle
+            # one organ alone is up to two thirds of a volume's work: begun last, it would leave the other workers idle
             largest_first = sorted(boxes, key=_voxels, reverse=True)
             for part in pool.map(partial(writer.box, volume), (tuple(boxes[box]) for box in largest_first)):
                 left.add(part)

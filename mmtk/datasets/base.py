@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from mmtk.datasets.steps import (
-    BySize,
-    CenterCrop,
-    Colour,
-    Grey,
-    HuWindow,
-    Recipe,
-    Resize,
-    RoundTrip,
-    Slice,
-    Step,
-    Turn,
-    Zoom,
-    as_released,
-    check_recipe,
-    recipe_from_json,
-    recipe_hash,
-    recipe_to_json,
-    without_flaws,
-)
+from mmtk.datasets.steps import BySize, Pipeline, Recipe, check_recipe, recipe_to_json, without_flaws
 from mmtk.errors import ArgumentError
 from mmtk.imaging import PLANES
 
 if TYPE_CHECKING:
     from mmtk.datasets.listing import Listing
-
-__all__ = [
-    "EDITIONS", "SPLITS", "Box", "BySize", "CenterCrop", "Colour", "Counts", "Cut", "Dataset", "Finding", "Grey",
-    "HuWindow", "Recipe", "Record", "Resize", "RoundTrip", "Scan", "Slice", "Source", "SplitRule", "Task", "Turn",
-    "Zoom", "as_released", "recipe_from_json", "recipe_hash", "recipe_to_json",
-]
 
 SPLITS = ("train", "val", "test")
 EDITIONS = ("2020", "2021", "2024")  # in which official files appeared, in their order
@@ -67,6 +42,9 @@ class Counts:
     def total(self) -> int:
         return self.train + self.val + self.test
 
+    def __str__(self) -> str:
+        return f"train {self.train:,}, val {self.val:,}, test {self.test:,}"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -94,12 +72,14 @@ class Cut:
 
     ``box`` is xmin, xmax, ymin, ymax, zmin, zmax in voxels, upper ends left out; ``extents`` are the voxels along x, y
     and z of the grid that the box is resampled to, and ``slice`` counts that grid's slices from the box's lower edge.
+    ``mask`` is a volume in the same listing that is above 0 in the box's organ, where there is one.
     """
 
     plane: str
     slice: int
     box: Box
     extents: tuple[int, int, int]
+    mask: str = ""
 
     @property
     def across(self) -> int:
@@ -148,24 +128,46 @@ class Scan:
     findings: tuple[Finding, ...] = ()
 
 
-class SplitRule(Protocol):
-    """Gives each record its split; used where no official map is known, and for phantoms."""
+@dataclass(frozen=True)
+class SplitRule:
+    """Gives each record its split; used where no official map is known, and for phantoms.
 
-    def assign(self, records: tuple[Record, ...]) -> list[str]: ...
+    A rule is a dataclass of JSON values, with a name by which it stays known.
+    """
+
+    name: ClassVar[str]
+
+    def assign(self, records: tuple[Record, ...]) -> list[str]:
+        """The split of each record: train, val or test, in the records' order."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Its name and its fields as JSON values, for hashes of plans.
+
+        Fields that have their default are left out, so that one which is added later with a default changes no hash.
+        """
+        values = asdict(self)
+        given = {f.name: values[f.name] for f in fields(self) if getattr(self, f.name) != f.default}
+        return {"rule": self.name, **given}
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name} {value}" for name, value in vars(self).items() if value != "")
+        return self.name.replace("_", " ") + (f" ({values})" if values else "")
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Everything mmtk knows about a dataset; see the modules beside this one.
 
-    A plain recipe holds for every size. ``unchecked`` names what of the recipe of 28 px rests on inference alone,
-    ``unchecked_larger`` what of the other one does. Datasets of one ``family`` are made from the same raw files, in one
-    pass; by default a dataset is its own.
+    A plain recipe and its ``unchecked`` hold for every size. That names what of the recipe of 28 px rests on inference
+    alone, ``unchecked_larger`` what of the other one does. Datasets of one ``family`` are made from the same raw files,
+    in one pass; by default a dataset is its own. ``blank_in`` are the editions in which slices of one grey level are
+    images. ``listed`` gives the image files that a source's own lists tell it has, where they do not name them.
 
     Raises
     ------
     ArgumentError
-        If a recipe cannot be run as it stands.
+        If a recipe cannot be run as it stands, or those of 28 px and of larger sizes take other files.
     """
 
     flag: str
@@ -185,11 +187,18 @@ class Dataset:
     unchecked_larger: tuple[str, ...] = (_LIKE_BREAST,)
     notes: tuple[str, ...] = ()
     family: str = ""
+    blank_in: tuple[str, ...] = ()
+    listed: Callable[[Listing], Iterable[str]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "family", self.family or self.flag)
+        if not isinstance(self.recipe, BySize):
+            object.__setattr__(self, "unchecked_larger", self.unchecked)
         for recipe in self._recipes:
             check_recipe(self.flag, recipe, self.channels)
+        if len({Pipeline(recipe).takes_volumes for recipe in self._recipes}) > 1:
+            found = "one of image files and one of CT volumes"
+            raise ArgumentError(f"recipe of {self.flag}", expected="recipes of the same files", found=found)
 
     @property
     def _recipes(self) -> tuple[Recipe, Recipe]:
@@ -206,7 +215,12 @@ class Dataset:
     @property
     def volumetric(self) -> bool:
         """Whether its images are cut from CT volumes, several from one file."""
-        return any(isinstance(step, Zoom) for step in self._recipes[0])
+        return Pipeline(self._recipes[0]).takes_volumes
+
+    @property
+    def first_edition(self) -> str:
+        """The edition that is meant where none is named: 2020 of the ten."""
+        return next(iter(self.counts))
 
     def alias_of(self, edition: str) -> str:
         """The flag that MedMNIST's files of an edition bear; the Organ sets had others in 2020."""
@@ -250,9 +264,10 @@ class Dataset:
         recipe = self._recipes[size > 28]
         return recipe if pixels == "official" else without_flaws(recipe)
 
-    def steps(self, pixels: str) -> frozenset[Step]:
-        """The steps of a choice of pixels, of every size."""
-        return frozenset(step for size in (28, 29) for step in self.recipe_for(pixels, size))  # up to 28, and above
+    def pipeline(self, pixels: str) -> Pipeline:
+        """What the recipes of a choice of pixels, of every size, ask of a source's files."""
+        steps = (step for size in (28, 29) for step in self.recipe_for(pixels, size))  # up to 28, and above
+        return Pipeline(tuple(dict.fromkeys(steps)))
 
     def facts(self) -> dict[str, Any]:
         """All facts as JSON values, for ``mmtk info --json``."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import CenterCrop, Counts, Dataset, Grey, Record, Resize, Scan, Source, Task, as_released
-from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.base import Counts, Dataset, Record, Scan, Source, Task
+from mmtk.datasets.collecting import collect, matching
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
+from mmtk.datasets.steps import CenterCrop, Grey, Resize, as_released
 
 _IMAGE = re.compile(r"(?:.*/)?(?P<source>(?P<kind>benign|malignant|normal)/(?P=kind) \([0-9]+\)\.png)")
 _MASK = re.compile(r"(?:.*/)?(benign|malignant|normal) \([0-9]+\)_mask(_[0-9]+)?\.png")
@@ -16,8 +17,7 @@ _MASK = re.compile(r"(?:.*/)?(benign|malignant|normal) \([0-9]+\)_mask(_[0-9]+)?
 
 def scan(listing: Listing) -> Scan:
     """The ultrasound images, without their masks; benign and normal are one class. BUSI names no patients."""
-    matches = (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name))
-    records = (Record(m["source"], m[0], (int(m["kind"] != "malignant"),)) for m in matches if m)
+    records = (Record(m["source"], m[0], (int(m["kind"] != "malignant"),)) for m in matching(listing, _IMAGE))
     return collect(BREAST, listing, records, belongs=lambda name: _MASK.fullmatch(name) is not None)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import SPLITS, Counts, Dataset, Grey, Record, Resize, Scan, Source, Task, as_released
-from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.base import SPLITS, Counts, Dataset, Record, Scan, Source, Task
+from mmtk.datasets.collecting import collect, matching
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import official_map
 from mmtk.datasets.splits import ByPart
+from mmtk.datasets.steps import Grey, Resize, as_released
 from mmtk.errors import SourceError
 
 _IMAGE = re.compile(r"(?:.*/)?(?P<source>(?P<patient>[0-9]{8})_[0-9]{3}\.png)")
@@ -26,10 +27,9 @@ def scan(listing: Listing) -> Scan:
     known = official_map("chestmnist")
     if not listed and listing.phantom is None and known is not None:
         listed = {row.source: (split, row.labels) for split in SPLITS for row in known.rows[split] if row.source}
-    matches = [m for m in (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name)) if m]
     records = [
         Record(m["source"], m[0], listed[m["source"]][1], m["patient"], listed[m["source"]][0])
-        for m in matches if m["source"] in listed
+        for m in matching(listing, _IMAGE) if m["source"] in listed
     ]
     absent = listed.keys() - {record.source for record in records} if listing.phantom else ()
     return collect(CHEST, listing, records, absent=sorted(absent))

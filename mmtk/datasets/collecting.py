@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,11 @@ def is_junk(name: str) -> bool:
     """Whether a file is left over from a desktop or an archive: ``__MACOSX``, ``.DS_Store``, ``._*``, ``Thumbs.db``."""
     *folders, last = name.split("/")  # not pathlib, which takes seconds for the names of a large source
     return "__MACOSX" in folders or last.lower() in _JUNK_NAMES or last.startswith("._")
+
+
+def matching(listing: Listing, pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """The names that are no junk and fit a pattern from end to end."""
+    return (match for match in map(pattern.fullmatch, listing.names) if match and not is_junk(match[0]))
 
 
 def folder_of(name: str) -> str:

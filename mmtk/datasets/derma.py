@@ -5,22 +5,11 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import (
-    CenterCrop,
-    Colour,
-    Counts,
-    Dataset,
-    Record,
-    Resize,
-    RoundTrip,
-    Scan,
-    Source,
-    Task,
-    as_released,
-)
-from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.base import Counts, Dataset, Record, Scan, Source, Task
+from mmtk.datasets.collecting import collect, matching
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
+from mmtk.datasets.steps import CenterCrop, Colour, Resize, RoundTrip, as_released
 from mmtk.datasets.tables import find_file, read_table
 from mmtk.errors import SourceError
 
@@ -31,8 +20,7 @@ _IMAGE = re.compile(r"(?:.*/)?(?P<id>ISIC_[0-9]{7})\.jpg")
 def scan(listing: Listing) -> Scan:
     """The images that the metadata names; the subject is the lesion."""
     rows = _read_metadata(listing)
-    matches = (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name))
-    files = [(match["id"], match[0]) for match in matches if match]
+    files = [(match["id"], match[0]) for match in matching(listing, _IMAGE)]
     records = [Record(i, file, rows[i][0], rows[i][1]) for i, file in files if i in rows]
     return collect(DERMA, listing, records, absent=sorted(rows.keys() - {i for i, _ in files}))
 

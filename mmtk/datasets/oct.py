@@ -5,22 +5,11 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import (
-    CenterCrop,
-    Counts,
-    Dataset,
-    Grey,
-    Record,
-    Resize,
-    RoundTrip,
-    Scan,
-    Source,
-    Task,
-    as_released,
-)
-from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.base import Counts, Dataset, Record, Scan, Source, Task
+from mmtk.datasets.collecting import collect, matching
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
+from mmtk.datasets.steps import CenterCrop, Grey, Resize, RoundTrip, as_released
 from mmtk.errors import SourceError
 
 _SCANS = {"CNV": (37205, 250), "DME": (11348, 250), "DRUSEN": (8616, 250), "NORMAL": (51140, 250)}  # train, test
@@ -40,7 +29,7 @@ def scan(listing: Listing) -> Scan:
     SourceError
         If the files are Kaggle's cut, which has a ``val`` part and other images in its train part.
     """
-    matches = [m for m in (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name)) if m]
+    matches = list(matching(listing, _IMAGE))
     kaggle = next((m[0] for m in matches if m["part"] == "val"), None)
     if kaggle is not None:
         raise SourceError(

@@ -11,25 +11,11 @@ from collections.abc import Iterator
 from functools import partial
 
 from mmtk.datasets import register
-from mmtk.datasets.base import (
-    Box,
-    BySize,
-    Counts,
-    Cut,
-    Dataset,
-    Finding,
-    HuWindow,
-    Record,
-    Resize,
-    Scan,
-    Slice,
-    Source,
-    Task,
-    Zoom,
-)
-from mmtk.datasets.collecting import is_junk, natural_key
+from mmtk.datasets.base import Box, Counts, Cut, Dataset, Finding, Record, Scan, Source, Task
+from mmtk.datasets.collecting import is_junk, matching, natural_key
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import ByPart
+from mmtk.datasets.steps import BySize, HuWindow, Resize, Slice, Zoom
 from mmtk.errors import SourceError
 from mmtk.imaging import PLANES
 
@@ -41,6 +27,8 @@ BOX_NAMES = {  # the boxes' names, in the order of the classes
 _ORDER = tuple(BOX_NAMES)
 _VOLUME = re.compile(r"(?:.*/)?(?P<test>test-)?volume-(?P<number>[0-9]{1,9})\.nii(?:\.gz)?")
 _BOXES = re.compile(r"(?:.*/)?(?P<test>test-)?segmentation-(?P<number>[0-9]{1,9})\.txt")
+_MASK = re.compile(r"(?:.*/)?(?P<test>test-)?segmentation-(?P<number>[0-9]{1,9})\.nii(?:\.gz)?")
+_MASKED = "liver"  # the organ in LiTS's own masks
 _NUMBER = re.compile("[0-9]{1,9}")
 _VOLUMES = {"train": 131, "test": 70}
 _FIRST_VAL = 115  # volumes of the source's training set from here on are val
@@ -60,7 +48,7 @@ def scan(cut: Slice, listing: Listing) -> Scan:
     A record's name is that of a released sample: source split, volume, class counted from 1, plane, slice of the grid.
     """
     volumes, junk = _volumes(listing)
-    boxes = {_key(match): match[0] for match in _matches(_BOXES, listing)}
+    boxes, masks = ({_key(match): match[0] for match in _matches(p, listing)} for p in (_BOXES, _MASK))
     reason = "its axes are swapped against its boxes; not in the official set"
     left_out = [Finding("left out", volumes[_SWAPPED], reason)] if _SWAPPED in volumes else []
     records = []
@@ -71,7 +59,8 @@ def scan(cut: Slice, listing: Listing) -> Scan:
             extents = GRID.extents(box)
             for j in chosen_slices(extents[PLANES[cut.plane]], cut.every):
                 source = f"{part}-{number}-{label + 1}-{cut.plane}-{j:03d}"
-                place = Cut(cut.plane, j, box, extents)
+                mask = masks.get((part, number), "") if _ORDER[label] == _MASKED else ""
+                place = Cut(cut.plane, j, box, extents, mask)
                 records.append(Record(source, volumes[part, number], (label,), f"{part}-{number}", split, place))
     missing = _missing(listing, set(volumes), set(boxes))
     if not records:
@@ -85,8 +74,13 @@ def scan(cut: Slice, listing: Listing) -> Scan:
 
 
 def _matches(pattern: re.Pattern[str], listing: Listing) -> Iterator[re.Match[str]]:
-    names = sorted(listing.names, key=lambda name: (name.count("/"), name), reverse=True)
-    return (m for m in (pattern.fullmatch(name) for name in names if not is_junk(name)) if m)  # the outermost is last
+    """The names that fit, the outermost last."""
+    return iter(sorted(matching(listing, pattern), key=lambda match: (match[0].count("/"), match[0]), reverse=True))
+
+
+def _listed(listing: Listing) -> Iterator[str]:
+    """The volumes whose boxes are there: each has one."""
+    return (f"{match['test'] or ''}volume-{match['number']}.nii" for match in matching(listing, _BOXES))
 
 
 def _key(match: re.Match[str]) -> tuple[str, int]:
@@ -177,7 +171,7 @@ def _register(
         recipe=BySize((*grid, Resize("nearest")), (*grid, Resize("bilinear"))),
         split=ByPart(), scan=partial(scan, cut), family="organmnist",
         aliases=(f"organmnist_{plane}", f"organmnist_{plane[0]}"), md5=md5,
-        unchecked=_UNCHECKED, unchecked_larger=_UNCHECKED, notes=_NOTES,
+        unchecked=_UNCHECKED, unchecked_larger=_UNCHECKED, notes=_NOTES, blank_in=("2020",), listed=_listed,
     ))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import Colour, Counts, Dataset, Record, Resize, Scan, Source, Task, as_released
-from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.base import Counts, Dataset, Record, Scan, Source, Task
+from mmtk.datasets.collecting import collect, matching
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
+from mmtk.datasets.steps import Colour, Resize, as_released
 
 # tiles of each class in the two sets; the classes in the order of the labels
 _TILES = {
@@ -25,10 +26,9 @@ _IMAGE = re.compile(
 
 def scan(listing: Listing) -> Scan:
     """The tiles of both sets. Their names tell no patient; those of phantoms hold digits, the provider's letters."""
-    matches = (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name))
     records = (
         Record(m["source"], m[0], (_CLASSES.index(m["kind"]),), "", _SETS[m["set"]])
-        for m in matches if m and m["kind"] in _TILES and (m["id"].isalpha() or listing.phantom)
+        for m in matching(listing, _IMAGE) if m["kind"] in _TILES and (m["id"].isalpha() or listing.phantom)
     )
     return collect(PATH, listing, records, expected=_EXPECTED)
 

@@ -5,22 +5,11 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import (
-    CenterCrop,
-    Counts,
-    Dataset,
-    Grey,
-    Record,
-    Resize,
-    RoundTrip,
-    Scan,
-    Source,
-    Task,
-    as_released,
-)
-from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.base import Counts, Dataset, Record, Scan, Source, Task
+from mmtk.datasets.collecting import collect, matching
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
+from mmtk.datasets.steps import CenterCrop, Grey, Resize, RoundTrip, as_released
 
 _IMAGE = re.compile(
     r"(?:.*/)?(?P<part>train|val|test)/(?P<image>(?P<kind>NORMAL|PNEUMONIA)/"
@@ -35,12 +24,10 @@ def scan(listing: Listing) -> Scan:
     share patients, or train and test one numbering, is not told.
     """
     records = []
-    for name in listing.names:
-        match = None if is_junk(name) else _IMAGE.fullmatch(name)
-        if match:
-            part = "test" if match["part"] == "test" else "train"
-            label = int(match["kind"] == "PNEUMONIA")
-            records.append(Record(f"{part}/{match['image']}", name, (label,), match["subject"], part))
+    for match in matching(listing, _IMAGE):
+        part = "test" if match["part"] == "test" else "train"
+        label = int(match["kind"] == "PNEUMONIA")
+        records.append(Record(f"{part}/{match['image']}", match[0], (label,), match["subject"], part))
     return collect(PNEUMONIA, listing, records)
 
 

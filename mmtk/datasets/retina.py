@@ -5,23 +5,11 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import (
-    CenterCrop,
-    Colour,
-    Counts,
-    Dataset,
-    Finding,
-    Record,
-    Resize,
-    RoundTrip,
-    Scan,
-    Source,
-    Task,
-    as_released,
-)
-from mmtk.datasets.collecting import collect, is_junk
+from mmtk.datasets.base import Counts, Dataset, Finding, Record, Scan, Source, Task
+from mmtk.datasets.collecting import collect, matching
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import SubjectCut
+from mmtk.datasets.steps import CenterCrop, Colour, Resize, RoundTrip, as_released
 from mmtk.datasets.tables import find_file, read_table
 from mmtk.errors import SourceError
 
@@ -43,8 +31,7 @@ def scan(listing: Listing) -> Scan:
     doubts: list[Finding] = []
     for part in _PARTS:
         _read_grades(listing, part, grades, doubts)
-    files = {_source(m["part"], m["patient"], m["image"]): m[0]
-             for m in (_IMAGE.fullmatch(name) for name in listing.names if not is_junk(name)) if m}
+    files = {_source(m["part"], m["patient"], m["image"]): m[0] for m in matching(listing, _IMAGE)}
     records = [
         Record(source, files[source], (grade,), patient, _PARTS[part])
         for source, (part, patient, grade) in grades.items() if source in files

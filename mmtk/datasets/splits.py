@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
 
-from mmtk.datasets.base import SPLITS, Counts, Record
+from mmtk.datasets.base import SPLITS, Counts, Record, SplitRule
 
 
 def _draw(seed: int, name: str) -> bytes:
@@ -15,7 +15,7 @@ def _draw(seed: int, name: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class FloorCut:
+class FloorCut(SplitRule):
     """Cut each class of n items: ``int(first * n)`` to train, up to ``int(second * n)`` to val, the rest to test.
 
     Which images of a class come first is drawn by `seed`: the official splits are drawn too, by a seed nobody knows.
@@ -31,13 +31,13 @@ class FloorCut:
         Of the draw.
     """
 
+    name = "floor_cut"
     first: float
     second: float = 1.0
     within: str = ""
     seed: int = 0
 
     def assign(self, records: tuple[Record, ...]) -> list[str]:
-        """The split of each record: train, val or test, in the records' order."""
         splits = ["test"] * len(records)
         classes: dict[tuple[int, ...], list[int]] = {}
         for row, record in enumerate(records):
@@ -53,7 +53,7 @@ class FloorCut:
 
 
 @dataclass(frozen=True)
-class SubjectCut:
+class SubjectCut(SplitRule):
     """Cut the subjects of one part of the provider: ``int(first * n)`` of them to train, the rest to val.
 
     Parameters
@@ -66,12 +66,12 @@ class SubjectCut:
         Of the draw.
     """
 
+    name = "subject_cut"
     first: float
     within: str
     seed: int = 0
 
     def assign(self, records: tuple[Record, ...]) -> list[str]:
-        """The split of each record: train, val or test, in the records' order."""
         subjects = {record.subject for record in records if record.part == self.within}
         drawn = sorted(subjects, key=lambda subject: _draw(self.seed, subject))
         train = set(drawn[: int(self.first * len(drawn))])
@@ -79,16 +79,17 @@ class SubjectCut:
 
 
 @dataclass(frozen=True)
-class ByPart:
+class ByPart(SplitRule):
     """The provider's parts are the splits."""
 
+    name = "provider_parts"
+
     def assign(self, records: tuple[Record, ...]) -> list[str]:
-        """The split of each record: its part."""
         return [record.part for record in records]
 
 
 @dataclass(frozen=True)
-class GroupedCut:
+class GroupedCut(SplitRule):
     """Cut so that no subject stands in two splits, counts as near as possible to the published ones in every class.
 
     Subjects are dealt out largest first, equal ones in an order drawn by `seed`, each to the split that lacks most of
@@ -103,6 +104,7 @@ class GroupedCut:
         Of the draw.
     """
 
+    name = "grouped_cut"
     counts: Counts
     seed: int = 0
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from mmtk.errors import ArgumentError
 from mmtk.imaging import FILTERS, PLANES
@@ -162,9 +163,50 @@ class Slice:
 
 Step = Grey | Colour | CenterCrop | Resize | RoundTrip | Turn | Zoom | HuWindow | Slice
 Recipe = tuple[Step, ...]
-_STEPS: dict[str, type[Step]] = {
-    step.name: step for step in (Grey, Colour, CenterCrop, Resize, RoundTrip, Turn, Zoom, HuWindow, Slice)
-}
+_STEPS: dict[str, type[Step]] = {step.name: step for step in get_args(Step)}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What the steps of a recipe, or of those of several sizes, ask of a source's files and make of them."""
+
+    steps: Collection[Step]
+
+    @property
+    def takes_volumes(self) -> bool:
+        """Whether images are cut from CT volumes, several from one file; else each is a file of its own."""
+        return any(_VOLUME in step.flow for step in self.steps)
+
+    @property
+    def turns(self) -> bool:
+        """Whether volumes are turned by the axes that their headers name."""
+        return any(isinstance(step, Turn) for step in self.steps)
+
+    @property
+    def measures(self) -> bool:
+        """Whether volumes are resampled by the size of a voxel that their headers name."""
+        return any(isinstance(step, Zoom) and step.spacing is None for step in self.steps)
+
+    @property
+    def slices(self) -> tuple[Slice, ...]:
+        """Which slices of a grid are images."""
+        return tuple(step for step in self.steps if isinstance(step, Slice))
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """What an image file is decoded to, as `mmtk.imaging.read_kinds` names it."""
+        kinds = (s.luma if isinstance(s, Grey) else "colour" for s in self.steps if isinstance(s, Grey | Colour))
+        return tuple(dict.fromkeys(kinds))
+
+    @property
+    def crops(self) -> bool:
+        """Whether an image shows the centre square of its file alone."""
+        return any(isinstance(step, CenterCrop) for step in self.steps)
+
+    @property
+    def round_trips(self) -> bool:
+        """Whether the small image was saved as JPEG."""
+        return any(isinstance(step, RoundTrip) for step in self.steps)
 
 
 @dataclass(frozen=True)
@@ -191,7 +233,7 @@ def without_flaws(recipe: Recipe) -> Recipe:
     """
     kept = (replace(s, spacing=None, border="edge") if isinstance(s, Zoom) else s
             for s in recipe if not isinstance(s, RoundTrip | Turn))
-    turned = (Turn(),) if any(isinstance(step, Zoom) for step in recipe) else ()
+    turned = (Turn(),) if Pipeline(recipe).takes_volumes else ()
     return (*turned, *kept)
 
 
@@ -212,7 +254,7 @@ def check_recipe(what: str, recipe: Recipe, channels: int) -> None:
         If a step cannot take what the one before it gives, a value of a step is unknown, or the last step does not give
         images of the store's size and channels.
     """
-    flowing = _VOLUME if recipe and _VOLUME in recipe[0].flow else _FILE
+    flowing = _VOLUME if Pipeline(recipe[:1]).takes_volumes else _FILE
     for step in recipe:
         if flowing not in step.flow:
             takes = " or ".join(step.flow)
@@ -247,7 +289,7 @@ def _check_numbers(what: str, step: Step) -> None:
 
 def recipe_to_json(recipe: Recipe) -> str:
     """Write a recipe as canonical JSON, the form its hash is taken from."""
-    return json.dumps([{"step": step.name, **asdict(step)} for step in recipe], sort_keys=True, separators=(",", ":"))
+    return _canonical([{"step": step.name, **asdict(step)} for step in recipe])
 
 
 def recipe_from_json(text: str) -> Recipe:
@@ -279,3 +321,12 @@ def _step(entry: Any, expected: str) -> Step:
 def recipe_hash(recipe: Recipe) -> str:
     """SHA-256 of the recipe's JSON, as hex."""
     return hashlib.sha256(recipe_to_json(recipe).encode()).hexdigest()
+
+
+def facts_hash(facts: Any) -> str:
+    """SHA-256 of JSON values, however their keys are ordered, as hex."""
+    return hashlib.sha256(_canonical(facts).encode()).hexdigest()
+
+
+def _canonical(facts: Any) -> str:
+    return json.dumps(facts, sort_keys=True, separators=(",", ":"))

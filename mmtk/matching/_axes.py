@@ -1,4 +1,4 @@
-"""Whether CT volumes lie as their organ boxes count: by their headers, the liver's mask, and the spine at the back."""
+"""Whether CT volumes lie as their organ boxes count: by their headers, an organ's mask, and the spine at the back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.base import Progress
-from mmtk.datasets.base import Box, Dataset
+from mmtk.datasets.base import Box, Cut, Dataset
 from mmtk.datasets.listing import Listing
 from mmtk.errors import ImageError
 from mmtk.imaging import ImageFile, Volume, read_volume, turn_volume
@@ -39,8 +39,10 @@ class VolumeAxes:
         How far the spine lies behind the body's middle, as a part of the body's depth, with the array as it lies;
         negative where it lies before it, 0 where no bone was found.
     mask : float or None
-        How much more of the liver's box its mask covers along y with the array as it lies than with y reversed, as a
+        How much more of an organ's box its mask covers along y with the array as it lies than with y reversed, as a
         part of the box; None where there is no mask beside the volume.
+    organ : str
+        Whose mask that is.
     """
 
     file: str
@@ -49,6 +51,7 @@ class VolumeAxes:
     told: bool
     spine: float
     mask: float | None = None
+    organ: str = ""
 
     @property
     def count(self) -> int:
@@ -80,7 +83,7 @@ class VolumeAxes:
         seen = []
         if self.mask is not None and abs(self.mask) >= _SURE:
             better = "as it lies" if self.mask > 0 else "with y reversed"
-            seen.append(f"mask covers {abs(self.mask):.2f} more of the liver's box {better}")
+            seen.append(f"mask covers {abs(self.mask):.2f} more of the {self.organ}'s box {better}")
         if abs(self.spine) >= _SURE:
             side = "behind" if self.spine > 0 else "before"
             seen.append(f"spine {abs(self.spine):.2f} of the body's depth {side} its middle")
@@ -161,19 +164,19 @@ def audit_axes(dataset: Dataset, listing: Listing, progress: Progress | None = N
         If the listing holds no volume, or one that cannot be read.
     """
     images: dict[str, Counter[str]] = {}
-    livers: dict[str, Box] = {}
+    masked: dict[str, tuple[str, Cut]] = {}
     for record in dataset.scan(listing).records:
         images.setdefault(record.file, Counter())[record.part] += 1
-        if record.cut is not None and dataset.classes[record.labels[0]] == "liver":
-            livers[record.file] = record.cut.box
-    by_name = {name.rpartition("/")[2].removesuffix(".gz"): name for name in listing.names}
+        if record.cut is not None and record.cut.mask:
+            masked[record.file] = dataset.classes[record.labels[0]], record.cut
     found = []
     for done, (file, counts) in enumerate(images.items(), 1):
         volume = read_volume(listing.path(file))
         spine = spine_offset(volume.voxels.transpose(2, 1, 0))
-        mask = by_name.get(file.rpartition("/")[2].removesuffix(".gz").replace("volume", "segmentation"))
-        fit = mask_fit(read_volume(listing.path(mask)), livers[file]) if mask and file in livers else None
-        found.append(VolumeAxes(file, dict(counts), reversed_axes(volume.signs), 0 not in volume.signs, spine, fit))
+        organ, cut = masked.get(file, ("", None))
+        fit = mask_fit(read_volume(listing.path(cut.mask)), cut.box) if cut else None
+        told, axes = 0 not in volume.signs, reversed_axes(volume.signs)
+        found.append(VolumeAxes(file, dict(counts), axes, told, spine, fit, organ))
         if progress is not None:
             progress(done, len(images))
     return tuple(found)

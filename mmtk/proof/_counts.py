@@ -14,8 +14,7 @@ from mmtk.errors import SourceError
 
 _LISTS = (".txt", ".csv", ".tab")
 _LARGEST = 1 << 26  # bytes of a list
-_IMAGE = re.compile(r"\.(?:png|jpe?g|tiff?)$", re.IGNORECASE)
-_BOXES = re.compile(r"(?P<folder>(?:.*/)?)(?P<test>test-)?segmentation-(?P<number>[0-9]+)\.txt")
+_IMAGE = re.compile(r"\.(?:png|jpe?g|tiff?|nii)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,10 @@ def look(sources: Path | None, dataset: Dataset) -> Source:
         return Source(listing, scan, missing, "")
     if dataset.volumetric:
         there = len({record.file for record in scan.records})
-        absent = sum(name.endswith(".nii") for name in missing)
+        absent = sum(_IMAGE.search(name) is not None for name in missing)
         lacking = f"{there} of {there + absent} volumes here"
     else:
-        lacking = f"{len(scan.records):,} of {dataset.counts['2020'].total:,} images here"
+        lacking = f"{len(scan.records):,} of {dataset.counts[dataset.first_edition].total:,} images here"
     return Source(listing, scan, missing, f"raw files: {where}; {lacking}")
 
 
@@ -97,18 +96,12 @@ def _scan_lists(dataset: Dataset, source: Source) -> Scan | None:
     """Scan the source as if every image that its lists name were there; None if that does not make it whole."""
     listing = source.listing
     assert listing is not None
-    listed = set(_volumes(listing)) if dataset.volumetric else set(_images(listing, source))
+    listed = dataset.listed(listing) if dataset.listed is not None else _images(listing, source)
     try:
         scan = dataset.scan(replace(listing, names=tuple(sorted({*listing.names, *listed}))))
     except SourceError:
         return None
     return None if any(finding.kind == "missing" for finding in scan.findings) else scan
-
-
-def _volumes(listing: Listing) -> Iterator[str]:
-    """The volumes whose boxes are there: each has one."""
-    for match in filter(None, map(_BOXES.fullmatch, listing.names)):
-        yield f"{match['test'] or ''}volume-{match['number']}.nii"
 
 
 def _images(listing: Listing, source: Source) -> Iterator[str]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmtk.datasets.base import Dataset, RoundTrip
+from mmtk.datasets.base import Dataset
+from mmtk.datasets.steps import Pipeline
 from mmtk.imaging import round_trip_stack
 from mmtk.store import Store
 
@@ -62,7 +63,7 @@ def signature(store: Store) -> Signature | None:
 
 def expects_jpeg(dataset: Dataset, size: int) -> bool:
     """Whether the recipe of a size ends in JPEG of quality 75."""
-    return any(isinstance(step, RoundTrip) for step in dataset.recipe_for("official", size))
+    return Pipeline(dataset.recipe_for("official", size)).round_trips
 
 
 def _spread(rows: int, everything: int) -> list[int]:

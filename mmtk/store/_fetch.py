@@ -75,7 +75,8 @@ def fetch_npz(
     md5 = dataset.md5.get(f"{edition}:{size}")
     if md5 is None or edition not in RECORDS:
         known = ", ".join(f"{key.split(':')[1]} px of {key.split(':')[0]}" for key in dataset.md5)
-        raise ArgumentError(f"the official {dataset.flag}", expected=known, found=f"{size} px of {edition}")
+        found = f"{size} px of {edition}" if known else "none"
+        raise ArgumentError(f"the official {dataset.flag}", expected=known or "files that were published", found=found)
     name = f"{sized_name(dataset.alias_of(edition), size)}.npz"
     final = Path(out) / name
     try:

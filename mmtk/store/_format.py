@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mmtk.datasets.base import Task, recipe_from_json
+from mmtk.datasets.base import Task
 from mmtk.datasets.marks import marks_of
+from mmtk.datasets.steps import recipe_from_json
 from mmtk.errors import MmtkError, StoreError
 
 FORMAT = "mmtk-store"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
@@ -13,9 +12,10 @@ import numpy as np
 from mmtk import __version__
 from mmtk.base import md5_of
 from mmtk.datasets import get_dataset
-from mmtk.datasets.base import SPLITS, Dataset, recipe_hash, recipe_to_json
+from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps import MapRow, known_rows
 from mmtk.datasets.marks import PARTIAL, SYNTHETIC
+from mmtk.datasets.steps import facts_hash, recipe_hash, recipe_to_json
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.files import clear_leftovers
 from mmtk.store._format import StoreInfo, store_path
@@ -132,6 +132,6 @@ def _info(
         pixels="official" if published else "imported", split="official" if published else "imported",
         membership=f"the file with MD5 {md5}{how}", recipe=recipe_to_json(recipe), recipe_hash=recipe_hash(recipe),
         licence=dataset.source.licence, citation=dataset.source.citation, source=dataset.source.name,
-        plan_hash=hashlib.sha256(f"npz {md5} {edition} {recipe_hash(recipe)} {told} {lacking}".encode()).hexdigest(),
+        plan_hash=facts_hash([md5, edition, recipe_hash(recipe), told, lacking]),
         synthetic=synthetic, partial=lacking or PARTIAL in npz.marks, unchecked=(), mmtk_version=__version__,
     )

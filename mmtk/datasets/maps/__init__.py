@@ -58,7 +58,7 @@ def official_map(flag: str) -> OfficialMap | None:
     found = OfficialMap({name: tuple(kept) for name, kept in rows.items()}, unplaced, ordered=not by_patient)
     counts = {name: len(kept) for name, kept in found.rows.items()}
     named = sum(row.source is not None for kept in found.rows.values() for row in kept) + len(unplaced)
-    published = dataset.counts["2020"]
+    published = dataset.counts[dataset.first_edition]
     if any(n != getattr(published, name) for name, n in counts.items()) or len(found.labels) != named:
         raise MmtkError(
             str(file), expected=f"{published}, each file once", found=str(counts), remedy="install mmtk again"
@@ -84,7 +84,7 @@ def known_rows(flag: str, edition: str) -> Mapping[str, Mapping[int, MapRow]]:
     dataset, file = _installed(flag)
     whole = official_map(flag)
     if whole is not None:
-        same = whole.ordered and edition in dataset.counts and dataset.counts[edition] == dataset.counts["2020"]
+        same = whole.ordered and dataset.counts.get(edition) == dataset.counts[dataset.first_edition]
         return {split: dict(enumerate(rows)) for split, rows in whole.rows.items()} if same else {}
     found: dict[str, dict[int, MapRow]] = {}
     for line in _read(file):
