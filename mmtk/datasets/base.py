@@ -213,6 +213,16 @@ class Dataset:
         return unchecked if known else (*unchecked, f"there are no official images of {size} px in edition {edition}")
 
     @property
+    def licence(self) -> str:
+        """The source's."""
+        return self.source.licence
+
+    @property
+    def citation(self) -> str:
+        """The source's."""
+        return self.source.citation
+
+    @property
     def volumetric(self) -> bool:
         """Whether its images are cut from CT volumes, several from one file."""
         return Pipeline(self._recipes[0]).takes_volumes

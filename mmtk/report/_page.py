@@ -13,7 +13,7 @@ import numpy as np
 from mmtk import store
 from mmtk.base import Progress
 from mmtk.datasets import list_datasets
-from mmtk.datasets.base import SPLITS
+from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps import official_map
 from mmtk.errors import MmtkError, StoreError
 from mmtk.files import write_text
@@ -22,14 +22,14 @@ from mmtk.report import _contents as contents
 from mmtk.report import _figures as figures
 from mmtk.report import _pictures as pictures
 from mmtk.report._tables import Table, spans
-from mmtk.runs import DatasetFacts, Run, by_flag, find_runs, foremost, setups_of
+from mmtk.runs import Run, by_flag, find_runs, foremost, setups_of
 
 
 @dataclass(frozen=True)
 class _Section:
     """What the page shows of one dataset."""
 
-    dataset: DatasetFacts
+    dataset: Dataset | store.StoreInfo
     marks: str
     first: Run
     bars: str

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmtk import store
 from mmtk.datasets import find_dataset, list_datasets
-from mmtk.datasets.base import Task
+from mmtk.datasets.base import Dataset, Task
 from mmtk.errors import MmtkError, is_of_machine
 from mmtk.runs.config import RunConfig, Setup
 from mmtk.runs.epochs import figures_of
@@ -36,25 +36,6 @@ class Tested:
     images: store.Images | None
 
 
-@dataclass(frozen=True)
-class DatasetFacts:
-    """What runs are of: a dataset as mmtk knows it, or as its store tells.
-
-    Attributes
-    ----------
-    tests : how many test images the paper has of it, None where it does not know it
-    """
-
-    flag: str
-    title: str
-    modality: str
-    task: str
-    classes: tuple[str, ...]
-    licence: str
-    citation: str
-    tests: int | None
-
-
 @dataclass(frozen=True, eq=False)
 class Run:
     """A finished run.
@@ -62,6 +43,8 @@ class Run:
     Attributes
     ----------
     folder : its folder below that of all runs
+    dataset : Dataset or StoreInfo
+        As mmtk knows it, else as its store tells.
     dataset : Subject
     setup : Setup
         Titles of set-ups that would share one tell also what tells them apart.
@@ -72,7 +55,7 @@ class Run:
     """
 
     folder: str
-    dataset: DatasetFacts
+    dataset: Dataset | store.StoreInfo
     config: RunConfig
     setup: Setup
     result: RunResult
@@ -98,7 +81,9 @@ class Run:
     def marks(self) -> tuple[str, ...]:
         """Why its images are not those of the paper, if so."""
         found = tuple(word for word, on in (("synthetic", self.synthetic), ("partial", self.partial)) if on)
-        other = self.dataset.tests not in (None, self.result.images["test"])
+        known = find_dataset(self.dataset.flag)
+        paper = known.counts.get("2020") if known else None
+        other = paper is not None and self.result.images["test"] != paper.test
         return found or (("other test images",) if other else ())
 
 
@@ -211,29 +196,15 @@ def _read(folder: Path, base: Path, stores: str | Path | None, digests: dict[Pat
     result, about = read_result(folder), config.store
     path = None if stores is None else store.store_path(stores, about.flag, about.size)
     opened = store.open(path) if path is not None and path.exists() else None
+    dataset = find_dataset(about.flag) or (opened.info if opened else None)
+    if dataset is None:
+        remedy = "give --stores the folder with its store, which tells what it is"
+        raise MmtkError(folder / CONFIG, expected="a dataset that mmtk knows", found=about.flag, remedy=remedy)
     run = Run(
-        _name(folder, base), _facts(folder, about.flag, opened), config, config.setup, result,
-        tuple(_log(folder / LOG)), None, result.synthetic, about.partial,
+        _name(folder, base), dataset, config, config.setup, result, tuple(_log(folder / LOG)), None, result.synthetic,
+        about.partial,
     )
     return _unscored(run) if opened is None else _scored(run, opened, digests)
-
-
-def _facts(folder: Path, flag: str, opened: store.Store | None) -> DatasetFacts:
-    known = find_dataset(flag)
-    if known is not None:
-        tests = known.counts["2020"].test if "2020" in known.counts else None
-        source = known.source
-        return DatasetFacts(
-            known.flag, known.title, known.modality, known.task.value, known.classes, source.licence, source.citation,
-            tests,
-        )
-    if opened is None:
-        remedy = "give --stores the folder with its store, which tells what it is"
-        raise MmtkError(folder / CONFIG, expected="a dataset that mmtk knows", found=flag, remedy=remedy)
-    info = opened.info
-    return DatasetFacts(
-        info.flag, info.title, info.modality, info.task, info.classes, info.licence, info.citation, None
-    )
 
 
 def _log(path: Path) -> Iterator[dict[str, Any]]:
