@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 from click.testing import CliRunner
 
 from mmtk.cli import group
@@ -126,6 +127,23 @@ def test_packed_volumes_hold_no_time(phantoms: Path) -> None:
     assert packed[4:8] == bytes(4)
     assert len(gzip.decompress(packed)) == probe_volume(
         phantoms / "organmnist/Training Batch 1/volume-115.nii.gz").bytes + 352
+
+
+def test_a_volume_written_in_part_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = np.ones((3, 4, 5), np.int16)
+    assert len(_organ._nifti(voxels, 0, 1, sized=True)) == 352 + voxels.nbytes
+    write = SimpleITK.WriteImage
+
+    def cut(image: object, path: Path) -> None:  # as it does on a full disk, without a word
+        write(image, path)
+        path.write_bytes(path.read_bytes()[:400])
+
+    monkeypatch.setattr(SimpleITK, "WriteImage", cut)
+    with pytest.raises(OSError, match="could not write a whole volume"):
+        _organ._nifti(voxels, 0, 1, sized=True)
+    monkeypatch.setattr(SimpleITK, "WriteImage", lambda image, path: write(image, path / "in/none.nii"))
+    with pytest.raises(OSError, match="could not write a whole volume"):
+        _organ._nifti(voxels, 0, 1, sized=True)
 
 
 def test_all_ten_build_in_one_run_to_the_same_bytes_each_time(phantoms: Path, tmp_path: Path) -> None:
