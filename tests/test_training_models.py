@@ -1,21 +1,21 @@
-"""The models have the published shapes and torchvision's names; protocols are those of FACTS."""
+"""The models have the published shapes and torchvision's layers; protocols are those of FACTS."""
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 
 import pytest
 
 from mmtk.datasets import list_datasets
-from mmtk.errors import ArgumentError
+from mmtk.errors import ArgumentError, MmtkError
 from mmtk.runs import TABLE_2
 from mmtk.training import PROTOCOLS, get_protocol
-from tests import peers
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from mmtk.training import MODELS, build_model  # noqa: E402
+from mmtk.training import MODELS, build_model, models  # noqa: E402
 
 # known for CIFAR (3 channels, 10 outputs): 11,173,962 and 23,520,842; the stem has 576 weights a channel
 CIFAR = {"resnet18": (11_173_962, 512), "resnet50": (23_520_842, 2048)}
@@ -46,16 +46,44 @@ def test_weights_start_from_pytorch_defaults(name):
     assert all((m.weight == 1).all() and (m.bias == 0).all() for m in model.modules() if hasattr(m, "running_mean"))
 
 
-@pytest.mark.parametrize("name", list(CIFAR))
-def test_equals_torchvision(name):
-    peer = getattr(peers.torchvision().models, name)(num_classes=5)
-    peer.conv1 = torch.nn.Conv2d(1, 64, 3, 1, 1, bias=False)
-    peer.maxpool = torch.nn.Identity()
-    model = build_model(name, 1, 5)
-    assert list(model.state_dict()) == list(peer.state_dict())
-    model.load_state_dict(peer.state_dict())
-    images = torch.randn(3, 1, 28, 28)
-    torch.testing.assert_close(model(images), peer(images), rtol=0, atol=0)
+# of the weights that mmtk 0.1.0 drew, and the number that its generator gave next
+DRAWN = {
+    ("resnet18", 1, 28, 0): ("fce83c3fbd34f094", 0.15049034357070923),
+    ("resnet18", 3, 28, 7): ("6a0f9a4b0c7c7f90", 0.3545798659324646),
+    ("resnet18", 1, 224, 7): ("c05361dedf458429", 0.5348493456840515),
+    ("resnet18", 3, 224, 0): ("b7f278a3169b5204", 0.9212586879730225),
+    ("resnet50", 1, 28, 7): ("75e0411039fe731b", 0.940125584602356),
+    ("resnet50", 3, 28, 0): ("fca85bf634fd060e", 0.48800235986709595),
+    ("resnet50", 1, 224, 0): ("304b63c698741319", 0.7230219841003418),
+    ("resnet50", 3, 224, 7): ("345b2fab42832709", 0.7047734260559082),
+}
+
+
+@pytest.mark.parametrize(("name", "channels", "resolution", "seed"), list(DRAWN))
+def test_a_seed_gives_the_weights_it_always_gave(name, channels, resolution, seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build_model(name, channels, 5, resolution)
+        following = torch.rand(1).item()
+    digest = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())).hexdigest()
+    assert (digest[:16], following) == DRAWN[name, channels, resolution, seed]
+    assert all(parameter.requires_grad and parameter.is_leaf for parameter in model.parameters())
+
+
+def test_large_images_have_the_stem_of_torchvision():
+    theirs = models.torchvision_models().resnet18(num_classes=2)
+    ours = build_model("resnet18", 3, 2, 224)
+    assert str(ours) == str(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+
+
+def test_a_missing_torchvision_is_named(monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(MmtkError, match=r"the package torchvision, found not installed; pip install 'mmtk\[train\]'"):
+        build_model("resnet18", 1, 2)
 
 
 def test_unknown_model_and_protocol_are_named():
@@ -95,5 +123,5 @@ def test_published_rows_have_the_means_of_the_paper():
 
 
 def test_the_room_does_not_import_torch():
-    code = "import sys, mmtk.training, mmtk.cli.training; sys.exit('torch' in sys.modules)"
+    code = "import sys, mmtk.training, mmtk.cli.training; sys.exit(bool({'torch', 'torchvision'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
