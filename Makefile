@@ -50,7 +50,7 @@ fuzz: $(VENV)/ready
 	  $(BIN)/python -m tests.fuzz.run $$target -max_total_time=$(SECONDS) || exit 1; done
 	mkdir -p build
 	clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Isrc_ext \
-	  tests/fuzz/kernels.c src_ext/lzf.c src_ext/packbits.c src_ext/png.c -o build/fuzz-kernels
+	  tests/fuzz/kernels.c src_ext/packbits.c src_ext/png.c -o build/fuzz-kernels
 	build/fuzz-kernels -max_total_time=$(SECONDS) -print_final_stats=1
 
 # Thousands of damaged files and failing calls, none of which may pass unsaid: all in ten minutes, ARGS=--short in one.

@@ -16,7 +16,6 @@
 
 #include "gather.h"
 #include "jpeg.h"
-#include "lzf.h"
 #include "packbits.h"
 #include "png.h"
 #include "resize.h"
@@ -429,32 +428,6 @@ release:
     return result;
 }
 
-/* unpack_lzf(packed, length) -> bytes */
-static PyObject *native_unpack_lzf(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
-{
-    Py_buffer packed;
-    if (nargs != 2)
-        return PyErr_Format(PyExc_TypeError, "unpack_lzf takes 2 arguments, not %zd", nargs);
-    Py_ssize_t length = PyLong_AsSsize_t(args[1]);
-    if (length < 0 && !PyErr_Occurred())
-        fail("length: expected a number from 0");
-    if (length < 0 || PyObject_GetBuffer(args[0], &packed, PyBUF_SIMPLE) < 0)
-        return NULL;
-    PyObject *result = PyBytes_FromStringAndSize(NULL, length);
-    int failed = 0;
-    if (result) {
-        Py_BEGIN_ALLOW_THREADS
-        failed = unpack_lzf(packed.buf, packed.len, (uint8_t *)PyBytes_AS_STRING(result), length);
-        Py_END_ALLOW_THREADS
-    }
-    PyBuffer_Release(&packed);
-    if (failed) {
-        Py_CLEAR(result);
-        fail("packed: expected LZF that unpacks to as many bytes");
-    }
-    return result;
-}
-
 /* jpeg_round_trip(images, quality) */
 static PyObject *native_jpeg_round_trip(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
 {
@@ -650,8 +623,6 @@ static PyMethodDef methods[] = {
      "unpack_strips(data, spans, step, dst)\n--\n\n"
      "Unpack PackBits strips, step bytes each, into dst; the first strip that gives another number of bytes (-1 where\n"
      "it ends inside a run), with that number, or how many strips there are."},
-    {"unpack_lzf", (PyCFunction)(void (*)(void))native_unpack_lzf, METH_FASTCALL,
-     "unpack_lzf(packed, length)\n--\n\nUnpack LZF to bytes of a known length."},
     {"unfilter_grey", (PyCFunction)(void (*)(void))native_unfilter_grey, METH_FASTCALL,
      "unfilter_grey(raw, dst, channels, rounded=None)\n--\n\nUndo the filters of a PNG's inflated rows and take their luma."},
     {"zoom", (PyCFunction)(void (*)(void))native_zoom, METH_FASTCALL,

@@ -67,8 +67,8 @@ def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json:
     help="One .npz, a folder of PNG and a CSV, or a compressed store.",
 )
 @click.option("--out", type=_store, required=True, help="Folder to write into.")
-@click.option("--compression", type=click.Choice(["gzip", "lzf", "zstd", "blosc"]), default="gzip", show_default=True,
-              help="Of --to h5; zstd and blosc need the extra zstd.")
+@click.option("--compression", type=click.Choice(["gzip", "zstd"]), default="gzip", show_default=True,
+              help="Of --to h5; zstd needs the extra of that name.")
 @click.option("--force", is_flag=True, help="Replace what is there; equal files are left alone in any case.")
 def export_command(path: Path, kind: str, out: Path, compression: str, force: bool) -> None:
     """Write STORE as MedMNIST's .npz, as PNG files with a CSV, or as a compressed store, which reads like any other."""

@@ -29,8 +29,8 @@ def compress(store: Store, out: str | Path, compression: str = "zstd", force: bo
     store : Store
     out : path
         Folder of the copy, made if need be; the file has the store's name.
-    compression : {"gzip", "lzf", "zstd", "blosc"}
-        The last two need the extra ``zstd``, to write and to read.
+    compression : {"gzip", "zstd"}
+        The latter needs the extra ``zstd``, to write and to read.
     force : bool
         Replace another file of that name; a store of the same plan is left alone.
 
@@ -74,7 +74,7 @@ def compress(store: Store, out: str | Path, compression: str = "zstd", force: bo
 
 def _options(path: Path, compression: str) -> Mapping[str, Any]:
     """What h5py is told to compress with."""
-    if compression in ("gzip", "lzf"):
+    if compression == "gzip":
         return {"compression": compression}
     try:
         import hdf5plugin
@@ -82,8 +82,7 @@ def _options(path: Path, compression: str) -> Mapping[str, Any]:
         raise StoreError(
             path, expected="the package hdf5plugin", found="not installed", remedy="pip install 'mmtk[zstd]'"
         ) from None
-    plugin = hdf5plugin.Zstd() if compression == "zstd" else hdf5plugin.Blosc(cname="zstd", shuffle=0)
-    return dict(plugin)
+    return dict(hdf5plugin.Zstd())
 
 
 def _copy(

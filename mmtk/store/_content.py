@@ -17,10 +17,11 @@ import numpy as np
 
 from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
-from mmtk.store._chunks import COMPRESSIONS, ChunkedImages, Images, chunked, plain_chunks
+from mmtk.store._chunks import ChunkedImages, Images, chunked, plain_chunks
 from mmtk.store._digest import CHECKSUM, KEYS, NAMES, checksum_rows, digest_of
 from mmtk.store._format import FORMAT, VERSION, StoreInfo, check_labels, check_shapes
 from mmtk.store._guard import DISTRUST, REBUILD
+from mmtk.store._unpack import COMPRESSIONS, FORMER
 from mmtk.store._writer import find_region
 
 Array = np.ndarray[Any, Any]
@@ -260,9 +261,12 @@ def read_packed(path: Path, file: Any, dataset: Any) -> ChunkedImages | Array:
         return whole
     packed = chunked(path, file, dataset)
     if packed is None:
-        names = [next((name for name, known in COMPRESSIONS.items() if known == n), f"filter {n}") for n in filters]
+        known = {number: name for name, number in (COMPRESSIONS | FORMER).items()}
+        names = [known.get(number, f"filter {number}") for number in filters]
         expected = f"whole images packed by one of {', '.join(COMPRESSIONS)}, and the package that unpacks them"
         found = f"{' and '.join(names)} on chunks of {'x'.join(map(str, dataset.chunks))}"
-        remedy = "pip install 'mmtk[zstd]'" if {"zstd", "blosc"} & set(names) else REBUILD
+        remedy = "pip install 'mmtk[zstd]'" if "zstd" in names else REBUILD
+        if FORMER.keys() & set(names):
+            remedy = f"{REBUILD}, or export it as gzip with the mmtk that wrote it"
         raise StoreError(path, expected=expected, found=found, remedy=remedy)
     return packed

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 # HDF5's numbers of filters
-DEFLATE, SHUFFLE, LZF, BLOSC, ZSTD = 1, 2, 32000, 32001, 32015
-COMPRESSIONS = {"gzip": DEFLATE, "lzf": LZF, "zstd": ZSTD, "blosc": BLOSC}
-_BLOSC_HEAD = 16
+DEFLATE, SHUFFLE, ZSTD = 1, 2, 32015
+COMPRESSIONS = {"gzip": DEFLATE, "zstd": ZSTD}
+FORMER = {"lzf": 32000, "blosc": 32001}  # once written, refused now: see docs/decisions.md
 
 Unpack = Callable[[bytes, int], Any]
 
@@ -21,16 +21,10 @@ def unpacker(number: int) -> Unpack | None:
     try:
         if number == DEFLATE:
             return _inflater()
-        if number == LZF:
-            from mmtk._native import unpack_lzf
-
-            return unpack_lzf
         if number == ZSTD:
             from numcodecs.zstd import decompress as unpack_zstd
 
             return lambda packed, length: unpack_zstd(packed, np.empty(length, np.uint8))
-        if number == BLOSC:
-            return _blosc()
     except ImportError:
         pass
     return None
@@ -57,16 +51,3 @@ def inflate(packed: bytes, length: int) -> bytes:
     if not stream.eof:  # the checksum at its end has not been compared
         raise ValueError("more bytes than the chunk has" if len(content) > length else "no end of the stream")
     return content
-
-
-def _blosc() -> Unpack:
-    from numcodecs.blosc import decompress
-
-    def unpack(packed: bytes, length: int) -> Any:
-        # Blosc believes its header, and would read behind the end of what is shorter
-        says = [int.from_bytes(packed[at : at + 4], "little") for at in (4, 12)]
-        if len(packed) < _BLOSC_HEAD or says != [length, len(packed)]:
-            raise ValueError("a header of other lengths")
-        return decompress(packed, np.empty(length, np.uint8))
-
-    return unpack
