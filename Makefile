@@ -22,6 +22,8 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry mmtk
+	$(BIN)/deptry mmtk tests benchmarks --ignore DEP004
 
 bench: $(VENV)/ready
 	$(PIP) install -c .ci/constraints.txt -e '.[bench]'

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from click.testing import CliRunner
 from mmtk import compat, files, store
 from mmtk.cli import group
 from mmtk.compat import _imported, medmnist
-from mmtk.errors import StoreError
+from mmtk.errors import MmtkError, StoreError
 from tests.peers import torchvision
 from tests.small_stores import MULTILABEL, write_small_store
 
@@ -439,6 +440,19 @@ def test_datasets_can_be_added(root):
     both = train + test
     assert len(both) == 52
     assert np.array_equal(np.array(both[45][0]), test.imgs[5])
+
+
+def test_a_missing_package_is_named_with_its_extra(root, tmp_path, monkeypatch):
+    data = medmnist.BreastMNIST("val", root=root)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    reason = re.escape("expected the package pillow, found not installed; pip install 'mmtk[medmnist]'")
+    for call in (lambda: data[0], lambda: data.montage(2), lambda: data.save(tmp_path / "saved")):
+        with pytest.raises(MmtkError, match=reason):
+            call()
+    assert not (tmp_path / "saved").exists()
+    monkeypatch.setitem(sys.modules, "torch.utils.data", None)
+    with pytest.raises(MmtkError, match=re.escape("pip install 'mmtk[train]'")):
+        data + data
 
 
 # ------------------------------------------------------------------------ hugging face

@@ -44,6 +44,19 @@ _MODULES = ("info", "dataset", "evaluator", "utils")  # of medmnist, all of them
 info = dataset = evaluator = utils = sys.modules[__name__]
 
 
+def _image_module() -> Any:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise _missing("pillow", "medmnist") from None
+    return Image
+
+
+def _missing(package: str, extra: str) -> MmtkError:
+    remedy = f"pip install 'mmtk[{extra}]'"
+    return MmtkError("mmtk.compat.medmnist", expected=f"the package {package}", found="not installed", remedy=remedy)
+
+
 def _open(flag: str, size: int, root: str | os.PathLike[str] | None, download: bool) -> store.Store:
     """The store of a dataset in a folder, imported from the official file if need be."""
     if root is None or (root != DEFAULT_ROOT and not os.path.isdir(root)):
@@ -126,14 +139,14 @@ class MedMNIST2D:
         return len(self.labels)
 
     def __add__(self, other: Any) -> Any:
-        from torch.utils.data import ConcatDataset
-
+        try:
+            from torch.utils.data import ConcatDataset
+        except ImportError:
+            raise _missing("torch", "train") from None
         return ConcatDataset([self, other])
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        from PIL import Image
-
-        image, target = Image.fromarray(self.imgs[index]), self.labels[index].astype(int)
+        image, target = _image_module().fromarray(self.imgs[index]), self.labels[index].astype(int)
         if self.as_rgb:
             image = image.convert("RGB")
         if self.transform is not None:
@@ -154,14 +167,13 @@ class MedMNIST2D:
 
     def save(self, folder: str | os.PathLike[str], postfix: str = "png", write_csv: bool = True) -> None:
         """Write each image as a file, ``{split}{row}_{labels}.{postfix}``, and add a line each to one CSV."""
-        from PIL import Image
-
+        pictures = _image_module()
         target = Path(folder) / f"{self.flag}{self.size_flag}"
         target.mkdir(parents=True, exist_ok=True)
         lines = []
         for row, (image, label) in enumerate(zip(self.imgs, self.labels, strict=True)):
             name = f"{self.split}{row}_{'_'.join(map(str, label))}.{postfix}"
-            Image.fromarray(image).save(target / name)
+            pictures.fromarray(image).save(target / name)
             lines.append(f"{SPLIT_DICT[self.split]},{name},{','.join(map(str, label))}\n")
         if write_csv:
             with target.with_name(f"{target.name}.csv").open("a") as csv:
@@ -184,8 +196,7 @@ MedMNIST = MedMNIST2D
 
 def montage2d(imgs: Any, n_channels: int, sel: NDArray[np.int64]) -> Any:
     """Chosen images side by side in a square, as a PIL image."""
-    from PIL import Image
-
+    pictures = _image_module()
     chosen = imgs[np.asarray(sel)]
     edge = math.ceil(math.sqrt(len(chosen)))
     height, width = chosen.shape[1:3]
@@ -193,7 +204,7 @@ def montage2d(imgs: Any, n_channels: int, sel: NDArray[np.int64]) -> Any:
     page[: len(chosen)] = chosen
     rows = page.reshape(edge, edge, height, width, -1).transpose(0, 2, 1, 3, 4)
     whole = rows.reshape(edge * height, edge * width, -1)
-    return Image.fromarray(whole if n_channels == 3 else whole[:, :, 0])
+    return pictures.fromarray(whole if n_channels == 3 else whole[:, :, 0])
 
 
 class PathMNIST(MedMNIST2D):
