@@ -1,4 +1,7 @@
-"""Numba functions without the GIL, compiled for fixed types and kept on disk where there is a folder for them."""
+"""Numba functions without the GIL, compiled for fixed types and kept on disk where there is a folder for them.
+
+What they are for, where there is a C extension, and what Numba costs: see docs/decisions.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A store described as Croissant 1.0, the JSON-LD vocabulary of MLCommons for datasets."""
+"""A store described as Croissant 1.0, the JSON-LD vocabulary of MLCommons for datasets.
+
+Without mlcroissant, which brings pandas and rdflib to make one JSON object: see docs/decisions.md.
+"""
 
 from __future__ import annotations
 

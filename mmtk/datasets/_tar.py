@@ -1,7 +1,8 @@
 """The members of a tar, read once from front to end. No header is believed about more than a member plausibly takes.
 
 Python's tarfile reads a long name or a pax header of any declared size into memory, calls itself for each header that
-follows another one, and compares no checksum of the gzip stream around a tar that it reads as a stream.
+follows another one, and compares no checksum of the gzip stream around a tar that it reads as a stream. Its data filter
+looks at names and links alone: see docs/decisions.md.
 """
 
 from __future__ import annotations

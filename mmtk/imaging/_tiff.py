@@ -1,4 +1,7 @@
-"""TIFF: every strip must unpack to its very length. What needs no conversion is unpacked here, OpenCV does the rest."""
+"""TIFF: every strip must unpack to its very length. What needs no conversion is unpacked here, OpenCV does the rest.
+
+tifffile and imagecodecs read damaged strips without a word: see docs/decisions.md.
+"""
 
 from __future__ import annotations
 

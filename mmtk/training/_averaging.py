@@ -1,4 +1,7 @@
-"""Weights averaged over the steps of the last epochs, and with them the running statistics of batch normalisation."""
+"""Weights averaged over the steps of the last epochs, and with them the running statistics of batch normalisation.
+
+torch's `AveragedModel` averages the counts of batches too, which then stand still: see docs/decisions.md.
+"""
 
 from __future__ import annotations
 
