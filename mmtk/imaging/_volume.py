@@ -1,8 +1,8 @@
 """CT volumes from NIfTI-1 files, as int16 Hounsfield units and never more than one copy of them; their axes.
 
 SimpleITK takes twice a volume's size to read one and passes a ``.nii.gz`` that is cut off without a word, and nibabel
-compares no checksum (docs/decisions.md), so the bytes are read here: a plain int16 ``.nii`` is memory-mapped, anything else is
-streamed into int16, block by block.
+compares no checksum (docs/decisions.md), so the bytes are read here: a plain int16 ``.nii`` is memory-mapped, anything
+else is streamed into int16, block by block.
 """
 
 from __future__ import annotations
