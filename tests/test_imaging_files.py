@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import struct
-import subprocess
 import sys
 import tracemalloc
 import warnings
@@ -23,6 +22,7 @@ from PIL import Image, ImageOps
 from mmtk.errors import ArgumentError, ImageError, MmtkError, SourceError, system_remedy
 from mmtk.imaging import Header, probe, read_image, round_trip
 from tests import reference
+from tests.commands import peak_of
 
 RNG = np.random.default_rng(0)
 
@@ -562,33 +562,6 @@ def test_a_path_that_is_no_utf8_is_told(tmp_path):
     with pytest.raises(ImageError) as caught:
         probe(path)
     assert "\\udcff.png: expected" in str(caught.value).encode().decode()
-
-
-def peak_of(code, *arguments):
-    """MB that reading takes beyond what the imports take, in a process of its own, and what it ends with."""
-    script = f"""
-import re, sys
-import cv2, deflate, simplejpeg, numpy
-from mmtk.imaging import probe, probe_volume, read_image, read_volume
-from mmtk.errors import MmtkError
-path = sys.argv[1]
-def peak():  # not of getrusage, which counts what the parent held as it forked
-    return int(re.search("VmHWM:\\s*([0-9]+) kB", open("/proc/self/status").read())[1])
-before = peak()
-try:
-    {code}
-    told = "read"
-except MmtkError as error:
-    told = str(error)
-print((peak() - before) // 1024, told)
-"""
-    if not Path("/proc/self/status").exists():
-        pytest.skip("no account of a process's memory here")
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    peak, _, told = done.stdout.strip().partition(" ")
-    return int(peak), told
 
 
 def tag_bomb():

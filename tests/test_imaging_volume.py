@@ -17,7 +17,7 @@ import pytest
 from mmtk.datasets.listing import open_listing
 from mmtk.errors import ArgumentError, ImageError, SourceError
 from mmtk.imaging import Volume, cut_plane, probe_volume, read_volume, turn_volume
-from tests.test_imaging_files import peak_of
+from tests.commands import peak_of
 
 CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768, "i8": 1024, "u8": 1280}
 

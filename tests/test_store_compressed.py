@@ -18,15 +18,14 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmtk import store
-from mmtk.cli import group
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.loader import permutation, windowed
 from mmtk.store import ChunkedImages, _chunks, _unpack
+from tests.commands import invoke
 from tests.small_stores import write_small_store
 
 KINDS = tuple(store.COMPRESSIONS)
@@ -467,9 +466,7 @@ def test_bad_calls_are_refused(plain, tmp_path):
 
 
 def test_the_command_writes_one(plain, tmp_path):
-    options = ["--to", "h5", "--compression", "lzf", "--out", str(tmp_path)]
-    done = CliRunner().invoke(group, ["export", str(plain.path), *options])
-    assert done.exit_code == 0
+    done = invoke("export", plain.path, "--to", "h5", "--compression", "lzf", "--out", tmp_path)
     assert "breastmnist_32.h5: train 733, val 0, test 9" in done.output
 
 

@@ -8,8 +8,6 @@ import mmap
 import os
 import resource
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from hypothesis import strategies as st
 
 from mmtk import store
 from mmtk.errors import StoreError
+from tests.commands import run_python
 from tests.small_stores import MULTILABEL, write_small_store
 
 
@@ -163,9 +162,7 @@ def test_memory_stays_flat_however_large_the_store(tmp_path):
         "print(anonymous() - before)\n"
     )
     args = [write_small_store(tmp_path / "small.h5", size=32), path, tmp_path / "npz", tmp_path / "back"]
-    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=120,
-                          cwd=Path(__file__).resolve().parents[1])
-    assert done.returncode == 0, done.stderr
+    done = run_python("-c", code, *args, code=0)
     assert int(done.stdout) < 25_000, "kB of anonymous memory for 45 MB of images"
 
 
@@ -334,8 +331,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
         "    print(error)\n"
     )
     path = tmp_path / "out" / "a.h5"
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60,
-                          cwd=Path(__file__).resolve().parents[1])
+    done = run_python("-c", code, path)
     assert done.stdout.startswith(f"{path}: expected room"), done.stderr
     assert not list(path.parent.iterdir())
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from mmtk.datasets import list_datasets
@@ -12,6 +9,7 @@ from mmtk.errors import ArgumentError
 from mmtk.runs import TABLE_2
 from mmtk.training import PROTOCOLS, get_protocol
 from tests import peers
+from tests.commands import run_python
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -96,4 +94,4 @@ def test_published_rows_have_the_means_of_the_paper():
 
 def test_the_room_does_not_import_torch():
     code = "import sys, mmtk.training, mmtk.cli.training; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    run_python("-c", code, code=0)
