@@ -624,17 +624,16 @@ def test_a_result_says_where_the_time_went(phantoms, tmp_path, workers):
     assert small.seconds is large.seconds
     stages = {"plan", "decode", "resize", "round trip", "write", "sync", "finish", "waiting"}
     assert set(small.seconds) == stages
-    assert all(seconds >= 0 for seconds in small.seconds.values())
+    assert {stage for stage, seconds in small.seconds.items() if seconds > 0} >= stages - {"sync", "waiting"}
     assert 0 < small.seconds["decode"] < sum(small.seconds.values()) <= 1.05 * workers * wall
 
 
 def test_plan_only_prints_counts_and_writes_nothing(phantoms, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(f"D/{name}" for name in official_map("breastmnist").labels))
-    for arguments, train in ((["--listing", tmp_path / "names.txt"], 546), (["--sources", phantoms], None)):
+    for arguments, train in ((["--listing", tmp_path / "names.txt"], 546), (["--sources", phantoms], 18)):
         done = run_mmtk("build", "breastmnist", *arguments, "--plan-only", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(f"breastmnist: train {train or ''}")
-        assert "of 546" in done.stdout
+        assert done.stdout.startswith(f"breastmnist: train {train} of 546, ")
     assert [path.name for path in tmp_path.iterdir()] == ["names.txt"]
 
 
