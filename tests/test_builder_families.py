@@ -260,8 +260,9 @@ def test_real_breast_is_recovered_from_its_official_file(real_data: Path, tmp_pa
 
 @pytest.mark.parametrize(
     ("flag", "folder", "counts"),
-    [("octmnist", "kermany-oct", (0, 0, 12)), ("pathmnist", "nct-crc", (0, 0, 3)), ("chestmnist", "chestxray14", (8, 0, 0)),
-     ("dermamnist", "ham10000", (54, 5, 16)), ("pneumoniamnist", "kermany-cxr", (8, 1, 5))],
+    [("octmnist", "kermany-oct", (0, 0, 12)), ("pathmnist", "nct-crc", (0, 0, 3)),
+     ("chestmnist", "chestxray14", (8, 0, 0)), ("dermamnist", "ham10000", (54, 5, 16)),
+     ("pneumoniamnist", "kermany-cxr", (8, 1, 5))],
 )
 def test_real_samples_follow_the_reference(real_data: Path, tmp_path: Path, flag: str, folder: str, counts) -> None:
     import cv2
