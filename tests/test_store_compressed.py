@@ -25,7 +25,7 @@ from mmtk import store
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.loader import permutation, windowed
 from mmtk.store import ChunkedImages, _chunks, _unpack
-from tests.commands import invoke
+from tests.commands import LIMIT, invoke
 from tests.small_stores import write_small_store
 
 KINDS = tuple(store.COMPRESSIONS)
@@ -202,7 +202,7 @@ def test_threads_of_a_forked_process_do_not_meet_half_begun(plain, packed_once, 
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(timeout=30)
+            thread.join(timeout=LIMIT)
         return same == [True] * 3
 
     assert in_a_child(work) == 0
@@ -288,7 +288,7 @@ def test_chunks_are_unpacked_at_once_and_outside_the_lock_of_hdf5(packed, monkey
     both = threading.Barrier(2)
 
     def meet(data, length):
-        both.wait(timeout=30)
+        both.wait(timeout=LIMIT)
         return unpack(data, length)
 
     images._unpack = meet
@@ -298,7 +298,7 @@ def test_chunks_are_unpacked_at_once_and_outside_the_lock_of_hdf5(packed, monkey
     with h5py._hl.base.phil:
         reader = threading.Thread(target=lambda: found.append(images[rows]))
         reader.start()
-        reader.join(timeout=60)
+        reader.join(timeout=LIMIT)
     assert len(found) == 1
 
 
