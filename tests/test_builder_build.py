@@ -10,7 +10,6 @@ import random
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -31,6 +30,7 @@ from mmtk.errors import ArgumentError, ImageError, MmtkError, SourceError, Store
 from mmtk.phantom import write_phantom
 from tests import reference
 from tests.commands import environment, run_mmtk, run_python
+from tests.pictures import END, chunk, png
 
 FAMILIES = ("breastmnist", "pneumoniamnist", "dermamnist")
 
@@ -110,9 +110,7 @@ print(plan.info(28).plan_hash)
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_the_hash_of_a_plan_is_the_same_in_every_process_and_version(seed):
     """A change here makes everybody's builds start over: none but one of what a store holds may."""
-    done = subprocess.run(
-        [sys.executable, "-c", TINY], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed}
-    )
+    done = run_python("-c", TINY, env={"PYTHONHASHSEED": seed})
     assert done.stdout.split() == ["fa5c150879e1ae0b43b5241491ec6f94dba860996b1bd94e389360df00bef4a4"], done.stderr
 
 
@@ -342,12 +340,7 @@ def test_two_builds_at_once(phantoms, tmp_path, monkeypatch):
 # ------------------------------------------------------------------- bad input
 
 
-def png(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+HOLLOW = (chunk(b"IDAT", zlib.compress(b"\0" * 100)), END)
 
 
 def spoil_with_pillow(mode: str, format: str):
@@ -373,8 +366,8 @@ BAD = {
     and p.with_suffix(".png").rename(p),
     "palette": spoil_with_pillow("P", "PNG"),
     "CMYK": spoil_with_pillow("CMYK", "JPEG"),
-    "one pixel": lambda p: p.write_bytes(png(1, 1)),
-    "30,000 x 30,000": lambda p: p.write_bytes(png(30_000, 30_000)),
+    "one pixel": lambda p: p.write_bytes(png(1, 1, 2, *HOLLOW)),
+    "30,000 x 30,000": lambda p: p.write_bytes(png(30_000, 30_000, 2, *HOLLOW)),
 }
 
 

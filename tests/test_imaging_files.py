@@ -21,34 +21,24 @@ from PIL import Image, ImageOps
 
 from mmtk.errors import ArgumentError, ImageError, MmtkError, SourceError, system_remedy
 from mmtk.imaging import Header, probe, read_image, round_trip
-from tests import reference
+from tests import pictures, reference
 from tests.commands import peak_of
+from tests.pictures import END, chunk, picture
 
 RNG = np.random.default_rng(0)
 
 
-def smooth(height, width, channels=None):
-    """A picture that JPEG keeps recognisable: big soft blots."""
-    shape = (height // 8 + 2, width // 8 + 2) if channels is None else (height // 8 + 2, width // 8 + 2, channels)
-    return cv2.resize(RNG.integers(0, 256, shape, dtype=np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+GREY, RGB = picture((24, 37), "soft"), picture((24, 37, 3), "soft", 1)
+RGBA = np.dstack([RGB, picture(GREY.shape)])
 
 
-GREY, RGB = smooth(24, 37), smooth(24, 37, 3)
-RGBA = np.dstack([RGB, RNG.integers(0, 256, GREY.shape, dtype=np.uint8)])
-
-
-def chunk(kind, body=b""):
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png(image, colour, *, size=None, depth=8, before=b"", pixels=None, after=b"", end=b"\0", interlace=0):
+def png(image, colour, *, size=None, depth=8, before=b"", pixels=None, after=b"", end=END, interlace=0):
     """A PNG made by hand, so that every part of it can be wrong."""
     height, width = size or image.shape[:2]
     if pixels is None:
         pixels = zlib.compress(b"".join(b"\0" + np.ascontiguousarray(row).tobytes() for row in image))
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace))
-    end = chunk(b"IEND") if end == b"\0" else end
-    return b"\x89PNG\r\n\x1a\n" + head + before + chunk(b"IDAT", pixels) + after + end
+    parts = (before, chunk(b"IDAT", pixels), after, end)
+    return pictures.png(width, height, colour, *parts, depth=depth, interlace=interlace)
 
 
 def jpeg(image, *options):
@@ -650,7 +640,7 @@ def test_round_trip_is_pillows(height, width, colour, quality, seed):
 
 
 def test_round_trip_takes_any_layout_and_defaults_to_75():
-    image = smooth(28, 56, 3)
+    image = picture((28, 56, 3), "soft")
     np.testing.assert_array_equal(round_trip(image[:, ::2]), round_trip(image[:, ::2].copy(), "jpeg", 75))
     grey = image[::2, :, 0]
     np.testing.assert_array_equal(round_trip(grey), round_trip(grey.copy()))
