@@ -6,8 +6,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -16,6 +14,7 @@ from mmtk.builder import build
 from mmtk.builder.journal import Journal
 from mmtk.errors import StoreError
 from mmtk.phantom import write_phantom
+from tests.commands import run_python
 
 IDENTITY = {"plans": ["a"]}
 
@@ -121,8 +120,7 @@ def test_stores_that_a_killed_build_had_begun_stay_for_the_next_one(tmp_path):
         "_build._finish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "build('breastmnist', sources=sys.argv[1], out=sys.argv[2])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "src", tmp_path / "out"])
-    assert done.returncode == -signal.SIGKILL
+    run_python("-c", code, tmp_path / "src", tmp_path / "out", code=-signal.SIGKILL)
     work = tmp_path / "out" / ".breastmnist.build"
     assert (work / "breastmnist_28.h5").exists()
     (result,) = build("breastmnist", sources=tmp_path / "src", out=tmp_path / "out")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import mmtk
 from mmtk import matching
 from mmtk.errors import ArgumentError, SourceError
 from mmtk.phantom import write_phantom
+from tests.commands import run_mmtk
 
 FLAG = "dermamnist"
 
@@ -81,9 +80,7 @@ def test_a_map_of_fewer_rows_makes_a_partial_store(raw: Path, built: mmtk.Store,
 )
 def test_a_wrong_map_is_one_clear_line(raw: Path, built: mmtk.Store, tmp_path: Path, change, said: str) -> None:
     given = write(tmp_path / "wrong.csv", change(rows_of(built)))
-    command = [sys.executable, "-m", "mmtk", "build", FLAG, "--sources", raw, "--out", tmp_path / "out", "--map", given]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
+    done = run_mmtk("build", FLAG, "--sources", raw, "--out", tmp_path / "out", "--map", given, code=2)
     (line,) = done.stderr.splitlines()
     assert line.startswith("mmtk: error: ")
     assert said in line

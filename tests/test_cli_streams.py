@@ -14,14 +14,16 @@ import pytest
 
 from mmtk import cli
 from mmtk.cli import _common, _streams, datasets
+from tests import commands
+from tests.commands import LIMIT
 
 MMTK = f"{sys.executable} -m mmtk"
 BUFFERING = ["", "PYTHONUNBUFFERED=1 "]
 
 
 def shell(line, **environment):
-    names = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | environment
-    done = subprocess.run(["bash", "-c", line.replace("mmtk", MMTK)], capture_output=True, env=names, timeout=300)
+    names = commands.environment(**{"PYTHONUNBUFFERED": None, **environment})
+    done = subprocess.run(["bash", "-c", line.replace("mmtk", MMTK)], capture_output=True, env=names, timeout=LIMIT)
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr
     return done
@@ -39,8 +41,8 @@ def test_closed_streams_change_no_exit_code(command, code, closed):
 def test_what_is_opened_where_a_stream_was_closed_is_no_stream(closed, tmp_path):
     code = "from mmtk.cli import _streams; _streams.prepare(); f = open('own', 'wb'); assert f.fileno() > 2; " \
            "import sys; print('x'); print('x', file=sys.stderr); assert not _streams.is_terminal(sys.stderr)"
-    done = subprocess.run(["bash", "-c", f'"{sys.executable}" -c "{code}" {closed}'], cwd=tmp_path,
-                          env={**os.environ, "PYTHONPATH": os.getcwd()}, capture_output=True)
+    line = ["bash", "-c", f'"{sys.executable}" -c "{code}" {closed}']
+    done = subprocess.run(line, cwd=tmp_path, env=commands.environment(), capture_output=True, timeout=LIMIT)
     assert done.returncode == 0
     assert (tmp_path / "own").read_bytes() == b""
 

@@ -8,19 +8,17 @@ import os
 import pickle
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from mmtk import compat, files, store
-from mmtk.cli import group
 from mmtk.compat import _imported, medmnist
 from mmtk.errors import MmtkError, StoreError
+from tests.commands import invoke, run_python
 from tests.peers import torchvision
 from tests.small_stores import MULTILABEL, write_small_store
 
@@ -219,18 +217,15 @@ print(folder)
 
 
 def test_without_a_home_there_is_no_default_root_and_temporary_files_go_with_the_process():
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", NO_HOME], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = run_python("-W", "ignore", "-c", NO_HOME, code=0)
     assert not Path(done.stdout.strip()).exists()
 
 
 def test_a_killed_process_leaves_no_temporary_folder_for_ever(tmp_path):
     code = "import os, sys\nfrom mmtk.compat import _imported\nprint(_imported._temporary(), flush=True)\n"
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-c", f"{code}os.kill(os.getpid(), 9)"]
-    killed = subprocess.run(command, capture_output=True, text=True, env=environment)
+    killed = run_python("-c", f"{code}os.kill(os.getpid(), 9)", env={"TMPDIR": tmp_path}, code=-9)
     assert [str(path) for path in tmp_path.iterdir()] == killed.stdout.split()
-    subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True)
+    run_python("-c", code, env={"TMPDIR": tmp_path}, code=0)
     assert not list(tmp_path.iterdir())
 
 
@@ -380,9 +375,7 @@ ON_STORES = "from mmtk.compat import medmnist; sys.argv.insert(0, ''); medmnist.
 def run_script(how, script, *arguments):
     # torchvision has to be imported by the way that is known to work beside any build of torch
     start = f"import sys\nfrom tests.peers import torchvision\ntorchvision()\nsys.argv = sys.argv[1:]\n{how}"
-    command = [sys.executable, "-c", start, str(script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[1])
-    assert done.returncode == 0, done.stderr
+    done = run_python("-c", start, script, *arguments, code=0)
     return [line for line in done.stdout.splitlines() if not line.strip().startswith(("Description", "Saving"))]
 
 
@@ -429,8 +422,7 @@ def test_the_examples_run_unchanged_on_a_small_store_of_several_labels(example, 
 def test_its_command_runs_a_script_with_its_arguments(root):
     script = root / "script.py"
     script.write_text("import sys, medmnist, medmnist.info\nprint(medmnist.info is medmnist, *sys.argv[1:])\n")
-    command = [sys.executable, "-m", "mmtk.compat.medmnist", str(script), "a", "b"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[1])
+    done = run_python("-m", "mmtk.compat.medmnist", script, "a", "b")
     assert done.stdout.split() == ["True", "a", "b"], done.stderr
 
 
@@ -480,8 +472,7 @@ def test_hugging_face_gets_images_and_class_names(root, tmp_path):
 @pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")
 def test_a_store_is_described_as_croissant_that_its_own_library_takes(root):
     for name in ("breastmnist_28", "chestmnist_28"):
-        done = CliRunner().invoke(group, ["info", str(root / f"{name}.h5"), "--croissant"])
-        assert done.exit_code == 0, done.output
+        done = invoke("info", root / f"{name}.h5", "--croissant")
         described = json.loads(done.output)
         assert described["distribution"][0]["encodingFormat"] == "application/x-hdf5"
         mlcroissant = pytest.importorskip("mlcroissant")
@@ -491,8 +482,8 @@ def test_a_store_is_described_as_croissant_that_its_own_library_takes(root):
         assert [sets.id for sets in read.metadata.record_sets] == ["classes", "train", "val", "test"]
         names = [row["classes/name"] for row in read.records("classes")]
         assert names == list(store.open(root / f"{name}.h5").info.classes)
-    done = CliRunner().invoke(group, ["info", "breastmnist", "--croissant"])
-    assert done.exit_code != 0
+    refused = invoke("info", "breastmnist", "--croissant", code=2).output
+    assert "--croissant: expected a store, found the flag breastmnist" in refused
 
 
 def test_a_store_of_another_dataset_is_described_too(tmp_path):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
+
+from tests.commands import run_python
 
 MODULE = """
 from numba import types
@@ -19,6 +17,7 @@ def add_one(x):
 FULL = """
 import errno
 from numba.core import caching
+from tests.commands import run_python
 def full(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
 caching.IndexDataCacheFile.save = full
@@ -32,10 +31,8 @@ def call(tmp_path):
 
     def run(before="", **environment):
         code = f"{before}\nimport sys; sys.path.insert(0, {str(tmp_path)!r}); import own; print(own.add_one(3))"
-        names = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), **environment}
-        names = {name: value for name, value in names.items() if value is not None}
-        done = subprocess.run([sys.executable, "-W", "error", "-c", code], env=names, capture_output=True, text=True)
-        assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
+        names = {"NUMBA_CACHE_DIR": tmp_path / "cache", **environment}
+        assert run_python("-W", "error", "-c", code, env=names, code=0).stdout == "4\n"
 
     return run
 

@@ -26,7 +26,7 @@ from mmtk.datasets.listing import find_source, open_listing
 from mmtk.errors import ImageError, SourceError
 from mmtk.imaging import probe, read_image
 from mmtk.phantom import write_phantom
-from tests.test_imaging_files import peak_of
+from tests.commands import peak_of
 
 
 def write_zip(path: Path, names: dict[str, bytes] | list[str], pack: int = zipfile.ZIP_STORED) -> Path:

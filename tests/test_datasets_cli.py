@@ -8,27 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from mmtk.cli import group
 from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.sources import available, choose, look
 from mmtk.errors import MmtkError, SourceError
 from mmtk.phantom import write_phantom
-
-
-def mmtk(*args: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(group, [str(arg) for arg in args])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
+from tests.commands import invoke
 
 
 def test_list_shows_the_ten_and_their_counts() -> None:
-    lines = mmtk("list").stdout.splitlines()
+    lines = invoke("list").stdout.splitlines()
     assert len(lines) == 11
     assert [line.split()[0] for line in lines[1:]] == [dataset.flag for dataset in list_datasets()]
     assert "89,996  10,004   7,180" in lines[1]
-    assert [one["flag"] for one in json.loads(mmtk("list", "--json").stdout)] == [d.flag for d in list_datasets()]
+    assert [one["flag"] for one in json.loads(invoke("list", "--json").stdout)] == [d.flag for d in list_datasets()]
 
 
 def test_list_is_a_drawn_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -41,18 +34,18 @@ def test_list_is_a_drawn_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch, ca
 
 @pytest.mark.parametrize("dataset", list_datasets(), ids=lambda d: d.flag)
 def test_info_shows_every_fact(dataset) -> None:
-    shown = mmtk("info", dataset.flag).stdout
+    shown = invoke("info", dataset.flag).stdout
     expected = [*dataset.classes, *dataset.md5.values(), *dataset.notes, *dataset.unchecked, *dataset.aliases]
     expected += [dataset.source.page, dataset.source.licence, dataset.source.citation]
     expected += [f"{dataset.counts[edition].train:,}" for edition in ("2020", "2024")]
     assert [fact for fact in expected if fact not in shown] == []
-    assert json.loads(mmtk("info", dataset.flag, "--json").stdout) == dataset.facts()
+    assert json.loads(invoke("info", dataset.flag, "--json").stdout) == dataset.facts()
 
 
 def test_info_takes_an_alias_even_beside_a_file_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("organmnist_axial").write_text("")
-    assert "OrganMNIST_Axial" in mmtk("info", "organmnist_axial").stdout
+    assert "OrganMNIST_Axial" in invoke("info", "organmnist_axial").stdout
 
 
 def test_info_of_a_store_shows_its_marks(tmp_path: Path) -> None:
@@ -65,42 +58,42 @@ def test_info_of_a_store_shows_its_marks(tmp_path: Path) -> None:
     empty = (np.zeros((2, 8, 8), np.uint8), np.zeros((2, 1), np.uint8), np.zeros(2, store.record_dtype(1, 1)))
     path = tmp_path / "breastmnist_8.h5"
     store.write_store(path, store.StoreInfo(**facts), dict.fromkeys(("train", "val", "test"), empty))
-    shown = mmtk("info", path).stdout
+    shown = invoke("info", path).stdout
     assert f"{path} SYNTHETIC PARTIAL" in shown
     assert "unchecked    - its crop" in shown
     assert "train 2, val 2, test 2" in shown
-    told = json.loads(mmtk("info", path, "--json").stdout)
+    told = json.loads(invoke("info", path, "--json").stdout)
     assert (told["synthetic"], told["counts"]["val"], told["recipe"]) == (True, 2, [{"step": "grey"}])
 
 
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.h5"])
 def test_info_of_nothing_is_an_error(name: str) -> None:
-    assert isinstance(mmtk("info", name, code=1).exception, MmtkError)  # main() makes it one line and exit 2
+    assert isinstance(invoke("info", name, code=1).exception, MmtkError)  # main() makes it one line and exit 2
 
 
 def test_phantom_then_sources_is_complete_until_a_file_is_lost(tmp_path: Path) -> None:
-    assert "SYNTHETIC breastmnist" in mmtk("phantom", "breastmnist", "--out", tmp_path, "--scale", "0.001").stdout
-    shown = mmtk("sources", "breastmnist", "--sources", tmp_path).stdout
+    assert "SYNTHETIC breastmnist" in invoke("phantom", "breastmnist", "--out", tmp_path, "--scale", "0.001").stdout
+    shown = invoke("sources", "breastmnist", "--sources", tmp_path).stdout
     assert "BUSI SYNTHETIC" in shown
     assert "28 of 28, complete" in shown
     next(tmp_path.rglob("benign (5001).png")).unlink()
-    told = json.loads(mmtk("sources", "breastmnist", "--sources", tmp_path, "--json", code=1).stdout)
+    told = json.loads(invoke("sources", "breastmnist", "--sources", tmp_path, "--json", code=1).stdout)
     assert [(one["complete"], one["images"], one["expected"], one["findings"]) for one in told] == [
         (False, 27, 28, {"missing": 1})
     ]
-    shown = mmtk("sources", "--sources", tmp_path, code=1).stdout
+    shown = invoke("sources", "--sources", tmp_path, code=1).stdout
     assert "https://doi.org/10.7910/DVN/DBW86T" in shown  # Derma is not there: where to get it
     assert "problem" in shown
 
 
 def test_sources_says_of_real_samples_what_is_missing(real_data) -> None:
-    shown = mmtk("sources", "breastmnist", "organmnist_axial", "--sources", real_data / "sources", code=1).stdout
+    shown = invoke("sources", "breastmnist", "organmnist_axial", "--sources", real_data / "sources", code=1).stdout
     for part in ("46 of 780, incomplete", "missing   734: benign/benign (1).png", "CC BY 4.0", "none of one volume"):
         assert part in shown
 
 
 def test_sources_of_no_folder_is_bad_usage(tmp_path: Path) -> None:
-    assert "is no folder" in mmtk("sources", "--sources", tmp_path / "absent", code=2).output
+    assert "is no folder" in invoke("sources", "--sources", tmp_path / "absent", code=2).output
 
 
 def test_a_source_that_several_datasets_share_has_a_name_too():

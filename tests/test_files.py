@@ -21,6 +21,7 @@ import pytest
 from mmtk import files, store
 from mmtk.errors import StoreError
 from mmtk.store import _steady
+from tests.commands import environment
 from tests.small_stores import write_small_store
 
 
@@ -31,7 +32,8 @@ def names(folder: Path) -> list[str]:
 def holder(code: str, *arguments: object) -> subprocess.Popen[str]:
     """A process that writes a line once it holds something, and then waits."""
     text = f"import sys, time\nfrom pathlib import Path\nfrom mmtk import files\n{code}"
-    process = subprocess.Popen([sys.executable, "-c", text, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", text, *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     process.stdout.close()

@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import struct
-import subprocess
 import sys
 import tracemalloc
 import warnings
@@ -22,33 +21,24 @@ from PIL import Image, ImageOps
 
 from mmtk.errors import ArgumentError, ImageError, MmtkError, SourceError, system_remedy
 from mmtk.imaging import Header, probe, read_image, round_trip
-from tests import reference
+from tests import pictures, reference
+from tests.commands import peak_of
+from tests.pictures import END, chunk, picture
 
 RNG = np.random.default_rng(0)
 
 
-def smooth(height, width, channels=None):
-    """A picture that JPEG keeps recognisable: big soft blots."""
-    shape = (height // 8 + 2, width // 8 + 2) if channels is None else (height // 8 + 2, width // 8 + 2, channels)
-    return cv2.resize(RNG.integers(0, 256, shape, dtype=np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+GREY, RGB = picture((24, 37), "soft"), picture((24, 37, 3), "soft", 1)
+RGBA = np.dstack([RGB, picture(GREY.shape)])
 
 
-GREY, RGB = smooth(24, 37), smooth(24, 37, 3)
-RGBA = np.dstack([RGB, RNG.integers(0, 256, GREY.shape, dtype=np.uint8)])
-
-
-def chunk(kind, body=b""):
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png(image, colour, *, size=None, depth=8, before=b"", pixels=None, after=b"", end=b"\0", interlace=0):
+def png(image, colour, *, size=None, depth=8, before=b"", pixels=None, after=b"", end=END, interlace=0):
     """A PNG made by hand, so that every part of it can be wrong."""
     height, width = size or image.shape[:2]
     if pixels is None:
         pixels = zlib.compress(b"".join(b"\0" + np.ascontiguousarray(row).tobytes() for row in image))
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace))
-    end = chunk(b"IEND") if end == b"\0" else end
-    return b"\x89PNG\r\n\x1a\n" + head + before + chunk(b"IDAT", pixels) + after + end
+    parts = (before, chunk(b"IDAT", pixels), after, end)
+    return pictures.png(width, height, colour, *parts, depth=depth, interlace=interlace)
 
 
 def jpeg(image, *options):
@@ -564,33 +554,6 @@ def test_a_path_that_is_no_utf8_is_told(tmp_path):
     assert "\\udcff.png: expected" in str(caught.value).encode().decode()
 
 
-def peak_of(code, *arguments):
-    """MB that reading takes beyond what the imports take, in a process of its own, and what it ends with."""
-    script = f"""
-import re, sys
-import cv2, deflate, simplejpeg, numpy
-from mmtk.imaging import probe, probe_volume, read_image, read_volume
-from mmtk.errors import MmtkError
-path = sys.argv[1]
-def peak():  # not of getrusage, which counts what the parent held as it forked
-    return int(re.search("VmHWM:\\s*([0-9]+) kB", open("/proc/self/status").read())[1])
-before = peak()
-try:
-    {code}
-    told = "read"
-except MmtkError as error:
-    told = str(error)
-print((peak() - before) // 1024, told)
-"""
-    if not Path("/proc/self/status").exists():
-        pytest.skip("no account of a process's memory here")
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    peak, _, told = done.stdout.strip().partition(" ")
-    return int(peak), told
-
-
 def tag_bomb():
     """A TIFF of 4,000 tags, all with the same 64,000 values."""
     tags = b"".join(struct.pack("<HHII", 40_000 + n, 4, 64_000, 8) for n in range(4000))
@@ -677,7 +640,7 @@ def test_round_trip_is_pillows(height, width, colour, quality, seed):
 
 
 def test_round_trip_takes_any_layout_and_defaults_to_75():
-    image = smooth(28, 56, 3)
+    image = picture((28, 56, 3), "soft")
     np.testing.assert_array_equal(round_trip(image[:, ::2]), round_trip(image[:, ::2].copy(), "jpeg", 75))
     grey = image[::2, :, 0]
     np.testing.assert_array_equal(round_trip(grey), round_trip(grey.copy()))

@@ -12,20 +12,9 @@ from hypothesis import strategies as st
 
 from mmtk.imaging import round_trip
 from tests import reference
+from tests.pictures import picture
 
 SIDES = st.integers(1, 70)
-
-
-def picture(shape, kind, seed):
-    """Noise, noise of two values, or soft blots."""
-    rng = np.random.default_rng(seed)
-    noise = rng.integers(0, 256, shape, dtype=np.uint8)
-    if kind == "noise":
-        return noise
-    if kind == "extremes":
-        return np.where(noise > 127, np.uint8(255), np.uint8(0))
-    coarse = noise[: max(1, shape[0] // 5), : max(1, shape[1] // 5)]
-    return cv2.resize(coarse, shape[1::-1], interpolation=cv2.INTER_CUBIC).reshape(shape)
 
 
 def through_a_file(image, quality):

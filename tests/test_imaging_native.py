@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtk.imaging._resizer import coefficients
+from tests.commands import run_python
 
 native = pytest.importorskip("mmtk._native")
 
@@ -304,8 +302,6 @@ def test_neighbours_in_one_memory_are_no_overlap():
 
 RACE = """
 import sys, threading, time
-import subprocess
-import sys
 
 import numpy as np
 from mmtk import _native as native
@@ -356,7 +352,7 @@ for name, table, wrong, work in cases():
 
 
 def test_tables_that_another_thread_changes_meanwhile_crash_nothing():
-    done = subprocess.run([sys.executable, "-c", RACE], capture_output=True, text=True, timeout=300)
+    done = run_python("-c", RACE)
     survived = done.stdout.splitlines()
     twice = [f"{kernel} {path}" for path in native.paths for kernel in ("resize", "zoom")]
     wanted = ["gather", *twice, "unpack_strips"]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,7 +14,8 @@ from PIL import Image
 
 from mmtk.errors import ArgumentError
 from mmtk.imaging import FILTERS, center_box, center_crop, kernels_in_use, read_image, resize, resize_each
-from tests import reference
+from tests import pictures, reference
+from tests.commands import run_python
 
 SIDES = st.one_of(st.integers(1, 8), st.integers(1, 80), st.integers(1, 400), st.integers(1, 3000))
 PILLOW = {"nearest": "NEAREST", "box": "BOX", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos": "LANCZOS"}
@@ -42,14 +40,7 @@ contents = st.tuples(st.sampled_from(["noise", "extremes", "white"]), st.integer
 
 
 def picture(shape, channels, content):
-    kind, seed = content
-    full = shape if channels is None else (*shape, channels)
-    if kind == "white":
-        return np.full(full, 255, np.uint8)
-    rng = np.random.default_rng(seed)
-    if kind == "extremes":
-        return rng.integers(0, 2, full, dtype=np.uint8) * np.uint8(255)
-    return rng.integers(0, 256, full, dtype=np.uint8)
+    return pictures.picture(shape if channels is None else (*shape, channels), *content)
 
 
 NOISE, EXTREMES = ("noise", 0), ("extremes", 1)
@@ -231,11 +222,7 @@ def test_golden_digests(kernel):
 
 
 def run(code, **environment):
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return run_python("-c", code, env=environment, code=0).stdout.strip()
 
 
 def test_a_process_told_to_use_numba_gives_the_same_bits():

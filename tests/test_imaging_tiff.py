@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmtk.errors import ImageError
 from mmtk.imaging import _numba_kernels, read_image
+from tests import pictures
 
 PLAIN, PACKBITS = 1, 32773
 TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 9: "i"}
@@ -88,10 +89,7 @@ def tiff(pixels, rows, packing=PLAIN, order="<", strips=None, more=(), draw=lamb
 
 def picture(height, width, channels, seed=0):
     """Flat patches and noise, so that there are runs and literals."""
-    rng = np.random.default_rng(seed)
-    shape = (height, width) if channels == 1 else (height, width, 3)
-    noise = rng.integers(0, 256, shape, dtype=np.uint8)
-    return np.where(rng.random(shape) < 0.7, np.uint8(seed % 256), noise)
+    return pictures.picture((height, width) if channels == 1 else (height, width, 3), "patches", seed)
 
 
 @settings(max_examples=60, deadline=None)

@@ -17,7 +17,7 @@ import pytest
 from mmtk.datasets.listing import open_listing
 from mmtk.errors import ArgumentError, ImageError, SourceError
 from mmtk.imaging import Volume, cut_plane, probe_volume, read_volume, turn_volume
-from tests.test_imaging_files import peak_of
+from tests.commands import peak_of
 
 CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768, "i8": 1024, "u8": 1280}
 
@@ -69,6 +69,7 @@ def test_a_volume_in_a_zip(tmp_path: Path) -> None:
         archive.writestr("volume-0.nii", nifti(noise()))
         archive.writestr("volume-1.nii.gz", gzip.compress(nifti(noise())))
     listing = open_listing(tmp_path / "a.zip")
+    assert len(listing.names) == 2
     for name in listing.names:
         assert probe_volume(listing.path(name)).shape == (7, 6, 5)
         assert np.array_equal(read_volume(listing.path(name)).voxels, noise())
@@ -76,7 +77,9 @@ def test_a_volume_in_a_zip(tmp_path: Path) -> None:
 
 def test_real_volumes_read_as_simpleitk_reads_them(real_data: Path) -> None:
     sitk = pytest.importorskip("SimpleITK")
-    for path in sorted((real_data / "sources/ct-standin").glob("*.nii.gz")):
+    paths = sorted((real_data / "sources/ct-standin").glob("*.nii.gz"))
+    assert paths
+    for path in paths:
         found = read_volume(path)
         assert np.array_equal(found.voxels, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
         assert found.signs == (1, 1, 1)

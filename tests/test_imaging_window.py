@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from mmtk.errors import ArgumentError
 from mmtk.imaging import hu_window
 from tests import reference
+from tests.commands import run_python
 
 ALL_INT16 = np.arange(-(2**15), 2**15, dtype=np.int16)
 WINDOWS = st.tuples(st.floats(-3000, 3000), st.floats(1e-3, 8000))
@@ -93,7 +91,7 @@ def test_more_than_a_block_and_nothing(shape):
 
 def test_whole_units_do_without_the_compiler():
     code = "import sys, numpy, mmtk; mmtk.imaging.hu_window(numpy.zeros(9, 'i2')); sys.exit('numba' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_python("-c", code, code=0)
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.commands import ROOT, run_python
 
 
 @pytest.mark.slow
@@ -20,11 +17,9 @@ def test_without_a_compiler_the_numba_kernels_take_over(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "*.so", "__pycache__", "demo")
     shutil.copytree(ROOT, tree, ignore=ignored)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
-    environment = {**os.environ, "CC": "no-such-compiler", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    command += ["-w", str(tmp_path), str(tree)]
-    built = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert built.returncode == 0, built.stderr
+    offline = ["-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    without = {"CC": "no-such-compiler", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    run_python("-m", "pip", "wheel", *offline, "-w", tmp_path, tree, env=without, code=0)
     (wheel,) = tmp_path.glob("mmtk-*.whl")
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
@@ -41,7 +36,5 @@ def test_without_a_compiler_the_numba_kernels_take_over(tmp_path: Path) -> None:
         "from mmtk.cli import main\n"
         "main()\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(site)}
-    command = [sys.executable, "-c", code]
-    told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
+    told = run_python("-c", code, cwd=tmp_path, env={"PYTHONPATH": site})
     assert json.loads(told.stdout)["kernels"] == "numba", told.stderr

@@ -7,7 +7,6 @@ import gc
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import weakref
@@ -22,6 +21,7 @@ from mmtk import store
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.loader import ArrayBatches, Batches, SplitDataset, _ring, permutation
 from mmtk.loader._cuda import copied_ahead, room_for
+from tests.commands import run_python
 from tests.small_stores import MULTILABEL, write_small_store
 
 torch = pytest.importorskip("torch")
@@ -404,7 +404,7 @@ def test_without_torch_the_room_imports_and_its_use_says_what_to_install(tmp_pat
         "    try: use()\n"
         "    except MmtkError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = run_python("-c", code)
     *seen, first, second = done.stdout.splitlines()
     assert seen == ["20", "20"], done.stderr
     lines = [first, second]

@@ -6,8 +6,6 @@ import copy
 import multiprocessing
 import os
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from mmtk import store
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.loader import ArrayBatches, Augmentation, Batches, Data, SplitDataset, interleaved, join, permutation
+from tests.commands import LIMIT, run_python
 from tests.small_stores import MULTILABEL, write_small_store
 
 torch = pytest.importorskip("torch")
@@ -79,7 +78,7 @@ def test_nothing_has_to_be_written_to_read(path, tmp_path):
         "    print(sum(len(labels) for _, labels in Batches(store.open(path).train, 50, shuffle=True, threads=1)))\n"
         "    print(len(SplitDataset(path, 'train').__getitems__(range(600))))\n"
     )
-    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, timeout=120)
+    done = run_python("-B", "-c", code)
     assert done.stdout.split() == ["600"] * 4, done.stderr
 
 
@@ -103,7 +102,7 @@ def test_a_split_opened_before_a_fork_and_one_opened_in_the_child_give_the_same_
         queue = context.Queue()
         child = context.Process(target=seen_by, args=(given, queue))
         child.start()
-        assert queue.get(timeout=60) == here
+        assert queue.get(timeout=LIMIT) == here
         child.join()
 
 
@@ -157,7 +156,7 @@ def test_batches_and_data_pickle_small_and_go_on_where_they_were(path, tmp_path,
     queue = context.Queue()
     child = context.Process(target=sum_all, args=(list(named.items()), queue))
     child.start()
-    elsewhere = queue.get(timeout=120)
+    elsewhere = queue.get(timeout=LIMIT)
     child.join()
     for name, batches in named.items():
         again = pickle.loads(packed[name])
@@ -235,8 +234,7 @@ def test_training_room_iterates_without_anonymous_memory(tmp_path):
         "for _ in range(2):\n    for images, labels in batches: images.sum()\n"
         "print(anonymous() - before)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    done = run_python("-c", code, code=0)
     assert int(done.stdout) < 50_000  # of 226 MB of pixels
 
 

@@ -9,24 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtk import store
-from mmtk.cli import group
 from mmtk.datasets import get_dataset
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import official_map
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.matching import _neighbours, audit
+from tests.commands import invoke
 from tests.small_stores import write_small_store
-
-
-def run(*args: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(group, [str(arg) for arg in args])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 def make_store(path: Path, images: np.ndarray, labels, subjects, cuts) -> store.Store:
@@ -103,7 +96,7 @@ def test_duplicates_are_those_of_brute_force(tmp_path_factory, seed, rows, near)
 
 
 def test_the_command_prints_ten_and_writes_all(opened, tmp_path):
-    told = run("audit", opened.path, code=1).stdout.splitlines()
+    told = invoke("audit", opened.path, code=1).stdout.splitlines()
     assert told[0] == f"{opened.path}: 1 groups of equal pictures, 1 across splits"
     assert told[1] == "  0: train[0] s0 (0) = train[2] s2 (1) = test[0] s5 (0)"
     assert told[2] == f"{opened.path}: 4 pairs of pictures at most 4 grey levels apart, 4 across splits"
@@ -113,10 +106,10 @@ def test_the_command_prints_ten_and_writes_all(opened, tmp_path):
         "  1 of test's 2 subjects also in train: 1 of 2 test images, 1 of 3 train images",
         "  1 of test's 2 subjects also in val: 1 of 2 test images, 1 of 2 val images",
     ]
-    facts = json.loads(run("audit", opened.path, "--json", "--near", 2.5, code=1).stdout)
+    facts = json.loads(invoke("audit", opened.path, "--json", "--near", 2.5, code=1).stdout)
     assert [(one["exact"]["groups"], one["near"]["pairs"], one["conflicts"]) for one in facts] == [(1, 3, 2)]
     assert facts[0]["subjects"]["overlaps"][0]["shared"] == 1
-    run("audit", opened.path, "--csv", tmp_path / "new" / "all.csv", code=1)
+    invoke("audit", opened.path, "--csv", tmp_path / "new" / "all.csv", code=1)
     with (tmp_path / "new" / "all.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["kind"] for row in rows] == ["exact"] * 3 + ["near"] * 8 + ["subject"] * 4
@@ -125,7 +118,7 @@ def test_the_command_prints_ten_and_writes_all(opened, tmp_path):
         "subject": "a", "label": "0", "distance": "2.0",
     }
     many = make_store(tmp_path / "many.h5", np.zeros((90, 4, 4), np.uint8), np.zeros(90), [""] * 90, [30, 60])
-    told = run("audit", many.path, code=1).stdout.splitlines()
+    told = invoke("audit", many.path, code=1).stdout.splitlines()
     assert told[1].count("train[") == 10
     assert told[1].endswith(" and 80 more")
     assert told[-1] == f"{many.path}: no subjects are known"
@@ -134,7 +127,7 @@ def test_the_command_prints_ten_and_writes_all(opened, tmp_path):
 def test_what_has_no_findings_is_exit_0(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (9, 8, 8), np.uint8)
     clean = make_store(tmp_path / "a.h5", images, np.zeros(9), [str(i) for i in range(9)], [3, 6])
-    told = run("audit", clean.path).stdout.splitlines()
+    told = invoke("audit", clean.path).stdout.splitlines()
     assert told[-1] == f"{clean.path}: 0 subjects in several splits"
     assert not audit(make_store(tmp_path / "b.h5", images[:0], [], [], [0, 0])).findings
 
@@ -160,9 +153,9 @@ def test_lesions_and_patients_cross_the_official_splits_as_reported():
     derma = audit("dermamnist")
     assert overlaps(derma)["train test"] == (641, 693, 2005)
     assert overlaps(derma)["train val"][0] == 332
-    told = run("audit", "dermamnist", code=1).stdout
+    told = invoke("audit", "dermamnist", code=1).stdout
     assert "641 of test's 1868 subjects also in train: 693 of 2005 test images" in told
-    assert run("audit", "breastmnist").stdout == "breastmnist: no subjects are known\n"
+    assert invoke("audit", "breastmnist").stdout == "breastmnist: no subjects are known\n"
 
 
 @pytest.mark.parametrize("flag", ["pneumoniamnist"])

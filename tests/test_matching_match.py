@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmtk
 from benchmarks.match_100k import recovered, write_pair
 from mmtk import imaging, store
-from mmtk.cli import group
 from mmtk.datasets import get_dataset
 from mmtk.datasets.maps import official_map
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.matching import match, read_match, write_match
 from mmtk.matching._neighbours import MOST_RIVALS
+from tests.commands import invoke, run_python
 from tests.small_stores import write_small_store
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def run(*args: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(group, [str(arg) for arg in args])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 def make_store(folder: Path, images: np.ndarray, labels, names=None, flag="breastmnist", cuts=None) -> store.Store:
@@ -326,10 +314,8 @@ def test_a_full_temporary_folder_is_one_line(tmp_path):
     images = np.zeros((9, 28, 28), np.uint8)
     opened = make_store(tmp_path, images, np.zeros(9))
     (tmp_path / "temporary").mkdir()
-    command = [sys.executable, "-c", FULL, "match", opened.path, write_npz(tmp_path / "x.npz", images, np.zeros(9))]
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment)
-    assert done.returncode == 2
+    npz = write_npz(tmp_path / "x.npz", images, np.zeros(9))
+    done = run_python("-c", FULL, "match", opened.path, npz, env={"TMPDIR": tmp_path / "temporary"}, code=2)
     assert done.stderr.startswith(f"mmtk: error: {tmp_path / 'temporary'}: expected room for 7056 bytes, found ")
     assert len(done.stderr.splitlines()) == 1
 
@@ -338,20 +324,20 @@ def test_the_command_writes_the_table_and_says_what_it_found(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8), np.uint8)
     opened = make_store(tmp_path, images, np.zeros(6))
     npz, table = write_npz(tmp_path / "breastmnist.npz", images[::-1], np.zeros(6), [3, 4]), tmp_path / "map.csv"
-    told = run("match", opened.path, npz, "--out", table).stdout
+    told = invoke("match", opened.path, npz, "--out", table).stdout
     assert told.startswith(f"{npz}: 6 rows, 6 exact, 0 nearest, 0 ties, 0 none; 0 ambiguous; ")
     assert told.endswith(f" s\n{table}: written\n")
     assert table.read_text().splitlines()[:3] == [HEAD.strip(), "train,0,0,s5,exact,0,", "train,1,0,s4,exact,0,"]
     write_npz(npz, np.concatenate([images[:2], 255 - images[:1]]), np.zeros(3))
-    result = CliRunner().invoke(group, ["match", str(opened.path), str(npz), "--out", str(table)])
+    result = invoke("match", opened.path, npz, "--out", table, code=1)
     assert isinstance(result.exception, StoreError)
     assert "--force" in str(result.exception)
     assert len(read_match(table).everything) == 6
-    told = run("match", opened.path, npz, "--out", table, "--force", code=1).stdout.splitlines()
+    told = invoke("match", opened.path, npz, "--out", table, "--force", code=1).stdout.splitlines()
     assert "2 exact, 0 nearest, 0 ties, 1 none; 0 ambiguous" in told[0]
     assert told[1].startswith("the nearest source to a row without one is ")
     assert len(read_match(table).everything) == 3
-    facts = json.loads(run("match", opened.path, npz, "--json", "--limit", 255, code=1).stdout)
+    facts = json.loads(invoke("match", opened.path, npz, "--json", "--limit", 255, code=1).stdout)
     assert (facts["rows"], facts["exact"], facts["nearest"], facts["none"]) == (3, 2, 1, 0)
     assert facts["ambiguous"] == 1
     assert not facts["sure"]

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from scipy import ndimage
 
 import mmtk
 from mmtk import matching, store
-from mmtk.cli import group
 from mmtk.datasets import get_dataset
 from mmtk.datasets.listing import find_source, open_listing
 from mmtk.datasets.maps import known_rows
@@ -22,6 +20,7 @@ from mmtk.imaging import Volume
 from mmtk.matching._axes import spine_offset
 from mmtk.phantom import write_phantom
 from tests import lits44, reference
+from tests.commands import invoke
 from tests.test_builder_families import INSIDE, ORGANS, VOXELS, lits_of
 from tests.test_imaging_volume import nifti
 
@@ -148,8 +147,7 @@ def test_the_kidney_of_a_reversed_volume_shows_a_kidney_in_clean_pixels(source44
 
 def test_the_audit_counts_images_that_show_another_place(source44, tmp_path: Path) -> None:
     table = tmp_path / "audit.csv"
-    done = CliRunner().invoke(group, ["audit", "organamnist", "--sources", str(source44), "--csv", str(table)])
-    assert done.exit_code == 1
+    done = invoke("audit", "organamnist", "--sources", source44, "--csv", table, code=1)
     assert "1 of 1 volumes lie against their boxes: 127 of 127 official images show another place" in done.output
     assert "volume-44.nii: 127 train images; axes of its header: y reversed; spine 0.23" in done.output
     assert "DISAGREE" not in done.output

@@ -13,15 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
-from click.testing import CliRunner
 
-from mmtk.cli import group
 from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.base import SPLITS, Record
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.errors import SourceError
 from mmtk.imaging import probe, probe_volume, read_image
 from mmtk.phantom import _chest, _oct, _organ, _path, _retina, write_phantom
+from tests.commands import invoke
 
 MODULES = {"pathmnist": _path, "chestmnist": _chest, "octmnist": _oct, "retinamnist": _retina, "organamnist": _organ}
 PLANES = ("organamnist", "organcmnist", "organsmnist")
@@ -153,9 +152,7 @@ def test_all_ten_build_in_one_run_to_the_same_bytes_each_time(phantoms: Path, tm
     for workers in (1, 2):
         out = tmp_path / str(workers)
         options = ["--sources", phantoms, "--out", out, "--size", 28, "--size", 224, "--workers", workers, "--json"]
-        done = CliRunner().invoke(group, list(map(str, ["build", "--all", *options])))
-        assert done.exit_code == 0, done.output
-        results = json.loads(done.stdout)
+        results = json.loads(invoke("build", "--all", *options).stdout)
         wanted = {(dataset.flag, size) for dataset in list_datasets() for size in (28, 224)}
         assert {(one["flag"], one["size"]) for one in results} == wanted
         assert all(one["synthetic"] and not one["partial"] for one in results)

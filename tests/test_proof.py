@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import mmtk.builder.plan
 import mmtk.datasets
@@ -20,7 +17,6 @@ import mmtk.proof._family
 import mmtk.proof._prove
 from mmtk import proof, store
 from mmtk.base import md5_of
-from mmtk.cli import group
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Counts, Scan
 from mmtk.datasets.listing import PHANTOM_FILE
@@ -30,13 +26,10 @@ from mmtk.phantom import write_phantom
 from mmtk.proof._rows import Known, compare_rows
 from mmtk.proof._signature import Signature, signature
 from tests import lits44
+from tests.commands import invoke, run_mmtk, run_python
 from tests.small_stores import small_info
 
 FLAG = "retinamnist"
-
-
-def run(*arguments: object):
-    return CliRunner().invoke(group, ["prove", *map(str, arguments)])
 
 
 def kinds(cell: proof.Cell) -> list[str]:
@@ -93,8 +86,7 @@ def test_a_raw_image_that_was_changed_is_named_and_shown(real_data, tmp_path):
     image[middle[0] - 20 : middle[0] + 20, middle[1] - 20 : middle[1] + 20] = 255
     cv2.imwrite(str(path), image)
     arguments = ("breastmnist", "--sources", tmp_path, "--npz", real_data / "npz", "--size", 28)
-    done = run(*arguments, "--out", tmp_path / "out")
-    assert done.exit_code == 1, done.output
+    done = invoke("prove", *arguments, "--out", tmp_path / "out", code=1)
     assert "DIFFERS: rows; container (signature)" in done.output
     (line,) = [line for line in done.output.splitlines() if line.startswith("differs")]
     assert "breastmnist 28 px, train, benign/benign (6).png: differs from train[" in line
@@ -102,7 +94,7 @@ def test_a_raw_image_that_was_changed_is_named_and_shown(real_data, tmp_path):
     picture = tmp_path / "out" / "breastmnist_28_train_differs.png"
     assert line.endswith(f"see {picture}")
     assert cv2.imread(str(picture)).shape[1] > 3 * 280
-    facts = json.loads(run(*arguments, "--json").stdout)
+    facts = json.loads(invoke("prove", *arguments, "--json", code=1).stdout)
     assert facts["differs"]
     assert facts["cells"][0]["differences"][0]["source"] == "benign/benign (6).png"
 
@@ -145,8 +137,7 @@ def test_between_the_thresholds_a_signature_tells_nothing():
 
 
 def test_nothing_at_hand_says_what_to_get():
-    done = run()
-    assert done.exit_code == 0, done.output
+    done = invoke("prove")
     assert done.output.count("nothing") >= 40
     assert done.output.count("give their folder with --sources") == 8, "one line a source: three sets share one"
     assert "mmtk fetch pathmnist chestmnist dermamnist" in done.output
@@ -163,10 +154,7 @@ def test_nothing_at_hand_says_what_to_get():
     ],
 )
 def test_bad_usage_exits_2_in_a_line(arguments, said):
-    done = subprocess.run(
-        [sys.executable, "-m", "mmtk", "prove", *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
+    done = run_mmtk("prove", *arguments, code=2)
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     with pytest.raises(ArgumentError):
@@ -175,7 +163,7 @@ def test_bad_usage_exits_2_in_a_line(arguments, said):
 
 def test_torch_is_not_needed():
     code = "import sys, mmtk.proof; print('torch' in sys.modules)"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+    assert run_python("-c", code).stdout.strip() == "False"
 
 
 # ------------------------------------------------------------------ on fakes

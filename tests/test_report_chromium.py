@@ -13,6 +13,7 @@ import cv2
 import pytest
 
 from mmtk.report import write_report
+from tests.commands import LIMIT
 from tests.small_runs import write_small_run
 from tests.small_stores import MULTILABEL, write_small_store
 
@@ -48,7 +49,7 @@ def browse(page: Path, folder: Path, *flags: str, scheme: str = "light") -> tupl
         f"--user-data-dir={folder / 'profile'}", f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}",
         "--window-size=1280,900", *flags, page.as_uri(),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 

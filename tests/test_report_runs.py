@@ -10,13 +10,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from mmtk import store
-from mmtk.cli import group
 from mmtk.errors import MmtkError
 from mmtk.runs import find_runs, foremost, setups_of
 from mmtk.scoring import write_predictions
+from tests.commands import invoke
 from tests.small_runs import write_small_run
 from tests.small_stores import MULTILABEL, write_small_store
 
@@ -238,19 +237,18 @@ def test_what_is_wrong_is_one_line_and_the_other_runs_are_shown(name, mine):
     with pytest.raises(MmtkError) as raised:
         find_runs(mine / "runs", mine / "stores")
     assert message in str(raised.value)
-    arguments = ["report", str(mine / "runs"), "--out", str(mine / "page.html"), "--stores", str(mine / "stores")]
-    done = CliRunner().invoke(group, arguments)
+    page = mine / "page.html"
+    done = invoke("report", mine / "runs", "--out", page, "--stores", mine / "stores", code=1)
     if name in NOTHING_ELSE:
         assert isinstance(done.exception, MmtkError)
         assert not list(mine.glob("page*"))
         return
-    assert done.exit_code == 1, done.exception
     assert done.stderr.count(f"mmtk: error: {raised.value}\n") == 1
     note = f"Left out: {raised.value}.".replace(f"{mine / 'runs'}/", "")
     assert note in done.stdout.splitlines()
-    page = (mine / "page.html").read_text()
-    assert str(mine / "runs") not in page
-    assert page.count("Left out: ") == done.stderr.count("mmtk: error: ") == (2 if name == "another store" else 1)
+    text = page.read_text()
+    assert str(mine / "runs") not in text
+    assert text.count("Left out: ") == done.stderr.count("mmtk: error: ") == (2 if name == "another store" else 1)
 
 
 def test_if_no_run_can_be_shown_the_first_is_told(mine):

@@ -10,13 +10,12 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from mmtk import store
-from mmtk.cli import group
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.runs import CONFIG, Method, RunConfig, StoreFacts, claim, find_runs
 from mmtk.training import Job, get_method, get_protocol, list_methods, plan_runs, trained
+from tests.commands import invoke
 from tests.small_runs import write_small_run
 from tests.small_stores import MULTILABEL, write_small_store
 
@@ -123,17 +122,14 @@ def test_a_store_of_any_flag_is_scored_and_shown(tmp_path, task, classes):
     stores = tmp_path / "stores"
     path = stores / "lung_clinic_28.h5"
     write_small_store(path, (30, 12, 20), flag="lung_clinic", size=28, task=task, classes=classes)
-    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs")]
-    done = CliRunner().invoke(group, [*arguments, "--method", "sklearn", "--budget", "2"])
-    assert done.exit_code == 0, done.output
+    runs = tmp_path / "runs"
+    done = invoke("decathlon", "--stores", stores, "--out", runs, "--method", "sklearn", "--budget", 2)
     assert "mean over 1" in done.stdout
-    (result,) = (tmp_path / "runs").rglob("lung_clinic_test_*.csv")
-    done = CliRunner().invoke(group, ["evaluate", str(result), "--stores", str(stores), "--intervals", "--json"])
-    assert done.exit_code == 0, done.output
+    (result,) = runs.rglob("lung_clinic_test_*.csv")
+    done = invoke("evaluate", result, "--stores", stores, "--intervals", "--json")
     assert json.loads(done.stdout)[0]["flag"] == "lung_clinic"
     page = tmp_path / "page.html"
-    done = CliRunner().invoke(group, ["report", str(tmp_path / "runs"), "--out", str(page), "--stores", str(stores)])
-    assert done.exit_code == 0, done.output
+    invoke("report", runs, "--out", page, "--stores", stores)
     assert "Confusion on lung_clinic" in page.read_text()
-    without = CliRunner().invoke(group, ["report", str(tmp_path / "runs"), "--out", str(tmp_path / "other.html")])
+    without = invoke("report", runs, "--out", tmp_path / "other.html", code=1)
     assert "expected a dataset that mmtk knows, found lung_clinic; give --stores" in str(without.exception)

@@ -12,13 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mmtk import evaluate, store
-from mmtk.cli.scores import evaluate_command
 from mmtk.errors import ArgumentError, ScoreError, StoreError
 from mmtk.scoring import (
     Metrics,
@@ -29,13 +27,10 @@ from mmtk.scoring import (
     result_name,
     write_predictions,
 )
+from tests.commands import invoke
 from tests.small_stores import MULTILABEL, small_info, write_small_store
 
 FIGURES = Metrics(0.91349, 0.8455)
-
-
-def run(*args):
-    return CliRunner().invoke(evaluate_command, list(map(str, args)), standalone_mode=False)
 
 
 # ------------------------------------------------------------------ names, round trip
@@ -232,8 +227,7 @@ def test_an_error_of_the_system_is_told_as_it_is(tmp_path, scored, monkeypatch, 
     monkeypatch.setattr(Path, "read_bytes", failing)
     with pytest.raises(OSError, match=os.strerror(number)):
         read_predictions(path)
-    done = run(path, other, "--stores", tmp_path)
-    assert done.return_value == 2
+    done = invoke("evaluate", path, other, "--stores", tmp_path, code=2)
     assert done.stderr == f"mmtk: error: {path}: {os.strerror(number)}\n"
     assert str(other) in done.output
 
@@ -281,7 +275,7 @@ def test_labels_in_a_file_of_2020_are_held_against_the_store(tmp_path, scored):
     found = evaluate_file(path, tmp_path)
     assert found.own_order
     assert found.metrics == pytest.approx(metrics)
-    assert run(path, "--stores", tmp_path).return_value == 1
+    invoke("evaluate", path, "--stores", tmp_path, code=1)
     write_2020(path, 1 - labels, scores)
     with pytest.raises(ScoreError, match="other labels in its true columns"):
         evaluate_file(path, tmp_path)
@@ -304,19 +298,17 @@ def test_files_that_do_not_fit_their_store_are_refused(tmp_path, scored):
 
 def test_evaluate_prints_figures_counts_and_marks(tmp_path, scored):
     (_, scores, metrics, path), other = scored["breastmnist"], scored["pathmnist"][3]
-    said = run(path, other, "--stores", tmp_path)
+    said = invoke("evaluate", path, other, "--stores", tmp_path)
     first, second = said.output.splitlines()
     figures = f"AUC {metrics.auc:.3f} ACC {metrics.acc:.3f}"
     assert first == f"{figures}  in the name {figures}  {len(scores)} images  SYNTHETIC  PARTIAL  {path}"
     assert "SYNTHETIC" not in second
-    assert said.return_value == 0
 
 
 def test_evaluate_exits_1_when_the_name_carries_other_figures_at_three_decimals(tmp_path, scored):
     _, scores, metrics, path = scored["breastmnist"]
     near = write_predictions(tmp_path, "breastmnist", 28, "test", scores, Metrics(metrics.auc, metrics.acc - 1e-3), "b")
-    said = run(near, path, "--stores", tmp_path)
-    assert said.return_value == 1
+    said = invoke("evaluate", near, path, "--stores", tmp_path, code=1)
     assert ["DIFFERS" in line for line in said.output.splitlines()] == [True, False]
 
 
@@ -339,8 +331,7 @@ def test_a_column_more_than_classes_is_refused_in_a_partial_store_too(tmp_path, 
 def test_evaluate_exits_2_on_a_bad_file_and_scores_the_others(tmp_path, scored):
     _, _, metrics, path = scored["breastmnist"]
     bad = write_text(tmp_path, "0,nan\n")
-    said = run(bad, path, "--stores", tmp_path, "--json")
-    assert said.return_value == 2
+    said = invoke("evaluate", bad, path, "--stores", tmp_path, "--json", code=2)
     assert said.stderr.count("\n") == 1
     first, second = json.loads(said.stdout)
     assert first["file"] == str(bad)

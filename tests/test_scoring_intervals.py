@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
 from mmtk import store
-from mmtk.cli import group
 from mmtk.errors import ArgumentError, ScoreError
 from mmtk.scoring import (
     as_facts,
@@ -29,6 +27,7 @@ from mmtk.scoring import (
     write_predictions,
 )
 from mmtk.scoring._intervals import _draws, _units
+from tests.commands import invoke
 from tests.small_stores import MULTILABEL, small_info, write_small_store
 
 TASKS = ("binary-class", "multi-class", "ordinal-regression", MULTILABEL)
@@ -438,9 +437,7 @@ def runs(tmp_path):
 
 def test_the_commands_print_intervals_and_differences(runs, tmp_path):
     def call(*arguments):
-        done = CliRunner().invoke(group, [*map(str, arguments), "--stores", str(tmp_path)])
-        assert done.exit_code == 0, done.output
-        return done.output
+        return invoke(*arguments, "--stores", tmp_path).output
 
     said = call("evaluate", runs[0], "--intervals")
     assert "by 2000 resamples of images; AUC" in said
@@ -465,9 +462,7 @@ def test_files_of_other_images_are_not_compared(runs, tmp_path):
     found = evaluate(labels, scores, "binary-class")
     other = write_predictions(tmp_path, "pneumoniamnist", 28, "test", scores, found, "x")
     with pytest.raises(ScoreError, match="expected the images of"):
-        CliRunner().invoke(
-            group, ["compare", str(runs[0]), str(other), "--stores", str(tmp_path)], catch_exceptions=False
-        )
+        invoke("compare", runs[0], other, "--stores", tmp_path)
     assert Path(other).is_file()
 
 
@@ -491,9 +486,7 @@ def test_a_file_with_undefined_figures_is_scored_and_so_are_the_others(tmp_path,
         small_test(tmp_path, "octmnist", [0, 1] * 8),
     ]
     assert "[AUC]nan_[ACC]0." in files[1].name
-    arguments = [*map(str, files), "--stores", str(tmp_path), "--intervals", *more]
-    done = CliRunner().invoke(group, ["evaluate", *arguments], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
+    done = invoke("evaluate", *files, "--stores", tmp_path, "--intervals", *more)
     if more:
         told = json.loads(done.stdout)
         assert [one["agrees"] for one in told] == [True] * 3
@@ -501,14 +494,11 @@ def test_a_file_with_undefined_figures_is_scored_and_so_are_the_others(tmp_path,
         return
     assert done.stdout.count("by DeLong") == 1
     assert "AUC undefined ACC 0." in done.stdout
-    done = CliRunner().invoke(group, ["compare", str(files[0]), str(files[0]), "--stores", str(tmp_path)])
-    assert done.exit_code == 0, done.output
-    assert "DeLong" not in done.stdout
+    assert "DeLong" not in invoke("compare", files[0], files[0], "--stores", tmp_path).stdout
 
 
 def test_a_class_that_a_whole_store_lacks_is_refused_and_the_others_are_scored(tmp_path):
     files = [small_test(tmp_path, "breastmnist", [0] * 16), small_test(tmp_path, "octmnist", [0, 1] * 8)]
-    done = CliRunner().invoke(group, ["evaluate", *map(str, files), "--stores", str(tmp_path), "--intervals"])
-    assert done.exit_code == 2
+    done = invoke("evaluate", *files, "--stores", tmp_path, "--intervals", code=2)
     assert "expected each of 0 to 1 at least once" in done.stderr
     assert "by DeLong" in done.stdout

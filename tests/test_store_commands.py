@@ -5,26 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from mmtk import matching, store
-from mmtk.cli import group
 from mmtk.errors import ArgumentError, StoreError
+from tests.commands import invoke, run_python
 from tests.small_stores import write_small_store
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def mmtk(*args: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(group, [str(arg) for arg in args])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 def flip(path: Path, offset: int) -> None:
@@ -41,36 +30,36 @@ def path(tmp_path: Path) -> Path:
 def test_export_and_import_say_what_they_wrote_and_what_it_is(path, tmp_path):
     line = "train 20, val 6, test 9"
     npz, png = tmp_path / "breastmnist.npz", tmp_path / "breastmnist.csv"
-    assert mmtk("export", path, "--to", "npz", "--out", tmp_path).stdout == f"{npz}: {line}; SYNTHETIC PARTIAL\n"
-    assert mmtk("export", path, "--to", "png", "--out", tmp_path).stdout == f"{png}: {line}; SYNTHETIC PARTIAL\n"
-    told = mmtk("import", npz, "--out", tmp_path / "s").stdout
+    assert invoke("export", path, "--to", "npz", "--out", tmp_path).stdout == f"{npz}: {line}; SYNTHETIC PARTIAL\n"
+    assert invoke("export", path, "--to", "png", "--out", tmp_path).stdout == f"{png}: {line}; SYNTHETIC PARTIAL\n"
+    told = invoke("import", npz, "--out", tmp_path / "s").stdout
     assert told.startswith(f"{tmp_path / 's' / 'breastmnist_28.h5'}: {line}; the file with MD5 ")
     assert told.endswith("; SYNTHETIC PARTIAL\n")
-    told = json.loads(mmtk("import", npz, "--out", tmp_path / "s", "--json").stdout)
+    told = json.loads(invoke("import", npz, "--out", tmp_path / "s", "--json").stdout)
     assert told["counts"] == {"train": 20, "val": 6, "test": 9}
     assert told["synthetic"]
 
 
 def test_verify_tells_whole_from_changed_from_no_store(path, tmp_path):
-    assert mmtk("verify", path).stdout == f"{path}: whole, train 20, val 6, test 9; SYNTHETIC PARTIAL\n"
+    assert invoke("verify", path).stdout == f"{path}: whole, train 20, val 6, test 9; SYNTHETIC PARTIAL\n"
     damaged = write_small_store(tmp_path / "damaged.h5", size=28)
     flip(damaged, store.read_layout(damaged).image_offset("val", 2))
-    result = mmtk("verify", damaged, path, code=1)
+    result = invoke("verify", damaged, path, code=1)
     assert result.stdout.startswith(f"{damaged}: val/images chunk 0 (rows 0 to 5): expected checksum ")
     assert f"{path}: whole" in result.stdout
     (tmp_path / "text.h5").write_text("hello")
-    result = mmtk("verify", tmp_path / "text.h5", damaged, path, code=2)
+    result = invoke("verify", tmp_path / "text.h5", damaged, path, code=2)
     assert result.stderr == (
         f"mmtk: error: {tmp_path / 'text.h5'}: expected a store (an HDF5 file), found another kind of file\n"
     )
     assert len(result.stdout.splitlines()) == 2
-    found = json.loads(mmtk("verify", damaged, path, "--json", code=1).stdout)
+    found = json.loads(invoke("verify", damaged, path, "--json", code=1).stdout)
     assert [len(problems) for problems in found.values()] == [1, 0]
 
 
 def test_show_draws_a_picture(path, tmp_path):
     picture = tmp_path / "new" / "montage.png"
-    told = mmtk("show", path, "--out", picture, "--split", "val").stdout
+    told = invoke("show", path, "--out", picture, "--split", "val").stdout
     assert told == f"{picture}: breastmnist val; SYNTHETIC PARTIAL\n"
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -78,7 +67,7 @@ def test_show_draws_a_picture(path, tmp_path):
 @pytest.mark.parametrize("kind", ["npz", "png"])
 def test_a_folder_that_cannot_be_is_one_line(path, tmp_path, kind):
     (tmp_path / "file").write_text("")
-    result = CliRunner().invoke(group, ["export", str(path), "--to", kind, "--out", str(tmp_path / "file" / "below")])
+    result = invoke("export", path, "--to", kind, "--out", tmp_path / "file" / "below", code=1)
     assert isinstance(result.exception, StoreError)
     assert str(result.exception).startswith(str(tmp_path / "file" / "below" / "breastmnist"))
     assert "Not a directory" in str(result.exception)
@@ -88,7 +77,7 @@ def test_a_folder_that_cannot_be_is_one_line(path, tmp_path, kind):
 def test_a_folder_that_is_read_only_is_one_line(path, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     for args in (["--to", "npz"], ["--to", "png"]):
-        result = CliRunner().invoke(group, ["export", str(path), *args, "--out", str(tmp_path / "locked")])
+        result = invoke("export", path, *args, "--out", tmp_path / "locked", code=1)
         assert isinstance(result.exception, StoreError)
         assert "Permission denied" in str(result.exception)
 
@@ -107,11 +96,9 @@ main()
     ["import", "breastmnist.npz"], ["show", "breastmnist_28.h5"],
 ])
 def test_a_full_disk_is_one_line_and_leaves_nothing(path, tmp_path, args):
-    mmtk("export", path, "--to", "npz", "--out", tmp_path)
+    invoke("export", path, "--to", "npz", "--out", tmp_path)
     out = tmp_path / "out" / ("montage.png" if args[0] == "show" else "")
-    command = [sys.executable, "-c", FULL, args[0], tmp_path / args[1], *args[2:], "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
-    assert done.returncode == 2, done.stderr
+    done = run_python("-c", FULL, args[0], tmp_path / args[1], *args[2:], "--out", out, code=2)
     assert done.stderr.startswith(f"mmtk: error: {tmp_path / 'out'}")
     assert "found File too large; raise the limit of file sizes" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -119,10 +106,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(path, tmp_path, args):
 
 
 def test_bad_names_are_usage_errors(path, tmp_path):
-    assert mmtk("export", path, "--to", "gif", "--out", tmp_path, code=2)
-    assert mmtk("verify", code=2)
+    assert invoke("export", path, "--to", "gif", "--out", tmp_path, code=2)
+    assert invoke("verify", code=2)
     for args in (["show", tmp_path / "none.h5", "--out", tmp_path / "x.png"], ["import", tmp_path / "none.npz"]):
-        result = CliRunner().invoke(group, [*map(str, args), *(["--out", str(tmp_path)] if len(args) == 2 else [])])
+        result = invoke(*args, *(["--out", tmp_path] if len(args) == 2 else []), code=1)
         assert isinstance(result.exception, StoreError)
     assert [path.name for path in tmp_path.iterdir()] == ["breastmnist_28.h5"]
 
@@ -143,19 +130,19 @@ def own(request, tmp_path) -> Path:
 
 def test_a_store_of_an_unknown_dataset_tells_all_that_commands_need(own, tmp_path):
     flag, line, out = own.stem.removesuffix("_28"), "train 20, val 6, test 9", tmp_path / "out"
-    assert f"flag         {flag}" in mmtk("info", own).stdout
-    described = json.loads(mmtk("info", own, "--croissant").stdout)
+    assert f"flag         {flag}" in invoke("info", own).stdout
+    described = json.loads(invoke("info", own, "--croissant").stdout)
     assert (described["url"], len(described["recordSet"])) == ("", 4)
-    assert mmtk("verify", own).stdout == f"{own}: whole, {line}\n"
+    assert invoke("verify", own).stdout == f"{own}: whole, {line}\n"
     unofficial = f"nothing official is known of a dataset {flag}"
-    assert f"  {unofficial}\n" in mmtk("verify", own, "--against-official").stdout
-    told = json.loads(mmtk("verify", own, "--against-official", "--json").stdout)[str(own)]["official"]
+    assert f"  {unofficial}\n" in invoke("verify", own, "--against-official").stdout
+    told = json.loads(invoke("verify", own, "--against-official", "--json").stdout)[str(own)]["official"]
     assert (told["remark"], told["differs"]) == (unofficial, False)
     for kind, name in (("npz", f"{flag}.npz"), ("png", f"{flag}.csv"), ("h5", f"{flag}_28.h5")):
-        assert mmtk("export", own, "--to", kind, "--out", out).stdout == f"{out / name}: {line}\n"
-    assert mmtk("show", own, "--out", tmp_path / "m.png").stdout == f"{tmp_path / 'm.png'}: {flag} train\n"
-    assert "0 groups of equal pictures" in mmtk("audit", own, "--near", "0").stdout
-    assert "35 rows, 35 exact" in mmtk("match", own, out / f"{flag}.npz").stdout
+        assert invoke("export", own, "--to", kind, "--out", out).stdout == f"{out / name}: {line}\n"
+    assert invoke("show", own, "--out", tmp_path / "m.png").stdout == f"{tmp_path / 'm.png'}: {flag} train\n"
+    assert "0 groups of equal pictures" in invoke("audit", own, "--near", "0").stdout
+    assert "35 rows, 35 exact" in invoke("match", own, out / f"{flag}.npz").stdout
 
 
 def test_an_unknown_dataset_is_matched_with_no_other_and_not_imported(own, tmp_path):

@@ -9,7 +9,6 @@ import os
 import pickle
 import re
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 from mmtk import store
 from mmtk.errors import StoreError
 from mmtk.store import ChunkedImages, _content
+from tests.commands import run_python
 from tests.small_stores import write_small_store
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -89,7 +89,7 @@ def test_an_open_store_holds_one_descriptor(path):
         "count = lambda: len(os.listdir('/proc/self/fd'))\nbefore = count()\n"
         "held = [store.open(sys.argv[1]) for _ in range(20)]\nprint(count() - before)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    done = run_python("-c", code, path, code=0)
     assert int(done.stdout) == 20
 
 
@@ -102,7 +102,7 @@ def test_too_many_open_files_are_told_as_such(path, tmp_path):
         "    try: read(sys.argv[1])\n    except Exception as error: print(error)\n"
     )
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] >= 64
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    done = run_python("-c", code, path, code=0)
     told = "found Too many open files; close some files, or raise the limit (ulimit -n)"
     line = f"{path}: expected a readable store, {told}"
     assert done.stdout.splitlines() == [line, line]

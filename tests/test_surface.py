@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import mmtk
 from mmtk.errors import ImageError, MmtkError
+from tests.commands import run_mmtk, run_python
 
 HEAVY = ("torch", "cv2", "numba", "SimpleITK", "sklearn", "h5py", "matplotlib")
-
-
-def run(*args: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *args], capture_output=True, text=True, timeout=120, **kwargs)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("statement", ["import mmtk", "import mmtk.cli; mmtk.cli.group.list_commands(None)"])
 def test_import_pulls_in_nothing_heavy(statement: str) -> None:
     code = f"{statement}\nimport sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
-    assert run("-c", code).stdout.strip() == "[]"
+    assert run_python("-c", code).stdout.strip() == "[]"
 
 
 def test_public_names_resolve_to_what_the_design_names() -> None:
@@ -45,11 +40,11 @@ def test_no_module_hides_a_public_function() -> None:
 def test_help_lists_every_command_and_each_has_help() -> None:
     from mmtk.cli import _COMMANDS
 
-    shown = run("-m", "mmtk", "--help")
+    shown = run_mmtk("--help")
     assert shown.returncode == 0
     for name in _COMMANDS:
         assert f"\n  {name} " in shown.stdout
-        one = run("-m", "mmtk", name, "--help")
+        one = run_mmtk(name, "--help")
         assert one.returncode == 0, one.stderr
         assert one.stdout.startswith("Usage: mmtk " + name)
 
@@ -64,7 +59,7 @@ def test_help_lists_every_command_and_each_has_help() -> None:
      ["report", "missing", "--out", "page.html"], ["report", ".", "--out", "page.html"], ["report", "."]],
 )
 def test_bad_usage_is_said_without_a_traceback(args: list[str], tmp_path: Path) -> None:
-    done = run("-m", "mmtk", *args, cwd=tmp_path)
+    done = run_mmtk(*args, cwd=tmp_path)
     assert done.returncode == 2, done
     assert "Traceback" not in done.stderr + done.stdout
     assert done.stderr.strip()
@@ -74,7 +69,7 @@ def test_bad_usage_is_said_without_a_traceback(args: list[str], tmp_path: Path) 
 def test_doctor_says_which_kernels_are_in_use() -> None:
     import json
 
-    facts = json.loads(run("-m", "mmtk", "doctor", "--json").stdout)
+    facts = json.loads(run_mmtk("doctor", "--json").stdout)
     assert facts["kernels"] in ("vnni", "avx2", "plain", "numba")
     assert facts["mmtk"] == mmtk.__version__
     assert "numpy" in facts["packages"]
@@ -106,6 +101,6 @@ def test_a_fact_of_medmnist_stands_in_one_module(fact: str) -> None:
     "from mmtk.datasets.sources import choose; print(len(choose(())))",
 ])
 def test_what_commands_tell_can_be_asked_without_click(statement: str) -> None:
-    done = run("-c", f"{statement}\nimport sys\nassert 'click' not in sys.modules")
+    done = run_python("-c", f"{statement}\nimport sys\nassert 'click' not in sys.modules")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 0

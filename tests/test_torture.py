@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.commands import ROOT, run_python
 from tests.torture import shim
 from tests.torture.__main__ import again, plan
 from tests.torture.tally import ENDED, LEFT, LOST, SILENT, TRACEBACK, UNTOLD, Tally, merged
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +21,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planted(name: str, **environment: str) -> Tally:
-    command = [sys.executable, "-m", "tests.torture.planted", name]
-    answer = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stderr
+    answer = run_python("-m", "tests.torture.planted", name, cwd=ROOT, env=environment, code=0)
     return Tally.from_json(json.loads(answer.stdout))
 
 
@@ -80,8 +74,6 @@ def test_tallies_add_up_and_name_what_shows_a_failure_again() -> None:
 
 def test_nothing_passes_unsaid(library: Path) -> None:
     only = [word for name in ("stores", "images", "import", "show") for word in ("--only", name)]
-    command = [sys.executable, "-m", "tests.torture", "--minutes", "0.2", *only]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    answer = run_python("-m", "tests.torture", "--minutes", "0.2", *only, cwd=ROOT, code=0)
     assert "stores: " in answer.stdout
     assert "import: " in answer.stdout

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
-from click.testing import CliRunner
 
-from mmtk.cli import group
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.runs import published
 from mmtk.scoring import Metrics
 from mmtk.store import open as open_store
+from tests.commands import invoke, run_mmtk
 from tests.small_stores import write_small_store
 
 pytest.importorskip("torch", reason="torch is not installed")
 
 from mmtk.training import RunResult
-
-
-def invoke(*arguments):
-    found = CliRunner().invoke(group, [str(a) for a in arguments])
-    if found.exception and not isinstance(found.exception, SystemExit):
-        raise found.exception
-    assert found.exit_code == 0, found.output
-    return found
 
 
 @pytest.fixture
@@ -115,9 +104,7 @@ def test_another_run_in_the_folder_exits_2_in_one_line(store, tmp_path):
         invoke(*command(store, tmp_path / "run", "--epochs", 1, "--seed", 3))
     with pytest.raises(ArgumentError, match="protocol isbi22: expected one of"):
         invoke(*command(store, tmp_path / "run"), "--protocol", "isbi22")
-    arguments = [str(a) for a in command(tmp_path / "none.h5", tmp_path / "other")]
-    done = subprocess.run([sys.executable, "-m", "mmtk", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+    done = run_mmtk(*command(tmp_path / "none.h5", tmp_path / "other"), code=2)
     assert done.stderr.startswith("mmtk: error: ")
     assert len(done.stderr.splitlines()) == 1
 

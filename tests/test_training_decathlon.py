@@ -16,10 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from mmtk import store
-from mmtk.cli import group
 from mmtk.errors import ArgumentError, MmtkError, ScoreError, StoreError
 from mmtk.registry import Registry
 from mmtk.runs import alone, differences_of, evaluate_run, evaluation, means_of, rows_of
@@ -27,6 +25,7 @@ from mmtk.runs.summary import RESULTS, write_results
 from mmtk.scoring import evaluate, evaluate_file, intervals
 from mmtk.training import _pace, decathlon, methods, search
 from mmtk.training.methods import Job, Method, get_method, list_methods, paper_budget, register, trained
+from tests.commands import LIMIT, environment, invoke
 from tests.small_stores import MULTILABEL, write_small_store
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -125,12 +124,13 @@ def test_a_decathlon_killed_twice_by_the_system_touches_no_finished_run(stores, 
     for flag in ("dermamnist", "octmnist"):
         write_small_store(stores / f"{flag}_28.h5", (12, 8, 8), flag=flag, size=28, classes=4, task="multi-class")
     out = tmp_path / "runs"
-    arguments = ["--stores", str(stores), "--out", str(out), "--protocol", "quick", "--epochs", "2", "--device", "cpu"]
-    command = [sys.executable, "-m", "mmtk", "decathlon", *arguments]
+    arguments = ["--stores", stores, "--out", str(out), "--protocol", "quick", "--epochs", "2", "--device", "cpu"]
+    command = [sys.executable, "-m", "mmtk", "decathlon", *map(str, arguments)]
     before: list[dict[str, tuple[int, bytes]]] = []
     for finished in (1, 2):
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-            deadline = time.monotonic() + 120
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, **quiet, env=environment()) as process:
+            deadline = time.monotonic() + LIMIT
             while len(list(out.rglob("scores.json"))) < finished:
                 assert process.poll() is None, process.stderr.read()
                 assert time.monotonic() < deadline
@@ -138,8 +138,7 @@ def test_a_decathlon_killed_twice_by_the_system_touches_no_finished_run(stores, 
             process.send_signal(signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
         before.append(stamps(out))
-    done = CliRunner().invoke(group, ["decathlon", *arguments, "--json"])
-    assert done.exit_code == 0, done.output
+    done = invoke("decathlon", *arguments, "--json")
     after = stamps(out)
     for earlier in before:
         assert earlier
@@ -289,17 +288,16 @@ def test_a_run_is_as_good_where_what_was_found_cannot_be_kept(stores, tmp_path, 
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(evaluation, "write_atomically", failing)
-    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "sklearn"]
-    done = CliRunner().invoke(group, [*arguments, "--budget", "0.01"])
-    assert done.exit_code == 0, done.output
+    arguments = ["decathlon", "--stores", stores, "--out", tmp_path / "runs", "--method", "sklearn"]
+    done = invoke(*arguments, "--budget", "0.01")
     assert done.stderr.count(f"(intervals not kept: [Errno {number}] {os.strerror(number)}") == 2
     assert "mean over 2" in done.stdout
 
 
 def test_results_that_cannot_be_written_end_no_run(stores, tmp_path):
     (tmp_path / "runs" / RESULTS).mkdir(parents=True)
-    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "sklearn"]
-    done = CliRunner().invoke(group, [*arguments, "--budget", "0.01"])
+    arguments = ["decathlon", "--stores", stores, "--out", tmp_path / "runs", "--method", "sklearn"]
+    done = invoke(*arguments, "--budget", "0.01", code=1)
     assert "mean over 2" in done.stdout
     assert isinstance(done.exception, StoreError)
     assert "results.json" in str(done.exception)
@@ -331,17 +329,16 @@ def with_test_labels(path, labels, *, partial=False):
 @pytest.mark.parametrize("ones", [1, 0])
 def test_a_test_split_with_one_image_of_a_class_or_none_leaves_its_figures_undefined(stores, tmp_path, ones):
     with_test_labels(stores / "breastmnist_28.h5", [1] * ones + [0] * (6 - ones), partial=not ones)
-    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "sklearn"]
+    arguments = ["decathlon", "--stores", stores, "--out", tmp_path / "runs", "--method", "sklearn"]
     for again in (False, True):
-        done = CliRunner().invoke(group, [*arguments, "--budget", "0.01", "--seeds", "2"])
-        assert done.exit_code == 0, done.output
+        done = invoke(*arguments, "--budget", "0.01", "--seeds", "2")
         assert done.stderr.count("(finished before)") == 4 * again
     line = next(line for line in done.stdout.splitlines() if line.startswith("breastmnist"))
     assert ("undefined" in line) == (not ones)
     assert "ACC" not in line
     mean = next(line for line in done.stdout.splitlines() if line.startswith("mean over 2"))
     assert ("undefined" in mean) == (not ones)
-    told = json.loads(CliRunner().invoke(group, [*arguments, "--budget", "0.01", "--json"]).stdout)
+    told = json.loads(invoke(*arguments, "--budget", "0.01", "--json").stdout)
     breast = told["table"][1]
     assert (breast["auc"]["value"] is None) == (told["means"][0]["auc"]["value"] is None) == (not ones)
     assert breast["acc"]["low"] is not None
@@ -354,9 +351,8 @@ def test_a_test_split_with_one_image_of_a_class_or_none_leaves_its_figures_undef
 def test_the_command_prints_a_table_and_a_failed_run_does_not_stop_the_others(stores, tmp_path):
     write_small_store(stores / "octmnist_28.h5", (8, 4, 2), flag="octmnist", size=28, classes=4, task="multi-class")
     out, short = tmp_path / "runs", ["--epochs", "1", "--device", "cpu"]
-    arguments = ["decathlon", "--stores", str(stores), "--out", str(out), *short]
-    done = CliRunner().invoke(group, arguments)
-    assert done.exit_code == 1, done.output
+    arguments = ["decathlon", "--stores", stores, "--out", str(out), *short]
+    done = invoke(*arguments, code=1)
     table = done.stdout
     assert "resnet18, isbi21" in table
     assert "pathmnist SYNTHETIC" in table
@@ -368,7 +364,7 @@ def test_the_command_prints_a_table_and_a_failed_run_does_not_stop_the_others(st
     assert [("error" in run, run["flag"]) for run in results] == [
         (False, "pathmnist"), (True, "octmnist"), (False, "breastmnist"),
     ]
-    again = CliRunner().invoke(group, [*arguments, "--json"])
+    again = invoke(*arguments, "--json", code=1)
     told = json.loads(again.stdout)
     assert told["runs"] == results
     assert [row["flag"] for row in told["table"]] == ["pathmnist", "breastmnist"]
@@ -412,9 +408,8 @@ def test_a_store_spoilt_on_the_way_costs_its_own_runs_only(stores, tmp_path, spo
 
 def test_a_damaged_store_is_said_and_the_others_run(stores, tmp_path):
     (stores / "octmnist_28.h5").write_bytes(b"no store")
-    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "sklearn"]
-    done = CliRunner().invoke(group, [*arguments, "--budget", "0.01"])
-    assert done.exit_code == 1, done.output
+    arguments = ["decathlon", "--stores", stores, "--out", tmp_path / "runs", "--method", "sklearn"]
+    done = invoke(*arguments, "--budget", "0.01", code=1)
     assert "octmnist_28.h5: expected a store (an HDF5 file), found another kind of file" in done.stderr
     assert "mean over 2" in done.stdout
 
@@ -515,14 +510,13 @@ def test_a_method_takes_one_function_and_names_are_told_apart(stores, tmp_path, 
     with pytest.raises(ArgumentError, match=r"method nothing: expected one of resnet18_isbi21.*, sklearn, constant$"):
         get_method("nothing")
     assert {"sklearn", "resnet18_v2", "resnet50_isbi21", "constant"} <= {method.name for method in list_methods()}
-    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "constant"]
-    done = CliRunner().invoke(group, [*arguments, "--seeds", "2"])
-    assert done.exit_code == 0, done.output
+    arguments = ["decathlon", "--stores", stores, "--out", tmp_path / "runs", "--method", "constant"]
+    done = invoke(*arguments, "--seeds", "2")
     assert "always the same" in done.stdout
     assert "(sd " in done.stdout
     assert "decathlon: 100 %" in done.stderr
     assert (tmp_path / "runs" / "breastmnist_28" / "constant_seed1" / "result.json").is_file()
-    wrong = CliRunner().invoke(group, [*arguments, "--method", "other"])
+    wrong = invoke(*arguments, "--method", "other", code=1)
     assert isinstance(wrong.exception, ArgumentError)
 
 
@@ -533,9 +527,8 @@ def test_a_protocol_is_a_method_and_its_options_stand_in_its_name(stores, tmp_pa
     assert trained("resnet18", "quick", 1, resolution=224, precision="bfloat16").name == "resnet18_quick_224_bfloat16"
     with pytest.raises(ArgumentError, match=r"model vgg: expected one of resnet18, resnet50$"):
         trained("vgg", "quick")
-    arguments = ["decathlon", "--stores", str(stores), "--out", str(tmp_path / "runs"), "--method", "resnet18_quick"]
-    done = CliRunner().invoke(group, [*arguments, "--protocol", "quick", "--epochs", "1", "--device", "cpu"])
-    assert done.exit_code == 0, done.output
+    arguments = ["decathlon", "--stores", stores, "--out", tmp_path / "runs", "--method", "resnet18_quick"]
+    done = invoke(*arguments, "--protocol", "quick", "--epochs", "1", "--device", "cpu")
     assert done.stdout.count("resnet18, quick") == 1
 
 
@@ -545,8 +538,8 @@ def test_budgets_are_the_papers_by_the_number_of_images_or_given(stores, tmp_pat
     assert (entries[0].budget, entries[0].out.name) == (120, "constant_seed0")
     entries, _ = decathlon.plan_runs(stores, tmp_path, methods=[CONSTANT], seeds=[0], budget=5)
     assert (entries[0].budget, entries[0].out.name) == (5, "constant_5s_seed0")
-    both = ["decathlon", "--stores", str(stores), "--out", str(tmp_path), "--budget", "1", "--budget-share", "1"]
-    assert "exclude each other" in CliRunner().invoke(group, both).output
+    both = ["decathlon", "--stores", stores, "--out", str(tmp_path), "--budget", "1", "--budget-share", "1"]
+    assert "exclude each other" in invoke(*both, code=2).output
 
 
 # ------------------------------------------------------------------------------ sklearn

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +12,7 @@ from mmtk.errors import ArgumentError, MmtkError
 from mmtk.loader import Batches
 from mmtk.scoring import read_predictions
 from mmtk.training import checkpoints, get_protocol
+from tests.commands import run_python
 from tests.small_stores import write_small_store
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -27,9 +25,7 @@ OWN = 'base = "isbi21"\nname = "own"\nbatch_size = 8\nlearning_rate = 0.01\n'
 
 def torchrun(*arguments):
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mmtk"]
-    command = [sys.executable, *start, *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, env=environment)
+    return run_python(*start, *arguments, env={"OMP_NUM_THREADS": "1"})
 
 
 def by_halves(store, epochs):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import sys
 
 import pytest
@@ -12,6 +11,7 @@ from mmtk.datasets import list_datasets
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.runs import TABLE_2
 from mmtk.training import PROTOCOLS, get_protocol
+from tests.commands import run_python
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -124,4 +124,4 @@ def test_published_rows_have_the_means_of_the_paper():
 
 def test_the_room_does_not_import_torch():
     code = "import sys, mmtk.training, mmtk.cli.training; sys.exit(bool({'torch', 'torchvision'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    run_python("-c", code, code=0)

@@ -6,7 +6,6 @@ file whose checksums are set right, or size, kind and filtered rows that are pac
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Iterator
 
@@ -15,32 +14,19 @@ import numpy as np
 
 from mmtk.imaging import read_image
 from tests.fuzz import InMemory
-from tests.test_imaging_png import KINDS, chunk
-
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from tests.pictures import END, checked, chunk, png
+from tests.test_imaging_png import KINDS
 
 
 def check(data: bytes) -> None:
     if not data:
         return
     meant, rest = data[0] % 3, data[1:]
-    file = rest if meant == 0 else _checked(rest) if meant == 1 else _packed(rest)
+    file = rest if meant == 0 else checked(rest) if meant == 1 else _packed(rest)
     ours = read_image(InMemory(file), False)
     theirs = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert theirs is not None, "OpenCV refuses it"
     assert np.array_equal(ours, theirs), "other pixels than OpenCV's"
-
-
-def _checked(file: bytes) -> bytes:
-    """The same chunks with right checksums, as far as their lengths hold."""
-    out, at = bytearray(SIGNATURE), len(SIGNATURE)
-    while at + 12 <= len(file):
-        length = int.from_bytes(file[at : at + 4])
-        if at + 12 + length > len(file):
-            break
-        out += chunk(file[at + 4 : at + 8], file[at + 8 : at + 8 + length])
-        at += 12 + length
-    return bytes(out + file[at:])
 
 
 def _packed(rest: bytes) -> bytes:
@@ -51,8 +37,7 @@ def _packed(rest: bytes) -> bytes:
     rows = bytearray((rest[4:] * (wanted // max(1, len(rest) - 4) + 1) or bytes(wanted))[:wanted])
     for at in range(0, len(rows), 1 + width * channels):
         rows[at] %= 5 + (extra > 253)
-    header = struct.pack(">IIBBBBB", width, height, 8, KINDS[channels], 0, 0, 0)
-    return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+    return png(width, height, KINDS[channels], chunk(b"IDAT", zlib.compress(rows, 1)), END)
 
 
 def seeds() -> Iterator[bytes]:

@@ -9,10 +9,8 @@ import gzip
 import io
 import json
 import shutil
-import struct
 import tarfile
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from mmtk.imaging._headers import read_file
 from mmtk.runs import RunResult, find_runs
 from mmtk.scoring import evaluate_file
 from tests.fuzz import InMemory
+from tests.pictures import checked
 from tests.test_imaging_tiff import PACKBITS, PLAIN, picture, tiff
 from tests.test_imaging_volume import nifti, noise
 from tests.torture.damage import damaged
@@ -108,7 +107,7 @@ def image_mutants(kind: str) -> Prepare:
 
         def attempt(number: int, rng: Generator) -> Mutant:
             data, told = damaged(content, rng)
-            data = _checked(data) if kind == "png-forged" else data
+            data = checked(data) if kind == "png-forged" else data
             return Mutant(told, lambda: _verdict(pixels(data), undisturbed, strict))
 
         return attempt
@@ -139,19 +138,6 @@ def _voxels(content: bytes) -> tuple[object, ...]:
         return ("too large",)
     volume = read_volume(file)
     return volume.voxels.shape, volume.voxels.tobytes(), volume.signs
-
-
-def _checked(data: bytes) -> bytes:
-    """A PNG whose checksums are right again, as far as its lengths hold."""
-    out, at = bytearray(data[:8]), 8
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        if at + 12 + length > len(data):
-            break
-        body = data[at + 4 : at + 8 + length]
-        out += data[at : at + 4] + body + struct.pack(">I", zlib.crc32(body))
-        at += 12 + length
-    return bytes(out + data[at:])
 
 
 # ------------------------------------------------------------------------------ archives
