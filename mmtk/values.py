@@ -51,4 +51,4 @@ def typed(what: str | PathLike[str], values: Any, kind: type[_T], remedy: str = 
             told = re.sub(r"\b(int|float|str|bool|object|array|null)\b", lambda name: _KINDS[name[0]], reason)
             expected, _, found = told.replace("`", "").replace(" | ", " or ").partition(", got ")
             expected = expected.removeprefix("Expected ")
-    raise ArgumentError(what, expected=expected, found=found, remedy=remedy)
+    raise ArgumentError(what, expected=expected, found=found or "another", remedy=remedy)

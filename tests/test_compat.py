@@ -18,7 +18,7 @@ import pytest
 from mmtk import compat, files, store
 from mmtk.compat import _imported, medmnist
 from mmtk.errors import MmtkError, StoreError
-from tests.commands import invoke, run_python
+from tests.commands import invoke, run_mmtk, run_python
 from tests.peers import torchvision
 from tests.small_stores import MULTILABEL, write_small_store
 
@@ -482,7 +482,7 @@ def test_a_store_is_described_as_croissant_that_its_own_library_takes(root):
         assert [sets.id for sets in read.metadata.record_sets] == ["classes", "train", "val", "test"]
         names = [row["classes/name"] for row in read.records("classes")]
         assert names == list(store.open(root / f"{name}.h5").info.classes)
-    refused = invoke("info", "breastmnist", "--croissant", code=2).output
+    refused = run_mmtk("info", "breastmnist", "--croissant", code=2).stderr
     assert "--croissant: expected a store, found the flag breastmnist" in refused
 
 

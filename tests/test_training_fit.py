@@ -266,7 +266,7 @@ def half(store, tmp_path):
 
 
 def _refused(store, run, name):
-    with pytest.raises(MmtkError, match=rf"/{name}: expected .*, found .*remove the run's folder$") as error:
+    with pytest.raises(MmtkError, match=rf"/{name}[^/]*: expected .*, found .*remove the run's folder$") as error:
         train(store, run)
     assert len(str(error.value)) < 400
     assert not (run / "result.json").exists()
@@ -348,7 +348,7 @@ def test_what_is_no_json_object_of_a_run_is_one_line(store, tmp_path, undisturbe
         contents += [json.dumps(other).encode() for other in wrong_results(whole)]
     for content in contents:
         path.write_bytes(content)
-        with pytest.raises(MmtkError, match=rf"/{name}: expected .*, found .*; remove the run's folder$") as error:
+        with pytest.raises(MmtkError, match=rf"/{name}[^/]*: expected .*, found .*; remove the run's folder$") as error:
             train(store, tmp_path / "run")
         assert len(str(error.value)) < 400
     path.unlink()
