@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mmtk import store
+from mmtk.datasets import get_dataset
 
 MULTILABEL = "multi-label, binary-class"
 
@@ -40,3 +44,43 @@ def write_small_store(
         arrays[name] = (images, labels, np.zeros(n, store.record_dtype(1, 1)))
     path.parent.mkdir(parents=True, exist_ok=True)
     return store.write_store(path, info, arrays)
+
+
+def store_of(
+    folder: Path, images: np.ndarray, labels, *, flag="breastmnist", names=None, subjects=None, cuts: Sequence[int] = ()
+) -> store.Store:
+    """A store of these images, all of them train or cut into three; sources are s0, s1, ..."""
+    dataset, n = get_dataset(flag), len(images)
+    info = replace(
+        small_info(flag, task=dataset.task.value, channels=dataset.channels, size=images.shape[1]),
+        classes=dataset.classes,
+    )
+    records = np.zeros(n, store.record_dtype(40, 8))
+    records["source"] = [name.encode() for name in names or [f"s{row}" for row in range(n)]]
+    records["subject"] = [subject.encode() for subject in subjects or [""] * n]
+    path = folder / f"{flag}_{info.size}.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = (images, np.asarray(labels, np.uint8).reshape(n, dataset.labels), records)
+    arrays = zip(*(np.split(array, cuts or [n, n]) for array in rows), strict=True)
+    return store.open(store.write_store(path, info, dict(zip(store.SPLITS, arrays, strict=True))))
+
+
+def write_lacking_store(path: Path, splits: Sequence[str], counts=(20, 6, 9), *, partial=True, **kind) -> Path:
+    """Write a store without its second class, or value of a label, in some splits."""
+    opened = store.open(write_small_store(path, counts, partial=partial, **kind))
+    arrays = {}
+    for split in opened.splits:
+        labels = split.labels.copy()
+        if split.name in splits:
+            labels[labels == 1] = 0
+        arrays[split.name] = split.images, labels, split.records
+    return store.write_store(path, opened.info, arrays)
+
+
+def digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Of all that lies in a folder, by name."""
+    return {path.name: digest_of(path) for path in folder.iterdir()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import random
@@ -31,6 +30,7 @@ from mmtk.phantom import write_phantom
 from tests import reference
 from tests.commands import environment, run_mmtk, run_python
 from tests.pictures import END, chunk, png
+from tests.small_stores import digest_of, digests
 
 FAMILIES = ("breastmnist", "pneumoniamnist", "dermamnist")
 
@@ -48,10 +48,6 @@ def derma(phantoms, tmp_path) -> Path:
     """A source of 98 images that a test may spoil."""
     shutil.copytree(phantoms / "dermamnist", tmp_path / "sources" / "dermamnist")
     return tmp_path / "sources"
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def slow_pixels(path: Path, flag: str, size: int) -> np.ndarray:
@@ -191,13 +187,13 @@ def undisturbed(phantoms, tmp_path_factory):
     done = run_mmtk("build", "dermamnist", "--sources", phantoms, *options)
     seconds = time.perf_counter() - start
     assert done.returncode == 0, done.stderr
-    return {path.name: sha256(path) for path in out.iterdir()}, seconds
+    return digests(out), seconds
 
 
 @pytest.mark.parametrize("workers", [2, 5])
 def test_same_bytes_for_any_number_of_workers(phantoms, undisturbed, tmp_path, workers):
     results = build("dermamnist", sources=phantoms, out=tmp_path, sizes=(224, 28), workers=workers)
-    assert {r.path.name: sha256(r.path) for r in results} == undisturbed[0]
+    assert {r.path.name: digest_of(r.path) for r in results} == undisturbed[0]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dermamnist_224.h5", "dermamnist_28.h5"]
 
 
@@ -214,13 +210,13 @@ def test_killed_at_random_moments_it_resumes_to_the_same_bytes(phantoms, undistu
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         for path in tmp_path.glob("*.h5"):
-            assert sha256(path) == expected[path.name], "a store under its final name that is not whole"
+            assert digest_of(path) == expected[path.name], "a store under its final name that is not whole"
         if draw.random() < 0.5:  # start over from nothing now and then, so that early moments come up again
             shutil.rmtree(tmp_path)
             tmp_path.mkdir()
     assert killed >= 10
     assert run_python(*command[1:]).returncode == 0
-    assert {path.name: sha256(path) for path in tmp_path.iterdir()} == expected
+    assert digests(tmp_path) == expected
 
 
 def test_a_stopped_build_goes_on_without_doing_anything_twice(derma, undisturbed, tmp_path, monkeypatch):
@@ -237,7 +233,7 @@ def test_a_stopped_build_goes_on_without_doing_anything_twice(derma, undisturbed
         build("dermamnist", sources=derma, out=out, sizes=(28, 224), workers=1)
     assert not list(out.glob("*.h5"))
     results = build("dermamnist", sources=derma, out=out, sizes=(28, 224), workers=1)
-    assert {r.path.name: sha256(r.path) for r in results} == undisturbed[0]
+    assert {r.path.name: digest_of(r.path) for r in results} == undisturbed[0]
     total = sum(results[0].counts.values())
     assert len(decoded) <= 70 + total - 2 * work.BLOCK, "finished units were done again"
 
@@ -266,7 +262,7 @@ def test_an_image_mended_after_a_skipping_build_was_stopped_is_not_left_out(derm
         build("dermamnist", **everything, on_error="skip")
     bad.write_bytes(good)
     results = build("dermamnist", **everything)
-    assert {r.path.name: sha256(r.path) for r in results} == undisturbed[0]
+    assert {r.path.name: digest_of(r.path) for r in results} == undisturbed[0]
 
 
 def test_ctrl_c_exits_130_and_keeps_what_is_done(phantoms, tmp_path):
@@ -312,13 +308,13 @@ def test_a_store_that_appears_while_a_build_starts_is_not_replaced(phantoms, tmp
     def another_build_ends(path):
         if not before:
             before.append(None)
-            before[0] = sha256(build("pneumoniamnist", sources=phantoms, out=tmp_path, pixels="clean")[0].path)
+            before[0] = digest_of(build("pneumoniamnist", sources=phantoms, out=tmp_path, pixels="clean")[0].path)
         return check(path)
 
     monkeypatch.setattr(shutil, "disk_usage", another_build_ends)
     with pytest.raises(StoreError, match="--force"):
         build("pneumoniamnist", sources=phantoms, out=tmp_path)
-    assert [sha256(tmp_path / "pneumoniamnist_28.h5")] == before
+    assert [digest_of(tmp_path / "pneumoniamnist_28.h5")] == before
 
 
 def test_two_builds_at_once(phantoms, tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -23,6 +22,7 @@ from mmtk.imaging import read_volume
 from mmtk.phantom import write_phantom
 from tests import reference
 from tests.commands import invoke
+from tests.small_stores import digests
 from tests.test_imaging_volume import nifti
 
 ORGANS = ("organamnist", "organcmnist", "organsmnist")
@@ -31,10 +31,6 @@ ORGANS = ("organamnist", "organcmnist", "organsmnist")
 @pytest.fixture(scope="module")
 def lits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_phantom("organmnist", tmp_path_factory.mktemp("lits"), scale=0.001)
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.h5"))}
 
 
 def test_one_pass_over_the_volumes_serves_three_planes_and_all_sizes(lits: Path, tmp_path: Path, monkeypatch) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,18 +17,7 @@ from mmtk.datasets.maps import official_map
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.matching import _neighbours, audit
 from tests.commands import invoke
-from tests.small_stores import write_small_store
-
-
-def make_store(path: Path, images: np.ndarray, labels, subjects, cuts) -> store.Store:
-    like = store.open(write_small_store(path.parent / "like.h5", (0, 0, 0))).info
-    records = np.zeros(len(images), store.record_dtype(8, 8))
-    records["source"] = [f"s{i}".encode() for i in range(len(images))]
-    records["subject"] = [subject.encode() for subject in subjects]
-    labels = np.asarray(labels, np.uint8).reshape(len(images), 1)
-    arrays = zip(*(np.split(array, cuts) for array in (images, labels, records)), strict=True)
-    info = replace(like, size=images.shape[1])
-    return store.open(store.write_store(path, info, dict(zip(store.SPLITS, arrays, strict=True))))
+from tests.small_stores import store_of
 
 
 @pytest.fixture
@@ -38,7 +25,7 @@ def opened(tmp_path) -> store.Store:
     """Rows 0, 2 and 5 are equal, row 2 of another label; row 4 is 2 levels from them, row 3 is 3 levels from row 1."""
     images = np.repeat(np.array([10, 100, 10, 103, 12, 10, 200], np.uint8), 64).reshape(7, 8, 8)
     subjects = ["a", "b", "a", "c", "", "b", "c"]
-    return make_store(tmp_path / "breastmnist_8.h5", images, [0, 1, 1, 1, 0, 0, 1], subjects, [3, 5])
+    return store_of(tmp_path, images, [0, 1, 1, 1, 0, 0, 1], subjects=subjects, cuts=[3, 5])
 
 
 def test_each_kind_of_finding(opened):
@@ -73,7 +60,7 @@ def test_duplicates_are_those_of_brute_force(tmp_path_factory, seed, rows, near)
     images = rng.integers(0, 3, (rows, 2, 2), np.uint8)
     cuts = sorted(rng.integers(0, rows + 1, 2).tolist())
     subjects = [str(number or "") for number in rng.integers(0, 9, rows)]
-    found = audit(make_store(folder / "a.h5", images, rng.integers(0, 2, rows), subjects, cuts), near)
+    found = audit(store_of(folder, images, rng.integers(0, 2, rows), subjects=subjects, cuts=cuts), near)
     wide = images.reshape(rows, 4).astype(int)
     number = {f"s{i}": i for i in range(rows)}
     squared = {
@@ -117,7 +104,7 @@ def test_the_command_prints_ten_and_writes_all(opened, tmp_path):
         "store": str(opened.path), "kind": "near", "group": "1", "split": "train", "index": "0", "source": "s0",
         "subject": "a", "label": "0", "distance": "2.0",
     }
-    many = make_store(tmp_path / "many.h5", np.zeros((90, 4, 4), np.uint8), np.zeros(90), [""] * 90, [30, 60])
+    many = store_of(tmp_path / "many", np.zeros((90, 4, 4), np.uint8), np.zeros(90), cuts=[30, 60])
     told = invoke("audit", many.path, code=1).stdout.splitlines()
     assert told[1].count("train[") == 10
     assert told[1].endswith(" and 80 more")
@@ -126,10 +113,10 @@ def test_the_command_prints_ten_and_writes_all(opened, tmp_path):
 
 def test_what_has_no_findings_is_exit_0(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (9, 8, 8), np.uint8)
-    clean = make_store(tmp_path / "a.h5", images, np.zeros(9), [str(i) for i in range(9)], [3, 6])
+    clean = store_of(tmp_path, images, np.zeros(9), subjects="012345678", cuts=[3, 6])
     told = invoke("audit", clean.path).stdout.splitlines()
     assert told[-1] == f"{clean.path}: 0 subjects in several splits"
-    assert not audit(make_store(tmp_path / "b.h5", images[:0], [], [], [0, 0])).findings
+    assert not audit(store_of(tmp_path / "none", images[:0], [])).findings
 
 
 def test_what_cannot_be_audited_is_one_line(opened, monkeypatch):

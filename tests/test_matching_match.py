@@ -20,23 +20,7 @@ from mmtk.errors import ArgumentError, StoreError
 from mmtk.matching import match, read_match, write_match
 from mmtk.matching._neighbours import MOST_RIVALS
 from tests.commands import invoke, run_python
-from tests.small_stores import write_small_store
-
-
-def make_store(folder: Path, images: np.ndarray, labels, names=None, flag="breastmnist", cuts=None) -> store.Store:
-    """A store of these images, in one split or cut into three; sources are s0, s1, ..."""
-    dataset = get_dataset(flag)
-    like = store.open(write_small_store(folder / "like.h5", (0, 0, 0))).info
-    info = replace(
-        like, flag=flag, task=dataset.task.value, classes=dataset.classes, channels=dataset.channels,
-        size=images.shape[1],
-    )
-    records = np.zeros(len(images), store.record_dtype(40, 1))
-    records["source"] = [name.encode() for name in names or [f"s{i}" for i in range(len(images))]]
-    labels = np.asarray(labels, np.uint8).reshape(len(images), dataset.labels)
-    cut = cuts or [len(images), len(images)]
-    arrays = zip(*(np.split(array, cut) for array in (images, labels, records)), strict=True)
-    return store.open(store.write_store(folder / "store.h5", info, dict(zip(store.SPLITS, arrays, strict=True))))
+from tests.small_stores import store_of
 
 
 def write_npz(path: Path, images: np.ndarray, labels, cuts=None) -> Path:
@@ -82,7 +66,7 @@ def test_the_nearest_pair_of_all_is_given_first(tmp_path_factory, seed, sources,
     official = rng.integers(0, levels, (rows, size, size), np.uint8)
     labels = [rng.integers(0, 2, n) for n in (sources, rows)]
     cuts = [sorted(rng.integers(0, n + 1, 2).tolist()) for n in (sources, rows)]
-    opened = make_store(folder, images, labels[0], cuts=cuts[0])
+    opened = store_of(folder, images, labels[0], cuts=cuts[0])
     found = match(opened, write_npz(folder / "breastmnist.npz", official, labels[1], cuts[1]), limit)
     expected = reference(images, labels[0], official, labels[1], limit)
     assert [len(found.rows[split]) for split in store.SPLITS] == np.diff([0, *cuts[1], rows]).tolist()
@@ -100,7 +84,7 @@ def test_rivals_of_a_row_that_yields_its_nearest_are_told(tmp_path):
     images[1] += 10
     images[2] += 40
     official = np.stack([images[0] + 1, images[0] + 2])
-    found = match(make_store(tmp_path, images, [0, 0, 0]), write_npz(tmp_path / "x.npz", official, [0, 0]), 20)
+    found = match(store_of(tmp_path, images, [0, 0, 0]), write_npz(tmp_path / "x.npz", official, [0, 0]), 20)
     first, second = found.rows["train"]
     assert (first.source, first.evidence, first.distance, first.rivals) == ("s0", "nearest", 1, ())
     assert (second.source, second.evidence, second.distance, second.rivals) == ("s1", "nearest", 8, ("s0",))
@@ -113,7 +97,7 @@ def test_rivals_of_a_row_that_yields_its_nearest_are_told(tmp_path):
 def test_equal_pictures_of_opposite_labels_go_to_their_labels(tmp_path):
     picture = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
     images = np.concatenate([picture, picture, picture + 100])
-    opened = make_store(tmp_path, images, [1, 0, 0], ["benign (433)", "malignant (145)", "other"])
+    opened = store_of(tmp_path, images, [1, 0, 0], names=["benign (433)", "malignant (145)", "other"])
     found = match(opened, write_npz(tmp_path / "x.npz", images, [0, 1, 0])).rows["train"]
     assert [row.source for row in found] == ["malignant (145)", "benign (433)", "other"]
     assert [row.evidence for row in found] == ["tie", "tie", "exact"]
@@ -123,7 +107,7 @@ def test_equal_pictures_of_opposite_labels_go_to_their_labels(tmp_path):
 
 def test_more_equal_rows_than_sources_leave_some_without(tmp_path):
     images = np.full((1, 4, 4), 7, np.uint8)
-    found = match(make_store(tmp_path, images, [0]), write_npz(tmp_path / "x.npz", np.repeat(images, 3, 0), [1, 0, 1]))
+    found = match(store_of(tmp_path, images, [0]), write_npz(tmp_path / "x.npz", np.repeat(images, 3, 0), [1, 0, 1]))
     assert [(row.source, row.evidence, row.distance) for row in found.rows["train"]] == [
         (None, "none", 0), ("s0", "exact", 0), (None, "none", 0)
     ]
@@ -132,7 +116,7 @@ def test_more_equal_rows_than_sources_leave_some_without(tmp_path):
 
 def test_many_equal_pictures_take_no_time_and_name_some_rivals(tmp_path):
     images = np.full((3000, 4, 4), 7, np.uint8)
-    found = match(make_store(tmp_path, images, np.zeros(3000)), write_npz(tmp_path / "x.npz", images, np.zeros(3000)))
+    found = match(store_of(tmp_path, images, np.zeros(3000)), write_npz(tmp_path / "x.npz", images, np.zeros(3000)))
     assert [row.source for row in found.rows["train"]] == [f"s{i}" for i in range(3000)]
     assert {len(row.rivals) for row in found.rows["train"]} == {MOST_RIVALS}
     assert all(row.source not in row.rivals for row in found.rows["train"])
@@ -140,14 +124,14 @@ def test_many_equal_pictures_take_no_time_and_name_some_rivals(tmp_path):
 
 def test_an_empty_store_and_an_empty_file(tmp_path):
     images = np.zeros((2, 4, 4), np.uint8)
-    found = match(make_store(tmp_path, images[:0], []), write_npz(tmp_path / "x.npz", images, [0, 1]))
+    found = match(store_of(tmp_path, images[:0], []), write_npz(tmp_path / "x.npz", images, [0, 1]))
     assert [(row.source, row.distance) for row in found.rows["train"]] == [(None, float("inf"))] * 2
     assert read_match(write_match(found, tmp_path / "map.csv")) == found
     text = (tmp_path / "map.csv").read_text()
     for mark in ";\t":  # as a spreadsheet may save it again
         (tmp_path / "again.csv").write_text("\ufeff" + text.replace(",", mark))
         assert read_match(tmp_path / "again.csv") == found
-    assert match(make_store(tmp_path, images, [0, 1]), write_npz(tmp_path / "x.npz", images[:0], [])).sure
+    assert match(store_of(tmp_path, images, [0, 1]), write_npz(tmp_path / "x.npz", images[:0], [])).sure
 
 
 @pytest.mark.parametrize("colour", [False, True])
@@ -220,7 +204,7 @@ def test_a_table_comes_back(tmp_path_factory, data):
     names = data.draw(st.lists(text, min_size=n, max_size=n, unique=True))
     official = np.concatenate([images[::2], images[::3] + 1, rng.integers(0, 255, (2, 3, 3), np.uint8)])
     theirs = np.concatenate([labels[::2], labels[::3], np.zeros((2, dataset.labels), int)])
-    opened = make_store(folder, images, labels, names, flag)
+    opened = store_of(folder, images, labels, names=names, flag=flag)
     found = match(opened, write_npz(folder / "x.npz", official, theirs, [1, 2]), 3)
     path = write_match(found, folder / "new" / "map.csv")
     assert read_match(path) == found
@@ -267,7 +251,7 @@ def test_a_missing_or_binary_table_is_one_line(tmp_path):
 
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path):
     images, labels = np.zeros((4, 8, 8), np.uint8), [0, 1, 0, 1]
-    opened = make_store(tmp_path, images, labels)
+    opened = store_of(tmp_path, images, labels)
     good = write_npz(tmp_path / "any-name.npz", images, labels)
     match(opened, good)
     with pytest.raises(StoreError, match=r"breastmnist.*one of pneumoniamnist"):
@@ -284,9 +268,9 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path):
         match(opened, good)
     good.write_bytes(content)
     with pytest.raises(StoreError, match=r"different sources.*'same'"):
-        match(make_store(tmp_path, images, labels, ["a", "same", "b", "same"]), good)
+        match(store_of(tmp_path, images, labels, names=["a", "same", "b", "same"]), good)
     with pytest.raises(StoreError, match=r"without \| and line breaks, found 'a\|b'"):
-        match(make_store(tmp_path, images, labels, ["a", "a|b", "b", "c"]), good)
+        match(store_of(tmp_path, images, labels, names=["a", "a|b", "b", "c"]), good)
     for limit in (-1, 256, float("nan")):
         with pytest.raises(ArgumentError, match="0 to 255"):
             match(opened, good, limit)
@@ -312,7 +296,7 @@ main()
 
 def test_a_full_temporary_folder_is_one_line(tmp_path):
     images = np.zeros((9, 28, 28), np.uint8)
-    opened = make_store(tmp_path, images, np.zeros(9))
+    opened = store_of(tmp_path, images, np.zeros(9))
     (tmp_path / "temporary").mkdir()
     npz = write_npz(tmp_path / "x.npz", images, np.zeros(9))
     done = run_python("-c", FULL, "match", opened.path, npz, env={"TMPDIR": tmp_path / "temporary"}, code=2)
@@ -322,7 +306,7 @@ def test_a_full_temporary_folder_is_one_line(tmp_path):
 
 def test_the_command_writes_the_table_and_says_what_it_found(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8), np.uint8)
-    opened = make_store(tmp_path, images, np.zeros(6))
+    opened = store_of(tmp_path, images, np.zeros(6))
     npz, table = write_npz(tmp_path / "breastmnist.npz", images[::-1], np.zeros(6), [3, 4]), tmp_path / "map.csv"
     told = invoke("match", opened.path, npz, "--out", table).stdout
     assert told.startswith(f"{npz}: 6 rows, 6 exact, 0 nearest, 0 ties, 0 none; 0 ambiguous; ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import itertools
 import json
 from collections import Counter
@@ -21,6 +20,7 @@ from mmtk.errors import SourceError
 from mmtk.imaging import probe, probe_volume, read_image
 from mmtk.phantom import _chest, _oct, _organ, _path, _retina, write_phantom
 from tests.commands import invoke
+from tests.small_stores import digests
 
 MODULES = {"pathmnist": _path, "chestmnist": _chest, "octmnist": _oct, "retinamnist": _retina, "organamnist": _organ}
 PLANES = ("organamnist", "organcmnist", "organsmnist")
@@ -148,7 +148,7 @@ def test_a_volume_written_in_part_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 def test_all_ten_build_in_one_run_to_the_same_bytes_each_time(phantoms: Path, tmp_path: Path) -> None:
     for flag in ("breastmnist", "dermamnist", "pneumoniamnist"):
         write_phantom(flag, phantoms, 1e-9, seed=3)
-    digests = {}
+    found = {}
     for workers in (1, 2):
         out = tmp_path / str(workers)
         options = ["--sources", phantoms, "--out", out, "--size", 28, "--size", 224, "--workers", workers, "--json"]
@@ -156,9 +156,9 @@ def test_all_ten_build_in_one_run_to_the_same_bytes_each_time(phantoms: Path, tm
         wanted = {(dataset.flag, size) for dataset in list_datasets() for size in (28, 224)}
         assert {(one["flag"], one["size"]) for one in results} == wanted
         assert all(one["synthetic"] and not one["partial"] for one in results)
-        digests[workers] = {path.name: hashlib.sha256(path.read_bytes()).digest() for path in out.glob("*.h5")}
-    assert len(digests[1]) == 20
-    assert digests[1] == digests[2]
+        found[workers] = digests(out)
+    assert len(found[1]) == 20
+    assert found[1] == found[2]
 
 
 def test_rgba_reads_as_its_grey(phantoms: Path) -> None:

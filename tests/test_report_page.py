@@ -25,7 +25,7 @@ from mmtk.runs import TABLE_2, over_seeds
 from mmtk.scoring import delong, evaluate, intervals, mean_intervals
 from tests.commands import invoke
 from tests.small_runs import write_small_run
-from tests.small_stores import MULTILABEL, write_small_store
+from tests.small_stores import MULTILABEL, write_lacking_store, write_small_store
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 pytest.importorskip("jinja2", reason="jinja2 is not installed")
@@ -411,18 +411,6 @@ def test_real_runs_without_a_store_are_audited_by_the_official_map(tmp_path):
     assert json.loads(config.read_text())["store"]["synthetic"] is False
 
 
-def lacking(path, flag, splits, **kind):
-    """A partial store without its second class, or value of a label, in some splits."""
-    opened = store.open(write_small_store(path, flag=flag, partial=True, **kind))
-    arrays = {}
-    for split in opened.splits:
-        labels = split.labels.copy()
-        if split.name in splits:
-            labels[labels == 1] = 0
-        arrays[split.name] = split.images, labels, split.records
-    return store.write_store(path, opened.info, arrays)
-
-
 @pytest.mark.parametrize("splits", [("val",), ("test",), ("train", "val", "test")])
 def test_runs_whose_auc_is_undefined_are_shown_without_it(tmp_path, splits):
     kinds = {
@@ -430,7 +418,7 @@ def test_runs_whose_auc_is_undefined_are_shown_without_it(tmp_path, splits):
         "chestmnist": {"task": MULTILABEL, "classes": 3}, "retinamnist": {"task": "ordinal-regression", "classes": 3},
     }
     for flag, kind in kinds.items():
-        path = lacking(tmp_path / "stores" / f"{flag}_8.h5", flag, splits, **kind)
+        path = write_lacking_store(tmp_path / "stores" / f"{flag}_8.h5", splits, flag=flag, **kind)
         for seed in (0, 1):
             run = write_small_run(path, tmp_path / "runs" / f"{flag}{seed}", seed=seed, epochs=2)
             if "val" in splits:

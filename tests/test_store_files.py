@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import os
@@ -20,7 +19,7 @@ from hypothesis import strategies as st
 from mmtk import store
 from mmtk.errors import StoreError
 from tests.commands import run_python
-from tests.small_stores import MULTILABEL, write_small_store
+from tests.small_stores import MULTILABEL, digest_of, write_small_store
 
 
 def is_mapped(images: np.ndarray) -> bool:
@@ -28,10 +27,6 @@ def is_mapped(images: np.ndarray) -> bool:
     while isinstance(owner, np.ndarray):
         owner = owner.base
     return isinstance(owner.obj if isinstance(owner, memoryview) else owner, mmap.mmap)
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @settings(max_examples=30)
@@ -56,7 +51,7 @@ def test_what_is_written_is_read(tmp_path_factory, counts, size, channels, class
         if n:
             assert is_mapped(split.images)
     assert store.verify(path) == []
-    assert sha256(path) == sha256(again)
+    assert digest_of(path) == digest_of(again)
     assert opened.content_digest() == store.open(again).content_digest()
 
 
@@ -76,9 +71,9 @@ def test_large_chunks_lie_back_to_back_and_end_in_zeros(tmp_path):
 
 def test_writing_into_images_changes_nothing_else(tmp_path):
     path = write_small_store(tmp_path / "a.h5")
-    before, split = sha256(path), store.open(path).train
+    before, split = digest_of(path), store.open(path).train
     split.images[:] = 7
-    assert sha256(path) == before
+    assert digest_of(path) == before
     assert not np.array_equal(store.open(path).train.images, split.images)
 
 
@@ -298,7 +293,7 @@ def test_a_skeleton_is_no_store_until_finalized(tmp_path):
             for row, image in enumerate(split.images):
                 store.write_at(file.fileno(), image.tobytes(), layout.image_offset(split.name, row))
     store.finalize(tmp_path / "b.h5")
-    assert sha256(tmp_path / "b.h5") == sha256(tmp_path / "a.h5")
+    assert digest_of(tmp_path / "b.h5") == digest_of(tmp_path / "a.h5")
 
 
 def test_arrays_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path):

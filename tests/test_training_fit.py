@@ -20,7 +20,7 @@ from mmtk.loader import Augmentation
 from mmtk.runs import results
 from mmtk.scoring import evaluate, read_predictions
 from mmtk.training import Protocol, checkpoints, get_protocol
-from tests.small_stores import MULTILABEL, write_small_store
+from tests.small_stores import MULTILABEL, write_lacking_store, write_small_store
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -403,16 +403,7 @@ def test_an_error_of_the_system_while_resuming_is_told_as_it_is(store, half, mon
 
 
 def lacking(path, task, lost, *, classes=3, partial=True):
-    """A store without one class, or one value of a label, in some splits."""
-    counts = (20, 8, 8)
-    opened = mmtk.open(write_small_store(path, counts, task=task, classes=classes, partial=partial))
-    arrays = {}
-    for split in opened.splits:
-        labels = split.labels.copy()
-        if split.name in lost:
-            labels[labels == 1] = 0
-        arrays[split.name] = split.images, labels, split.records
-    return mmtk.open(mmtk.store.write_store(path.with_name(f"lacking_{path.name}"), opened.info, arrays))
+    return mmtk.open(write_lacking_store(path, lost, (20, 8, 8), task=task, classes=classes, partial=partial))
 
 
 @pytest.mark.parametrize("task", ["binary-class", "multi-class", "ordinal-regression", MULTILABEL])
