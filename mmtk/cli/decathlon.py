@@ -42,7 +42,7 @@ def decathlon_command(
     methods: tuple[str, ...], budget: float | None, budget_share: float | None, seeds: int, epochs: int | None,
     resolution: int | None, precision: str | None, device: str, as_json: bool,
 ) -> None:
-    """Train and test on every 28 px store of the ten that is there; print the table of test figures.
+    """Train and test on every 28 px store that is there; print the table of test figures.
 
     Runs that were finished before are left alone, one that was stopped goes on. Intervals are of 95 %, of other test
     images, or subjects where they are known (bootstrap); standard deviations are over seeds. The three planes of the

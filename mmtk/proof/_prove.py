@@ -128,13 +128,13 @@ class _Case:
             self._md5(self.built)
         order = list(KINDS)
         stranger = self.family.files.strangers.get((self.dataset.flag, self.size))
-        published = "" if self.dataset.md5 else "never published"
+        strange = "npz not official" if stranger and self.file is None else ""
         return Cell(
             flag=self.dataset.flag, size=self.size, edition=self.edition,
             evidence=tuple(sorted(self.holds, key=lambda one: order.index(one.kind))),
             differences=tuple(sorted(self.differs, key=lambda one: order.index(one.kind))),
             needs=tuple(self._needs()), npz=str(self.file.path) if self.file else None,
-            remark="npz not official" if stranger and self.file is None else published,
+            remark=strange if self.dataset.md5 else "never published",
         )
 
     def _hold(self, kind: str, text: str, detail: str) -> None:
@@ -246,7 +246,7 @@ class _Case:
         if any(one.kind == "md5" for one in self.holds):
             return
         stranger = self.family.files.strangers.get((flag, self.size))
-        if self.file is None:
+        if self.file is None and self.dataset.md5:
             if stranger is not None:
                 yield Need(flag, None, "other", f"{stranger.path.name}: {stranger.reason}")
             if self.published:
