@@ -160,12 +160,14 @@ def test_counts_that_differ_are_called_declared(know, sources, monkeypatch) -> N
     assert differs.reason == "the split rule gives train 8, val 4, test 4, declared are train 6, val 4, test 6"
 
 
-def test_it_is_built_unregistered_from_python(sources, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="dataset lungmnist"):
-        mmtk.datasets.get_dataset("lungmnist")
-    (result,) = build(LUNG, sources=sources, out=tmp_path)
+def test_it_is_built_unregistered_from_python(sources, tmp_path: Path, monkeypatch) -> None:
+    alone = replace(LUNG, flag="alonemnist")
+    monkeypatch.setitem(globals(), "LUNG", alone)
+    with pytest.raises(ArgumentError, match="dataset alonemnist"):
+        mmtk.datasets.get_dataset("alonemnist")
+    (result,) = build(alone, sources=sources, out=tmp_path)
     assert (result.counts, result.partial) == (vars(COUNTS), False)
     opened = store.open(result.path)
     store.export_npz(opened, tmp_path)
-    with np.load(tmp_path / "lungmnist.npz") as arrays:
+    with np.load(tmp_path / "alonemnist.npz") as arrays:
         assert np.array_equal(arrays["train_images"], opened.train.images)
