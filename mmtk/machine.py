@@ -35,7 +35,7 @@ class Machine:
     mmtk: str
     python: str
     platform: str
-    cores: int | None
+    cores: int
     kernels: str
     device: str
     packages: dict[str, str]
@@ -48,13 +48,14 @@ class Machine:
 def examine() -> Machine:
     """Look at this machine."""
     return Machine(
-        __version__, platform.python_version(), f"{sys.platform} {platform.machine()}", _cores(), kernels_in_use(),
+        __version__, platform.python_version(), f"{sys.platform} {platform.machine()}", cores(), kernels_in_use(),
         _torch_device(), versions(PACKAGES),
     )
 
 
-def _cores() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _torch_device() -> str:

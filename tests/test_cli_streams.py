@@ -7,6 +7,7 @@ import gc
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -142,6 +143,31 @@ def test_work_goes_on_where_its_progress_cannot_be_told(monkeypatch):
             progress(1, 1)
         monkeypatch.undo()
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+
+def test_progress_is_told_at_each_tenth_in_numbers_or_as_a_share(capsys):
+    with _common.progress_bar("work") as progress:
+        for done in range(4):
+            progress(done, 3)
+    assert capsys.readouterr().err == "work: 0 of 3\nwork: 1 of 3\nwork: 2 of 3\nwork: 3 of 3\n"
+    with _common.progress_bar("runs", share=True) as progress:
+        for done in (0.05, 0.5, 0.51, 2):
+            progress(done, 2, left=", soon", description="one")
+    assert capsys.readouterr().err == "runs: 20 %, soon\nruns: 100 %, soon\n"
+
+
+def test_a_terminal_shows_a_bar_that_a_share_leaves_no_trace_of(monkeypatch):
+    for share, told in ((False, "work.*2/2"), (True, r"1/2 one.*50 %, soon")):
+        screen = io.StringIO()
+        monkeypatch.setattr(screen, "isatty", lambda: True, raising=False)
+        monkeypatch.setattr(sys, "stderr", screen)
+        monkeypatch.setenv("TERM", "xterm")
+        with _common.progress_bar("work", share) as progress:
+            progress(*((1, 2) if share else (2, 2)), **({"left": ", soon", "description": "1/2 one"} if share else {}))
+        monkeypatch.undo()
+        plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+        assert re.search(told, plain)
+        assert ("\x1b[2K" in screen.getvalue().rpartition("\n")[2]) == share
 
 
 def test_streams_that_nobody_else_keeps_stay_open(monkeypatch, tmp_path):

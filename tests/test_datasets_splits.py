@@ -65,6 +65,16 @@ def test_the_draw_mixes_follows_the_seed_and_not_the_order() -> None:
     assert all(normal[name] > 5 for name in SPLITS)  # the second of two merged classes is in every split
 
 
+@pytest.mark.parametrize(("rule", "places"), [
+    (FloorCut(0.7, 0.8), (SPLITS, SPLITS, SPLITS)), (GroupedCut(Counts(1, 1, 1)), (SPLITS, SPLITS, SPLITS)),
+    (FloorCut(0.9, within="train"), (("train", "val"), ("train", "val"), ("test",))),
+    (SubjectCut(0.9, "train"), (("train", "val"), ("train", "val"), ("test",))),
+    (ByPart(), (("train",), ("val",), ("test",))),
+], ids=str)
+def test_a_rule_tells_where_official_rows_may_stand(rule: SplitRule, places) -> None:
+    assert tuple(map(rule.may_be, SPLITS)) == places
+
+
 @pytest.mark.parametrize("flag", MAPPED)
 def test_maps_have_every_file_once_and_known_evidence(flag: str) -> None:
     found = official_map(flag)

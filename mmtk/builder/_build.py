@@ -23,10 +23,10 @@ from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_map
 from mmtk.errors import ArgumentError, ImageError, StoreError
-from mmtk.files import clear, clear_leftovers, holding, publish, remove_folder, sync_folder, telling, write_atomically
+from mmtk.files import clear, clear_leftovers, holding, publish, remove_folder, sync_folder, telling, write_text
+from mmtk.machine import cores
 from mmtk.matching import EVIDENCE, match, write_match
 
-_LARGEST = 4096  # px: beyond any raw image here
 _MARGIN = 1 << 20  # bytes beside the pixels: records, labels, structure
 
 
@@ -88,8 +88,8 @@ def build(
         Folder of the stores ``{flag}_{size}.h5``, made if need be.
     sizes : iterable of int
         Edge lengths in pixels; all are made from one decode.
-    edition : {"2020", "2024"}, optional
-        By default the first one that a dataset has.
+    edition : str, optional
+        By default the first one that a dataset has; of the ten 2020, before 2024.
     pixels : {"official", "clean"}
         As MedMNIST was made; or without what that did to images by mistake: no JPEG round trip, CT volumes turned by
         their headers, and true voxel sizes.
@@ -130,9 +130,9 @@ def build(
     named = [flags] if isinstance(flags, str | Dataset) else list(flags)
     datasets = [flag if isinstance(flag, Dataset) else get_dataset(flag) for flag in named]
     wanted = sorted(set(sizes))
-    workers = _cores() if workers is None else workers
-    if not wanted or not 1 <= wanted[0] <= wanted[-1] <= _LARGEST:
-        raise ArgumentError("sizes", expected=f"edge lengths from 1 to {_LARGEST}", found=str(wanted))
+    workers = cores() if workers is None else workers
+    if not wanted or not 1 <= wanted[0] <= wanted[-1] <= store.LARGEST_SIZE:
+        raise ArgumentError("sizes", expected=f"edge lengths from 1 to {store.LARGEST_SIZE}", found=str(wanted))
     if on_error not in ("stop", "skip"):
         raise ArgumentError("on_error", expected="stop or skip", found=on_error)
     if workers < 1:
@@ -179,7 +179,7 @@ def _recover(
     official = next((path for name in names if (path := folder / f"{name}.npz").is_file()), None)
     if official is None:
         return None
-    store.refuse_other_edition(official, dataset, make.edition, 28, out / f"{dataset.flag}_28.h5")
+    store.refuse_other_edition(official, dataset, make.edition, 28, store.store_path(out, dataset.flag, 28))
     scanned = tuple(MapRow(record.source, record.labels, "") for record in dataset.scan(make.listing).records)
     in_scan_order = OfficialMap({"train": scanned, "val": (), "test": ()})
     tracker = progress(f"{dataset.flag}, to be matched") if progress else None
@@ -201,10 +201,6 @@ def _recover(
 def _scratch(out: Path, dataset: Dataset) -> Path:
     """Where images are built to be matched; what a killed build left there is resumed, or removed in the end."""
     return out / f".{dataset.flag}.match"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -232,8 +228,10 @@ def _build_together(
     start, clock = time.perf_counter(), Clock()
     with clock("plan", workers):
         plans = [_plan_without_known_bad(make, out) for make in makes]
-    final = {(number, size): out / f"{p.dataset.flag}_{size}.h5" for number, p in enumerate(plans) for size in sizes}
-
+    final = {
+        (number, size): store.store_path(out, plan.dataset.flag, size)
+        for number, plan in enumerate(plans) for size in sizes
+    }
     there = {key for key, path in final.items() if _is_there(path, plans[key[0]], key[1], force)}
     missing = {key: path for key, path in final.items() if key not in there}
     built = list(plans)
@@ -324,7 +322,7 @@ def _targets(journal: Journal, plans: list[Plan], missing: list[tuple[int, int]]
     identity = {"mmtk": __version__, "plans": [plans[number].info(size).plan_hash for number, size in missing]}
     files = [(plans[number], size) for number, size in missing]
     if journal.resume(identity):
-        paths = [_named(journal.folder, plan, size) for plan, size in files]
+        paths = [store.store_path(journal.folder, plan.dataset.flag, size) for plan, size in files]
         return [
             Target(plan, path, store.read_layout(path), size) for (plan, size), path in zip(files, paths, strict=True)
         ]
@@ -333,15 +331,11 @@ def _targets(journal: Journal, plans: list[Plan], missing: list[tuple[int, int]]
     return targets
 
 
-def _named(folder: Path, plan: Plan, size: int) -> Path:
-    return folder / f"{plan.dataset.flag}_{size}.h5"
-
-
 def _skeletons(folder: Path, files: list[tuple[Plan, int]]) -> list[Target]:
     folder.mkdir(exist_ok=True)
     targets = []
     for plan, size in files:
-        path = _named(folder, plan, size)
+        path = store.store_path(folder, plan.dataset.flag, size)
         layout = store.create_skeleton(path, plan.info(size), plan.labels(), plan.records(size))
         targets.append(Target(plan, path, layout, size))
     for target in targets:  # before the journal speaks of them
@@ -416,4 +410,4 @@ def _write_findings(path: Path, bad: dict[str, str]) -> None:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["source", "reason"])
     rows.writerows(sorted(bad.items()))
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()), force=True)
+    write_text(path, text.getvalue())

@@ -78,25 +78,33 @@ def progress_bars() -> Iterator[Callable[[str], Progress]]:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Progress]:
-    """Give a callable ``(done, total)``: a bar on a terminal, a plain line at each tenth else, both on stderr."""
+def progress_bar(title: str, share: bool = False) -> Iterator[Callable[..., None]]:
+    """Give a callable ``(done, total)``: a bar on a terminal, a plain line at each tenth else, both on stderr.
+
+    With `share` it tells percent instead of numbers, and the text it is given as ``left``; the bar stands beside what
+    it is given as ``description`` and is gone in the end.
+    """
     if is_terminal(sys.stderr):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Bar(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(title, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        percent = TextColumn("{task.percentage:3.0f} %{task.fields[left]}")
+        told = (percent,) if share else (MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), *told)
+        with Bar(*columns, console=Console(stderr=True), transient=share) as bar:
+            task = bar.add_task(title, total=1 if share else None, left="")
+            yield lambda done, total, **fields: bar.update(task, completed=done, total=total, **fields)
         return
-    last = [-1]
+    last = 0 if share else -1
 
-    def line(done: int, total: int) -> None:
-        tenth = 10 * done // total if total else 10
-        if tenth > last[0]:
-            last[0] = tenth
+    def line(done: float, total: float, left: str = "", description: str = "") -> None:
+        nonlocal last
+        tenth = int(10 * done / total) if total else 10
+        if tenth > last:
+            last = tenth
+            text = f"{10 * tenth} %{left}" if share else f"{done} of {total}"
             with suppress(OSError):  # the work does not depend on who watches it
-                click.echo(f"{title}: {done} of {total}", err=True)
+                click.echo(f"{title}: {text}", err=True)
 
     yield line

@@ -10,7 +10,6 @@ import click
 from mmtk.cli._common import counts_text, echo_json, echo_table, json_option, sources_option
 from mmtk.datasets.base import SPLITS
 from mmtk.datasets.marks import SYNTHETIC
-from mmtk.datasets.official import PAPER
 
 if TYPE_CHECKING:
     from mmtk.datasets.base import Dataset
@@ -30,7 +29,7 @@ def list_command(as_json: bool) -> None:
         return
     heads = ("flag", "modality", "task", "classes", *SPLITS, "licence of the source")
     rows: list[tuple[str, ...]] = [
-        (d.flag, d.modality, d.task.value, str(len(d.classes)), *_paper_counts(d), d.source.licence)
+        (d.flag, d.modality, d.task.value, str(len(d.classes)), *_first_counts(d), d.source.licence)
         for d in datasets
     ]
     echo_table(heads, rows, right={"classes", *SPLITS})
@@ -80,7 +79,7 @@ def info_command(name: str, as_json: bool, croissant: bool) -> None:
         "unchecked": "\n".join(f"- {item}" for item in dict.fromkeys((*dataset.unchecked, *dataset.unchecked_larger))),
         "notes": "\n".join(f"- {note}" for note in dataset.notes),
     }
-    _echo_facts(lines)
+    _echo_facts({name: value for name, value in lines.items() if value or dataset.md5})
 
 
 @click.command("sources")
@@ -116,8 +115,9 @@ def _echo_source(report: SourceReport) -> None:
     if report.problem:
         click.echo(f"  problem   {report.problem}")
     else:
+        more = f", {report.images - report.expected} surplus" if report.images > report.expected else ""
         state = "complete" if report.complete else "incomplete"
-        click.echo(f"  images    {report.images} of {report.expected}, {state}")
+        click.echo(f"  images    {report.images} of {report.expected}, {state}{more}")
         rest = "" if report.complete else f"; at that mean about {_bytes(report.expected_bytes)} in all"
         click.echo(f"  size      {_bytes(report.bytes)}{rest}")
     for kind, named in report.findings.items():
@@ -155,8 +155,8 @@ def _show_store(store: Store, as_json: bool) -> None:
     })
 
 
-def _paper_counts(dataset: Dataset) -> list[str]:
-    return [f"{getattr(dataset.counts[PAPER], split):,}" for split in SPLITS]
+def _first_counts(dataset: Dataset) -> list[str]:
+    return [f"{getattr(dataset.counts[dataset.first_edition], split):,}" for split in SPLITS]
 
 
 def _numbered(classes: tuple[str, ...]) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mmtk.cli._common import echo_json, json_option, stores_option
+from mmtk.cli._common import echo_json, json_option, progress_bar, stores_option
 from mmtk.errors import MmtkError
 from mmtk.runs import MODELS
 
@@ -45,7 +42,7 @@ def decathlon_command(
     methods: tuple[str, ...], budget: float | None, budget_share: float | None, seeds: int, epochs: int | None,
     resolution: int | None, precision: str | None, device: str, as_json: bool,
 ) -> None:
-    """Train and test on every 28 px store of the ten that is there; print the table of test figures.
+    """Train and test on every 28 px store that is there; print the table of test figures.
 
     Runs that were finished before are left alone, one that was stopped goes on. Intervals are of 95 %, of other test
     images, or subjects where they are known (bootstrap); standard deviations are over seeds. The three planes of the
@@ -67,7 +64,11 @@ def decathlon_command(
     )
     outcomes: list[Outcome] = []
     unwritten: MmtkError | OSError | None = None
-    with _following() as follow:
+    with progress_bar("decathlon", share=True) as show:
+        def follow(now: Standing) -> None:
+            at = f"{now.done}/{now.runs} {now.name}"
+            show(now.done + now.share, now.runs, left=_left(now), description=at)
+
         runs = run_all(entries, device=None if device == "auto" else device, follow=follow)
         for number, outcome in enumerate(runs, 1):
             outcomes.append(outcome)
@@ -87,35 +88,6 @@ def decathlon_command(
     if unwritten:
         raise unwritten
     ctx.exit(1 if any(outcome.error for outcome in outcomes) else 0)
-
-
-@contextmanager
-def _following() -> Iterator[Callable[[Standing], None]]:
-    """Show how far the runs are and how long they will take: a bar on a terminal, a line at each tenth else."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        told = TextColumn("{task.percentage:3.0f} %{task.fields[left]}")
-        columns = (TextColumn("{task.description}"), BarColumn(), told)
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("decathlon", total=1.0, left="")
-
-            def show(now: Standing) -> None:
-                done = (now.done + now.share) / now.runs
-                bar.update(task, description=f"{now.done}/{now.runs} {now.name}", completed=done, left=_left(now))
-
-            yield show
-        return
-    last = [0]
-
-    def line(now: Standing) -> None:
-        tenth = int(10 * (now.done + now.share) / now.runs)
-        if tenth > last[0]:
-            last[0] = tenth
-            click.echo(f"decathlon: {10 * tenth} %{_left(now)}", err=True)
-
-    yield line
 
 
 def _left(now: Standing) -> str:

@@ -16,12 +16,14 @@ _SCALES = {"breastmnist": 0.25, "pneumoniamnist": 0.06, "dermamnist": 0.025}
               help="Folder for sources, stores, montages and runs; what is there already is not made again.")
 def demo_command(out: Path) -> None:
     """Go the whole way on phantoms, from raw files to test AUC and ACC, printing each command."""
+    from mmtk.store import store_path
+
     sources, stores = str(out / "sources"), str(out / "stores")
     for flag, scale in _SCALES.items():
         _run("phantom", flag, "--scale", str(scale), "--out", sources)
     _run("sources", *_SCALES, "--sources", sources)
     _run("build", *_SCALES, "--sources", sources, "--out", stores)
-    built = {flag: str(out / "stores" / f"{flag}_28.h5") for flag in _SCALES}
+    built = {flag: str(store_path(stores, flag, 28)) for flag in _SCALES}
     _run("verify", *built.values())
     for flag, store in built.items():
         _run("show", store, "--out", str(out / f"{flag}.png"))

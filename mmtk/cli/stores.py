@@ -9,7 +9,7 @@ import click
 
 from mmtk.cli._common import counts_text, echo_json, json_option, out_option, progress_bar
 from mmtk.datasets.base import SPLITS
-from mmtk.datasets.official import LATEST, RECORDS, SIZES
+from mmtk.datasets.official import SIZES
 
 _store = click.Path(path_type=Path)
 
@@ -19,21 +19,23 @@ _store = click.Path(path_type=Path)
 @click.option("--out", type=_store, required=True, help="Folder of the files.")
 @click.option("--size", "sizes", type=int, multiple=True, default=SIZES[:1], show_default=True,
               help=f"Edge length in pixels: {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}; give it again for more.")
-@click.option("--edition", type=click.Choice(list(RECORDS)), default=LATEST, show_default=True,
+@click.option("--edition", show_default="the dataset's last: 2024 of the ten",
               help="Of 2020 there is 28 px alone; only the Organ sets differ.")
 @click.option("--base-url", envvar="MMTK_OFFICIAL_URL", show_envvar=True, help="A mirror to fetch from.")
 @click.option("--force", is_flag=True, help="Replace files of other content.")
 def fetch_command(
-    flags: tuple[str, ...], out: Path, sizes: tuple[int, ...], edition: str, base_url: str | None, force: bool
+    flags: tuple[str, ...], out: Path, sizes: tuple[int, ...], edition: str | None, base_url: str | None, force: bool
 ) -> None:
     """Fetch the official .npz of each FLAG: resumed after a cut, and kept only with the published MD5."""
     from mmtk import store
+    from mmtk.datasets import get_dataset
 
     for flag in flags:
+        meant = edition or get_dataset(flag).last_edition
         for size in sizes:
             with progress_bar(f"fetch {flag} {size}") as progress:
                 path = store.fetch_npz(
-                    flag, out, size=size, edition=edition, base_url=base_url, force=force, progress=progress
+                    flag, out, size=size, edition=meant, base_url=base_url, force=force, progress=progress
                 )
             click.echo(f"{path}: the official file, by its MD5")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 EDITIONS = ("2020", "2021", "2024")  # in which official files appeared, in their order
 Box = tuple[int, int, int, int, int, int]
-_LIKE_BREAST = "larger sizes: as BreastMNIST's were made, whose files have the published MD5s; no original compared"
+LIKE_BREAST = "larger sizes: as BreastMNIST's were made, whose files have the published MD5s; no original compared"
 
 
 class Task(StrEnum):
@@ -141,6 +141,10 @@ class SplitRule:
         """The split of each record: train, val or test, in the records' order."""
         raise NotImplementedError
 
+    def may_be(self, split: str) -> tuple[str, ...]:
+        """The official splits in which a record may stand that this rule gives to a split; drawn at random, in any."""
+        return SPLITS
+
     def facts(self) -> dict[str, Any]:
         """Its name and its fields as JSON values, for hashes of plans.
 
@@ -184,7 +188,7 @@ class Dataset:
     aliases: tuple[str, ...] = ()
     md5: dict[str, str] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
-    unchecked_larger: tuple[str, ...] = (_LIKE_BREAST,)
+    unchecked_larger: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     family: str = ""
     blank_in: tuple[str, ...] = ()
@@ -231,6 +235,11 @@ class Dataset:
     def first_edition(self) -> str:
         """The edition that is meant where none is named: 2020 of the ten."""
         return next(iter(self.counts))
+
+    @property
+    def last_edition(self) -> str:
+        """The edition whose files are fetched where none is named: 2024 of the ten."""
+        return next(reversed(self.counts))
 
     def alias_of(self, edition: str) -> str:
         """The flag that MedMNIST's files of an edition bear; the Organ sets had others in 2020."""

@@ -40,7 +40,6 @@ BREAST = register(Dataset(
         "2024:128": "363e4b3f8d712e9b5de15470a2aaadf1",
         "2024:224": "b56378a6eefa9fed602bb16d192d4c8b",
     },
-    unchecked_larger=(),
     notes=(
         "The official recipe is checked at 28, 64, 128 and 224 px: the rebuilt files have the published MD5s.",
         "Benign (433) and malignant (145) are the same picture with opposite labels (official train 115 and test 76).",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import SPLITS, Counts, Dataset, Record, Scan, Source, Task
+from mmtk.datasets.base import LIKE_BREAST, SPLITS, Counts, Dataset, Record, Scan, Source, Task
 from mmtk.datasets.collecting import collect, matching
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import official_map
@@ -72,7 +72,7 @@ CHEST = register(Dataset(
         archives=("images_*.tar.gz", "images_*.zip"),
     ),
     recipe=as_released(Grey(), Resize("bilinear")),
-    split=ByPart(), scan=scan,
+    split=ByPart(), scan=scan, unchecked_larger=(LIKE_BREAST,),
     md5={
         "2020:28": "02c8a6516a18b556561a56cbdd36c4a8",
         "2024:28": "02c8a6516a18b556561a56cbdd36c4a8",

@@ -89,8 +89,7 @@ def collect(
     surplus = {name for name in images if folder_of(name) in folders and not belongs(name)}
     missing = list(absent)
     if listing.phantom is not None:
-        lost = int(listing.phantom["images"]) - len(found) - len(missing)
-        missing += [f"{lost} of the phantom's {listing.phantom['images']} images"] if lost > 0 else []
+        missing += _lost(int(listing.phantom["images"]), len(found) + len(missing), "the phantom's")
     elif (official := official_map(dataset.flag)) is not None:
         labels = official.labels
         surplus |= {found.pop(source).file for source in found.keys() - labels.keys()}
@@ -98,6 +97,8 @@ def collect(
         _expect_labels(dataset, listing, found, labels)
     elif expected is not None:
         missing += _lacking(found.values(), expected)
+    elif found and not missing:
+        missing = _lost(dataset.counts[dataset.first_edition].total, len(found), "the source's")
     if not found:
         provider = dataset.source
         raise SourceError(
@@ -109,6 +110,10 @@ def collect(
     kinds = (("missing", missing), ("surplus", sorted(surplus)), ("junk", sorted(junk)))
     findings = tuple(Finding(kind, _shown(name)) for kind, names in kinds for name in names)
     return Scan(tuple(ordered), (*findings, *doubts))
+
+
+def _lost(wanted: int, known: int, whose: str) -> list[str]:
+    return [f"{wanted - known} of {whose} {wanted} images"] if wanted > known else []
 
 
 def _lacking(records: Iterable[Record], expected: Mapping[str, int]) -> list[str]:

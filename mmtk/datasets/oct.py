@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import Counts, Dataset, Record, Scan, Source, Task
+from mmtk.datasets.base import LIKE_BREAST, Counts, Dataset, Record, Scan, Source, Task
 from mmtk.datasets.collecting import collect, matching
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
@@ -57,7 +57,7 @@ OCT = register(Dataset(
         marks=("OCT2017", "OCT2017 ", "train/DRUSEN", "test/DRUSEN"), archives=("OCT2017.tar.gz", "ZhangLabData.zip"),
     ),
     recipe=as_released(Grey(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
-    split=FloorCut(0.9, within="train"), scan=scan,
+    split=FloorCut(0.9, within="train"), scan=scan, unchecked_larger=(LIKE_BREAST,),
     md5={
         "2020:28": "c68d92d5b585d8d81f7112f81e2d0842",
         "2024:28": "c68d92d5b585d8d81f7112f81e2d0842",

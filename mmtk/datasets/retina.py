@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mmtk.datasets import register
-from mmtk.datasets.base import Counts, Dataset, Finding, Record, Scan, Source, Task
+from mmtk.datasets.base import LIKE_BREAST, Counts, Dataset, Finding, Record, Scan, Source, Task
 from mmtk.datasets.collecting import collect, matching
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import SubjectCut
@@ -86,7 +86,7 @@ RETINA = register(Dataset(
         marks=("regular_fundus_images", "regular-fundus-training", "regular-fundus-validation"),
     ),
     recipe=as_released(Colour(), CenterCrop(), Resize("bilinear"), RoundTrip("jpeg", 75)),
-    split=SubjectCut(0.9, within="train"), scan=scan,
+    split=SubjectCut(0.9, within="train"), scan=scan, unchecked_larger=(LIKE_BREAST,),
     md5={
         "2020:28": "bd4c0672f1bba3e3a89f0e4e876791e4",
         "2024:28": "bd4c0672f1bba3e3a89f0e4e876791e4",

@@ -12,7 +12,6 @@ from typing import Any
 from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.base import Dataset
 from mmtk.datasets.listing import find_source
-from mmtk.datasets.official import PAPER
 from mmtk.errors import SourceError
 
 
@@ -44,7 +43,7 @@ class SourceReport:
     @property
     def complete(self) -> bool:
         """Whether every image of the dataset is there."""
-        return not self.problem and self.images == self.expected and not self.missing
+        return not self.problem and self.images >= self.expected and not self.missing
 
     @property
     def expected_bytes(self) -> int:
@@ -107,7 +106,7 @@ def look(dataset: Dataset, folder: str | os.PathLike[str]) -> SourceReport:
         scan = dataset.scan(listing)
     except SourceError as error:
         return SourceReport(dataset, place, synthetic, problem=str(error))
-    expected = dataset.counts[PAPER].total
+    expected = dataset.counts[dataset.first_edition].total
     if listing.phantom is not None:
         expected = len(scan.records) if dataset.volumetric else int(listing.phantom["images"])
     return SourceReport(

@@ -14,6 +14,11 @@ def _draw(seed: int, name: str) -> bytes:
     return sha256(f"{seed} {name}".encode()).digest()
 
 
+def _within(part: str, split: str) -> tuple[str, ...]:
+    """Where a record may stand of a rule that draws train and val from a part of the provider, if it names one."""
+    return SPLITS if not part else ("test",) if split == "test" else ("train", "val")
+
+
 @dataclass(frozen=True)
 class FloorCut(SplitRule):
     """Cut each class of n items: ``int(first * n)`` to train, up to ``int(second * n)`` to val, the rest to test.
@@ -51,6 +56,9 @@ class FloorCut(SplitRule):
                     splits[row] = name
         return splits
 
+    def may_be(self, split: str) -> tuple[str, ...]:
+        return _within(self.within, split)
+
 
 @dataclass(frozen=True)
 class SubjectCut(SplitRule):
@@ -77,6 +85,9 @@ class SubjectCut(SplitRule):
         train = set(drawn[: int(self.first * len(drawn))])
         return ["test" if r.part != self.within else "train" if r.subject in train else "val" for r in records]
 
+    def may_be(self, split: str) -> tuple[str, ...]:
+        return _within(self.within, split)
+
 
 @dataclass(frozen=True)
 class ByPart(SplitRule):
@@ -86,6 +97,9 @@ class ByPart(SplitRule):
 
     def assign(self, records: tuple[Record, ...]) -> list[str]:
         return [record.part for record in records]
+
+    def may_be(self, split: str) -> tuple[str, ...]:
+        return (split,)
 
 
 @dataclass(frozen=True)

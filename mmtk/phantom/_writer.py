@@ -14,7 +14,7 @@ from mmtk.errors import ArgumentError, SourceError
 from mmtk.files import publish, writing
 from mmtk.phantom import _breast, _chest, _derma, _oct, _organ, _path, _pneumonia, _retina
 
-_FAMILIES: dict[str, Any] = {  # each has counts, extras and images
+PHANTOMS: dict[str, Any] = {  # each has counts, extras and images
     "pathmnist": _path, "chestmnist": _chest, "dermamnist": _derma, "octmnist": _oct, "pneumoniamnist": _pneumonia,
     "retinamnist": _retina, "breastmnist": _breast, "organmnist": _organ,
 }
@@ -55,9 +55,9 @@ def write_phantom(
         If something else lies at ``out/<flag>``.
     """
     dataset = choose([flag])[0]
-    family = _FAMILIES.get(dataset.family)
+    family = PHANTOMS.get(dataset.family)
     if family is None:
-        raise ArgumentError(f"phantom of {dataset.flag}", expected=f"one of {', '.join(_FAMILIES)}")
+        raise ArgumentError(f"phantom of {dataset.flag}", expected=f"one of {', '.join(PHANTOMS)}")
     if not 0 < scale <= 1:
         raise ArgumentError("scale", expected="a number above 0 and at most 1", found=str(scale))
     if seed < 0:

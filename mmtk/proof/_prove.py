@@ -14,7 +14,6 @@ from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps import known_rows, official_map
 from mmtk.datasets.official import SIZES
-from mmtk.datasets.splits import ByPart
 from mmtk.errors import ArgumentError
 from mmtk.files import writing
 from mmtk.proof._counts import Source
@@ -47,7 +46,7 @@ def prove(
     Parameters
     ----------
     flags : str or iterable of str
-        Datasets; none means all ten.
+        Datasets; none means all that MedMNIST published, the ten.
     sources : path, optional
         Folder with the raw data: a provider's own, or one that holds several.
     npz : path, optional
@@ -76,7 +75,7 @@ def prove(
         If an official file or a store cannot be read, or the disk is full.
     """
     named = [flags] if isinstance(flags, str) else list(flags)
-    chosen = list(dict.fromkeys(get_dataset(flag).flag for flag in named)) or [d.flag for d in list_datasets()]
+    chosen = list(dict.fromkeys(get_dataset(flag).flag for flag in named)) or [d.flag for d in list_datasets() if d.md5]
     wanted = sorted(set(sizes))
     if not wanted or set(wanted) - set(SIZES):
         raise ArgumentError("sizes", expected=" or ".join(map(str, SIZES)), found=str(wanted))
@@ -129,12 +128,13 @@ class _Case:
             self._md5(self.built)
         order = list(KINDS)
         stranger = self.family.files.strangers.get((self.dataset.flag, self.size))
+        strange = "npz not official" if stranger and self.file is None else ""
         return Cell(
             flag=self.dataset.flag, size=self.size, edition=self.edition,
             evidence=tuple(sorted(self.holds, key=lambda one: order.index(one.kind))),
             differences=tuple(sorted(self.differs, key=lambda one: order.index(one.kind))),
             needs=tuple(self._needs()), npz=str(self.file.path) if self.file else None,
-            remark="npz not official" if stranger and self.file is None else "",
+            remark=strange if self.dataset.md5 else "never published",
         )
 
     def _hold(self, kind: str, text: str, detail: str) -> None:
@@ -207,21 +207,15 @@ class _Case:
             for split, numbered in rows.items() for number, row in numbered.items() if row.source is not None
         }
         unplaced = frozenset(row.source for row in whole.unplaced if row.source is not None) if whole else frozenset()
-        pools: dict[str, tuple[str, ...]]
-        if whole is not None or built.in_order or isinstance(self.dataset.split, ByPart):
-            pools = {split: (split,) for split in SPLITS}
-        elif getattr(self.dataset.split, "within", ""):  # which of train and val is not known, test is the provider's
-            train, val, test = SPLITS
-            pools = {train: (train, val), val: (train, val), test: (test,)}
-        else:
-            pools = dict.fromkeys(SPLITS, SPLITS)
+        certain = whole is not None or built.in_order
+        pools = {split: (split,) if certain else self.dataset.split.may_be(split) for split in SPLITS}
         return Known(built.in_order, places, unplaced, pools)
 
     def _counts(self) -> None:
         counts = self.family.counts[self.dataset.flag]
         if counts is None:
             return
-        edition = next(iter(self.dataset.counts)) if self.dataset.volumetric else self.edition
+        edition = self.dataset.first_edition if self.dataset.volumetric else self.edition
         published = vars(self.dataset.counts[edition])
         said = ", ".join(f"{split} {n:,}" for split, n in counts.items())
         if counts == published:
@@ -230,7 +224,8 @@ class _Case:
             self._hold("counts", "counts", f"{said}{blank}")
         else:
             wanted = ", ".join(f"{split} {n:,}" for split, n in published.items())
-            self._differ("counts", f"the split rule gives {said}, published are {wanted}")
+            known = "published" if self.dataset.md5 else "declared"
+            self._differ("counts", f"the split rule gives {said}, {known} are {wanted}")
 
     def _md5(self, built: Built) -> None:
         if built.store.info.partial or not built.in_order or self.published is None or _OTHER_ZLIB:
@@ -251,15 +246,17 @@ class _Case:
         if any(one.kind == "md5" for one in self.holds):
             return
         stranger = self.family.files.strangers.get((flag, self.size))
-        if self.file is None:
+        if self.file is None and self.dataset.md5:
             if stranger is not None:
                 yield Need(flag, None, "other", f"{stranger.path.name}: {stranger.reason}")
-            yield Need(flag, self.size, "official", f"mmtk fetch {flag} --size {self.size} --out DIR")
+            if self.published:
+                yield Need(flag, self.size, "official", f"mmtk fetch {flag} --size {self.size} --out DIR")
         if self.source.problem:
             yield Need(flag, None, "raw", self.source.problem)
         for problem in self.family.problems[flag]:
             yield Need(flag, None, "raw", problem)
-        if self.source.complete and self.built and not (self.built.in_order or self.built.store.info.partial):
+        unordered = self.built and not (self.built.in_order or self.built.store.info.partial)
+        if self.dataset.md5 and self.source.complete and unordered:
             yield Need(flag, None, "other", self._what_order_needs())
         if _OTHER_ZLIB:
             yield Need(flag, None, "other", "a Python with classic zlib: this one's deflates to other bytes, so no MD5")

@@ -7,7 +7,7 @@ from mmtk.store._fetch import fetch_npz
 from mmtk.store._format import StoreInfo, record_dtype, store_path, stores_in
 from mmtk.store._import import import_npz
 from mmtk.store._montage import draw_montage
-from mmtk.store._npz import export_npz, flag_named, read_npz
+from mmtk.store._npz import LARGEST_SIZE, export_npz, flag_named, read_npz
 from mmtk.store._official import Comparison, SplitComparison, compare_official
 from mmtk.store._png import export_png
 from mmtk.store._published import refuse_other_edition
@@ -24,7 +24,7 @@ from mmtk.store._writer import (
 )
 
 __all__ = [
-    "CACHE_BYTES", "COMPRESSIONS", "SPLITS", "ChunkedImages", "Comparison", "Images", "Layout", "Split",
+    "CACHE_BYTES", "COMPRESSIONS", "LARGEST_SIZE", "SPLITS", "ChunkedImages", "Comparison", "Images", "Layout", "Split",
     "SplitComparison", "Store", "StoreInfo", "already_there", "blocks", "compare_official", "compress",
     "create_skeleton", "draw_montage", "expect_whole", "export_npz", "export_png", "fetch_npz",
     "finalize", "flag_named", "import_npz", "open", "read_exactly", "read_layout", "read_npz", "record_dtype",

@@ -41,7 +41,7 @@ _ARRAYS = CONTAINERS[PAPER].arrays
 _KIND = "a MedMNIST .npz file"
 _MOST_DEFLATED = 1032  # bytes that one of a deflate stream can stand for
 _MOST_HEADER = 1 << 16  # bytes of a NumPy header
-_LARGEST = 4096  # px: edge length of an image
+LARGEST_SIZE = 4096  # px: edge length of an image, beyond any raw one here
 _END = 22  # bytes of a zip's last record without the comment
 _COMMENTS = {" ".join(marks_of(*holds)).encode() for holds in product((False, True), repeat=2)}
 _ROOM = "free some or set TMPDIR to another folder"
@@ -279,7 +279,7 @@ def _check_shapes(archive: zipfile.ZipFile, path: Path, dataset: Described) -> i
     row = (size, size) if dataset.channels == 1 else (size, size, 3)
     for split, (shape, dtype) in shapes.items():
         rows = _count_labels(archive, split, path, dataset)
-        if dtype != np.uint8 or shape != (rows, *row) or not 1 <= size <= _LARGEST:
+        if dtype != np.uint8 or shape != (rows, *row) or not 1 <= size <= LARGEST_SIZE:
             expected = f"uint8 {(rows, *row)} as its labels and the dataset have it"
             raise StoreError(f"{path}: {split}_images", expected=expected, found=f"{dtype} {shape}")
     return size

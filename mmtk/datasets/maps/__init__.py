@@ -48,7 +48,7 @@ def official_map(flag: str) -> OfficialMap | None:
     """
     dataset, file = _installed(flag)
     table = _read(file)
-    if not table or "index" in table[0]:
+    if dataset is None or not table or "index" in table[0]:
         return None
     rows: dict[str, list[MapRow]] = {name: [] for name in ("", *SPLITS)}
     by_patient = "findings" in table[0]
@@ -83,7 +83,7 @@ def known_rows(flag: str, edition: str) -> Mapping[str, Mapping[int, MapRow]]:
     """
     dataset, file = _installed(flag)
     whole = official_map(flag)
-    if whole is not None:
+    if dataset is not None and whole is not None:
         same = whole.ordered and dataset.counts.get(edition) == dataset.counts[dataset.first_edition]
         return {split: dict(enumerate(rows)) for split, rows in whole.rows.items()} if same else {}
     found: dict[str, dict[int, MapRow]] = {}
@@ -93,12 +93,12 @@ def known_rows(flag: str, edition: str) -> Mapping[str, Mapping[int, MapRow]]:
     return found
 
 
-def _installed(flag: str) -> tuple[Dataset, Traversable]:
-    """A dataset and its map, which need not be there."""
-    from mmtk.datasets import get_dataset
+def _installed(flag: str) -> tuple[Dataset | None, Traversable]:
+    """A dataset, None where it was never registered, and its map, which need not be there."""
+    from mmtk.datasets import find_dataset
 
-    dataset = get_dataset(flag)
-    return dataset, files(__name__) / f"{dataset.flag}.csv"
+    dataset = find_dataset(flag.lower())
+    return dataset, files(__name__) / f"{dataset.flag if dataset else flag}.csv"
 
 
 def _read(file: Traversable) -> list[dict[str, str]]:
