@@ -8,7 +8,7 @@ import numpy as np
 
 from mmtk.datasets.splits import FloorCut
 from mmtk.phantom._counting import enough
-from mmtk.phantom._drawing import Array, Draw, Grid, blend, render
+from mmtk.phantom._drawing import Array, Draw, Grid, blend, encoded, render
 
 _PUBLISHED = {"benign": 437, "malignant": 210, "normal": 133}
 _TWIN = (5034, 5019)  # this benign image is the picture of this malignant one; neither has coloured marks
@@ -37,9 +37,10 @@ def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
             colour = np.repeat(picture[..., None], 3, axis=2)
             if number % 16 == 3:
                 _mark(colour, draw)
-            made = {f"{stem}.png": _png(colour), f"{stem}_mask.png": _png(mask, bilevel=True)}
+            made = {f"{stem}.png": encoded(colour, ".png", PNG_COMPRESSION=1)}
+            made[f"{stem}_mask.png"] = encoded(mask, ".png", PNG_BILEVEL=1)
             if kind != "normal" and number % 8 == 5:
-                made[f"{stem}_mask_1.png"] = _png(np.roll(mask, 40, axis=1), bilevel=True)
+                made[f"{stem}_mask_1.png"] = encoded(np.roll(mask, 40, axis=1), ".png", PNG_BILEVEL=1)
             yield made
 
 
@@ -73,10 +74,3 @@ def _mark(picture: Array, draw: Draw) -> None:
     picture[top : top + 24, left : left + 24] = (40, 200, 90)
     row = picture.shape[0] - draw.between(60, 90)
     picture[row : row + 3, left : left + 150] = (250, 220, 30)
-
-
-def _png(pixels: Array, bilevel: bool = False) -> bytes:
-    import cv2
-
-    flags = [cv2.IMWRITE_PNG_BILEVEL, 1] if bilevel else [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    return cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels, flags)[1].tobytes()

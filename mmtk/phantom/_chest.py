@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmtk.datasets.base import SplitRule
-from mmtk.phantom._drawing import Array, Draw, Grid, blend, render
+from mmtk.phantom._drawing import Array, Draw, Grid, blend, encoded, render
 
 _PUBLISHED = {"train": 78468, "val": 11219, "test": 22433}
 _FINDINGS = (
@@ -107,8 +107,6 @@ def _draw(draw: Draw, flags: tuple[int, ...]) -> Array:
 
 
 def _png(pixels: Array, alpha: bool) -> bytes:
-    import cv2
-
     if alpha:
         pixels = np.dstack([pixels, pixels, pixels, np.full_like(pixels, 255)])
-    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+    return encoded(pixels, ".png", PNG_COMPRESSION=1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmtk.datasets.splits import FloorCut
 from mmtk.phantom._counting import enough
-from mmtk.phantom._drawing import Array, Draw, Grid, blend, render
+from mmtk.phantom._drawing import Array, Draw, Grid, blend, encoded, render
 
 _PUBLISHED = {"akiec": 327, "bcc": 514, "bkl": 1099, "df": 115, "mel": 1113, "nv": 6705, "vasc": 142}
 _FIRST = 9000001  # no image of the ISIC archive has such a number: a phantom never passes for a real one
@@ -46,7 +46,7 @@ def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
     """The file of each image, the first half of the ids in one folder, the rest in another."""
     for view in _views(counts):
         picture = _draw(Draw(seed, view.name), Draw(seed, view.lesion), view.dx)
-        yield {f"HAM10000_images_part_{view.part}/{view.name}.jpg": _jpeg(picture)}
+        yield {f"HAM10000_images_part_{view.part}/{view.name}.jpg": encoded(picture, ".jpg", JPEG_QUALITY=92)}
 
 
 class _View(NamedTuple):
@@ -87,9 +87,3 @@ def _draw(draw: Draw, lesion: Draw, dx: str) -> Array:
         marks = np.clip(4 * lesion.field(grid, 14) + 40, 0, 200)
     scene = blend(scene, np.array(feature), np.minimum(marks, shape) * 3 // 4)
     return render(draw, grid, scene * light // 256, 30)
-
-
-def _jpeg(pixels: Array) -> bytes:
-    import cv2
-
-    return cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()

@@ -66,6 +66,14 @@ def blend(scene: Array, colour: Array | int, weight: Array) -> Array:
     return mixed
 
 
+def encoded(pixels: Array, ending: str, **options: int) -> bytes:
+    """Pixels, grey or RGB or as OpenCV orders four channels, as a file of OpenCV's, with its options by their names."""
+    import cv2
+
+    flags = [flag for name, value in options.items() for flag in (getattr(cv2, f"IMWRITE_{name}"), value)]
+    return cv2.imencode(ending, pixels[..., ::-1] if pixels.shape[2:] == (3,) else pixels, flags)[1].tobytes()
+
+
 def render(draw: Draw, grid: Grid, scene: Array, grain: int) -> Array:
     """Enlarge a scene to its picture's size and darken it by up to ``grain / 256`` with noise, pixel by pixel."""
     picture = resize(np.clip(scene, 0, 255).astype(np.uint8), grid.size).astype(np.uint16)

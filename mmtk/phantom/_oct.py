@@ -8,7 +8,7 @@ import numpy as np
 
 from mmtk.datasets.splits import FloorCut
 from mmtk.phantom._counting import LEAST, enough
-from mmtk.phantom._drawing import Array, Draw, Grid, blend, render
+from mmtk.phantom._drawing import Array, Draw, Grid, blend, encoded, render
 
 _PUBLISHED = {
     "train/CNV": 37205, "train/DME": 11348, "train/DRUSEN": 8616, "train/NORMAL": 51140,
@@ -37,7 +37,7 @@ def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
             name = f"OCT2017/{folder}/{kind}-{_FIRST + index // 4}-{1 + index % 4}.jpeg"
             if folder.startswith("test"):
                 name = f"OCT2017/{folder}/{kind}-{_FIRST + index // 4}-{5 + index % 4}.jpeg"
-            yield {name: _jpeg(_draw(Draw(seed, name), kind, index))}
+            yield {name: encoded(_draw(Draw(seed, name), kind, index), ".jpeg", JPEG_QUALITY=90)}
 
 
 def _draw(draw: Draw, kind: str, index: int) -> Array:
@@ -65,9 +65,3 @@ def _draw(draw: Draw, kind: str, index: int) -> Array:
         rows = np.arange(picture.shape[0])[:, None]
         picture[rows + np.arange(picture.shape[1])[None, :] < draw.between(60, 160)] = 255
     return picture
-
-
-def _jpeg(pixels: Array) -> bytes:
-    import cv2
-
-    return cv2.imencode(".jpeg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()

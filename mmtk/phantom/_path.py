@@ -8,7 +8,7 @@ import numpy as np
 
 from mmtk.datasets.splits import FloorCut
 from mmtk.phantom._counting import LEAST, enough
-from mmtk.phantom._drawing import Array, Draw, Grid, blend, render
+from mmtk.phantom._drawing import Array, Draw, Grid, blend, encoded, render
 
 _PUBLISHED = {
     "ADI": (10407, 1338), "BACK": (10566, 847), "DEB": (11512, 339), "LYM": (11557, 634), "MUC": (8896, 1035),
@@ -48,7 +48,7 @@ def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
         for index in range(count):
             letters = "".join(chr(65 + index // 26**place % 26) for place in reversed(range(6)))
             name = f"{folder}/{kind}-{prefix}00{letters}.tif"
-            yield {name: _tiff(_draw(Draw(seed, name), kind))}
+            yield {name: encoded(_draw(Draw(seed, name), kind), ".tif", TIFF_COMPRESSION=32773)}
 
 
 def _draw(draw: Draw, kind: str) -> Array:
@@ -62,9 +62,3 @@ def _draw(draw: Draw, kind: str) -> Array:
         texture = np.maximum(texture, grid.ellipse(draw.between(-20, 20), draw.between(-20, 20), 17, 14) * share // 256)
     scene = blend(np.broadcast_to(np.array(ground) + tint, (*texture.shape, 3)), np.array(mark) + tint, texture)
     return render(draw, grid, scene, 40)
-
-
-def _tiff(pixels: Array) -> bytes:
-    import cv2
-
-    return cv2.imencode(".tif", pixels[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 32773])[1].tobytes()

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmtk.datasets.splits import FloorCut
 from mmtk.phantom._counting import LEAST, enough
-from mmtk.phantom._drawing import Array, Draw, Grid, blend, render
+from mmtk.phantom._drawing import Array, Draw, Grid, blend, encoded, render
 
 _PUBLISHED = {"train/NORMAL": 1349, "train/PNEUMONIA": 3883, "test/NORMAL": 234, "test/PNEUMONIA": 390}
 _JUNK = (
@@ -84,8 +84,6 @@ def _draw(draw: Draw, name: str, index: int) -> Array:
 
 def _jpeg(pixels: Array, stray: bool) -> bytes:
     """Grey, or for a stray RGB with a faint tint."""
-    import cv2
-
     if stray:
-        pixels = np.stack([pixels, pixels, pixels - pixels // 32], axis=2)[..., ::-1]
-    return cv2.imencode(".jpeg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+        pixels = np.stack([pixels, pixels, pixels - pixels // 32], axis=2)
+    return encoded(pixels, ".jpeg", JPEG_QUALITY=92)

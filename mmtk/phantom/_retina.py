@@ -9,7 +9,7 @@ import numpy as np
 
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Record, SplitRule
-from mmtk.phantom._drawing import Array, Draw, Grid, blend, render
+from mmtk.phantom._drawing import Array, Draw, Grid, blend, encoded, render
 
 _PUBLISHED = {"training": 300, "validation": 100}  # patients, four photographs each
 _LEAST = {"training": 21, "validation": 3}  # three patients have every grade; a tenth of the training part is val
@@ -53,7 +53,8 @@ def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
     for index, one in enumerate(_photographs(counts)):
         eye = Draw(seed, f"{one.patient} {one.name.split('_')[1][0]}")
         picture = _draw(Draw(seed, one.name), eye, one.grade, index)
-        yield {f"regular_fundus_images/regular-fundus-{one.part}/Images/{one.patient}/{one.name}.jpg": _jpeg(picture)}
+        name = f"regular_fundus_images/regular-fundus-{one.part}/Images/{one.patient}/{one.name}.jpg"
+        yield {name: encoded(picture, ".jpg", JPEG_QUALITY=90)}
 
 
 def _photographs(counts: dict[str, int]) -> Iterator[_Photograph]:
@@ -86,9 +87,3 @@ def _draw(draw: Draw, eye: Draw, grade: int, index: int) -> Array:
         scene = blend(scene, colour, grid.ellipse(y, x + shift, size, size))
     scene = blend(np.zeros_like(scene) + 4, scene * draw.between(220, 270) // 256, np.minimum(256, 3 * disc))
     return render(draw, grid, scene, 24)
-
-
-def _jpeg(pixels: Array) -> bytes:
-    import cv2
-
-    return cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
