@@ -33,7 +33,7 @@ def imported(npz: Path) -> store.Store:
             return store.open(store.import_npz(npz, folder, force=force))
         except (StoreError, OSError) as error:
             first = first or _unwritable(npz, error)
-            if not isinstance(_cause(error), OSError) or _errno(error) not in _UNWRITABLE:
+            if _errno(error) not in _UNWRITABLE:
                 if folder == npz.parent:
                     raise
                 continue  # a cache that is damaged in other ways is done without
@@ -47,12 +47,8 @@ def _unwritable(npz: Path, error: StoreError | OSError) -> StoreError:
     return StoreError(npz.parent, expected="a folder that can be written", found=error.strerror or str(error))
 
 
-def _cause(error: BaseException) -> BaseException | None:
-    return error if isinstance(error, OSError) else error.__context__
-
-
-def _errno(error: BaseException) -> int | None:
-    cause = _cause(error)
+def _errno(error: StoreError | OSError) -> int | None:
+    cause = error if isinstance(error, OSError) else error.__context__
     return cause.errno if isinstance(cause, OSError) else None
 
 

@@ -207,46 +207,15 @@ def montage2d(imgs: Any, n_channels: int, sel: NDArray[np.int64]) -> Any:
     return pictures.fromarray(whole if n_channels == 3 else whole[:, :, 0])
 
 
-class PathMNIST(MedMNIST2D):
-    flag = "pathmnist"
+def _class_of(name: str) -> type[MedMNIST2D]:
+    """The class of a dataset, whose flag is the class's name in lower case."""
+    return type(name, (MedMNIST2D,), {"__module__": __name__, "flag": name.lower()})
 
 
-class ChestMNIST(MedMNIST2D):
-    flag = "chestmnist"
-
-
-class DermaMNIST(MedMNIST2D):
-    flag = "dermamnist"
-
-
-class OCTMNIST(MedMNIST2D):
-    flag = "octmnist"
-
-
-class PneumoniaMNIST(MedMNIST2D):
-    flag = "pneumoniamnist"
-
-
-class RetinaMNIST(MedMNIST2D):
-    flag = "retinamnist"
-
-
-class BreastMNIST(MedMNIST2D):
-    flag = "breastmnist"
-
-
-class OrganAMNIST(MedMNIST2D):
-    flag = "organamnist"
-
-
-class OrganCMNIST(MedMNIST2D):
-    flag = "organcmnist"
-
-
-class OrganSMNIST(MedMNIST2D):
-    flag = "organsmnist"
-
-
+PathMNIST, ChestMNIST, DermaMNIST = map(_class_of, ("PathMNIST", "ChestMNIST", "DermaMNIST"))
+OCTMNIST, PneumoniaMNIST, RetinaMNIST = map(_class_of, ("OCTMNIST", "PneumoniaMNIST", "RetinaMNIST"))
+BreastMNIST, OrganAMNIST = map(_class_of, ("BreastMNIST", "OrganAMNIST"))
+OrganCMNIST, OrganSMNIST = map(_class_of, ("OrganCMNIST", "OrganSMNIST"))
 OrganMNISTAxial, OrganMNISTCoronal, OrganMNISTSagittal = OrganAMNIST, OrganCMNIST, OrganSMNIST
 
 
