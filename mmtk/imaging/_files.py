@@ -46,9 +46,14 @@ def expect_checksum(path: ImageFile, kind: str) -> None:
     if isinstance(path, Path):
         return
     with reading(path, kind), path.open("rb") as stream:
-        for _ in range(PLENTY >> 20):
-            if not stream.read(1 << 20):
-                break
+        read_on(stream)
+
+
+def read_on(stream: IO[bytes]) -> None:
+    """Read on to the end of a file, where its checksum is compared, if that is near."""
+    for _ in range(PLENTY >> 20):
+        if not stream.read(1 << 20):
+            break
 
 
 @contextmanager
@@ -69,5 +74,9 @@ def expect_size(path: ImageFile, size: int, most: int) -> None:
 def take(stream: IO[bytes], count: int, path: ImageFile) -> bytes:
     data = stream.read(count)
     if len(data) < count:
-        raise ImageError(path, expected="a whole image header", found="a file cut off inside it", remedy=AGAIN)
+        raise damaged(path, "image header", "a file cut off inside it")
     return data
+
+
+def damaged(path: ImageFile, kind: str, found: str) -> ImageError:
+    return ImageError(path, expected=f"a whole {kind}", found=found, remedy=AGAIN)

@@ -10,23 +10,9 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from mmtk.errors import ImageError
-from mmtk.imaging import _tags
+from mmtk.imaging import _files, _tags
 from mmtk.imaging._exif import UNCLEAR, common_orientation
-from mmtk.imaging._files import (
-    AGAIN,
-    CONVERT,
-    MAX_BYTES,
-    MAX_SIDE,
-    MIN_SIDE,
-    PLENTY,
-    ImageFile,
-    as_file,
-    expect_checksum,
-    expect_size,
-    open_file,
-    reading,
-    take,
-)
+from mmtk.imaging._files import AGAIN, CONVERT, MAX_SIDE, MIN_SIDE, ImageFile, damaged, take
 from mmtk.imaging.foreign import MOST_BYTES, describe_any
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -88,19 +74,19 @@ def probe(path: str | os.PathLike[str]) -> Header:
     SourceError
         If the system is short of memory or open files, which is no fault of the file.
     """
-    file = as_file(path)
+    file = _files.as_file(path)
     if not isinstance(file, Path):
         try:
-            with open_file(file, "image") as stream:
+            with _files.open_file(file, "image") as stream:
                 return read_header(stream, file).header
         except ImageError:
-            expect_checksum(file, "image")  # a damaged archive is a better reason than what was read from it
+            _files.expect_checksum(file, "image")  # a damaged archive is a better reason than what was read from it
             raise
-    with reading(file, "image"):
+    with _files.reading(file, "image"):
         handle = os.open(file, os.O_RDONLY)
         try:
             size = os.fstat(handle).st_size
-            expect_size(file, size, MAX_BYTES)
+            _files.expect_size(file, size, _files.MAX_BYTES)
             head = os.read(handle, _HEAD)
             tail = None
             if size > len(head) and head.startswith(PNG_SIGNATURE):
@@ -129,32 +115,32 @@ def _in_head(head: bytes, path: Path, tail: bytes | None, whole: bool) -> Header
 
 def read_file(path: ImageFile) -> bytes:
     """All of an image file, if it is not much larger than its image can be."""
-    with reading(path, "image"):
+    with _files.reading(path, "image"):
         if not isinstance(path, Path):
             with path.open("rb") as stream:
-                data = stream.read(PLENTY + 1)
-                if len(data) > PLENTY:
+                data = stream.read(_files.PLENTY + 1)
+                if len(data) > _files.PLENTY:
                     data += stream.read(_most_bytes(path) + 1 - len(data))
         else:  # bare calls: each gives the interpreter away, and to get it back from another thread takes long
             handle = os.open(path, os.O_RDONLY)
             try:
                 size = os.fstat(handle).st_size
-                if size > PLENTY:
-                    expect_size(path, size, _most_bytes(path))
+                if size > _files.PLENTY:
+                    _files.expect_size(path, size, _most_bytes(path))
                 data = os.read(handle, size)
                 while len(data) < size and (more := os.read(handle, size - len(data))):
                     data += more
             finally:
                 os.close(handle)
-        if len(data) > PLENTY:
-            expect_size(path, len(data), _most_bytes(path))
+        if len(data) > _files.PLENTY:
+            _files.expect_size(path, len(data), _most_bytes(path))
     return data
 
 
 def _most_bytes(path: ImageFile) -> int:
     """Bytes that a file of such an image may have: twice its pixels, beside what any file may have."""
     header = probe(path)
-    return min(MAX_BYTES, PLENTY + 2 * header.height * header.width * header.channels)
+    return min(_files.MAX_BYTES, _files.PLENTY + 2 * header.height * header.width * header.channels)
 
 
 def read_header(stream: IO[bytes], path: ImageFile, tail: bytes | None = None) -> FullHeader:
@@ -269,4 +255,4 @@ def _jpeg(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
                 blocks.append(segment[6:])
         else:
             stream.seek(length, os.SEEK_CUR)
-    raise ImageError(path, expected="a whole JPEG header", found="a damaged one", remedy=AGAIN)
+    raise damaged(path, "JPEG header", "a damaged one")

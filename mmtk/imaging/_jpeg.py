@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError, ImageError, MmtkError
 from mmtk.imaging._exif import turn
-from mmtk.imaging._files import ImageFile
+from mmtk.imaging._files import AGAIN, ImageFile
 from mmtk.imaging._png import Kinds, decode_cv2, of_colour
 
 _LARGEST = 65_500  # pixels a side in libjpeg
@@ -27,25 +27,21 @@ def decode_jpeg(
     try:
         import simplejpeg
     except ImportError:
-        raise MmtkError(
-            "simplejpeg", expected="the package that decodes JPEG strictly", found="not installed",
-            remedy="pip install simplejpeg",
-        ) from None
+        what, remedy = "the package that decodes JPEG strictly", "pip install simplejpeg"
+        raise MmtkError("simplejpeg", expected=what, found="not installed", remedy=remedy) from None
 
     # where it is not progressive, a scan takes two bits for each block at least: as long a file as the time it costs
     progressive = data.find(_PROGRESSIVE, 0, scans) >= 0
     if progressive and data.count(b"\xff\xda", scans, data.find(b"\xff\xd9", scans)) >= _MOST_SCANS:
-        raise ImageError(
-            path, expected=f"a JPEG of at most {_MOST_SCANS} scans", found="more", remedy="save it again as a plain one"
-        )
+        most = f"a JPEG of at most {_MOST_SCANS} scans"
+        raise ImageError(path, expected=most, found="more", remedy="save it again as a plain one")
 
     def decode(space: str) -> NDArray[np.uint8]:
         try:
             image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace=space, strict=True)
         except ValueError as error:
-            raise ImageError(
-                path, expected="a JPEG that decodes without a warning", found=str(error), remedy="fetch the file again"
-            ) from None
+            expected = "a JPEG that decodes without a warning"
+            raise ImageError(path, expected=expected, found=str(error), remedy=AGAIN) from None
         return image if space == "RGB" else image[:, :, 0]
 
     colour = decode("RGB") if "colour" in kinds or (coloured and "rounded" in kinds) else None

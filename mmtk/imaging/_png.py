@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
 from mmtk.imaging._exif import turn
-from mmtk.imaging._files import ImageFile
+from mmtk.imaging._files import AGAIN, ImageFile, damaged
 from mmtk.imaging._headers import MOST_CHUNKS, PNG_SIGNATURE, Header
 
 Kind = Literal["truncated", "rounded", "colour"]
@@ -47,7 +47,7 @@ def _stored_pixels(
     try:
         unfilter_grey(rows, planes.get("truncated"), header.channels, planes.get("rounded"))
     except ValueError as error:
-        raise _damaged(path, str(error)) from None
+        raise damaged(path, "PNG", str(error)) from None
     return [planes.get(kind, planes[kinds[0]]) for kind in kinds]
 
 
@@ -60,9 +60,9 @@ def _unpacked(parts: list[memoryview], path: ImageFile, header: Header, interlac
         wanted += height * (1 + width * header.channels)
     rows = _inflate(packed, wanted)
     if rows is None:
-        raise _damaged(path, "pixels that do not unpack to what its header says")
+        raise damaged(path, "PNG", "pixels that do not unpack to what its header says")
     if len(rows) != wanted:
-        raise _damaged(path, f"{len(rows)} bytes of pixels where {wanted} belong")
+        raise damaged(path, "PNG", f"{len(rows)} bytes of pixels where {wanted} belong")
     return rows
 
 
@@ -105,9 +105,9 @@ def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryv
         length, kind = int.from_bytes(view[at : at + 4]), bytes(view[at + 4 : at + 8])
         end = at + 12 + length
         if len(kind) < 4 or end > len(data):
-            raise _damaged(path, f"a file cut off after {len(data)} bytes")
+            raise damaged(path, "PNG", f"a file cut off after {len(data)} bytes")
         if crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-            raise _damaged(path, f"a wrong checksum in the chunk {kind!r} at byte {at}")
+            raise damaged(path, "PNG", f"a wrong checksum in the chunk {kind!r} at byte {at}")
         kinds.add(kind)
         if kind == b"IDAT":
             parts.append(view[at + 8 : end - 4])
@@ -115,14 +115,10 @@ def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryv
             break
         at = end
     else:
-        raise _damaged(path, f"more than {MOST_CHUNKS} chunks")
+        raise damaged(path, "PNG", f"more than {MOST_CHUNKS} chunks")
     if not parts:
-        raise _damaged(path, "no pixels")
+        raise damaged(path, "PNG", "no pixels")
     return kinds, parts
-
-
-def _damaged(path: ImageFile, found: str) -> ImageError:
-    return ImageError(path, expected="a whole PNG", found=found, remedy="fetch the file again")
 
 
 def decode_cv2(data: bytes, path: ImageFile, colour: bool) -> NDArray[np.uint8]:
@@ -137,7 +133,7 @@ def decode_cv2(data: bytes, path: ImageFile, colour: bool) -> NDArray[np.uint8]:
     else:
         reason = "damaged pixels"
     if image is None:
-        raise ImageError(path, expected="an image that OpenCV decodes", found=reason, remedy="fetch the file again")
+        raise ImageError(path, expected="an image that OpenCV decodes", found=reason, remedy=AGAIN)
     pixels: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if colour else image
     return pixels
 

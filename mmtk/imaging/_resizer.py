@@ -153,10 +153,7 @@ def kernels_in_use() -> str:
 
 
 def _region(box: Any, height: int, width: int) -> tuple[int, int, int, int]:
-    try:
-        top, left, h, w = (index(v) for v in box)
-    except (TypeError, ValueError):
-        raise ArgumentError("box", expected="four integers (top, left, height, width)", found=repr(box)) from None
+    top, left, h, w = integers("box", box, "four integers (top, left, height, width)", 4)
     if top < 0 or left < 0 or h < 1 or w < 1 or top + h > height or left + w > width:
         inside = f"(top, left, height, width) inside an image {height} high and {width} wide"
         raise ArgumentError("box", expected=inside, found=repr((top, left, h, w)))
@@ -213,9 +210,8 @@ def resize_each(
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-        raise ArgumentError(
-            "image", expected="uint8 of shape (h, w) or (h, w, 3)", found=f"{image.dtype} of shape {image.shape}"
-        )
+        found = f"{image.dtype} of shape {image.shape}"
+        raise ArgumentError("image", expected="uint8 of shape (h, w) or (h, w, 3)", found=found)
     if filter not in FILTERS:
         raise ArgumentError("filter", expected=", ".join(FILTERS), found=repr(filter))
     if len(sizes) > _MOST_SIZES:
@@ -245,12 +241,20 @@ def _target(image: NDArray[np.uint8], size: tuple[int, int], filter: str) -> Tar
 
 
 def _size(size: tuple[int, int]) -> tuple[int, int]:
-    try:
-        height, width = (index(v) for v in size)
-    except (TypeError, ValueError):
-        raise ArgumentError("size", expected="two integers (height, width)", found=repr(size)) from None
+    height, width = integers("size", size, "two integers (height, width)", 2)
     _check_sides("size", (height, width))
     return height, width
+
+
+def integers(what: str, values: Any, expected: str, count: int) -> tuple[int, ...]:
+    """So many whole numbers, as an argument gives them."""
+    try:
+        numbers = tuple(index(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != count:
+        raise ArgumentError(what, expected=expected, found=repr(values))
+    return numbers
 
 
 def _check_sides(what: str, sides: tuple[int, ...]) -> None:

@@ -38,9 +38,7 @@ def read_tags(stream: IO[bytes], path: ImageFile, start: bytes) -> Tags:
     tags: Tags = {}
     for tag, kind, number, value in struct.iter_unpack(order + "HHI4s", take(stream, 12 * count, path)):
         if tag in tags:  # which one counts, decoders disagree about
-            raise ImageError(
-                path, expected="each tag of a TIFF once", found=f"tag {tag} twice", remedy=AGAIN
-            )
+            raise ImageError(path, expected="each tag of a TIFF once", found=f"tag {tag} twice", remedy=AGAIN)
         tags[tag] = ()
         if tag not in _READ or kind not in _TYPES or number > (MAX_SIDE if tag in (OFFSETS, LENGTHS) else _FEW):
             continue
@@ -61,12 +59,9 @@ def first(tags: Tags, tag: int, default: int) -> int:
 
 def expect_plain(tags: Tags, path: ImageFile) -> tuple[int, int, int]:
     """Height, width and channels of a TIFF that all decoders read alike; any other is refused with the reason."""
-    reasons = ", ".join(_reasons(tags))
-    if reasons:
-        raise ImageError(
-            path, expected="a TIFF of 8-bit grey or RGB, uncompressed or PackBits, in strips", found=reasons,
-            remedy=CONVERT,
-        )
+    if reasons := ", ".join(_reasons(tags)):
+        expected = "a TIFF of 8-bit grey or RGB, uncompressed or PackBits, in strips"
+        raise ImageError(path, expected=expected, found=reasons, remedy=CONVERT)
     return first(tags, HEIGHT, 0), first(tags, WIDTH, 0), first(tags, CHANNELS, 1)
 
 

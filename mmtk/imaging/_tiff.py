@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtk.errors import ImageError
 from mmtk.imaging import _tags
-from mmtk.imaging._files import ImageFile
+from mmtk.imaging._files import ImageFile, damaged
 from mmtk.imaging._headers import Header
 from mmtk.imaging._png import Kinds, decode_with_cv2, of_colour
 
@@ -39,9 +38,9 @@ def _unpacked_strips(data: bytes, path: ImageFile, tags: _tags.Tags, header: Hea
     offsets = tags[_tags.OFFSETS]
     lengths = tags.get(_tags.LENGTHS, (height * width * channels,))
     if len(offsets) != len(lengths) or len(offsets) != -(-height // rows):
-        raise _damaged(path, f"{len(offsets)} strips for {height} rows")
+        raise damaged(path, "TIFF", f"{len(offsets)} strips for {height} rows")
     if any(offset + length > len(data) for offset, length in zip(offsets, lengths, strict=True)):
-        raise _damaged(path, f"a file cut off after {len(data)} bytes")
+        raise damaged(path, "TIFF", f"a file cut off after {len(data)} bytes")
     if _tags.first(tags, _tags.FILL_ORDER, 1) == 2:
         data = data.translate(_MIRRORED)
     pixels = np.empty((height, width, channels), np.uint8)
@@ -51,9 +50,9 @@ def _unpacked_strips(data: bytes, path: ImageFile, tags: _tags.Tags, header: Hea
     else:
         strip, found = _copy_strips(data, offsets, lengths, step, flat)
     if found < 0:
-        raise _damaged(path, "a strip that ends inside a run")
+        raise damaged(path, "TIFF", "a strip that ends inside a run")
     if strip < len(offsets):
-        raise _damaged(path, f"a strip of {found} bytes where {len(flat[strip * step :][:step])} belong")
+        raise damaged(path, "TIFF", f"a strip of {found} bytes where {len(flat[strip * step :][:step])} belong")
     return pixels
 
 
@@ -80,7 +79,3 @@ def _unpack_strips(data: bytes, spans: NDArray[np.int64], step: int, flat: NDArr
         strip, found = _numba_kernels.unpack_strips(np.frombuffer(data, np.uint8), spans, step, flat)
         return int(strip), int(found)
     return unpack_strips(data, spans, step, flat)
-
-
-def _damaged(path: ImageFile, found: str) -> ImageError:
-    return ImageError(path, expected="a whole TIFF", found=found, remedy="fetch the file again")

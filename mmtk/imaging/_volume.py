@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError, ImageError
-from mmtk.imaging._files import AGAIN, ImageFile, as_file, expect_checksum, open_file
+from mmtk.imaging._files import AGAIN, ImageFile, as_file, damaged, expect_checksum, open_file, read_on
 from mmtk.imaging.foreign import describe_any
 
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that a plane lies across
@@ -33,7 +33,6 @@ _BLOCK = 1 << 22  # voxels converted at a time
 _HEADER = 348
 _FIRST = 352  # byte at which voxels may start in a file that holds them: header and the mark of extensions
 _LAST = 1 << 28  # byte up to which extensions may reach
-_PACKED_HEADERS = 1 << 26  # bytes of a packed file that are unpacked to tell a wrong header from a damaged file
 _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }
@@ -171,7 +170,7 @@ def _opened(file: ImageFile) -> Iterator[tuple[IO[bytes], bool]]:
                         try:
                             yield unpacked, True
                         except ImageError:
-                            _unpack_some(unpacked)
+                            read_on(unpacked)  # a damaged file is a better reason than a wrong header
                             raise
                 except (damage, OverflowError) as error:
                     raise zlib.error(str(error)) from None
@@ -180,12 +179,6 @@ def _opened(file: ImageFile) -> Iterator[tuple[IO[bytes], bool]]:
     except ImageError:
         expect_checksum(file, "CT volume")
         raise
-
-
-def _unpack_some(stream: IO[bytes]) -> None:
-    for _ in range(_PACKED_HEADERS >> 20):
-        if not stream.read(1 << 20):
-            break
 
 
 def _gzip() -> tuple[Callable[[IO[bytes]], AbstractContextManager[IO[bytes]]], type[Exception]]:
@@ -261,18 +254,14 @@ def _signs(data: bytes, order: str) -> tuple[int, int, int]:
 
 def _expect_whole(file: ImageFile, header: VolumeHeader, packed: bool) -> None:
     if not packed and isinstance(file, Path) and (size := file.stat().st_size) < header.offset + header.bytes:
-        raise _cut(file, f"{size} bytes where its header says {header.offset + header.bytes}")
-
-
-def _cut(file: ImageFile, found: str) -> ImageError:
-    return ImageError(file, expected="a whole CT volume", found=found, remedy=AGAIN)
+        raise damaged(file, "CT volume", f"{size} bytes where its header says {header.offset + header.bytes}")
 
 
 def _skip(stream: IO[bytes], count: int, file: ImageFile) -> None:
     while count:
         taken = len(stream.read(min(count, 1 << 20)))
         if not taken:
-            raise _cut(file, "a file cut off before its voxels")
+            raise damaged(file, "CT volume", "a file cut off before its voxels")
         count -= taken
 
 
@@ -281,7 +270,7 @@ def _fill(stream: IO[bytes], target: memoryview, file: ImageFile) -> None:
     while at < len(target):
         count = stream.readinto(target[at : at + (1 << 20)])  # type: ignore[attr-defined]
         if not count:
-            raise _cut(file, f"a file cut off after {at} of {len(target)} bytes of voxels")
+            raise damaged(file, "CT volume", f"a file cut off after {at} of {len(target)} bytes of voxels")
         at += count
 
 

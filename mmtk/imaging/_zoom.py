@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from operator import index
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError
-from mmtk.imaging._resizer import kernels_in_use
+from mmtk.imaging._resizer import LARGEST, integers, kernels_in_use
 
 BORDERS = ("zero", "edge")
-_LARGEST = 1 << 15  # voxels a side
 _TAPS = 4
 _GAIN = 6 * (2 - math.sqrt(3))  # of the two recursions that make spline coefficients, in mmtk._native
 
@@ -101,18 +99,14 @@ def zoom(volume: NDArray[np.int16], shape: tuple[int, int, int], border: str = "
     """
     volume = np.asarray(volume)
     if volume.dtype != np.int16 or volume.ndim != 3:
-        raise ArgumentError(
-            "volume", expected="int16 of shape (x, y, z)", found=f"{volume.dtype} of shape {volume.shape}"
-        )
+        found = f"{volume.dtype} of shape {volume.shape}"
+        raise ArgumentError("volume", expected="int16 of shape (x, y, z)", found=found)
     if border not in BORDERS:
         raise ArgumentError("border", expected=" or ".join(BORDERS), found=repr(border))
-    try:
-        ux, uy, uz = (index(u) for u in shape)
-    except (TypeError, ValueError):
-        raise ArgumentError("shape", expected="three integers (x, y, z)", found=repr(shape)) from None
+    ux, uy, uz = integers("shape", shape, "three integers (x, y, z)", 3)
     for what, sides in (("volume", volume.shape), ("shape", (ux, uy, uz))):
-        if min(sides) < 1 or max(sides) > _LARGEST:
-            raise ArgumentError(what, expected=f"1 to {_LARGEST} voxels a side", found=f"(x, y, z) = {sides}")
+        if min(sides) < 1 or max(sides) > LARGEST:
+            raise ArgumentError(what, expected=f"1 to {LARGEST} voxels a side", found=f"(x, y, z) = {sides}")
     path = kernels_in_use()
     if path == "numba":
         return _by_scipy(volume, (ux, uy, uz), border)
