@@ -1,8 +1,9 @@
-"""What every room shares: how progress is told, digests of files, versions of packages."""
+"""What every room shares: how progress is told, digests of files, zlib's format, versions of packages."""
 
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib import metadata
@@ -27,6 +28,33 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inflate(packed: bytes | memoryview, length: int) -> bytes | bytearray:
+    """Inflate zlib's format, by libdeflate where it is installed, which is twice as fast.
+
+    Raises
+    ------
+    ValueError
+        If the stream is damaged, does not end with the data, or is longer than `length`.
+    """
+    try:
+        from deflate import DeflateError, zlib_decompress
+    except ImportError:
+        stream = zlib.decompressobj()
+        try:
+            content = stream.decompress(packed, length + 1)
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+        if not stream.eof or len(content) > length:  # before its end the checksum there has not been compared
+            reason = "more bytes than the chunk has" if len(content) > length else "no end of the stream"
+            raise ValueError(reason) from None
+        return content
+    try:
+        unpacked: bytearray = zlib_decompress(packed, length)
+    except DeflateError as error:
+        raise ValueError(str(error)) from None
+    return unpacked
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

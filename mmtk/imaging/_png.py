@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtk.base import inflate
 from mmtk.errors import ImageError
 from mmtk.imaging._exif import turn
 from mmtk.imaging._files import AGAIN, ImageFile, damaged
@@ -58,30 +58,13 @@ def _unpacked(parts: list[memoryview], path: ImageFile, header: Header, interlac
     for top, left, down, right in _ADAM7 if interlaced else ((0, 0, 1, 1),):
         height, width = -(-(header.height - top) // down), -(-(header.width - left) // right)
         wanted += height * (1 + width * header.channels)
-    rows = _inflate(packed, wanted)
-    if rows is None:
-        raise damaged(path, "PNG", "pixels that do not unpack to what its header says")
+    try:
+        rows = inflate(packed, wanted)
+    except ValueError:
+        raise damaged(path, "PNG", "pixels that do not unpack to what its header says") from None
     if len(rows) != wanted:
         raise damaged(path, "PNG", f"{len(rows)} bytes of pixels where {wanted} belong")
     return rows
-
-
-def _inflate(packed: bytes | memoryview, most: int) -> bytes | bytearray | None:
-    """What a whole zlib stream holds; None if it is damaged or holds more than so many bytes."""
-    try:
-        from deflate import DeflateError, zlib_decompress  # libdeflate, twice as fast
-    except ImportError:
-        unpacker = zlib.decompressobj()
-        try:
-            rows = unpacker.decompress(packed, most + 1)
-        except zlib.error:
-            return None
-        return rows if unpacker.eof and len(rows) <= most else None
-    try:
-        unpacked: bytearray = zlib_decompress(packed, most)
-    except DeflateError:
-        return None
-    return unpacked
 
 
 def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryview]]:

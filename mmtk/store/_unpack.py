@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from mmtk.base import inflate
 
 # HDF5's numbers of filters
 DEFLATE, SHUFFLE, ZSTD = 1, 2, 32015
@@ -20,7 +21,7 @@ def unpacker(number: int) -> Unpack | None:
     """What unpacks a filter's bytes to a known length and never to more, if it is here."""
     try:
         if number == DEFLATE:
-            return _inflater()
+            return inflate
         if number == ZSTD:
             from numcodecs.zstd import decompress as unpack_zstd
 
@@ -28,26 +29,3 @@ def unpacker(number: int) -> Unpack | None:
     except ImportError:
         pass
     return None
-
-
-def _inflater() -> Unpack:
-    try:
-        import deflate
-    except ImportError:
-        return inflate
-    return deflate.zlib_decompress  # type: ignore[no-any-return]
-
-
-def inflate(packed: bytes, length: int) -> bytes:
-    """Inflate zlib's format without libdeflate, to at most a byte more than `length`.
-
-    Raises
-    ------
-    ValueError or zlib.error
-        If the stream is damaged, does not end with the data, or is longer.
-    """
-    stream = zlib.decompressobj()
-    content = stream.decompress(packed, length + 1)
-    if not stream.eof:  # the checksum at its end has not been compared
-        raise ValueError("more bytes than the chunk has" if len(content) > length else "no end of the stream")
-    return content
