@@ -29,8 +29,6 @@ from mmtk.matching._neighbours import Neighbours, Pictures
 from mmtk.store import SPLITS, Store
 from mmtk.store import open as open_store
 
-Array = np.ndarray[Any, Any]
-
 NEAR = 4.0
 _COLUMNS = ("store", "kind", "group", "split", "index", "source", "subject", "label", "distance")
 

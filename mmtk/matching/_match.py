@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,10 +17,8 @@ from mmtk.datasets import find_dataset
 from mmtk.datasets.delimiters import delimiter_of
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.files import write_text
-from mmtk.matching._neighbours import MOST_RIVALS, Neighbours, Pairs, Pictures
+from mmtk.matching._neighbours import MOST_RIVALS, Array, Neighbours, Pairs, Pictures
 from mmtk.store import SPLITS, Store, flag_named, read_npz, refuse_other_edition
-
-Array = np.ndarray[Any, Any]
 
 # what JPEG 75 does to a 28 px image: 2.6 to 7.7 root mean square grey levels, half of them above 4.5
 LIMIT = 8.0

@@ -19,12 +19,11 @@ from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
 from mmtk.store._chunks import ChunkedImages, Images, chunked, plain_chunks
 from mmtk.store._digest import CHECKSUM, KEYS, NAMES, checksum_rows, digest_of
-from mmtk.store._format import FORMAT, VERSION, StoreInfo, check_labels, check_shapes
+from mmtk.store._format import FORMAT, VERSION, Array, StoreInfo, check_labels, check_shapes
 from mmtk.store._guard import DISTRUST, REBUILD
 from mmtk.store._unpack import COMPRESSIONS, FORMER
 from mmtk.store._writer import find_region
 
-Array = np.ndarray[Any, Any]
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ARRAYS = {name.encode() for name in NAMES}
 _SPLITS = {split.encode() for split in SPLITS}
@@ -206,17 +205,13 @@ def _check_digest(path: Path, datasets: dict[str, Any], facts: str) -> str:
     return bytes(digest).hex()
 
 
-def _map_images(
-    path: Path, file: Any, datasets: dict[str, Any]
-) -> tuple[mmap.mmap | None, dict[str, Images]]:
+def _map_images(path: Path, file: Any, datasets: dict[str, Any]) -> tuple[mmap.mmap | None, dict[str, Images]]:
     """Images of each split, of plain ones in one mapping of the file that was checked, whatever has its name by now."""
     datasets = {split: datasets[f"{split}/images"] for split in SPLITS}
     regions = {split: find_region(dataset) for split, dataset in datasets.items()}
-    mapping = None
     end = max((region.end for region in regions.values() if region is not None), default=0)
     handle = file.id.get_vfd_handle()
-    if end:
-        mapping = _map(handle, end)
+    mapping = _map(handle, end) if end else None
     images: dict[str, Images] = {}
     for split, dataset in datasets.items():
         region = regions[split]

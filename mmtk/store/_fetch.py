@@ -17,7 +17,7 @@ from typing import IO, Any
 from mmtk.base import Progress, md5_of
 from mmtk.datasets import get_dataset
 from mmtk.datasets.official import LATEST, RECORDS, SIZES, sized_name
-from mmtk.errors import ArgumentError, StoreError, system_remedy
+from mmtk.errors import ArgumentError, StoreError, reason_of, system_remedy
 from mmtk.files import is_named, lock, publish
 
 _TRIES = 5  # in a row that bring nothing
@@ -89,9 +89,8 @@ def fetch_npz(
                 raise StoreError(final, expected=f"the official file (MD5 {md5})", found=f"MD5 {actual}", remedy=remedy)
         return _retrieve(f"{(base_url or RECORDS[edition]).rstrip('/')}/{name}", md5, final, progress)
     except OSError as error:
-        reason = error.strerror or str(error)
         remedy = "; ".join(filter(None, (system_remedy(error.errno), _KEPT)))
-        raise StoreError(final, expected="a file that can be written", found=reason, remedy=remedy) from None
+        raise StoreError(final, expected="a file that can be written", found=reason_of(error), remedy=remedy) from None
 
 
 def _retrieve(url: str, md5: str, final: Path, progress: Progress | None) -> Path:

@@ -15,6 +15,7 @@ from mmtk.datasets.marks import marks_of
 from mmtk.datasets.steps import recipe_from_json
 from mmtk.errors import MmtkError, StoreError
 
+Array = np.ndarray[Any, Any]
 FORMAT = "mmtk-store"
 VERSION = 2
 CHUNK_BYTES = 512 * 1024
@@ -167,7 +168,7 @@ def check_shapes(what: str, info: StoreInfo, images: Shaped, labels: Shaped, rec
         raise StoreError(what, expected=expected, found=f"{max(widths)}")
 
 
-def check_labels(what: str, info: StoreInfo, labels: np.ndarray[Any, Any]) -> None:
+def check_labels(what: str, info: StoreInfo, labels: Array) -> None:
     """Refuse labels that name no class.
 
     Raises

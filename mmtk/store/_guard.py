@@ -6,34 +6,33 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
-from mmtk.errors import MmtkError, StoreError, system_remedy
+from mmtk.errors import MmtkError, StoreError, reason_of, system_remedy
 
-_Result = TypeVar("_Result")
 REBUILD = "build or import it again"
 DISTRUST = "do not trust this file"
 
 
-def guarded(path: Path, read: Callable[[], _Result]) -> _Result:
+@contextmanager
+def guarded(path: Path) -> Iterator[None]:
     """Say in one line what HDF5 and NumPy say of a damaged file in many ways, and the system of any."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise StoreError(path, expected="a store", found=error.strerror or str(error)) from None
+        raise StoreError(path, expected="a store", found=reason_of(error)) from None
     if not stat.S_ISREG(mode):
         raise StoreError(path, expected="a store", found="no regular file")
     try:
-        return read()
+        yield
     except MmtkError:
         raise
     except _DAMAGE as error:
         if number := _errno(error):
-            raise StoreError(
-                path, expected="a readable store", found=os.strerror(number), remedy=system_remedy(number)
-            ) from None
+            found, remedy = os.strerror(number), system_remedy(number)
+            raise StoreError(path, expected="a readable store", found=found, remedy=remedy) from None
         reason = re.sub("^'(.*)'$", r"\1", str(error)) or type(error).__name__
         found = "a file cut short" if "truncated file" in reason else f"a damaged one ({reason})"
         raise StoreError(path, expected="a whole store", found=found, remedy=REBUILD) from None

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from mmtk import __version__
 from mmtk.base import md5_of
@@ -18,13 +15,12 @@ from mmtk.datasets.marks import PARTIAL, SYNTHETIC
 from mmtk.datasets.steps import facts_hash, recipe_hash, recipe_to_json
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.files import clear_leftovers
-from mmtk.store._format import StoreInfo, store_path
+from mmtk.store._format import Array, StoreInfo, store_path
 from mmtk.store._npz import OpenedNpz, flag_named, opened_npz
 from mmtk.store._published import PublishedFile, published_as
 from mmtk.store._reader import already_there
 from mmtk.store._writer import empty_records, write_blocks
 
-Array = np.ndarray[Any, Any]
 _Known = Mapping[str, Mapping[int, MapRow]]
 
 

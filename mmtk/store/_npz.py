@@ -26,15 +26,14 @@ from mmtk.datasets import edition_flag, find_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Task
 from mmtk.datasets.marks import marks_of
 from mmtk.datasets.official import LATEST, PAPER, sized_name
-from mmtk.errors import MmtkError, StoreError, system_remedy
+from mmtk.errors import MmtkError, StoreError, reason_of, system_remedy
 from mmtk.files import write_atomically
 from mmtk.store._chunks import Images
-from mmtk.store._format import StoreInfo
+from mmtk.store._format import Array, StoreInfo
 from mmtk.store._reader import Store
 from mmtk.store._writer import block_rows, blocks
 from mmtk.store._zip import CONTAINERS, write_zip
 
-Array = np.ndarray[Any, Any]
 Described = Dataset | StoreInfo  # what a file's arrays have to fit
 _NAME = re.compile(r"(?P<flag>[a-z]+mnist(?:_(?:axial|coronal|sagittal))?)(?:_(?P<size>\d+))?$")
 _ARRAYS = CONTAINERS[PAPER].arrays
@@ -147,7 +146,7 @@ def _unpack(rows: Iterator[Array], shape: tuple[int, ...]) -> Array:
                 file.write(np.ascontiguousarray(block).data)
                 file.flush()
             except OSError as error:
-                wanted, found = f"room for {math.prod(shape)} bytes", error.strerror or str(error)
+                wanted, found = f"room for {math.prod(shape)} bytes", reason_of(error)
                 raise StoreError(tempfile.gettempdir(), expected=wanted, found=found, remedy=_ROOM) from None
         return np.memmap(file, np.uint8, "r", shape=shape) if math.prod(shape) else np.zeros(shape, np.uint8)
 
@@ -181,10 +180,8 @@ def _check_comment(path: Path, file: IO[bytes], comment: bytes) -> None:
     end = file.read()
     whole = end.startswith(b"PK\5\6") and end[_END - 2 :] == len(comment).to_bytes(2, "little") + comment
     if not whole or comment not in _COMMENTS:
-        raise StoreError(
-            path, expected="a comment of marks at its end, or none", found=repr(comment[:80]) if whole else "more",
-            remedy="fetch or export it again",
-        )
+        expected, found = "a comment of marks at its end, or none", repr(comment[:80]) if whole else "more"
+        raise StoreError(path, expected=expected, found=found, remedy="fetch or export it again")
 
 
 @contextmanager
@@ -198,7 +195,7 @@ def _told(path: Path) -> Iterator[None]:
         raise StoreError(path, expected=_KIND, found="no such file") from None
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, OSError) and error.errno:
-            found, remedy = error.strerror or str(error), system_remedy(error.errno)
+            found, remedy = reason_of(error), system_remedy(error.errno)
         else:
             found, remedy = f"a damaged one ({error or type(error).__name__})", "fetch it again"
         raise StoreError(path, expected=_KIND, found=found, remedy=remedy) from None

@@ -17,7 +17,7 @@ from mmtk.base import md5_in, md5_of
 from mmtk.datasets import find_dataset
 from mmtk.datasets.base import Dataset
 from mmtk.datasets.official import sized_name
-from mmtk.errors import StoreError
+from mmtk.errors import StoreError, reason_of
 from mmtk.store._chunks import Images
 from mmtk.store._format import StoreInfo
 from mmtk.store._npz import OpenedNpz, expect_room, medmnist_name, opened_npz, write_npz
@@ -193,5 +193,5 @@ def _md5_as_npz(store: Store) -> str:
             file.seek(0)
             return md5_in(file)
     except OSError as error:
-        expected, found = f"room for {store.path} as .npz", error.strerror or str(error)
+        expected, found = f"room for {store.path} as .npz", reason_of(error)
         raise StoreError(tempfile.gettempdir(), expected=expected, found=found) from None

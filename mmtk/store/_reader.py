@@ -14,12 +14,10 @@ from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
 from mmtk.store._chunks import ChunkedImages, Images
 from mmtk.store._content import checked, read_content, read_packed
-from mmtk.store._digest import KEYS, array_checksums, checksum_rows, digest_of
-from mmtk.store._format import StoreInfo, check_labels, chunk_rows
+from mmtk.store._digest import KEYS, NAMES, array_checksums, checksum_rows, digest_of
+from mmtk.store._format import Array, StoreInfo, check_labels, chunk_rows
 from mmtk.store._guard import REBUILD, guarded
 from mmtk.store._writer import find_region
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +60,8 @@ class Split:
             If it has been.
         """
         if self._mapping is not None and self._mapping.size() < len(self._mapping):
-            raise StoreError(
-                self.store_path, expected="the file as it was opened", found="one cut short since", remedy=REBUILD
-            )
+            expected, found = "the file as it was opened", "one cut short since"
+            raise StoreError(self.store_path, expected=expected, found=found, remedy=REBUILD)
 
     @property
     def chunk_rows(self) -> int:
@@ -121,12 +118,9 @@ class Store:
 
     def content_digest(self) -> str:
         """What the digest is by the facts and arrays as they are now: all of them are read."""
-        named = {split.name: {"images": split.images, "labels": split.labels, "records": split.records}
-                 for split in self.splits}
-        arrays = {f"{split}/{name}": array for split, its in named.items() for name, array in its.items()}
-        return digest_of(
-            self.info.to_json(), {key: (array, array_checksums(key, array)) for key, array in arrays.items()}
-        ).hex()
+        arrays = {f"{split.name}/{name}": getattr(split, name) for split in self.splits for name in NAMES}
+        sums = {key: (array, array_checksums(key, array)) for key, array in arrays.items()}
+        return digest_of(self.info.to_json(), sums).hex()
 
     def expect(self, digest: str) -> None:
         """Refuse to go on with content of another digest than the store's.
@@ -172,18 +166,13 @@ def open(path: str | Path, digest: str | None = None) -> Store:
         anything but what FORMAT.md names, such as links, external storage or object types.
     """
     path = Path(path)
-    return guarded(path, lambda: _open(path, digest))
-
-
-def _open(path: Path, digest: str | None) -> Store:
-    content = read_content(path, digest)
-    splits = {
-        name: Split(
-            name, path, content.info, content.digest, *content.arrays[name], content.mapping, path.absolute()
-        )
-        for name in SPLITS
-    }
-    return Store(path, content.info, content.digest, **splits)
+    with guarded(path):
+        content = read_content(path, digest)
+        place, info = path.absolute(), content.info
+    splits = [
+        Split(name, path, info, content.digest, *content.arrays[name], content.mapping, place) for name in SPLITS
+    ]
+    return Store(path, info, content.digest, *splits)
 
 
 def verify(path: str | Path, digest: str | None = None) -> list[str]:
@@ -205,7 +194,8 @@ def verify(path: str | Path, digest: str | None = None) -> list[str]:
         If the file cannot be opened as a store, or has another digest.
     """
     path = Path(path)
-    return guarded(path, lambda: _compare(path, digest))
+    with guarded(path):
+        return _compare(path, digest)
 
 
 def expect_whole(path: str | Path) -> None:
@@ -237,9 +227,8 @@ def _compare(path: Path, digest: str | None) -> list[str]:
             for chunk in np.flatnonzero((sums != wanted).any(axis=1)).tolist():
                 rows = f"rows {chunk * step} to {min((chunk + 1) * step, len(dataset)) - 1}"
                 expected, actual = (table[chunk].tobytes().hex()[:16] for table in (wanted, sums))
-                problems.append(
-                    f"{path}: {key} chunk {chunk} ({rows}): expected checksum {expected}, found {actual}"
-                )
+                said = f"expected checksum {expected}, found {actual}"
+                problems.append(f"{path}: {key} chunk {chunk} ({rows}): {said}")
             if key.endswith("labels"):
                 check_labels(f"{path} {key}", store.info, dataset[()])
     return problems

@@ -15,11 +15,9 @@ from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
 from mmtk.files import publish, writing
 from mmtk.store._digest import CHECKSUM, KEYS, checksum_rows, checksums, digest_of
-from mmtk.store._format import FORMAT, VERSION, StoreInfo, check_labels, check_shapes, chunk_rows, record_dtype
+from mmtk.store._format import FORMAT, VERSION, Array, StoreInfo, check_labels, check_shapes, chunk_rows, record_dtype
 from mmtk.store._guard import guarded
 from mmtk.store._steady import hdf5_to_write, write_at
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -173,24 +171,16 @@ def read_layout(path: str | Path) -> Layout:
     StoreError
         If a dataset is filtered or scattered, or the file cannot be read.
     """
-    return guarded(Path(path), lambda: _read_layout(path))
-
-
-def _read_layout(path: str | Path) -> Layout:
     import h5py
 
-    regions: dict[str, Region] = {}
-    tables: dict[str, Region] = {}
-    arrays: dict[str, ArrayKind] = {}
-    with h5py.File(path, "r", locking=False) as file:
+    with guarded(Path(path)), h5py.File(path, "r", locking=False) as file:
         facts = file.attrs["info"].decode()
-        for key in KEYS:
-            regions[key] = _solid(path, file[key])
-            tables[key] = _solid(path, file[f"checksums/{key}"])
-            arrays[key] = ArrayKind(file[key].shape, file[key].dtype)
+        regions = {key: _solid(path, file[key]) for key in KEYS}
+        tables = {key: _solid(path, file[f"checksums/{key}"]) for key in KEYS}
+        arrays = {key: ArrayKind(file[key].shape, file[key].dtype) for key in KEYS}
         digest, complete = (_solid(path, file[name]).offset for name in ("digest", "complete"))
-    row_bytes = regions["train/images"].row_bytes
-    return Layout(facts, arrays, regions, tables, digest, complete, row_bytes, os.path.getsize(path))
+        row_bytes = regions["train/images"].row_bytes
+        return Layout(facts, arrays, regions, tables, digest, complete, row_bytes, os.path.getsize(path))
 
 
 def _solid(path: str | Path, dataset: Any) -> Region:
