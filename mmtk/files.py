@@ -7,10 +7,12 @@ kill leaves is gone with the next run.
 
 from __future__ import annotations
 
+import csv
 import ctypes
 import errno
 import fcntl
 import filecmp
+import io
 import logging
 import os
 import re
@@ -18,7 +20,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -246,6 +248,13 @@ def sync_folder(folder: str | Path) -> None:
 def write_text(path: Path, text: str, force: bool = True) -> None:
     """Write a text as UTF-8; see `write_atomically`."""
     write_atomically(path, lambda file: file.write(text.encode()), force)
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]], force: bool = True) -> None:
+    """Write rows as CSV, a line each; see `write_atomically`."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue(), force)
 
 
 def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: bool) -> None:

@@ -5,8 +5,6 @@ Of CT volumes also those whose images show another place than their label.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +20,7 @@ from mmtk.datasets import find_dataset, get_dataset
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import official_map
 from mmtk.errors import ArgumentError
-from mmtk.files import write_text
+from mmtk.files import write_csv
 from mmtk.matching._axes import VolumeAxes, audit_axes
 from mmtk.matching._match import decoded
 from mmtk.matching._neighbours import Neighbours, Pictures
@@ -61,9 +59,7 @@ class Alike:
 
     def facts(self) -> dict[str, Any]:
         """All of it as JSON values."""
-        rows = [
-            {"split": p.split, "index": p.index, "source": p.source, "label": p.label_text} for p in self.places
-        ]
+        rows = [{"split": p.split, "index": p.index, "source": p.source, "label": p.label_text} for p in self.places]
         return {"distance": self.distance, "across": self.across, "conflict": self.conflict, "rows": rows}
 
     @property
@@ -146,11 +142,9 @@ class Audit:
         """All of it as JSON values, for ``mmtk audit --json``."""
         overlaps, volumes = [vars(overlap) for overlap in self.overlaps], [v.facts() for v in self.volumes]
         return {
-            "name": self.name,
-            "near_limit": self.near_limit,
+            "name": self.name, "near_limit": self.near_limit,
             "exact": {"groups": len(self.exact), **_listed(self.exact)},
-            "near": {"pairs": len(self.near), **_listed(self.near)},
-            "conflicts": len(self.conflicts),
+            "near": {"pairs": len(self.near), **_listed(self.near)}, "conflicts": len(self.conflicts),
             "subjects": {"known": self.known_subjects, "crossing": len(self.crossing), "overlaps": overlaps},
             "volumes": volumes,
         }
@@ -171,9 +165,7 @@ def _listed(groups: Sequence[Alike]) -> dict[str, Any]:
 
 
 def audit_named(
-    name: str,
-    near: float = NEAR,
-    sources: str | Path | None = None,
+    name: str, near: float = NEAR, sources: str | Path | None = None,
     progress: Callable[[str], Progress] | None = None,
 ) -> Audit:
     """Audit what a name stands for: a store, or where no such file is, the official membership of a dataset.
@@ -318,9 +310,7 @@ def write_audit(found: Iterable[Audit], path: str | Path, force: bool = False) -
     StoreError
         If another file is there, unless `force` allows it to be replaced, or the disk is full or cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    lines: list[tuple[object, ...]] = [_COLUMNS]
     for one in found:
         groups = [("exact", alike.places, "0") for alike in one.exact]
         groups += [("near", alike.places, str(alike.distance)) for alike in one.near]
@@ -328,9 +318,9 @@ def write_audit(found: Iterable[Audit], path: str | Path, force: bool = False) -
         for number, (kind, places, distance) in enumerate(groups):
             for p in places:
                 row = (p.split, p.index, p.source, p.subject, p.label_text, distance)
-                writer.writerow((one.name, kind, number, *row))
+                lines.append((one.name, kind, number, *row))
         for number, volume in enumerate(volume for volume in one.volumes if volume.elsewhere):
             for split in volume.images:
-                writer.writerow((one.name, "volume", number, split, "", volume.file, "", "", ""))
-    write_text(Path(path), text.getvalue(), force)
+                lines.append((one.name, "volume", number, split, "", volume.file, "", "", ""))
+    write_csv(Path(path), lines, force)
     return Path(path)

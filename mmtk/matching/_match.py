@@ -7,7 +7,7 @@ import io
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from mmtk.base import Progress
 from mmtk.datasets import find_dataset
 from mmtk.datasets.delimiters import delimiter_of
 from mmtk.errors import ArgumentError, StoreError
-from mmtk.files import write_text
+from mmtk.files import write_csv
 from mmtk.matching._neighbours import MOST_RIVALS, Array, Neighbours, Pairs, Pictures
 from mmtk.store import SPLITS, Store, flag_named, read_npz, refuse_other_edition
 
@@ -76,13 +76,12 @@ class Match:
     def summary(self) -> dict[str, int | float | None]:
         """Rows in all, of each evidence and ambiguous, and the largest and smallest distance that count."""
         rows = self.everything
-        count: dict[str, int | float | None] = {"rows": len(rows)}
-        for word in EVIDENCE:
-            count[word] = sum(row.evidence == word for row in rows)
-        count["ambiguous"] = sum(row.ambiguous for row in rows)
-        count["farthest"] = max((row.distance for row in rows if row.source is not None), default=None)
-        count["nearest_none"] = min((row.distance for row in rows if row.source is None), default=None)
-        return count
+        return {
+            "rows": len(rows), **{word: sum(row.evidence == word for row in rows) for word in EVIDENCE},
+            "ambiguous": sum(row.ambiguous for row in rows),
+            "farthest": max((row.distance for row in rows if row.source is not None), default=None),
+            "nearest_none": min((row.distance for row in rows if row.source is None), default=None),
+        }
 
 
 def match(store: Store, npz: str | Path, limit: float = LIMIT, progress: Progress | None = None) -> Match:
@@ -121,10 +120,8 @@ def match(store: Store, npz: str | Path, limit: float = LIMIT, progress: Progres
     sharing.give_equals(pictures.digests(), queries.digests())
     if len(pictures):
         sharing.give_nearest(pictures, queries, math.floor(limit * limit * queries.width), progress)
-    rows = sharing.rows(names, queries.width)
-    ends = np.cumsum([len(official[split][1]) for split in SPLITS])
-    parts = (rows[end - len(official[split][1]) : end] for split, end in zip(SPLITS, ends, strict=True))
-    return Match({split: tuple(part) for split, part in zip(SPLITS, parts, strict=True)})
+    rows = iter(sharing.rows(names, queries.width))
+    return Match({split: tuple(islice(rows, len(official[split][1]))) for split in SPLITS})
 
 
 def _source_names(store: Store) -> list[str]:
@@ -294,16 +291,14 @@ def write_match(found: Match, path: str | Path, force: bool = False) -> Path:
     StoreError
         If another file is there, or the disk is full or cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    lines: list[tuple[object, ...]] = [_COLUMNS]
     for split in SPLITS:
         for index, row in enumerate(found.rows[split]):
             label = "".join(map(str, row.label))
             rivals = "|".join(row.rivals)
             distance = str(row.distance).removesuffix(".0")
-            writer.writerow((split, index, label, row.source or "", row.evidence, distance, rivals))
-    write_text(Path(path), text.getvalue(), force)
+            lines.append((split, index, label, row.source or "", row.evidence, distance, rivals))
+    write_csv(Path(path), lines, force)
     return Path(path)
 
 

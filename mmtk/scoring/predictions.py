@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from mmtk import store
 from mmtk.datasets import list_datasets
 from mmtk.datasets.base import SPLITS, Task
+from mmtk.datasets.official import SIZES, sized_name
 from mmtk.errors import ArgumentError, ScoreError
-from mmtk.files import write_atomically
+from mmtk.files import write_csv
 from mmtk.scoring._assessment import Assessment, assess
 from mmtk.scoring._intervals import as_facts
 from mmtk.scoring._metrics import TOLERANCE, Metrics, evaluate
@@ -141,9 +142,8 @@ def score_predictions(path: str | Path, found: Predictions, stores: str | Path) 
     try:
         metrics = evaluate(labels, found.scores, opened.info.task, allow_undefined=opened.info.partial)
     except ScoreError as error:
-        raise ScoreError(
-            f"{path}: {error.what}", expected=error.expected, found=error.found, remedy=error.remedy
-        ) from None
+        what, remedy = f"{path}: {error.what}", error.remedy
+        raise ScoreError(what, expected=error.expected, found=error.found, remedy=remedy) from None
     return ScoredFile(path, found, metrics, own_order, opened.info, labels, subjects)
 
 
@@ -189,7 +189,7 @@ def _told_by(path: Path, stores: str | Path | None) -> tuple[str, int, str]:
     splits = {dataset[3]} if dataset[3] else set(re.findall(rf"(?<![a-z]){_SPLIT}", head))
     if len(splits) != 1:
         raise ScoreError(path, expected=_NAME, found=" and ".join(sorted(splits)) or "no split in it")
-    return flags[dataset[1]], int(dataset[2] or 28), splits.pop()
+    return flags[dataset[1]], int(dataset[2] or SIZES[0]), splits.pop()
 
 
 def _read_table(path: Path) -> tuple[NDArray[np.float64], int]:
@@ -241,8 +241,7 @@ def _read_text(path: Path) -> str:
 
 def _check_delimiter(where: str, cells: list[str]) -> None:
     """Refuse what spreadsheets write where a comma stands in numbers: semicolons, or tabs."""
-    others = {";": "semicolons", "\t": "tabs"}
-    for sign, name in others.items():
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
         if any(sign in cell for cell in cells):
             raise ScoreError(where, expected="commas between columns", found=name, remedy=_AS_CSV)
 
@@ -283,8 +282,7 @@ def _read_row(where: str, cells: list[str], width: int) -> tuple[int, list[float
 
 def result_name(flag: str, size: int, split: str, metrics: Metrics, run: str) -> str:
     """The name MedMNIST gives a result file: the size only where it is not 28, an undefined AUC as "nan"."""
-    suffix = "" if size == 28 else f"_{size}"
-    return f"{flag}{suffix}_{split}_[AUC]{metrics.auc:.3f}_[ACC]{metrics.acc:.3f}@{run}.csv"
+    return f"{sized_name(flag, size)}_{split}_[AUC]{metrics.auc:.3f}_[ACC]{metrics.acc:.3f}@{run}.csv"
 
 
 def write_predictions(
@@ -322,7 +320,5 @@ def write_predictions(
     if len(bad):
         raise ScoreError("scores", expected="finite numbers", found=f"{table[bad[0]].tolist()} in row {bad[0]}")
     final = Path(folder) / result_name(flag, size, split, metrics, run)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([row, *map(str, line)] for row, line in enumerate(table))
-    write_atomically(final, lambda file: file.write(text.getvalue().encode()), force=True)
+    write_csv(final, ([row, *map(str, line)] for row, line in enumerate(table)))
     return final
