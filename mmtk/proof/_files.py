@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmtk.base import md5_of
 from mmtk.datasets.base import EDITIONS, Dataset
-from mmtk.errors import StoreError
+from mmtk.errors import StoreError, reason_of
 
 _SIZE = re.compile(r"_([0-9]+)$")
 
@@ -65,8 +65,7 @@ def find_official(folder: Path, datasets: Iterable[Dataset], sizes: Iterable[int
         try:
             md5 = md5_of(path)
         except OSError as error:
-            found = error.strerror or str(error)
-            raise StoreError(path, expected="a file that can be read", found=found) from None
+            raise StoreError(path, expected="a file that can be read", found=reason_of(error)) from None
         for fits in (s for s in wanted if _editions(dataset, s, md5)):
             edition = _editions(dataset, fits, md5)[-1]
             before = official.get((dataset.flag, fits))

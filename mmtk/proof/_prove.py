@@ -29,15 +29,9 @@ _OTHER_ZLIB = "ng" in zlib.ZLIB_RUNTIME_VERSION  # it deflates to other bytes, s
 
 
 def prove(
-    flags: str | Iterable[str] = (),
-    *,
-    sources: str | Path | None = None,
-    npz: str | Path | None = None,
-    stores: str | Path | None = None,
-    sizes: Iterable[int] = SIZES,
-    out: str | Path | None = None,
-    workers: int | None = None,
-    progress: Callable[[str], Progress] | None = None,
+    flags: str | Iterable[str] = (), *, sources: str | Path | None = None, npz: str | Path | None = None,
+    stores: str | Path | None = None, sizes: Iterable[int] = SIZES, out: str | Path | None = None,
+    workers: int | None = None, progress: Callable[[str], Progress] | None = None,
 ) -> Proof:
     """Prove, as far as the files at hand allow, that what is built from raw images is MedMNIST bit for bit.
 
@@ -79,8 +73,7 @@ def prove(
     wanted = sorted(set(sizes))
     if not wanted or set(wanted) - set(SIZES):
         raise ArgumentError("sizes", expected=" or ".join(map(str, SIZES)), found=str(wanted))
-    folders = [_folder(name, path) for name, path in (("sources", sources), ("npz", npz), ("stores", stores))]
-    raw, official, ready = folders
+    raw, official, ready = _folder("sources", sources), _folder("npz", npz), _folder("stores", stores)
     pictures = None if out is None else Path(out)
     datasets = [get_dataset(flag) for flag in chosen]
     files = find_official(official, datasets, {28, *wanted}) if official else Files({}, {})
@@ -157,21 +150,15 @@ class _Case:
     def _container(self, imported: Store, folder: Path) -> None:
         if _OTHER_ZLIB:
             return
-        md5 = md5_of(store.export_npz(imported, folder))
-        if md5 == self.published:
-            self._hold("container", "container", f"imported and exported again it has the published MD5 {md5}")
-        else:
-            self._differ("container", f"imported and exported again: MD5 {md5}, published {self.published}")
+        self._compare_md5("container", "container", "imported and exported again", store.export_npz(imported, folder))
 
     def _signature(self, imported: Store) -> None:
         found = signature(imported)
         if found is None:
             return
         expected = expects_jpeg(self.dataset, self.size)
-        figures = (
-            f"one more round trip changes {found.rows} images by {found.change:.2f} levels, the next by "
-            f"{found.again:.2f}"
-        )
+        changed = f"{found.rows} images by {found.change:.2f} levels, the next by {found.again:.2f}"
+        figures = f"one more round trip changes {changed}"
         if found.jpeg is expected:
             trace = "the trace of JPEG quality 75" if expected else "no trace of JPEG"
             self._hold("signature", "signature", f"{trace}, as the recipe says: {figures}")
@@ -233,12 +220,16 @@ class _Case:
         if any(one.kind == "rows" for one in self.differs):
             return  # then the file differs too
         folder = self.family.scratch / "exported"
-        md5 = md5_of(store.export_npz(built.store, folder))
+        how = "built from raw images and exported"
+        self._compare_md5("md5", "MD5", how, store.export_npz(built.store, folder))
         shutil.rmtree(folder)
+
+    def _compare_md5(self, kind: str, text: str, how: str, npz: Path) -> None:
+        md5 = md5_of(npz)
         if md5 == self.published:
-            self._hold("md5", "MD5", f"built from raw images and exported it has the published MD5 {md5}")
+            self._hold(kind, text, f"{how} it has the published MD5 {md5}")
         else:
-            self._differ("md5", f"built from raw images and exported: MD5 {md5}, published {self.published}")
+            self._differ(kind, f"{how}: MD5 {md5}, published {self.published}")
 
     def _needs(self) -> Iterable[Need]:
         """What would give stronger evidence; nothing if there is none."""
