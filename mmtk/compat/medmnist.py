@@ -103,15 +103,9 @@ class MedMNIST2D:
     available_sizes: ClassVar[list[int]] = list(SIZES)
 
     def __init__(
-        self,
-        split: str,
-        transform: Callable[[Any], Any] | None = None,
-        target_transform: Callable[[Any], Any] | None = None,
-        download: bool = False,
-        as_rgb: bool = False,
-        root: str | os.PathLike[str] | None = DEFAULT_ROOT,
-        size: int | None = None,
-        mmap_mode: str | None = None,
+        self, split: str, transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None, download: bool = False, as_rgb: bool = False,
+        root: str | os.PathLike[str] | None = DEFAULT_ROOT, size: int | None = None, mmap_mode: str | None = None,
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split: expected {', '.join(SPLITS)}, found {split!r}")

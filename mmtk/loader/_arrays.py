@@ -45,21 +45,9 @@ class ArrayBatches(Epochs):
     _prepared = ("_gathered",)
 
     def __init__(
-        self,
-        split: Split | Data,
-        batch_size: int = 128,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-        drop_last: bool = False,
-        dtype: str = "uint8",
-        sampling: ArrayLike | str | None = None,
-        window: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        pad: bool = False,
-        ordinal: bool = False,
-        threads: int = 0,
+        self, split: Split | Data, batch_size: int = 128, *, shuffle: bool = False, seed: int = 0,
+        drop_last: bool = False, dtype: str = "uint8", sampling: ArrayLike | str | None = None, window: int = 0,
+        rank: int = 0, world_size: int = 1, pad: bool = False, ordinal: bool = False, threads: int = 0,
     ) -> None:
         super().__init__(
             split, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, sampling=sampling, window=window,

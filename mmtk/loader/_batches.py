@@ -84,24 +84,10 @@ class Batches(Epochs):
     _prepared = ("_torch", "_half", "_targets", "_whole", "_untouched", "_gathered", "resident", "_why")
 
     def __init__(
-        self,
-        split: Split | Data,
-        batch_size: int = 128,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-        drop_last: bool = False,
-        device: Any = "cpu",
-        dtype: str = "uint8",
-        sampling: ArrayLike | str | None = None,
-        window: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        pad: bool = False,
-        ordinal: bool = False,
-        resident: str | bool = "auto",
-        threads: int | None = None,
-        augment: Callable[[Any], Any] | None = None,
+        self, split: Split | Data, batch_size: int = 128, *, shuffle: bool = False, seed: int = 0,
+        drop_last: bool = False, device: Any = "cpu", dtype: str = "uint8", sampling: ArrayLike | str | None = None,
+        window: int = 0, rank: int = 0, world_size: int = 1, pad: bool = False, ordinal: bool = False,
+        resident: str | bool = "auto", threads: int | None = None, augment: Callable[[Any], Any] | None = None,
     ) -> None:
         torch = import_torch()
         super().__init__(
@@ -196,11 +182,9 @@ class Batches(Epochs):
     def _view(self, number: int) -> tuple[Any, Any]:
         self.data.check_whole()
         if self._whole._version != self._untouched:
-            raise MmtkError(
-                self.data.name, expected="batches as they were given",
-                found="one that was written in place, and with it this process's view of the split",
-                remedy="clone() a batch before writing into it, and open the store again",
-            )
+            found = "one that was written in place, and with it this process's view of the split"
+            remedy = "clone() a batch before writing into it, and open the store again"
+            raise MmtkError(self.data.name, expected="batches as they were given", found=found, remedy=remedy)
         part = self._part(number)
         return self._whole[part].permute(0, 3, 1, 2), self._targets[part].clone()
 

@@ -82,10 +82,7 @@ class SplitDataset:
     """
 
     def __init__(
-        self,
-        path: str | Path,
-        split: str,
-        transform: Callable[[Any], Any] | None = None,
+        self, path: str | Path, split: str, transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
     ) -> None:
         if split not in store.SPLITS:
@@ -104,10 +101,8 @@ class SplitDataset:
             _teach_default_collate()  # in this process too
             opened: store.Split = getattr(store.open(self.path), self.split)
             if (opened.store_digest, len(opened)) != self._identity:
-                raise StoreError(
-                    self.path, expected="the store this dataset was made from", found="another one",
-                    remedy="make the dataset again",
-                )
+                expected, remedy = "the store this dataset was made from", "make the dataset again"
+                raise StoreError(self.path, expected=expected, found="another one", remedy=remedy)
             self._data = data_of(opened)
         return self._data
 

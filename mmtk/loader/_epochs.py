@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mmtk.errors import ArgumentError
 from mmtk.loader._data import Data, data_of, labels_of
@@ -27,19 +27,8 @@ class Epochs:
     _prepared: tuple[str, ...] = ()
 
     def __init__(
-        self,
-        split: Split | Data,
-        batch_size: int,
-        *,
-        shuffle: bool,
-        seed: int,
-        drop_last: bool,
-        sampling: ArrayLike | str | None,
-        window: int,
-        rank: int,
-        world_size: int,
-        pad: bool,
-        ordinal: bool,
+        self, split: Split | Data, batch_size: int, *, shuffle: bool, seed: int, drop_last: bool,
+        sampling: ArrayLike | str | None, window: int, rank: int, world_size: int, pad: bool, ordinal: bool,
     ) -> None:
         check_whole("batch_size", batch_size, 1)
         check_whole("seed", seed, 0)
@@ -56,7 +45,9 @@ class Epochs:
             raise ArgumentError("sampling", expected="rows drawn or rows shuffled", found="both")
         self.data = data_of(split, ordinal)
         self.batch_size, self.drop_last = int(batch_size), bool(drop_last)
-        weights = None if sampling is None else self._weights(sampling)
+        by_class = isinstance(sampling, str)
+        labels, classes = labels_of(self.data) if by_class else (np.empty((len(self.data), 1), np.uint8), ())
+        weights = sampling_weights(sampling, labels, classes, self.data.name)
         self.order = Order(
             len(self.data), bool(shuffle), int(seed), weights, int(window), self.data.chunk_rows if window else 1,
             int(rank), int(world_size), "pad" if pad else "drop" if drop_last else "",
@@ -80,11 +71,6 @@ class Epochs:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._prepare()
-
-    def _weights(self, sampling: ArrayLike | str) -> NDArray[np.float64] | None:
-        if isinstance(sampling, str):
-            return sampling_weights(sampling, *labels_of(self.data), self.data.name)
-        return sampling_weights(sampling, np.empty((len(self.data), 1), np.uint8), (), self.data.name)
 
     def __len__(self) -> int:
         """Batches in an epoch."""

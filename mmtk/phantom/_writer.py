@@ -21,11 +21,7 @@ PHANTOMS: dict[str, Any] = {  # each has counts, extras and images
 
 
 def write_phantom(
-    flag: str,
-    out: str | os.PathLike[str],
-    scale: float = 0.01,
-    seed: int = 0,
-    progress: Progress | None = None,
+    flag: str, out: str | os.PathLike[str], scale: float = 0.01, seed: int = 0, progress: Progress | None = None
 ) -> Path:
     """Write synthetic raw files of a dataset in its provider's layout.
 

@@ -119,13 +119,8 @@ class Resampled:
 
 
 def resample(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    task: str | Task,
-    subjects: ArrayLike | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    labels: ArrayLike, scores: ArrayLike, task: str | Task, subjects: ArrayLike | None = None, *,
+    resamples: int = RESAMPLES, seed: int = 0,
 ) -> Resampled:
     """Score predictions and resamples of them; the same labels, subjects and seed give the same resamples.
 
@@ -191,13 +186,8 @@ def check_paired(parts: Sequence[Resampled]) -> None:
 
 
 def intervals(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    task: str | Task,
-    subjects: ArrayLike | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    labels: ArrayLike, scores: ArrayLike, task: str | Task, subjects: ArrayLike | None = None, *,
+    resamples: int = RESAMPLES, seed: int = 0,
 ) -> Intervals:
     """AUC, ACC and the figures of each class with 95 % percentile intervals of the bootstrap.
 
@@ -207,14 +197,8 @@ def intervals(
 
 
 def paired_difference(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    others: ArrayLike,
-    task: str | Task,
-    subjects: ArrayLike | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    labels: ArrayLike, scores: ArrayLike, others: ArrayLike, task: str | Task, subjects: ArrayLike | None = None, *,
+    resamples: int = RESAMPLES, seed: int = 0,
 ) -> Intervals:
     """How much higher `scores` score than `others` on the same images, from the same resamples for both.
 

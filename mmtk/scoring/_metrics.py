@@ -93,7 +93,10 @@ def checked(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> tuple[NDA
     if kind is Task.MULTILABEL and y.shape != s.shape:
         raise ScoreError("scores", expected=f"{y.shape[1]} columns, one for each label", found=f"{s.shape[1]}")
     for what, column, values in _columns(y, s, kind):
-        _check_values(column, values, what)
+        outside = np.nonzero((column < 0) | (column >= values))[0]
+        if len(outside):
+            found = f"{column[outside[0]]} in {_rows(outside)}"
+            raise ScoreError(what, expected=f"values 0 to {values - 1}, one for each score column", found=found)
     return y, s
 
 
@@ -128,7 +131,11 @@ def check_present(y: NDArray[np.int64], s: NDArray[Any], task: Task) -> None:
         If a class, or a value of a label, never occurs.
     """
     for what, column, values in _columns(y, s, task):
-        _check_present(column, values, what)
+        absent = np.nonzero(np.bincount(column, minlength=values) == 0)[0]
+        if len(absent):
+            found = f"no {', '.join(map(str, absent))} in {len(column)} rows"
+            remedy = "the AUC is undefined when a class does not occur"
+            raise ScoreError(what, expected=f"each of 0 to {values - 1} at least once", found=found, remedy=remedy)
 
 
 def _columns(y: NDArray[np.int64], s: NDArray[Any], task: Task) -> Iterator[tuple[str, NDArray[np.int64], int]]:
@@ -220,23 +227,6 @@ def _scores(scores: ArrayLike, task: Task) -> NDArray[Any]:
         expected = f"{wanted.get(task, 'shape (n, classes)')} for the task {task.value}"
         raise ScoreError("scores", expected=expected, found=f"{s.shape}")
     return s
-
-
-def _check_values(y: NDArray[np.int64], classes: int, what: str) -> None:
-    outside = np.nonzero((y < 0) | (y >= classes))[0]
-    if len(outside):
-        found = f"{y[outside[0]]} in {_rows(outside)}"
-        raise ScoreError(what, expected=f"values 0 to {classes - 1}, one for each score column", found=found)
-
-
-def _check_present(y: NDArray[np.int64], classes: int, what: str) -> None:
-    absent = np.nonzero(np.bincount(y, minlength=classes) == 0)[0]
-    if len(absent):
-        values = ", ".join(map(str, absent))
-        raise ScoreError(
-            what, expected=f"each of 0 to {classes - 1} at least once", found=f"no {values} in {len(y)} rows",
-            remedy="the AUC is undefined when a class does not occur",
-        )
 
 
 def _rows(where: NDArray[np.int64]) -> str:

@@ -272,10 +272,7 @@ def write_store(path: str | Path, info: StoreInfo, arrays: Mapping[str, tuple[Ar
 
 
 def write_blocks(
-    path: str | Path,
-    info: StoreInfo,
-    labels: Mapping[str, Array],
-    records: Mapping[str, Array],
+    path: str | Path, info: StoreInfo, labels: Mapping[str, Array], records: Mapping[str, Array],
     images: Callable[[str], Iterable[Array]],
 ) -> Path:
     """As `write_store`, with the images of a split in consecutive blocks of uint8, so that memory stays flat."""
