@@ -162,9 +162,8 @@ def read_header(stream: IO[bytes], path: ImageFile, tail: bytes | None = None) -
         known = (PNG_SIGNATURE, _JPEG_SIGNATURE, *_tags.SIGNATURES)
         cut = bool(start) and any(signature.startswith(start[: len(signature)]) for signature in known)
         found, remedy = describe_any(start + stream.read(MOST_BYTES - 8), CONVERT)
-        raise ImageError(
-            path, expected="a PNG, JPEG or TIFF image", found="a file cut off" if cut else found, remedy=remedy
-        )
+        found = "a file cut off" if cut else found
+        raise ImageError(path, expected="a PNG, JPEG or TIFF image", found=found, remedy=remedy)
     height, width = header.height, header.width
     if min(height, width) < MIN_SIDE or max(height, width) > MAX_SIDE:
         raise ImageError(path, expected=f"{MIN_SIDE} to {MAX_SIDE} pixels a side", found=f"{width} x {height} pixels")

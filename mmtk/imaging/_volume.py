@@ -208,16 +208,13 @@ def _read_header(stream: IO[bytes], file: ImageFile) -> VolumeHeader:
         found = " x ".join(map(str, dims[: max(axes, 0)]))
         raise ImageError(file, expected="a volume of three axes", found=found or "none")
     if kind not in _TYPES:
-        raise ImageError(
-            file, expected="whole or floating numbers",
-            found=f"NIfTI data type {kind}" + (f" ({_OTHER_TYPES[kind]})" if kind in _OTHER_TYPES else ""),
-            remedy="save its Hounsfield units as int16",
-        )
+        found = f"NIfTI data type {kind}" + (f" ({_OTHER_TYPES[kind]})" if kind in _OTHER_TYPES else "")
+        remedy = "save its Hounsfield units as int16"
+        raise ImageError(file, expected="whole or floating numbers", found=found, remedy=remedy)
     if not _FIRST <= offset < _LAST or offset % 1:  # NaN too; from 0 nibabel reads the header as voxels
-        raise ImageError(
-            file, expected=f"voxels from byte {_FIRST} on, behind the header", found=f"offset {offset:g}",
-            remedy="save it again with the offset of its voxels",
-        )
+        expected = f"voxels from byte {_FIRST} on, behind the header"
+        remedy = "save it again with the offset of its voxels"
+        raise ImageError(file, expected=expected, found=f"offset {offset:g}", remedy=remedy)
     if slope == 0 or not (math.isfinite(slope) and math.isfinite(inter)):
         slope, inter = 1.0, 0.0  # as the format defines it
     sizes = struct.unpack_from(order + "3f", data, 80)

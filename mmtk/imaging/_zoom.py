@@ -27,10 +27,6 @@ def _coordinates(n: int, u: int) -> NDArray[np.float64]:
     return np.arange(u, dtype=np.float64) * ((n - 1) / (u - 1) if u > 1 else 1.0)
 
 
-def _leaves(n: int, u: int) -> bool:
-    return bool(_coordinates(n, u)[-1] > n - 1)
-
-
 @lru_cache(maxsize=256)
 def _table(n: int, u: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """First tap and four weights of each output, taps beyond an end turned back inside."""
@@ -120,7 +116,7 @@ def zoom(volume: NDArray[np.int16], shape: tuple[int, int, int], border: str = "
         return _by_scipy(volume, (ux, uy, uz), border)
     if border == "zero":
         for axis, (n, u) in enumerate(zip(volume.shape, out.shape, strict=True)):
-            if _leaves(n, u):
+            if _coordinates(n, u)[-1] > n - 1:  # by a last bit
                 out.swapaxes(0, axis)[-1] = 0
     return out
 

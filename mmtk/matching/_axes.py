@@ -140,11 +140,9 @@ def expect_axes(volume: Volume, path: ImageFile) -> None:
     if spine <= -_SURE:
         lies = spine_offset(volume.voxels.transpose(2, 1, 0))
         better = "as it lies" if lies > 0 else "with y reversed"
-        raise ImageError(
-            path, expected="axes in its header that fit the body",
-            found=f"the spine at the front once it is turned; its array fits {better}",
-            remedy="mend its header, or build with official pixels, which do not ask for it",
-        )
+        found = f"the spine at the front once it is turned; its array fits {better}"
+        remedy = "mend its header, or build with official pixels, which do not ask for it"
+        raise ImageError(path, expected="axes in its header that fit the body", found=found, remedy=remedy)
 
 
 def audit_axes(dataset: Dataset, listing: Listing, progress: Progress | None = None) -> tuple[VolumeAxes, ...]:

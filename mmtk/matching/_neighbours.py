@@ -205,10 +205,9 @@ class Neighbours:
             if progress:
                 progress(done, len(queries))
             if most is None and total > MOST_PAIRS:
-                raise MmtkError(
-                    "pictures that are alike", expected=f"at most {MOST_PAIRS} pairs",
-                    found=f"more in the first {done} of {len(queries)} pictures", remedy="give a smaller distance",
-                )
+                what, expected = "pictures that are alike", f"at most {MOST_PAIRS} pairs"
+                found = f"more in the first {done} of {len(queries)} pictures"
+                raise MmtkError(what, expected=expected, found=found, remedy="give a smaller distance")
         return _join(parts)
 
     def _measure(self, queries: Array, pictures: Array) -> Array:

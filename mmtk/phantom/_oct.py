@@ -34,9 +34,8 @@ def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
     for folder, count in counts.items():
         kind = folder.split("/")[1]
         for index in range(count):
-            name = f"OCT2017/{folder}/{kind}-{_FIRST + index // 4}-{1 + index % 4}.jpeg"
-            if folder.startswith("test"):
-                name = f"OCT2017/{folder}/{kind}-{_FIRST + index // 4}-{5 + index % 4}.jpeg"
+            number = (5 if folder.startswith("test") else 1) + index % 4
+            name = f"OCT2017/{folder}/{kind}-{_FIRST + index // 4}-{number}.jpeg"
             yield {name: encoded(_draw(Draw(seed, name), kind, index), ".jpeg", JPEG_QUALITY=90)}
 
 

@@ -207,9 +207,8 @@ class ChunkedImages:
             reason = f"{len(content)} bytes"
         if len(content) != length:
             rows = f"rows {number * self.chunk_rows} to {min((number + 1) * self.chunk_rows, len(self)) - 1}"
-            raise StoreError(
-                self.path, expected=f"a whole chunk of {rows}", found=f"a damaged one ({reason})", remedy=REBUILD
-            )
+            found = f"a damaged one ({reason})"
+            raise StoreError(self.path, expected=f"a whole chunk of {rows}", found=found, remedy=REBUILD)
         return content.reshape(chunk.rows, *self.shape[1:])
 
     def _packed(self, chunk: _Chunk) -> bytes:
@@ -218,10 +217,8 @@ class ChunkedImages:
         except EOFError:
             raise StoreError(self.path, expected="a whole store", found="a file cut short", remedy=REBUILD) from None
         except OSError as error:
-            remedy = system_remedy(error.errno)
-            raise StoreError(
-                self.path, expected="a file that can be read", found=reason_of(error), remedy=remedy
-            ) from None
+            found, remedy = reason_of(error), system_remedy(error.errno)
+            raise StoreError(self.path, expected="a file that can be read", found=found, remedy=remedy) from None
 
 
 Images = np.ndarray[Any, Any] | ChunkedImages

@@ -79,9 +79,8 @@ def _options(path: Path, compression: str) -> Mapping[str, Any]:
     try:
         import hdf5plugin
     except ImportError:
-        raise StoreError(
-            path, expected="the package hdf5plugin", found="not installed", remedy="pip install 'mmtk[zstd]'"
-        ) from None
+        package, remedy = "the package hdf5plugin", "pip install 'mmtk[zstd]'"
+        raise StoreError(path, expected=package, found="not installed", remedy=remedy) from None
     return dict(hdf5plugin.Zstd())
 
 

@@ -31,14 +31,8 @@ _KEPT = "fetch again: the partial download is kept and resumed"
 
 
 def fetch_npz(
-    flag: str,
-    out: str | Path,
-    *,
-    size: int = SIZES[0],
-    edition: str = LATEST,
-    base_url: str | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
+    flag: str, out: str | Path, *, size: int = SIZES[0], edition: str = LATEST, base_url: str | None = None,
+    force: bool = False, progress: Progress | None = None,
 ) -> Path:
     """Fetch an official file. An interrupted download is kept beside it and resumed.
 
@@ -254,13 +248,12 @@ def _asked_pause(text: str) -> float:
 
 def _reason(error: BaseException) -> str:
     """The kind of an error of the line, and what the system says where it is behind it."""
-    name, inner, seen = type(error).__name__, error, 0
-    while seen < 10:
+    name, inner = type(error).__name__, error
+    for _ in range(10):
         if type(inner).__module__ == "builtins" and isinstance(inner, OSError) and inner.strerror:
             return f"{name} ({inner.strerror})"
         following = [getattr(inner, "reason", None), *inner.args, inner.__cause__, inner.__context__]
         inner = next((item for item in following if isinstance(item, BaseException)), inner)
-        seen += 1
     return name
 
 

@@ -58,9 +58,8 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force
     path, out = Path(path), Path(out)
     named = flag_named(path) if flag is None else flag
     if named is None:
-        raise StoreError(
-            path, expected="a name like breastmnist.npz", found=path.name, remedy="give the dataset with --flag"
-        )
+        remedy = "give the dataset with --flag"
+        raise StoreError(path, expected="a name like breastmnist.npz", found=path.name, remedy=remedy)
     dataset = _known(named)
     with opened_npz(path, dataset) as npz:
         md5 = md5_of(path)
