@@ -105,7 +105,7 @@ def _all(sources: Path | None, allow_partial: bool) -> list[str]:
 def _plan(
     names: list[str], sources: Path | None, listing: Path | None, as_json: bool, choices: dict[str, Any]
 ) -> None:
-    from mmtk.builder.preview import preview
+    from mmtk.builder import preview
 
     chosen = {key: choices[key] for key in ("edition", "pixels", "split", "allow_partial")}
     plans = preview(names, sources=sources, listing=listing, **chosen)

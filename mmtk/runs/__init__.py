@@ -6,6 +6,7 @@ from mmtk.runs.environment import environment
 from mmtk.runs.epochs import best_of, figures_of
 from mmtk.runs.evaluation import Evaluation, evaluate_run, over_seeds
 from mmtk.runs.folder import BEST, CONFIG, LAST, LOG, RESULT, alone, claim
+from mmtk.runs.jsonfiles import AGAIN, present
 from mmtk.runs.models import MODELS, Model
 from mmtk.runs.published import TABLE_2, published
 from mmtk.runs.reading import Run, Tested, by_flag, by_setup, find_runs, foremost, setups_of
@@ -14,9 +15,9 @@ from mmtk.runs.summary import outcome_facts, write_results
 from mmtk.runs.tables import Difference, Mean, Row, deviation, differences_of, means_of, rows_of, table_facts
 
 __all__ = [
-    "BEST", "CONFIG", "LAST", "LOG", "MODELS", "RESULT", "TABLE_2", "Difference", "Entry",
-    "Evaluation", "Mean", "Method", "Model", "Outcome", "Row", "Run", "RunConfig", "RunResult", "Setup", "StoreFacts",
-    "Tested", "alone", "best_of", "by_flag", "by_setup", "check_scorable", "claim", "deviation", "differences_of",
+    "AGAIN", "BEST", "CONFIG", "LAST", "LOG", "MODELS", "RESULT", "TABLE_2", "Difference", "Entry", "Evaluation",
+    "Mean", "Method", "Model", "Outcome", "Row", "Run", "RunConfig", "RunResult", "Setup", "StoreFacts", "Tested",
+    "alone", "best_of", "by_flag", "by_setup", "check_scorable", "claim", "deviation", "differences_of",
     "environment", "evaluate_run", "figures_of", "find_runs", "foremost", "means_of", "outcome_facts", "over_seeds",
-    "published", "read_result", "rows_of", "setups_of", "table_facts", "write_result", "write_results",
+    "present", "published", "read_result", "rows_of", "setups_of", "table_facts", "write_result", "write_results",
 ]

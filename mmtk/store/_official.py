@@ -87,7 +87,8 @@ class Comparison:
         if self.remark:
             lines.append(self.remark)
         elif self.npz is None:
-            lines.append(f"no official file of {info.size} px, edition {info.edition}, here; see mmtk fetch")
+            get_it = "; see mmtk fetch" if self.published else ""
+            lines.append(f"no official file of {info.size} px, edition {info.edition}, here{get_it}")
         if info.partial:
             lines.append(f"a part of the dataset cannot have the published MD5 {self.published or ''}".rstrip())
         elif self.published is None:

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from mmtk.errors import MmtkError
-from mmtk.runs import figures_of
-from mmtk.runs.jsonfiles import AGAIN
+from mmtk.runs import AGAIN, figures_of
 from mmtk.scoring import as_facts
 from mmtk.training import checkpoints
 from mmtk.training._steps import load_optimiser

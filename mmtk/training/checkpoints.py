@@ -9,7 +9,7 @@ from typing import Any
 
 from mmtk.errors import MmtkError
 from mmtk.files import write_atomically
-from mmtk.runs.jsonfiles import AGAIN, present
+from mmtk.runs import AGAIN, present
 
 _LONGEST = 160  # letters of torch's reasons that an error shows
 _MAGIC = b"PK\x03\x04"  # checkpoints are zip files
