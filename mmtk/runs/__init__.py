@@ -1,14 +1,14 @@
 """Runs as they lie on disk: what each is, what it scored, what that is worth; many of them as tables."""
 
+from mmtk.runs._environment import environment
+from mmtk.runs._published import TABLE_2, published
 from mmtk.runs.config import RunConfig, Setup, StoreFacts
 from mmtk.runs.entries import Entry, Method, Outcome
-from mmtk.runs.environment import environment
 from mmtk.runs.epochs import best_of, figures_of
 from mmtk.runs.evaluation import Evaluation, evaluate_run, over_seeds
 from mmtk.runs.folder import BEST, CONFIG, LAST, LOG, RESULT, alone, claim
 from mmtk.runs.jsonfiles import AGAIN, present
 from mmtk.runs.models import MODELS, Model
-from mmtk.runs.published import TABLE_2, published
 from mmtk.runs.reading import Run, Tested, by_flag, by_setup, find_runs, foremost, setups_of
 from mmtk.runs.results import RunResult, check_scorable, read_result, write_result
 from mmtk.runs.summary import outcome_facts, write_results

@@ -11,9 +11,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from mmtk.datasets import family_of
+from mmtk.runs._published import published
 from mmtk.runs.entries import Outcome
 from mmtk.runs.evaluation import over_seeds
-from mmtk.runs.published import published
 from mmtk.scoring import Estimate, Metrics, Resampled, as_facts, mean_intervals
 from mmtk.store import StoreInfo
 
