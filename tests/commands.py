@@ -54,7 +54,7 @@ def peak_of(work: str, *arguments: object, first: str = "") -> tuple[int, str]:
     It runs in a process of its own. What getrusage tells would be in vain: it counts what the parent held as it forked.
     """
     if not Path("/proc/self/status").exists():
-        pytest.skip("no account of a process's memory here")
+        pytest.skip("a process's peak of memory is read from /proc, which only Linux has")
     script = f"""
 import re, sys
 import cv2, deflate, simplejpeg, numpy

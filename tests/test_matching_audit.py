@@ -15,7 +15,7 @@ from mmtk.datasets import get_dataset
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import official_map
 from mmtk.errors import ArgumentError, MmtkError
-from mmtk.matching import _neighbours, audit
+from mmtk.matching import VolumeAxes, _neighbours, audit
 from tests.commands import invoke
 from tests.small_stores import store_of
 
@@ -184,3 +184,9 @@ def test_the_official_pneumonia_file(real_data, tmp_path):
     }
     assert between.shared == len(shared)
     assert overlaps(audit("pneumoniamnist")) == overlaps(found)
+
+
+def test_a_volume_is_told_to_programs_in_the_same_words_as_ever():
+    facts = VolumeAxes("volume-0.nii", {"train": 3}, ("y",), True, 0.123456, 0.5, "liver").facts()
+    assert list(facts) == ["file", "images", "reversed", "told", "spine", "mask", "elsewhere", "contradiction"]
+    assert facts["spine"] == 0.1235

@@ -17,7 +17,7 @@ import pytest
 import mmtk
 from mmtk.errors import ArgumentError, MmtkError, ScoreError
 from mmtk.loader import Augmentation
-from mmtk.runs import results
+from mmtk.runs import jsonfiles
 from mmtk.scoring import evaluate, read_predictions
 from mmtk.training import Protocol, checkpoints, get_protocol
 from tests.small_stores import MULTILABEL, write_lacking_store, write_small_store
@@ -101,13 +101,13 @@ def _kill_between_checkpoints(monkeypatch):
 
 
 def _kill_while_scoring(monkeypatch):
-    write = results.write_text
+    write = jsonfiles.write_object
 
-    def dying(path, text):
+    def dying(path, values):
         if path.name == "result.json":
             raise Killed
-        write(path, text)
-    monkeypatch.setattr(results, "write_text", dying)
+        write(path, values)
+    monkeypatch.setattr(jsonfiles, "write_object", dying)
     return {}
 
 

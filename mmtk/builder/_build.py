@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import shutil
 import time
@@ -23,7 +22,7 @@ from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_map
 from mmtk.errors import ArgumentError, ImageError, StoreError
-from mmtk.files import clear, clear_leftovers, holding, publish, remove_folder, sync_folder, telling, write_text
+from mmtk.files import clear, clear_leftovers, holding, publish, remove_folder, sync_folder, telling, write_csv
 from mmtk.machine import cores
 from mmtk.matching import EVIDENCE, match, write_match
 
@@ -406,8 +405,4 @@ def _write_findings(path: Path, bad: dict[str, str]) -> None:
     if not bad:
         path.unlink(missing_ok=True)
         return
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["source", "reason"])
-    rows.writerows(sorted(bad.items()))
-    write_text(path, text.getvalue())
+    write_csv(path, [("source", "reason"), *sorted(bad.items())])

@@ -60,8 +60,11 @@ class VolumeAxes:
 
     def facts(self) -> dict[str, Any]:
         """All of it as JSON values."""
-        told = {**vars(self), "spine": round(self.spine, 4)}
-        return {**told, "elsewhere": self.elsewhere, "contradiction": self.contradiction}
+        return {
+            "file": self.file, "images": self.images, "reversed": self.reversed, "told": self.told,
+            "spine": round(self.spine, 4), "mask": self.mask, "elsewhere": self.elsewhere,
+            "contradiction": self.contradiction,
+        }
 
     @property
     def fits(self) -> float:

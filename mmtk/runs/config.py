@@ -90,14 +90,12 @@ class RunConfig:
 
     def to_json(self) -> str:
         """The text of the file."""
-        return json.dumps(self._values(), indent=2) + "\n"
-
-    def _values(self) -> dict[str, Any]:
         device = {"device": self.device} if self.device else {}
-        return {
+        values = {
             "version": VERSION, **self.settings, "seed": self.seed, **device, "store": asdict(self.store),
             "made_with": dict(self.made_with),
         }
+        return json.dumps(values, indent=2) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> RunConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmtk.errors import MmtkError, ScoreError
-from mmtk.files import write_atomically, write_text
+from mmtk.files import write_atomically
 from mmtk.runs import jsonfiles
 from mmtk.runs.folder import RESULT
 from mmtk.runs.results import RunResult, read_result
@@ -78,7 +77,7 @@ def evaluate_run(run: str | Path, store: Store) -> Evaluation:
     two = Resampled(whole.values[:2], whole.found[:, :2], whole.resampled, whole.drawn)
     try:
         write_atomically(folder / RESAMPLES, lambda out: np.savez(out, **asdict(two)), force=True)
-        write_text(folder / SCORES, json.dumps(facts, indent=2) + "\n")
+        jsonfiles.write_object(folder / SCORES, facts)
     except (MmtkError, OSError) as error:  # the run is as good without
         return Evaluation(facts, two, str(error))
     return Evaluation(facts, two)

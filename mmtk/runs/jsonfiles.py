@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmtk.errors import MmtkError
+from mmtk.files import write_text
 
 AGAIN = "remove the run's folder"
 
@@ -62,6 +63,11 @@ def read_text(path: Path, expected: str) -> str:
     except UnicodeDecodeError as error:
         found = f"bytes that are not UTF-8, the first at offset {error.start}"
         raise MmtkError(path, expected=expected, found=found, remedy=AGAIN) from None
+
+
+def write_object(path: Path, values: Mapping[str, Any]) -> None:
+    """Replace a JSON file of a run, or of many, atomically."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from mmtk.datasets import edition_flag
 from mmtk.datasets.base import SPLITS
 from mmtk.errors import MmtkError, ScoreError
-from mmtk.files import write_text
 from mmtk.runs import jsonfiles
 from mmtk.runs.epochs import Share
 from mmtk.runs.folder import RESULT
@@ -104,7 +102,7 @@ def write_result(
         "best_epoch": best_epoch, "epochs": epochs, "synthetic": info.synthetic, "splits": splits
     }
     result["checksum"] = _checksum(_result(out, result, reused=False))
-    write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
+    jsonfiles.write_object(out / RESULT, result)
     return _result(out, result, reused=False)
 
 

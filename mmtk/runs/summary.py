@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mmtk.errors import MmtkError
-from mmtk.files import write_text
 from mmtk.runs import jsonfiles
 from mmtk.runs.entries import Outcome
 from mmtk.scoring import as_facts
@@ -29,7 +27,7 @@ def write_results(outcomes: Iterable[Outcome], out: str | Path) -> Path:
     path = Path(out) / RESULTS
     runs = {run["out"]: run for run in _known(path) if (Path(out) / run["out"]).is_dir()}
     runs.update({run["out"]: run for run in outcome_facts(outcomes, out)})
-    write_text(path, json.dumps({"runs": list(runs.values())}, indent=2) + "\n")
+    jsonfiles.write_object(path, {"runs": list(runs.values())})
     return path
 
 
