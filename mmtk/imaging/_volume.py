@@ -62,6 +62,8 @@ class VolumeHeader:
         say, or its axes are not those of the body.
     spacing : (sx, sy, sz)
         Size of a voxel in mm; 0s where the file does not say.
+    axes : str
+        Three letters, towards which the array's x, y and z run ("LPS"); empty where the file does not say.
     """
 
     shape: tuple[int, int, int]
@@ -71,6 +73,7 @@ class VolumeHeader:
     offset: int
     signs: tuple[int, int, int]
     spacing: tuple[float, float, float]
+    axes: str = ""
 
     @property
     def bytes(self) -> int:
@@ -84,6 +87,7 @@ class Volume:
     voxels: NDArray[np.int16]
     signs: tuple[int, int, int] = (0, 0, 0)
     spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    axes: str = ""
 
 
 def probe_volume(path: str | os.PathLike[str]) -> VolumeHeader:
