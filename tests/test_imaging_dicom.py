@@ -166,11 +166,10 @@ def test_files_in_archives_and_their_checksum(tmp_path: Path) -> None:
     content = bytearray(written(dataset(noise())))
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.dcm", bytes(content))
-    inside = zipfile.Path(tmp_path / "a.zip", "a.dcm")
 
     class Member:
         def open(self, mode):
-            return inside.open("rb")
+            return zipfile.Path(tmp_path / "a.zip", "a.dcm").open("rb")
 
         def __fspath__(self):
             return "a.zip/a.dcm"
@@ -234,3 +233,300 @@ def test_names_of_patients_are_never_read(tmp_path: Path) -> None:
     header = probe_dicom(Watched(long), Member())
     assert NAME not in repr(header)
     assert "p7" not in repr(header)
+
+
+# ------------------------------------------------------------------- refused
+
+
+def refused(path: Path) -> str:
+    """The line that both functions refuse a file with."""
+    with pytest.raises(ImageError) as caught:
+        read_values(path)
+    with pytest.raises(ImageError) as probed:
+        probe_values(path)
+    line = str(caught.value)
+    assert str(probed.value) == line
+    assert "\n" not in line
+    return line.removeprefix(f"{path}: ")
+
+
+OTHERS = [
+    ({"NumberOfFrames": 30}, "expected one frame a file, found 30; write each frame to a file of its own"),
+    ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3},
+     "expected one grey value a pixel (MONOCHROME1 or MONOCHROME2), found RGB of 3 values; save a colour image as PNG"),
+    ({"PhotometricInterpretation": "YBR_FULL", "SamplesPerPixel": 3}, "found YBR_FULL of 3 values"),
+    ({"PhotometricInterpretation": "PALETTE COLOR"}, "found PALETTE COLOR of 1 values"),
+    ({"PhotometricInterpretation": None}, "found nothing of 1 values"),
+    ({"SamplesPerPixel": None}, "found MONOCHROME2 of no values"),
+    ({"PixelData": None}, "expected a DICOM file with pixels, found none; leave it out"),
+    ({"PixelData": None, "FloatPixelData": b"\0" * 1920}, "found floating pixels; save whole numbers of 16 bits"),
+    ({"PixelData": None, "DoubleFloatPixelData": b"\0" * 3840}, "found double floating pixels"),
+    ({"Rows": 15}, "expected 16 to 10000 pixels a side, found 24 x 15 pixels"),
+    ({"Columns": 10_001}, "found 10001 x 20 pixels"),
+    ({"BitsAllocated": 32, "BitsStored": 32, "HighBit": 31},
+     "expected whole numbers of 8 or 16 bits, found 32 bits in 32, sign 0; save them as such"),
+    ({"BitsStored": 17}, "found 17 bits in 16"),
+    ({"PixelRepresentation": None}, "found 12 bits in 16, sign -1"),
+    ({"HighBit": 15}, "expected bit 11 as the highest, found bit 15"),
+    ({"PixelData": noise().tobytes()[:-2]},
+     "expected 960 bytes of pixels, 24 x 20 of 16 bits, found 958; fetch the file again"),
+    ({"PixelData": noise().tobytes() + b"\0\0"}, "found 962"),
+    ({"RescaleSlope": 1}, "expected a rescale slope with its intercept, found one alone, or a slope of 0"),
+    ({"RescaleSlope": 0, "RescaleIntercept": 0}, "or a slope of 0"),
+    ({"RescaleSlope": 1, "RescaleIntercept": 0, "ModalityLUTSequence": lut(0, 8, np.arange(9))}, "a table as well"),
+    ({"RescaleSlope": [1, 2], "RescaleIntercept": 0}, r"expected 1 numbers in the element (0028,1053), found 1.0\2.0"),
+    ({"ImagePositionPatient": [1, 2]}, r"expected 3 numbers in the element (0020,0032), found 1.0\2.0"),
+]
+
+
+@pytest.mark.parametrize(("more", "line"), OTHERS)
+def test_other_images_are_refused(tmp_path: Path, more: dict, line: str) -> None:
+    assert line in refused(file(tmp_path, noise(), **more))
+
+
+PACKED = [
+    ("1.2.840.10008.1.2.1.99", "deflate"), (JPEGLosslessSV1, "JPEG lossless"), (JPEG2000, "JPEG 2000"),
+    ("1.2.840.10008.1.2.4.80", "JPEG-LS"), ("1.2.840.10008.1.2.4.51", "JPEG extended"),
+    ("1.2.840.10008.1.2.4.201", "HTJ2K"),
+]
+
+
+@pytest.mark.parametrize(("syntax", "name"), PACKED)
+def test_packings_that_cannot_be_proved_are_refused(tmp_path: Path, syntax: str, name: str) -> None:
+    path = tmp_path / "a.dcm"
+    content = written(dataset(noise(), EXPLICIT))
+    old, new = (uid.encode() + b"\0" * (len(uid) % 2) for uid in (EXPLICIT, syntax))
+    at = content.index(old)
+    length = struct.unpack_from("<I", content, 140)[0] + len(new) - len(old)
+    path.write_bytes(content[:140] + struct.pack("<I", length) + content[144 : at - 2] + struct.pack("<H", len(new))
+                     + new + content[at + len(old) :])
+    assert refused(path) == (
+        "expected pixels uncompressed, or packed as RLE, JPEG baseline or JPEG 2000 lossless, "
+        f"found {name} ({syntax}); unpack it with `gdcmconv --raw IN OUT`"
+    )
+
+
+def test_directories_and_what_is_no_dicom_are_refused(tmp_path: Path) -> None:
+    drawn = dataset(noise(), PixelData=None)
+    drawn.file_meta.MediaStorageSOPClassUID = drawn.SOPClassUID = "1.2.840.10008.1.3.10"
+    path = tmp_path / "DICOMDIR"
+    path.write_bytes(written(drawn))
+    assert "found a DICOMDIR, the index of a medium; give the images that it lists" in refused(path)
+    path.write_bytes(written(dataset(noise()))[132:])
+    with pytest.raises(ImageError, match="DICOM"):
+        read_values(path)
+    with pytest.raises(ImageError, match="found one without its first 132 bytes; write it again with `gdcmconv"):
+        dicom_subject(path)
+    path.write_bytes(b"")
+    assert "an empty file" in refused(path)
+
+
+def test_a_missing_or_odd_window_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
+    for more, found in (
+        ({}, "none"), ({"WindowCenter": 5}, "1 centers and 0 widths of its windows"),
+        ({"WindowCenter": 5, "WindowWidth": 0.5}, "a window of center 5.0 and width 0.5"),
+        ({"WindowCenter": 5, "WindowWidth": 0, "VOILUTFunction": "SIGMOID"}, "a window of center 5.0 and width 0.0"),
+        ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "the unknown window function CUBIC"),
+    ):
+        path = file(tmp_path, noise(), **more)
+        values = read_values(path)
+        with pytest.raises(ImageError) as caught:
+            values.grey_by_voi()
+        wanted = f"expected a window or look-up table of its own, found {found}; give a level and a width"
+        assert str(caught.value) == f"{path}: {wanted}"
+
+
+@pytest.mark.parametrize("table", [lut(0, 8, np.arange(300)), lut(0, 17, np.arange(9)), lut(0, 7, np.arange(9))])
+def test_odd_tables_are_refused(tmp_path: Path, table) -> None:
+    path = file(tmp_path, noise(), VOILUTSequence=table)
+    with pytest.raises(ImageError, match="look-up table"):
+        read_values(path)
+    del table[0][0x00283006]
+    with pytest.raises(ImageError, match="found 0 bytes for"):
+        read_values(file(tmp_path, noise(), VOILUTSequence=table))
+
+
+# ------------------------------------------------------------------- packed
+
+
+def packbits(data: bytes) -> bytes:
+    packed = b"".join(bytes([len(data[at : at + 128]) - 1]) + data[at : at + 128] for at in range(0, len(data), 128))
+    return packed + b"\0" * (len(packed) % 2)
+
+
+def rle(pixels, *, less: int = 0, segments: int = 0) -> bytes:
+    planes = [pixels] if pixels.dtype == np.uint8 else [pixels >> 8, pixels & 255]
+    parts = [packbits(plane.astype(np.uint8).tobytes()[: plane.size - less]) for plane in planes]
+    starts = [64 + sum(map(len, parts[:place])) for place in range(len(parts))]
+    head = struct.pack("<16I", segments or len(parts), *starts, *[0] * (15 - len(parts)))
+    return head + b"".join(parts)
+
+
+@pytest.mark.parametrize("pixels", [noise(), noise((17, 19), 8).astype(np.uint8)])
+def test_rle_must_unpack_to_its_very_length(tmp_path: Path, pixels) -> None:
+    path = file(tmp_path, pixels, RLELossless, PixelData=encapsulate([rle(pixels)]))
+    np.testing.assert_array_equal(read_values(path).pixels, pixels)
+    np.testing.assert_array_equal(read_values(path).pixels, pydicom.dcmread(path).pixel_array)
+    for content in (rle(pixels, less=1), rle(pixels, segments=3), rle(pixels)[:-30], rle(pixels) + b"\0\0", b"\0" * 60):
+        path = file(tmp_path, pixels, RLELossless, PixelData=encapsulate([content]))
+        with pytest.raises(ImageError, match="RLE"):
+            read_values(path)
+
+
+def jpeg2000(pixels) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG2000", no_jp2=True)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("pixels", [noise((40, 50), 16), noise((33, 31), 8).astype(np.uint8)])
+def test_jpeg_2000_lossless(tmp_path: Path, pixels, capfd) -> None:
+    bits = pixels.dtype.itemsize * 8
+    packed = jpeg2000(pixels)
+    path = file(tmp_path, pixels, JPEG2000Lossless, BitsStored=bits, PixelData=encapsulate([packed]))
+    np.testing.assert_array_equal(read_values(path).pixels, pixels)
+    signed = packed[:42] + bytes([packed[42] | 0x80]) + packed[43:]  # the same numbers half a range lower
+    low = (pixels.astype(int) - (1 << bits - 1)).astype(f"i{bits // 8}")
+    path = file(tmp_path, low, JPEG2000Lossless, BitsStored=bits, PixelData=encapsulate([signed]))
+    np.testing.assert_array_equal(read_values(path).pixels, low)
+    assert capfd.readouterr() == ("", "")
+    for at in range(2, len(packed) - 2, 7):
+        for content in (packed[:at], packed[:at] + b"\xff\xd9", packed + b"\xff\xd9"):
+            path = file(tmp_path, pixels, JPEG2000Lossless, BitsStored=bits, PixelData=encapsulate([content]))
+            with pytest.raises(ImageError, match="JPEG 2000"):
+                read_values(path)
+    other = file(tmp_path, low, JPEG2000Lossless, BitsStored=bits, PixelData=encapsulate([packed]))
+    with pytest.raises(ImageError, match="of the header's sign"):
+        read_values(other)
+    other = file(tmp_path, pixels[:-1], JPEG2000Lossless, BitsStored=bits, PixelData=encapsulate([packed]))
+    with pytest.raises(ImageError, match="not the one of its header"):
+        read_values(other)
+
+
+def test_jpeg_baseline_is_decoded_strictly(tmp_path: Path) -> None:
+    pixels = cv2.GaussianBlur(noise((40, 50), 8).astype(np.uint8), (0, 0), 3)
+    packed = cv2.imencode(".jpg", pixels)[1].tobytes()
+    path = file(tmp_path, pixels, JPEGBaseline8Bit, PixelData=encapsulate([packed]))
+    np.testing.assert_array_equal(read_values(path).pixels, cv2.imdecode(np.frombuffer(packed, np.uint8), -1))
+    for content in (packed[:-40], packed[:300], packed[:20]):
+        path = file(tmp_path, pixels, JPEGBaseline8Bit, PixelData=encapsulate([content]))
+        with pytest.raises(ImageError):
+            read_values(path)
+    path = file(tmp_path, pixels[1:], JPEGBaseline8Bit, PixelData=encapsulate([packed]))
+    with pytest.raises(ImageError, match="not the image of its header"):
+        read_values(path)
+
+
+@pytest.mark.parametrize("frames", [[rle(noise()), rle(noise())], [b"\0\0"]])
+def test_fragments_of_another_order_are_refused(tmp_path: Path, frames) -> None:
+    path = file(tmp_path, noise(), RLELossless, PixelData=encapsulate(frames))
+    with pytest.raises(ImageError, match=r"no order that one image has|RLE"):
+        read_values(path)
+
+
+# ------------------------------------------------------------------- damage
+
+WHOLE = {syntax: written(dataset(noise(), syntax, WindowCenter=2000, WindowWidth=900, RescaleSlope="1.0",
+                                 RescaleIntercept="-1024.0", VOILUTFunction="LINEAR_EXACT",
+                                 Manufacturer="x" * 40, ProcedureCodeSequence=lut(0, 8, np.arange(9))))
+         for syntax in SYNTAXES}
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_no_cut_file_passes(tmp_path: Path, syntax) -> None:
+    path = tmp_path / "a.dcm"
+    for length in range(132, len(WHOLE[syntax])):
+        path.write_bytes(WHOLE[syntax][:length])
+        with pytest.raises(ImageError) as caught:
+            read_values(path)
+        assert "\n" not in str(caught.value)
+        with pytest.raises(ImageError):
+            probe_values(path)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_flipped_bits_of_the_header_change_no_image_unseen(tmp_path: Path, syntax) -> None:
+    """But for a sign, and digits that make another number: nothing in the file could tell of these."""
+    whole, path = WHOLE[syntax], tmp_path / "a.dcm"
+    path.write_bytes(whole)
+    truth = read_values(path)
+    start = len(whole) - noise().nbytes
+    numbers = [(b"-1024.0 ", 8), (b"1.0 ", 4), (b"2000.0", 6), (b"900.0 ", 6)]
+    free = {place + n for value, count in numbers for place in [whole.index(value)] for n in range(count)}
+    order = ">" if syntax == BIG else "<"
+    sign = whole.index(struct.pack(order + "HH", 0x28, 0x103))
+    free |= set(range(sign + 8, sign + 10))
+    passed = 0
+    for at in range(132, start):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[at] ^= 1 << bit
+            path.write_bytes(damaged)
+            try:
+                found = read_values(path)
+                grey = found.grey_by_voi()
+            except ImageError as error:
+                assert "\n" not in str(error)
+                continue
+            if at not in free:
+                np.testing.assert_array_equal(found.pixels, truth.pixels, f"byte {at}, bit {bit}")
+                np.testing.assert_array_equal(grey, truth.grey_by_voi(), f"byte {at}, bit {bit}")
+            passed += 1
+    assert passed < 4 * (start - 132)
+
+
+def test_elements_of_pictures_are_those_that_pydicom_knows() -> None:
+    from pydicom.datadict import dictionary_has_tag
+
+    from mmtk.imaging._elements import _OF_PICTURES, _REPEATED
+
+    for low in range(1, 1 << 16):
+        if low not in _REPEATED:
+            assert dictionary_has_tag(0x00280000 | low) == (low in _OF_PICTURES), hex(low)
+
+
+def test_trailing_elements_are_walked(tmp_path: Path) -> None:
+    content = written(dataset(noise()))
+    path = tmp_path / "a.dcm"
+    padding = struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 8) + b"\0" * 8
+    path.write_bytes(content + padding)
+    np.testing.assert_array_equal(read_values(path).pixels, noise())
+    for tail in (padding[:-1], b"\0", b"\0" * 8, content[-300:]):
+        path.write_bytes(content + tail)
+        with pytest.raises(ImageError, match=r"a whole DICOM file"):
+            read_values(path)
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=400), st.sampled_from(SYNTAXES), st.integers(0, 2000))
+def test_any_bytes_are_read_or_refused_in_a_line(tmp_path: Path, junk, syntax, at) -> None:
+    whole = WHOLE[syntax]
+    at = 132 + at % (len(whole) - 132)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(whole[:at] + junk + whole[at + len(junk) :])
+    for function in (read_values, probe_values, dicom_subject):
+        try:
+            function(path)
+        except ImageError as error:
+            assert "\n" not in str(error)
+
+
+def test_sequences_inside_each_other_have_a_bottom(tmp_path: Path) -> None:
+    content = written(dataset(noise()))
+    deep = struct.pack("<HH2sHI", 0x40, 0x275, b"SQ", 0, 0xFFFFFFFF)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    at = content.index(struct.pack("<HH", 0x7FE0, 0x10))
+    (tmp_path / "a.dcm").write_bytes(content[:at] + (deep + item) * 3000 + content[at:])
+    with pytest.raises(ImageError, match="more than 16 sequences inside each other"):
+        read_values(tmp_path / "a.dcm")
+
+
+def test_reading_dicom_imports_neither_library(tmp_path: Path) -> None:
+    import subprocess
+
+    path = file(tmp_path, noise())
+    code = "import sys; from mmtk.imaging import read_values; read_values(sys.argv[1]); " \
+           "assert not {'pydicom', 'SimpleITK', 'cv2'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code, path], check=True)
