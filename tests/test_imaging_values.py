@@ -128,14 +128,10 @@ def test_16_bit_tiffs(tmp_path: Path, order: str, compression, rows: int) -> Non
         np.testing.assert_array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), pixels)
     assert probe_values(path) == Header("tiff16", 20, 24, 1)
     np.testing.assert_array_equal(read_values(path).pixels, pixels)
-    for at in range(0, len(content), 3):
+    for at in range(0, pixels.nbytes, 3):  # pixels and directory end further on
         path.write_bytes(content[:at])
-        try:
-            found = read_values(path).pixels
-        except ImageError as error:
-            assert "\n" not in str(error)
-            continue
-        np.testing.assert_array_equal(found, pixels)
+        with pytest.raises(ImageError):
+            read_values(path)
 
 
 def tiff16(pixels, order: str, rows: int, photometric: int = 1, **more: int) -> bytes:

@@ -25,21 +25,6 @@ _SHORT = frozenset((  # with lengths of 16 bits
 LONG = frozenset((  # of 32 bits, behind two zeros
     "OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV",
 ))
-_OF_PICTURES = frozenset(number for (number,) in struct.iter_unpack(">H", bytes.fromhex(  # group 0028
-    "0002 0003 0004 0005 0006 0008 0009 000A 0010 0011 0012 0014 0020 0030 0031 0032 0034 0040 0050 0051 005F 0060 "
-    "0061 0062 0063 0065 0066 0068 0069 0070 0071 0080 0081 0082 0090 0091 0092 0093 0094 0100 0101 0102 0103 0104 "
-    "0105 0106 0107 0108 0109 0110 0111 0120 0121 0122 0123 0124 0125 0200 0300 0301 0302 0303 0304 0A02 0A04 1040 "
-    "1041 1050 1051 1052 1053 1054 1055 1056 1080 1090 1100 1101 1102 1103 1104 1111 1112 1113 1199 1200 1201 1202 "
-    "1203 1204 1211 1212 1213 1214 1221 1222 1223 1224 1230 1231 1232 1300 1350 1351 1352 135A 1401 1402 1403 1404 "
-    "1405 1406 1407 1408 140B 140C 140D 140E 140F 1410 2000 2002 2110 2112 2114 3000 3001 3002 3003 3004 3006 3010 "
-    "3110 4000 5000 6010 6020 6022 6023 6030 6040 6100 6101 6102 6110 6112 6114 6120 6190 7000 7001 7002 7003 7004 "
-    "7005 7006 7007 7008 7009 700A 700B 700C 700D 700E 700F 7010 7011 7012 7013 7014 7015 7016 7017 7018 7019 701A "
-    "701B 701C 701D 701E 701F 7020 7021 7022 7023 7024 7025 7026 7027 7028 7029 702A 702B 702C 702D 702E 7FE0 9001 "
-    "9002 9003 9099 9108 9110 9132 9145 9235 9411 9415 9416 9422 9443 9444 9445 9446 9454 9474 9478 9501 9502 9503 "
-    "9505 9506 9507 9520 9537"
-)))
-_PICTURES = 0x0028
-_REPEATED = range(0x0400, 0x0900)  # retired, in families
 _DEEPEST = 16  # sequences inside each other
 _MOST_VALUE = 1 << 18  # bytes of a value that is read
 
@@ -114,8 +99,6 @@ class Elements:
             if tag <= last:
                 raise self.damage(f"the element {name(tag)} behind {name(last)}")
             last = tag
-            if high == _PICTURES and low not in _OF_PICTURES and low not in _REPEATED and low:
-                raise self.damage(f"the unknown element {name(tag)}")  # one that is looked for may have been damaged
             kind, length = self._kind(tag, head[4:], coding)
             element = Element(tag, kind, self.stream.tell(), length)
             if length != UNDEFINED:
