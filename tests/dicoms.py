@@ -18,7 +18,7 @@ NAME = "Doe^Jane"
 def dataset(pixels: NDArray[Any], syntax: UID = EXPLICIT, **more: Any) -> FileDataset:
     """A grey image of 12 bits where its numbers are of 16, with what else is given; None leaves an element out."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    meta.MediaStorageSOPClassUID = more.get("SOPClassUID", "1.2.840.10008.5.1.4.1.1.1")
     meta.MediaStorageSOPInstanceUID = "1.2.3.4"
     meta.TransferSyntaxUID = syntax
     drawn = FileDataset(
