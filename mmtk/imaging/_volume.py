@@ -15,18 +15,17 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtk.errors import ArgumentError, ImageError
+from mmtk.errors import ImageError
+from mmtk.imaging._axes import Volume, VolumeHeader, axes_of, body_signs, nearest_axes
 from mmtk.imaging._files import AGAIN, ImageFile, as_file, damaged, expect_checksum, open_file, read_on
 from mmtk.imaging.foreign import describe_any
 
-PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that a plane lies across
 MAX_VOXELS = 1 << 31  # of a volume: 4 GiB as int16, beyond any CT here
 _MAX_BYTES = 1 << 35  # of its file: that many voxels as double, and headers
 _BLOCK = 1 << 22  # voxels converted at a time
@@ -40,50 +39,8 @@ _OTHER_TYPES = {
     1: "single bits", 32: "complex64", 128: "RGB", 1536: "float128", 1792: "complex128", 2048: "complex256",
     2304: "RGBA",
 }
+_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # mm; who names none means mm
 _CONVERT = "save it as NIfTI-1 (.nii or .nii.gz)"
-
-
-@dataclass(frozen=True)
-class VolumeHeader:
-    """What a NIfTI file's header says.
-
-    Attributes
-    ----------
-    shape : (nx, ny, nz)
-        Voxels along the axes of the file's array.
-    dtype : numpy dtype
-        As stored.
-    slope, inter : float
-        Hounsfield units are ``slope * stored + inter``.
-    offset : int
-        Byte at which the voxels start.
-    signs : (sx, sy, sz)
-        Whether each axis runs towards right, anterior, superior (+1) or the other way (-1); 0s where the file does not
-        say, or its axes are not those of the body.
-    spacing : (sx, sy, sz)
-        Size of a voxel in mm; 0s where the file does not say.
-    """
-
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    slope: float
-    inter: float
-    offset: int
-    signs: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-
-    @property
-    def bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
-
-
-@dataclass(frozen=True)
-class Volume:
-    """A CT volume: ``voxels`` are Hounsfield units, int16, (nz, ny, nx); for the rest see `VolumeHeader`."""
-
-    voxels: NDArray[np.int16]
-    signs: tuple[int, int, int] = (0, 0, 0)
-    spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def probe_volume(path: str | os.PathLike[str]) -> VolumeHeader:
@@ -142,7 +99,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
                 pass
             else:
                 mapped = np.frombuffer(view, np.int16, math.prod(shape), header.offset - start)
-                return Volume(mapped.reshape(shape), header.signs, header.spacing)
+                return Volume(mapped.reshape(shape), header.signs, header.spacing, header.axes)
         _skip(stream, header.offset - _HEADER, file)
         voxels = np.empty(math.prod(shape), np.int16)
         if plain:
@@ -153,7 +110,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
             raise ImageError(file, expected=f"{header.bytes} bytes of voxels", found="more", remedy=AGAIN)
         while not isinstance(file, Path) and stream.read(1 << 20):  # and so is that of a file in an archive
             pass
-    return Volume(voxels.reshape(shape), header.signs, header.spacing)
+    return Volume(voxels.reshape(shape), header.signs, header.spacing, header.axes)
 
 
 @contextmanager
@@ -217,36 +174,44 @@ def _read_header(stream: IO[bytes], file: ImageFile) -> VolumeHeader:
         raise ImageError(file, expected=expected, found=f"offset {offset:g}", remedy=remedy)
     if slope == 0 or not (math.isfinite(slope) and math.isfinite(inter)):
         slope, inter = 1.0, 0.0  # as the format defines it
-    sizes = struct.unpack_from(order + "3f", data, 80)
-    known = all(0 < size < math.inf for size in sizes)
-    spacing = (sizes[0], sizes[1], sizes[2]) if known else (0.0, 0.0, 0.0)
     dtype = np.dtype(order + _TYPES[kind])
-    return VolumeHeader(shape, dtype, slope, inter, int(offset), _signs(data, order), spacing)
+    return VolumeHeader(shape, dtype, slope, inter, int(offset), *_lie(data, order))
 
 
-def _signs(data: bytes, order: str) -> tuple[int, int, int]:
-    """Directions of the axes, from the affine matrix or the quaternion, where they are those of the body."""
+def _lie(data: bytes, order: str) -> tuple[tuple[int, int, int], tuple[float, float, float], str]:
+    """Signs, spacing and axes."""
+    sizes = struct.unpack_from(order + "3f", data, 80)
+    factor = _UNITS.get(data[123] & 7, 0.0)
+    known = factor and all(0 < size < math.inf for size in sizes)
+    spacing = (sizes[0] * factor, sizes[1] * factor, sizes[2] * factor) if known else (0.0, 0.0, 0.0)
+    by_matrix, by_quaternion = _matrices(data, order)
+    if by_matrix is None and by_quaternion is None:
+        return (0, 0, 0), spacing, ""
+    matrix = by_quaternion if by_matrix is None else by_matrix
+    assert matrix is not None
+    signs, axes = body_signs(matrix), nearest_axes(matrix)
+    other = axes if by_quaternion is None else nearest_axes(by_quaternion) or axes
+    if axes != other or (0 not in signs and axes != axes_of(signs)):
+        axes = ""
+    return signs, spacing, axes
+
+
+def _matrices(data: bytes, order: str) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Steps along the array's axes, by the affine matrix and by the quaternion, where the file has them."""
     qform, sform = struct.unpack_from(order + "2h", data, 252)
+    by_matrix = by_quaternion = None
     if sform > 0:
-        rows = np.array(struct.unpack_from(order + "12f", data, 280)).reshape(3, 4)[:, :3]
-    elif qform > 0:
+        by_matrix = np.array(struct.unpack_from(order + "12f", data, 280)).reshape(3, 4)[:, :3]
+    if qform > 0:
         b, c, d = struct.unpack_from(order + "3f", data, 256)
         a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
         last = -1.0 if struct.unpack_from(order + "f", data, 76)[0] < 0 else 1.0
-        rows = np.array([
+        by_quaternion = np.array([
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c) * last],
             [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b) * last],
             [2 * (b * d - a * c), 2 * (c * d + a * b), (a * a + d * d - b * b - c * c) * last],
         ])
-    else:
-        return (0, 0, 0)
-    if not np.isfinite(rows).all():
-        return (0, 0, 0)
-    longest = np.abs(rows).argmax(axis=0)
-    if longest.tolist() != [0, 1, 2] or not all(rows[i, i] for i in range(3)):
-        return (0, 0, 0)
-    x, y, z = (int(np.sign(rows[i, i])) for i in range(3))
-    return (x, y, z)
+    return by_matrix, by_quaternion
 
 
 def _expect_whole(file: ImageFile, header: VolumeHeader, packed: bool) -> None:
@@ -281,54 +246,3 @@ def _convert(stream: IO[bytes], header: VolumeHeader, voxels: NDArray[np.int16],
         if np.isnan(units).any():
             raise ImageError(file, expected="numbers", found="NaN", remedy="replace NaN, say by -1024 (air)")
         voxels[start : start + len(block)] = np.clip(np.floor(units + 0.5), -32768, 32767)
-
-
-# ------------------------------------------------------------------- axes
-
-_TURNED = (-1, -1, 1)  # to the patient's left, back and head
-
-
-def turn_volume(volume: Volume) -> NDArray[np.int16]:
-    """A volume's voxels ``(x, y, z)``, turned so that x runs to the patient's left, y to the back and z upwards.
-
-    Returns
-    -------
-    ndarray of int16
-        A view.
-
-    Raises
-    ------
-    ArgumentError
-        If the file does not tell its axes.
-    """
-    if 0 in volume.signs:
-        raise ArgumentError("volume", expected="one that tells its axes", found="one that does not")
-    x, y, z = (slice(None, None, sign * wanted) for sign, wanted in zip(volume.signs, _TURNED, strict=True))
-    return volume.voxels.transpose(2, 1, 0)[x, y, z]
-
-
-def cut_plane(grid: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
-    """One plane of a grid ``(x, y, z)``: rows along the lower of its two axes, columns along the higher one.
-
-    Parameters
-    ----------
-    grid : ndarray, shape (ux, uy, uz)
-    plane : {"axial", "coronal", "sagittal"}
-        Across z, y or x.
-    index : int
-
-    Returns
-    -------
-    ndarray, shape (h, w)
-        A view: ``grid[:, :, index]``, ``grid[:, index]`` or ``grid[index]``.
-
-    Raises
-    ------
-    ArgumentError
-        For another plane or a slice outside the grid.
-    """
-    if plane not in PLANES or not 0 <= index < grid.shape[PLANES[plane]]:
-        expected = f"a slice of {', '.join(PLANES)} inside a grid of {' x '.join(map(str, grid.shape))}"
-        raise ArgumentError("slice", expected=expected, found=f"{plane} {index}")
-    picture: NDArray[Any] = np.moveaxis(grid, PLANES[plane], 0)[index]
-    return picture
