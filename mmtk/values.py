@@ -68,7 +68,8 @@ def _keys_at(kind: Any, place: str) -> list[str]:
         if name.endswith("]"):
             continue
         kinds = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-        kind = next(k for k in (kinds[name], *get_args(kinds[name])) if isinstance(k, type) and issubclass(k, msgspec.Struct))
+        options = (kinds[name], *get_args(kinds[name]))
+        kind = next(option for option in options if isinstance(option, type) and issubclass(option, msgspec.Struct))
     return [field.encode_name for field in msgspec.structs.fields(kind)]
 
 

@@ -85,7 +85,8 @@ def build_command(
             if result.reused:
                 marks.append("left alone: it was there from the same plan")
             tail = f" ({', '.join(marks)})" if marks else ""
-            click.echo(f"{result.path}: {_beside_published(of_flag[result.flag], choices['edition'], result.counts)}{tail}")
+            counts = _beside_published(of_flag[result.flag], choices["edition"], result.counts)
+            click.echo(f"{result.path}: {counts}{tail}")
         if images := results.images_built(built):
             shares = [f"{stage} {share:.0%}" for stage, share in results.time_shares(built).items() if share >= 0.005]
             rate = f"{images} images in {seconds:.1f} s, {images / seconds:.0f} images/s"

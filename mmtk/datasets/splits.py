@@ -179,6 +179,10 @@ class Shares(SplitRule):
                 splits[cut[row]] = dealt[name]
         return splits
 
+    def __str__(self) -> str:
+        shares = ", ".join(f"{name} {getattr(self, name):g}" for name in SPLITS if getattr(self, name))
+        return f"shares {shares} by subject, seed {self.seed}" + (f", within {self.within}" if self.within else "")
+
     def may_be(self, split: str) -> tuple[str, ...]:
         return _within(self.within, split)
 

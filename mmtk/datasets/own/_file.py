@@ -72,10 +72,10 @@ def read_dataset(path: str | PathLike[str]) -> Dataset:
         folder is its class. ``subject`` may be a regular expression whose first group is the subject.
     ``[volumes]``
         Slices of volumes, which ``image`` and ``mask`` name by patterns such as ``{subject}/ct.nii.gz``; a pattern that
-        ends in ``/`` names folders of DICOM series. ``organs`` are classes and their values in the mask. ``plane``,
-        ``spacing`` (mm between slices; never less than the volume has), ``keep`` (the part of an organ from which slices
-        are taken), ``crop`` (``box``, ``square``, ``centre`` or ``none``) and ``orientation`` (``patient`` or ``file``)
-        say how. Beside ``[table]`` or ``[images]`` these name the volumes and their classes.
+        ends in ``/`` names folders of DICOM series. ``organs`` are classes and their values in the mask. How they are
+        cut: ``plane``, ``spacing`` (mm between slices; never less than the volume has), ``keep`` (the part of an organ
+        that slices come from, such as ``[0.2, 0.8]``), ``crop`` (``box``, ``square``, ``centre`` or ``none``) and
+        ``orientation`` (``patient`` or ``file``). Beside ``[table]`` or ``[images]`` these name the volumes and their classes.
 
     In ``[table]`` and ``[images]``, ``names`` gives the classes that the source's own words mean. ``subject = "dicom"``
     reads the patient's id in each DICOM. ``[split]`` has ``shares`` in percent and ``seed``, or, where the source gives

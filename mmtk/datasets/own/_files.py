@@ -74,8 +74,8 @@ class TableScan:
             return ""
         subject = row[self.table.subject].strip()
         if not subject:
-            remedy = "fill it in, or leave the row out"
-            raise SourceError(f"{where}, column {self.table.subject}", expected="a subject", found="none", remedy=remedy)
+            where, remedy = f"{where}, column {self.table.subject}", "fill it in, or leave the row out"
+            raise SourceError(where, expected="a subject", found="none", remedy=remedy)
         return subject
 
 

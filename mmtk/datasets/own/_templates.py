@@ -54,9 +54,9 @@ def matches(template: str, names: Iterable[str], values: Mapping[str, str] | Non
         What must stand at some of its places.
     """
     pattern = re.compile(_regex(template.removesuffix("/"), values or {}), re.IGNORECASE)
-    plain = (name for name in names if not is_junk(name))
+    plain = [name for name in names if not is_junk(name)]
     if template.endswith("/"):
-        plain = iter(sorted({name.rpartition("/")[0] for name in plain} - {""}))
+        plain = sorted({name.rpartition("/")[0] for name in plain} - {""})
     for name in plain:
         if match := pattern.fullmatch(name):
             yield Match(name, match.groupdict())

@@ -122,9 +122,10 @@ class VolumeScan:
         turned = self.volumes.orientation == "patient"
         stamp = (path.stat().st_mtime_ns, path.stat().st_size) if isinstance(path, Path) else (0, 0)
         boxes, axes, spacing, size = _organ_boxes(path, stamp, self.organs, turned)
-        same = all(abs(a - b) <= _SAME * max(a, b, _SAME) for a, b in zip(spacing, self._axes(path, header)[0], strict=True))
+        wanted, _ = self._axes(listing.path(source.file), header)
+        same = all(abs(a - b) <= _SAME * max(a, b) for a, b in zip(spacing, wanted, strict=True))
         if size != shape or not same or (turned and not axes):
-            expected = f"the grid of {source.file}, {_grid(shape, self._axes(path, header)[0])}"
+            expected = f"the grid of {source.file}, {_grid(shape, wanted)}"
             raise ImageError(path, expected=expected, found=_grid(size, spacing), remedy="resample one to the other")
         for number, (name, box) in enumerate(zip(self.volumes.organs, boxes, strict=True)):
             if box is not None:
