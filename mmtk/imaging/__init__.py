@@ -7,12 +7,12 @@ from mmtk.imaging._headers import Header, probe
 from mmtk.imaging._jpeg import round_trip, round_trip_stack
 from mmtk.imaging._reader import read_image, read_kinds
 from mmtk.imaging._resizer import FILTERS, kernels_in_use, resize, resize_each
-from mmtk.imaging._volume import probe_volume, read_volume
+from mmtk.imaging._volume import probe_volume, read_mask, read_volume
 from mmtk.imaging._window import hu_window
 from mmtk.imaging._zoom import zoom
 
 __all__ = [
     "FILTERS", "MAX_SIDE", "MIN_SIDE", "PLANES", "Box", "Header", "ImageFile", "Volume", "VolumeHeader", "center_box",
     "center_crop", "cut_plane", "hu_window", "kernels_in_use", "probe", "probe_volume", "read_image", "read_kinds",
-    "read_volume", "resize", "resize_each", "round_trip", "round_trip_stack", "turn_volume", "zoom",
+    "read_mask", "read_volume", "resize", "resize_each", "round_trip", "round_trip_stack", "turn_volume", "zoom",
 ]
