@@ -11,8 +11,7 @@ import numpy as np
 
 from mmtk.imaging._axes import VolumeHeader, lie
 from mmtk.imaging._files import AGAIN, ImageFile
-from mmtk.imaging._nifti import CONVERT
-from mmtk.imaging._voxels import MAX_VOXELS, Layout, TextHeader, lines_of
+from mmtk.imaging._voxels import CONVERT, MAX_VOXELS, Layout, TextHeader, lines_of
 
 _TYPES = {
     "met_char": "i1", "met_uchar": "u1", "met_short": "i2", "met_ushort": "u2", "met_int": "i4", "met_uint": "u4",
@@ -32,7 +31,7 @@ _NAMES = {
 def read_metaimage(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
     """Read a header whose first bytes are ``head``."""
     header, taken = _fields(stream, head, file)
-    dtype = np.dtype(header.choice("ElementType", _TYPES, CONVERT))
+    dtype = np.dtype(header.choice("ElementType", _TYPES))
     if header.choice("BinaryDataByteOrderMSB", _TRUTHS, default="False"):
         dtype = dtype.newbyteorder(">")
     for name, usual in _USUAL.items():
@@ -62,13 +61,13 @@ def _fields(stream: IO[bytes], head: bytes, file: ImageFile) -> tuple[TextHeader
     for line, taken in lines_of(stream, head, header):
         name, equals, value = line.partition("=")
         if not equals and line.strip():
-            raise header.wrong("a MetaImage header of fields", line[:40])
+            raise header.wrong("fields, each with its name and a sign of equality", line)
         if equals:
             name = name.strip()
             header.add(_NAMES.get(name, name), value)
         if name == "ElementDataFile":
             return header, taken
-    raise header.wrong("a MetaImage header that ends with ElementDataFile", "one cut off", AGAIN)
+    raise header.wrong("a header of MetaImage that ends with ElementDataFile", "one cut off", AGAIN)
 
 
 def _lie(header: TextHeader, count: int) -> tuple[tuple[int, int, int], str]:

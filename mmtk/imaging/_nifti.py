@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmtk.errors import ImageError
 from mmtk.imaging._axes import VolumeHeader, lie
 from mmtk.imaging._files import AGAIN, ImageFile
-from mmtk.imaging._voxels import MAX_VOXELS, Layout
+from mmtk.imaging._voxels import CONVERT, MAX_VOXELS, Layout
 from mmtk.imaging.foreign import describe_any
 
 _LAST = 1 << 28  # byte up to which extensions may reach
@@ -24,7 +24,6 @@ _OTHER_TYPES = {
     2304: "RGBA",
 }
 _UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # mm; who names none means mm
-CONVERT = "save it as NIfTI-1 (.nii or .nii.gz)"
 
 
 class _Fields(NamedTuple):

@@ -11,8 +11,7 @@ import numpy as np
 
 from mmtk.imaging._axes import VolumeHeader, lie
 from mmtk.imaging._files import AGAIN, ImageFile
-from mmtk.imaging._nifti import CONVERT
-from mmtk.imaging._voxels import MAX_VOXELS, Layout, TextHeader, lines_of
+from mmtk.imaging._voxels import CONVERT, MAX_VOXELS, Layout, TextHeader, lines_of
 
 _TYPES = {
     **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
@@ -43,7 +42,7 @@ _NAMES = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line sk
 def read_nrrd(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
     """Read a header whose first bytes are ``head``."""
     header, taken = _fields(stream, head, file)
-    kind, packing = header.choice("type", _TYPES), header.choice("encoding", _PACKINGS, CONVERT)
+    kind, packing = header.choice("type", _TYPES), header.choice("encoding", _PACKINGS)
     dtype = np.dtype(kind if kind.endswith("1") else header.choice("endian", _ORDERS) + kind)
     sizes, vectors = header.whole("sizes"), _vectors(header)
     if header.whole("dimension") != [len(sizes)]:
@@ -69,7 +68,7 @@ def _fields(stream: IO[bytes], head: bytes, file: ImageFile) -> tuple[TextHeader
     lines = lines_of(stream, head, header)
     version, taken = next(lines)
     if not re.fullmatch(r"NRRD000[1-5]", version):
-        raise header.wrong("NRRD of version 1 to 5", version[:40], CONVERT)
+        raise header.wrong("NRRD of version 1 to 5", version, CONVERT)
     for line, at in lines:
         taken = at
         if not line:
@@ -78,11 +77,11 @@ def _fields(stream: IO[bytes], head: bytes, file: ImageFile) -> tuple[TextHeader
             continue
         name, colon, value = line.partition(":")
         if not colon:
-            raise header.wrong("an NRRD header of fields", line[:40])
+            raise header.wrong("fields, each with its name and a colon", line)
         name = name.strip().lower()
         header.add(_NAMES.get(name, name), value)
     if not header.fields.get("data file"):
-        raise header.wrong("an NRRD header that ends with an empty line", "one cut off", AGAIN)
+        raise header.wrong("a header of NRRD that ends with an empty line", "one cut off", AGAIN)
     return header, taken
 
 

@@ -167,10 +167,12 @@ def _read_header(stream: IO[bytes], file: ImageFile) -> Layout:
 
 def _expect_whole(file: ImageFile, layout: Layout, packed: bool) -> None:
     data = layout.data or file
-    if layout.packing or not isinstance(data, Path) or (packed and not layout.data):
+    if not isinstance(data, Path):
         return
     with reading(data, KIND):
         size = data.stat().st_size
+    if layout.packing or (packed and not layout.data):
+        return
     whole = layout.header.offset + layout.header.bytes
     if size < whole or (size > whole and layout.ends):
         raise damaged(data, KIND, f"{size} bytes where its header says {whole}")

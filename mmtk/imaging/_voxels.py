@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 KIND = "volume"
+CONVERT = "save it as NIfTI-1 (.nii or .nii.gz)"
 MAX_VOXELS = 1 << 31  # of a volume: 4 GiB as int16, beyond any CT here
 MAX_BYTES = 1 << 35  # of its file: that many voxels as double, and headers
 _LINE = 1 << 16  # bytes of a line of a header in text
@@ -163,17 +164,19 @@ class TextHeader:
         self.fields[name] = value.strip()
 
     def wrong(self, expected: str, found: str, remedy: str = "") -> ImageError:
-        return ImageError(self.file, expected=expected, found=found, remedy=remedy)
+        shown = "".join(letter if letter.isprintable() else "?" for letter in found[:80])
+        return ImageError(self.file, expected=expected, found=shown, remedy=remedy)
 
     def get(self, name: str, expected: str) -> str:
         if not self.fields.get(name):
-            raise self.wrong(f"an {self.kind} header with {name} ({expected})", "none")
+            raise self.wrong(f"a header of {self.kind} with {name} ({expected})", "none")
         return self.fields[name]
 
-    def choice(self, name: str, choices: dict[str, T], remedy: str = "", default: str = "") -> T:
-        value = self.fields.get(name) or default or self.get(name, "one of " + ", ".join(choices))
+    def choice(self, name: str, choices: dict[str, T], default: str = "") -> T:
+        listed = ", ".join(choices) if len(choices) < 5 else "a type of whole or floating numbers"
+        value = self.fields.get(name) or default or self.get(name, listed)
         if value.lower() not in choices:
-            raise self.wrong(f"{name} as one of {', '.join(choices)}", value, remedy)
+            raise self.wrong(f"{name} as {listed}", value, CONVERT)
         return choices[value.lower()]
 
     def numbers(self, name: str) -> list[float]:
