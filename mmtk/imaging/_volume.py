@@ -80,7 +80,7 @@ def read_volume(path: str | os.PathLike[str], exact: bool = False) -> Volume:
     if os.path.isdir(path):
         from mmtk.imaging._series import read_series
 
-        return read_series(path)
+        return read_series(path, exact)
     file = as_file(path)
     with _opened(file) as (stream, packed):
         layout = _read_header(stream, file)
