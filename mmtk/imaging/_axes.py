@@ -122,6 +122,12 @@ def body_signs(matrix: NDArray[np.float64]) -> tuple[int, int, int]:
     return (x, y, z)
 
 
+def lie(matrix: NDArray[np.float64]) -> tuple[tuple[int, int, int], str]:
+    """Signs and axes, from the matrix of `nearest_axes`; no axes where the two would differ."""
+    signs, axes = body_signs(matrix), nearest_axes(matrix)
+    return signs, "" if 0 not in signs and axes != axes_of(signs) else axes
+
+
 def axes_of(signs: tuple[int, int, int]) -> str:
     """The letters of axes that are those of the body in their order; empty for 0s."""
     return "" if 0 in signs else "".join(pair[sign < 0] for pair, sign in zip(_TOWARDS, signs, strict=True))
