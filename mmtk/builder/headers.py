@@ -33,10 +33,10 @@ def expect_slices(dataset: Dataset, records: list[Record], pipeline: Pipeline) -
 
 
 def read_headers(
-    records: list[Record], listing: Listing, pipeline: Pipeline, bad: dict[str, str] | None
+    records: list[Record], listing: Listing, pipeline: Pipeline, bad: dict[str, str] | None, own: bool
 ) -> dict[str, Header]:
     """The header of each record's image file, of the kind that the recipes take."""
-    look = probe_values if pipeline.measured else probe
+    look = probe_values if pipeline.measured else _probe_grey_levels if own else probe
 
     def read(block: list[Record]) -> list[Header | ImageError]:
         answers: list[Header | ImageError] = []
@@ -59,6 +59,20 @@ def read_headers(
             else:
                 bad[record.source] = str(answer)
     return headers
+
+
+def _probe_grey_levels(path: ImageFile) -> Header:
+    """As `probe`; where a file would be an image if it were known what becomes black and white, that is said."""
+    try:
+        return probe(path)
+    except ImageError as error:
+        try:
+            header = probe_values(path)
+        except ImageError:
+            raise error from None
+        kind = {"png16": "a 16-bit PNG", "tiff16": "a 16-bit TIFF", "dicom": "a DICOM"}.get(header.format, "another")
+        remedy = 'add [window] to the dataset file: level and width, from = "dicom", or percentiles'
+        raise ImageError(path, expected="8-bit pixels, or a window", found=kind, remedy=remedy) from None
 
 
 def _mapped(work: Callable[[list[_T]], _U], blocks: list[list[_T]]) -> Iterator[tuple[list[_T], _U]]:

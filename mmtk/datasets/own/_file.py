@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from os import PathLike
@@ -75,7 +76,8 @@ def read_dataset(path: str | PathLike[str]) -> Dataset:
         ends in ``/`` names folders of DICOM series. ``organs`` are classes and their values in the mask. How they are
         cut: ``plane``, ``spacing`` (mm between slices; never less than the volume has), ``keep`` (the part of an organ
         that slices come from, such as ``[0.2, 0.8]``), ``crop`` (``box``, ``square``, ``centre`` or ``none``) and
-        ``orientation`` (``patient`` or ``file``). Beside ``[table]`` or ``[images]`` these name the volumes and their classes.
+        ``orientation`` (``patient`` or ``file``). Beside ``[table]`` or ``[images]`` these name the volumes and their
+        classes.
 
     In ``[table]`` and ``[images]``, ``names`` gives the classes that the source's own words mean. ``subject = "dicom"``
     reads the patient's id in each DICOM. ``[split]`` has ``shares`` in percent and ``seed``, or, where the source gives
@@ -127,7 +129,7 @@ class _Reader:
         classes = self.classes()
         provider = file.provider or file.title
         source = Source(
-            provider, licence=file.licence, page=file.page, layout=f"{self.path.name} says", citation=file.citation
+            provider, licence=file.licence, page=file.page, layout=f"as {self.path.name} says", citation=file.citation
         )
         recipe = self.recipe()
         return Dataset(
@@ -168,7 +170,7 @@ class _Reader:
                 found = "both" if file.table.label else "neither"
                 raise self.refuse("table.label", "label, a column, or labels, several of 0 and 1", found)
             self.expect_names("table.names", file.table.names, classes)
-            files = TableScan(file.table, Words(classes, file.table.names))
+            files = TableScan(file.table, Words(classes, file.table.names), self.file.volumes is not None)
         elif file.images:
             templates = as_tuple(file.images.files)
             for template in templates:
@@ -284,9 +286,14 @@ class _Reader:
                 raise self.refuse("window.from", "level and width, or percentiles, for volumes", '"dicom"')
             return (DicomWindow(),)
         if window.percentiles:
+            if not 0 <= window.percentiles[0] < window.percentiles[1] <= 100:
+                expected = "two from 0 to 100, the lower one first"
+                raise self.refuse("window.percentiles", expected, str([*window.percentiles]))
             return (*first, Percentiles(*window.percentiles))
         if window.level is None or window.width is None:
             raise self.refuse("window", "level and width", "one of them")
+        if not (window.width > 0 and math.isfinite(window.width) and math.isfinite(window.level)):
+            raise self.refuse("window.width", "a width above 0", f"{window.width:g} at level {window.level:g}")
         return (*first, HuWindow(window.level, window.width))
 
 
