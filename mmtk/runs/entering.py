@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -168,4 +168,4 @@ def _write(run: _Entered) -> RunResult:
                 publish_folder(temporary, run.folder)
         else:
             publish_folder(temporary, run.folder)
-    return read_result(run.folder)
+    return replace(read_result(run.folder), reused=False)

@@ -123,7 +123,8 @@ def _table(
 def _titles(lines: list[tuple[int, list[str]]], outputs: int, count: int) -> list[str] | None:
     """The titles of the columns, if the first line is one: of words, or of the numbers of classes above all rows."""
     first = lines[0][1]
-    numbered = first == [str(place) for place in range(outputs)] and len(lines) == count + 1
+    of_classes = first == ["1"] if len(first) == 1 else sorted(first) == sorted(map(str, range(outputs)))
+    numbered = of_classes and len(lines) == count + 1
     return first if numbered or any(_number(cell) is None for cell in first) else None
 
 

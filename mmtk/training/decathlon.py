@@ -151,7 +151,7 @@ def _run(
     if (opened.info.flag, opened.info.size) != (entry.flag, entry.size):
         found = f"one of {opened.info.flag}_{opened.info.size}"
         raise StoreError(entry.store, expected=f"a store of {entry.flag}_{entry.size}", found=found)
-    job = Job(opened, entry.out, entry.budget, entry.share, entry.seed, device, progress)
+    job = Job(opened, entry.out, entry.budget, entry.share, entry.seed, device, progress, entry.method.title)
     result = entry.method.run(job)
     with suppress(OSError):
         (entry.out / TRACEBACK).unlink(missing_ok=True)

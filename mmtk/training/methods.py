@@ -64,6 +64,8 @@ class Job:
     device : {"cpu", "cuda"} or None
     progress : callable
         To be told what is done and how much it is in all, if the method knows.
+    title : str
+        What tables call the method, if not by its name.
     begun : float
         When the job was given, by ``time.perf_counter``; the seconds spent since then are kept with the result.
     """
@@ -75,6 +77,7 @@ class Job:
     seed: int = 0
     device: str | None = None
     progress: Progress = _ignore
+    title: str = ""
     begun: float = field(default_factory=time.perf_counter, compare=False)
 
     def leave(self, config: Mapping[str, Any], predict: Callable[[], Mapping[str, NDArray[Any]]]) -> RunResult:
@@ -102,7 +105,10 @@ class Job:
         for split in self.store.splits:
             runs.check_scorable(split)
         spent = {"budget": self.budget} if self.share is None else {"share": self.share}
-        facts = RunConfig({**config, **spent}, self.seed, StoreFacts.of(self.store), made_with=runs.environment())
+        title = "" if self.title == config["method"] else self.title
+        facts = RunConfig(
+            {**config, **spent}, self.seed, StoreFacts.of(self.store), made_with=runs.environment(), title=title
+        )
         with runs.alone(self.out):
             runs.claim(self.out, facts)
             if (self.out / runs.RESULT).exists():
