@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from mmtk.errors import ImageError
-from mmtk.imaging._files import AGAIN, CONVERT, MAX_SIDE, ImageFile, take
+from mmtk.imaging._files import AGAIN, CONVERT, CONVERT_DEEP, MAX_SIDE, ImageFile, take
 
 SIGNATURES = (b"II*\0", b"MM\0*")
 WIDTH, HEIGHT, BITS, PACKING, PHOTOMETRIC, FILL_ORDER, OFFSETS = 256, 257, 258, 259, 262, 266, 273
@@ -57,20 +57,24 @@ def first(tags: Tags, tag: int, default: int) -> int:
     return values[0] if len(values) == 1 else -1
 
 
-def expect_plain(tags: Tags, path: ImageFile) -> tuple[int, int, int]:
-    """Height, width and channels of a TIFF that all decoders read alike; any other is refused with the reason."""
-    if reasons := ", ".join(_reasons(tags)):
-        expected = "a TIFF of 8-bit grey or RGB, uncompressed or PackBits, in strips"
-        raise ImageError(path, expected=expected, found=reasons, remedy=CONVERT)
+def expect_plain(tags: Tags, path: ImageFile, deep: bool = False) -> tuple[int, int, int]:
+    """Height, width and channels of a TIFF that all decoders read alike; any other is refused with the reason.
+
+    If `deep`, it is one of 16-bit grey.
+    """
+    if reasons := ", ".join(_reasons(tags, deep)):
+        kind = "16-bit grey" if deep else "8-bit grey or RGB"
+        expected = f"a TIFF of {kind}, uncompressed or PackBits, in strips"
+        raise ImageError(path, expected=expected, found=reasons, remedy=CONVERT_DEEP if deep else CONVERT)
     return first(tags, HEIGHT, 0), first(tags, WIDTH, 0), first(tags, CHANNELS, 1)
 
 
-def _reasons(tags: Tags) -> Iterator[str]:
+def _reasons(tags: Tags, deep: bool) -> Iterator[str]:
     bits, channels, packing = tags.get(BITS, (1,)), first(tags, CHANNELS, 1), first(tags, PACKING, PLAIN)
     colours, orientation, extra = first(tags, PHOTOMETRIC, -1), first(tags, ORIENTATION, 1), tags.get(EXTRA)
-    if set(bits) != {8}:
+    if set(bits) != {16 if deep else 8}:
         yield f"{max(bits, default=0)} bits"
-    if channels not in (1, 3):
+    if channels not in ((1,) if deep else (1, 3)):
         yield f"{channels} channels"
     elif extra is not None:
         yield "a channel that is marked as none of the picture's"

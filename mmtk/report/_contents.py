@@ -89,7 +89,7 @@ def _built_name(title: str, built: Store | None) -> Cell:
     if built is None:
         return Cell(title)
     info = built.info
-    edition = [f"edition {info.edition}"] if info.edition else []
+    edition = [] if info.own else [f"edition {info.edition}"]
     tip = ", ".join([f"{info.size} px", *edition, f"pixels {info.pixels}", f"split {info.split}"])
     marks = tuple(word for word, on in (("synthetic", info.synthetic), ("partial", info.partial)) if on)
     return Cell(title, marks=marks, tip=tip)
