@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mmtk import compat, imaging, loader
     from mmtk.builder import BuildResult, build
     from mmtk.datasets import get_dataset, list_datasets, register
+    from mmtk.datasets.own import read_dataset
     from mmtk.errors import MmtkError
     from mmtk.scoring import Metrics, evaluate
     from mmtk.store import Split, Store, open
@@ -25,6 +26,7 @@ _HOME = {  # where a public name is, by a name of its own there if need be
     "build": "mmtk.builder",
     "get_dataset": "mmtk.datasets",
     "list_datasets": "mmtk.datasets",
+    "read_dataset": "mmtk.datasets.own",
     "register": "mmtk.datasets",
     "Metrics": "mmtk.scoring",
     "evaluate": "mmtk.scoring",
@@ -37,7 +39,8 @@ _ROOMS = ("compat", "imaging", "loader")
 
 __all__ = [
     "BuildResult", "Metrics", "MmtkError", "Split", "Store", "build", "compat", "evaluate",
-    "get_dataset", "imaging", "list_datasets", "loader", "method", "open", "register",
+    "get_dataset", "imaging", "list_datasets", "loader", "method", "open",
+    "read_dataset", "register",
 ]
 
 

@@ -36,7 +36,9 @@ def rows(patients: int = 12, images: int = 2) -> list[tuple[str, str, str]]:
     ]
 
 
-def draw_table(folder: Path, lines: Iterable[tuple[str, ...]] | None = None, header: str = "file,patient,label") -> Path:
+def draw_table(
+    folder: Path, lines: Iterable[tuple[str, ...]] | None = None, header: str = "file,patient,label"
+) -> Path:
     """A folder ``images`` and ``labels.csv`` beside it."""
     for number, (name, _, kind) in enumerate(rows()):
         write(folder / "images" / name, drawing(number, kind == "sick"))

@@ -278,7 +278,7 @@ def test_the_first_broken_number_may_stand_anywhere(tmp_path: Path, monkeypatch:
 def test_numbers_that_are_none_are_refused_where_values_are_exact(tmp_path: Path, value: float) -> None:
     (tmp_path / "a.nii").write_bytes(nifti(np.array([0.5, value, 2]).reshape(1, 1, 3), "f8"))
     for ask in (partial(read_volume, exact=True), read_mask):
-        with pytest.raises(ImageError, match="expected (numbers, found NaN|finite numbers, as float32)"):
+        with pytest.raises(ImageError, match=r"expected (numbers, found NaN|finite numbers, as float32)"):
             ask(tmp_path / "a.nii")
 
 

@@ -144,15 +144,14 @@ def test_names_of_the_source_stand_for_classes(tmp_path):
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("ending", ["png", "tif"])
 def test_more_than_256_values_by_a_window(tmp_path, bits, ending):
-    pictures = {}
+    pictures, scale = {}, 1 if bits == 8 else 16
     for number, (name, _, kind) in enumerate(rows()):
-        picture = drawing(number, kind == "sick").astype(f"uint{bits}") * np.array(1 if bits == 8 else 16, f"uint{bits}")
+        picture = drawing(number, kind == "sick").astype(f"uint{bits}") * np.array(scale, f"uint{bits}")
         path = f"{kind}/{Path(name).stem}.{ending}"
         flags = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if ending == "tif" else []
         (tmp_path / "raw" / kind).mkdir(parents=True, exist_ok=True)
         assert cv2.imwrite(str(tmp_path / "raw" / path), picture, flags)
         pictures[path] = picture
-    scale = 1 if bits == 8 else 16
     for window in ({"level": 100 * scale, "width": 120 * scale}, {"percentiles": [1, 99]}):
         file = toml(tmp_path / "a.toml", images={"files": "{class}/*"}, window=window)
         opened = built(file, tmp_path / "raw", tmp_path / "out", force=True)
@@ -196,7 +195,7 @@ def test_commands_that_know_a_flag_know_a_dataset_file(tmp_path):
 
 _KEYS = {
     "unknown key": ({"colour": "rgb"}, r"a\.toml: expected keys of flag, .*, found the unknown key colour"),
-    "unknown key of a table": ({"table": {**TABLE, "lable": "x"}}, r"table: .* unknown key lable; did you mean label\?"),
+    "unknown key of a table": ({"table": {**TABLE, "lable": "x"}}, r"table: .*key lable; did you mean label\?"),
     "taken flag": ({"flag": "breastmnist"}, "flag: expected a flag of your own, found breastmnist, which is BreastMN"),
     "taken alias": ({"flag": "organmnist_axial"}, "flag: expected a flag of your own"),
     "malformed flag": ({"flag": "my-lung"}, "flag my-lung: expected a flag of at most 64 small letters"),
@@ -267,7 +266,7 @@ def test_a_file_that_is_no_toml(tmp_path, text, message):
 
 _FIRST = rows()[0]
 _LINES = {
-    "label not in classes": ((_FIRST[0], "P00", "ill"), "column label: expected a class, one of normal, sick, found 'ill'"),
+    "label not in classes": ((_FIRST[0], "P00", "ill"), "column label: expected a class, .* found 'ill'"),
     "blank label": ((_FIRST[0], "P00", ""), "expected a class, one of normal, sick, found ''"),
     "blank subject": ((_FIRST[0], " ", "normal"), "column patient: expected a subject, found none; fill it in"),
     "a file twice": ((rows()[1][0], "P00", "normal"), "expected images/im00_1.png once, found it again, first on"),
@@ -300,7 +299,7 @@ def test_a_subject_in_two_given_splits(tmp_path):
     lines = [(name, person, kind, parts[n % 3]) for n, (name, person, kind) in enumerate(rows())]
     raw = draw_table(tmp_path / "raw", lines, "file,patient,label,set")
     file = toml(tmp_path / "a.toml", table={**TABLE, "split": "set"})
-    with pytest.raises(SourceError, match="expected subject P00 in one split, found images/im00_0.png in train and"):
+    with pytest.raises(SourceError, match=r"expected subject P00 in one split, found images/im00_0\.png in train"):
         built(file, raw, tmp_path)
     lines = [(*line[:3], "holdout") for line in lines]
     with pytest.raises(SourceError, match="column set: expected a split, train, val or test, found 'holdout'"):
@@ -310,7 +309,7 @@ def test_a_subject_in_two_given_splits(tmp_path):
 def test_a_class_with_no_test_image(tmp_path):
     lines = [(name, person, kind if person == "P01" else "normal") for name, person, kind in rows()]
     raw, file = draw_table(tmp_path / "raw", lines), toml(tmp_path / "a.toml", table=TABLE)
-    with pytest.raises(SourceError, match="expected a .* image of class sick, found none; give .split. other shares"):
+    with pytest.raises(SourceError, match=r"expected a .* image of class sick, found none; give \[split\] other"):
         built(file, raw, tmp_path)
     assert built(file, raw, tmp_path, allow_partial=True).info.partial
 
@@ -319,7 +318,7 @@ def test_a_window_that_is_lacking_or_fits_nothing(tmp_path):
     for number, (name, _, kind) in enumerate(rows()):
         write(tmp_path / "raw" / kind / name, drawing(number, kind == "sick").astype(np.uint16) * 16)
     images = {"files": "{class}/*"}
-    with pytest.raises(MmtkError, match="expected 8-bit pixels, or a window, found a 16-bit PNG; add .window. to the"):
+    with pytest.raises(MmtkError, match=r"expected 8-bit pixels, or a window, found a 16-bit PNG; add \[window\]"):
         built(toml(tmp_path / "a.toml", images=images), tmp_path / "raw", tmp_path)
     file = toml(tmp_path / "a.toml", images=images, window={"level": 50_000, "width": 400})
     with pytest.raises(MmtkError, match="expected grey levels that differ, found a single one; see whether the window"):
@@ -340,13 +339,15 @@ def test_own_data_has_no_editions_and_no_choices(tmp_path):
 # ------------------------------------------------------------------ one check of every dataset
 
 
+LUNG = Dataset(
+    flag="lung", title="Lung", modality="X-ray", task=Task.BINARY, classes=("a", "b"), channels=1, counts={},
+    source=mmtk.get_dataset("breastmnist").source, recipe=(Grey(), CenterCrop(), Resize()),
+    split=Shares(70, 10, 20), scan=lambda listing: Scan(()),
+)
+
+
 def own(**changes) -> Dataset:
-    base = dict(
-        flag="lung", title="Lung", modality="X-ray", task=Task.BINARY, classes=("a", "b"), channels=1, counts={},
-        source=mmtk.get_dataset("breastmnist").source, recipe=(Grey(), CenterCrop(), Resize()),
-        split=Shares(70, 10, 20), scan=lambda listing: Scan(()),
-    )
-    return Dataset(**{**base, **changes})
+    return replace(LUNG, **changes)
 
 
 @pytest.mark.parametrize(("changes", "message"), [

@@ -134,13 +134,13 @@ def slice_headers(
 
 def _voxels(header: VolumeHeader, pipeline: Pipeline) -> tuple[int, int, int]:
     """Voxels along x, y and z as the boxes count them."""
-    return header.turned_shape if pipeline.turns else header.shape
+    return header.turned_shape if pipeline.turns and not pipeline.zooms else header.shape
 
 
 def _expect_header(path: ImageFile, header: VolumeHeader, pipeline: Pipeline) -> None:
     """Refuse a volume whose header does not say what a recipe goes by."""
     remedy = "mend its header, or build with official pixels, which do not ask for it"
-    if pipeline.turns and not header.axes:
+    if pipeline.turns and (0 in header.signs if pipeline.zooms else not header.axes):
         raise ImageError(path, expected="a header that tells its axes", found="one that does not", remedy=remedy)
     if pipeline.measures and 0 in header.spacing:
         raise ImageError(path, expected="the size of a voxel in its header", found="none", remedy=remedy)

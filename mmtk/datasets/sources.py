@@ -72,7 +72,8 @@ def choose(flags: Iterable[str]) -> tuple[Dataset, ...]:
     Parameters
     ----------
     flags : iterable of str
-        Flags, aliases, dataset files, or names of a source that several datasets share; none at all means every dataset.
+        Flags, aliases, dataset files, or names of a source that several datasets share; none at all means every
+        dataset.
 
     Raises
     ------

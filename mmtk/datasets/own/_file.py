@@ -39,7 +39,8 @@ from mmtk.errors import ArgumentError, MmtkError
 from mmtk.values import read_toml_or_json, typed
 
 _REMEDY = "mmtk draft DIR writes such a file"
-_TASKS = {"multi-label": Task.MULTILABEL, **{task.value: task for task in Task}}
+_MULTILABEL = Task.MULTILABEL.partition(",")[0]  # what people say; MedMNIST's word says its labels are 0 or 1, too
+_TASKS = {_MULTILABEL: Task.MULTILABEL, **{task.value: task for task in Task}}
 
 
 def named(name: str) -> Dataset:
@@ -142,19 +143,19 @@ class _Reader:
         file = self.file
         if file.table and file.table.labels:
             if _TASKS[file.task] is not Task.MULTILABEL:
-                expected = 'task = "multi-label" with table.labels'
+                expected = f'task = "{_MULTILABEL}" with table.labels'
                 raise self.refuse("task", expected, repr(file.task), "use table.label for the column of one class")
             if file.classes and len(file.classes) != len(file.table.labels):
                 expected = f"a class for each of the {len(file.table.labels)} columns in table.labels"
                 raise self.refuse("classes", expected, str(len(file.classes)))
             return file.classes or file.table.labels
         if _TASKS[file.task] is Task.MULTILABEL:
-            raise self.refuse("table.labels", "the columns of 0 and 1 of a multi-label task", "none")
+            raise self.refuse("table.labels", f"the columns of 0 and 1 of a {_MULTILABEL} task", "none")
         organs = tuple(file.volumes.organs) if file.volumes else ()
         if organs and file.classes and file.classes != organs:
             expected = f"the organs, {', '.join(organs)}, or no classes"
             raise self.refuse("classes", expected, ", ".join(file.classes))
-        if not (file.classes or organs):
+        if not (file.classes or organs or (file.volumes and file.volumes.mask)):
             raise self.refuse("classes", "the names of the classes", "none", _REMEDY)
         return file.classes or organs
 
