@@ -312,7 +312,7 @@ def test_a_folder_is_a_dicom_series(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "mmtk.imaging._series", series)
     assert read_volume(tmp_path) == (volume, tmp_path, False)
     assert read_volume(tmp_path, exact=True) == (volume, tmp_path, True)
-    assert probe_volume(str(tmp_path)) == ("header", str(tmp_path))
+    assert probe_volume(str(tmp_path)) == ("header", tmp_path)
 
 
 def changed(at: int, layout: str, *values) -> bytes:
