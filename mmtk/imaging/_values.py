@@ -136,9 +136,10 @@ def read_values(path: str | os.PathLike[str]) -> Values:
     """Read the values of a grey image.
 
     A DICOM file is uncompressed, RLE, JPEG baseline or JPEG 2000 lossless; overlays are passed over, and of MONOCHROME1
-    the stored range is turned round before the rescale. Bits above those that count are cleared. A changed byte inside
-    the pixels of a DICOM file or TIFF, or a changed digit of a window, is not seen on disk: these formats have no
-    checksum; in a zip it is. Alpha is dropped, an EXIF orientation applied.
+    the stored range is turned round before the rescale. Bits above those that count are cleared. DICOM and TIFF have no
+    checksum, so what leaves a file well-formed is not seen on disk, in a zip it is: a changed byte inside the pixels,
+    a changed digit of a rescale or window, or the tag of a table or window function, which may be missing. Alpha is
+    dropped, an EXIF orientation applied.
 
     Parameters
     ----------
