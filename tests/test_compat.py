@@ -27,7 +27,7 @@ pytest.importorskip("PIL")
 
 @pytest.fixture
 def root(tmp_path):
-    write_small_store(tmp_path / "breastmnist_28.h5", (40, 9, 12), size=28)
+    write_small_store(tmp_path / "breastmnist_28.h5", (40, 9, 12), size=28, partial=True)
     path = {"flag": "pathmnist", "channels": 3, "size": 64, "classes": 9, "task": "multi-class"}
     write_small_store(tmp_path / "pathmnist_64.h5", (20, 6, 9), **path)
     chest = {"flag": "chestmnist", "size": 28, "classes": 14, "task": MULTILABEL}
@@ -169,7 +169,7 @@ def test_official_files_in_a_folder_that_cannot_be_written_are_imported_elsewher
         path.write_bytes(damage)
         check_imported(root, official)
     other = tmp_path / "other"  # another file of that name has another store
-    write_small_store(tmp_path / "again" / "breastmnist_28.h5", (40, 9, 12), size=28, seed=1)
+    write_small_store(tmp_path / "again" / "breastmnist_28.h5", (40, 9, 12), size=28, seed=1, partial=True)
     store.export_npz(store.open(tmp_path / "again" / "breastmnist_28.h5"), other)
     unwritable[other] = code
     assert not np.array_equal(medmnist.BreastMNIST("train", root=other).imgs, check_images(root))

@@ -151,8 +151,8 @@ def test_an_unknown_dataset_is_matched_with_no_other_and_not_imported(own, tmp_p
     other = Path(shutil.copy(npz, tmp_path / "breastmnist.npz"))
     with pytest.raises(StoreError, match=f"expected a file of {flag}, as .* is, found one of breastmnist"):
         matching.match(store.open(own), other)
-    with pytest.raises(ArgumentError, match=f"dataset {flag}: expected one of path.*; an .npz lacks the facts"):
+    with pytest.raises(ArgumentError, match=f"dataset {flag}: expected one of path.*; images of your own need"):
         store.import_npz(npz, tmp_path / "in", flag)
-    with pytest.raises(ArgumentError, match=r"did you mean breastmnist\?; an"):
+    with pytest.raises(ArgumentError, match=r"did you mean breastmnist\?; images of"):
         store.import_npz(npz, tmp_path / "in", "brestmnist")
     assert not (tmp_path / "in").exists()

@@ -244,7 +244,9 @@ DAMAGE = {
     "a folder": lambda p: (p.unlink(), p.mkdir()),
     "missing": lambda p: p.unlink(),
     "another HDF5 file": lambda p: h5py.File(p, "w").close(),
-    "newer": _edit(lambda f: f.attrs.modify("version", 3)),
+    "newer": _edit(lambda f: f.attrs.modify("version", 4)),
+    "of a version that its facts are not of": _edit(lambda f: f.attrs.modify("version", 3)),
+    "with an empty fact of version 3": _facts(page=""),
     "unfinished": _edit(lambda f: f["complete"].__setitem__(0, 0)),
     "without facts": _edit(lambda f: f.attrs.__delitem__("info")),
     "with wrong facts": _edit(lambda f: f.attrs.modify("info", "{}")),
@@ -311,6 +313,34 @@ def test_arrays_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path):
         with pytest.raises(StoreError, match="val"):
             store.write_store(tmp_path / "out" / "b.h5", made.info, good | {"val": wrong})
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_facts_that_could_not_be_read_again_are_refused_before_anything_is_written(tmp_path):
+    made = store.open(write_small_store(tmp_path / "in" / "a.h5"))
+    arrays = {s.name: (s.images, s.labels, s.records) for s in made.splits}
+    for change in ({"flag": "my-lung"}, {"citation": "two\nlines"}, {"page": "\t"}, {"recipe": "?"}, {"task": "guess"}):
+        with pytest.raises(StoreError, match=r"b\.h5: expected facts that a reader takes"):
+            store.write_store(tmp_path / "b.h5", replace(made.info, **change), arrays)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_store_without_the_facts_of_version_3_is_of_version_2_and_has_its_digest(tmp_path):
+    opened = store.open(write_small_store(tmp_path / "a.h5"))
+    with h5py.File(opened.path) as file:
+        assert file.attrs["version"] == 2
+        assert not {"page", "family"} & set(json.loads(file.attrs["info"]))
+    # as the mmtk before version 3 wrote it
+    assert opened.digest == "73e0851534a2420e7c2f266eb9ee700e8de5db9db498805cf7c020b6c514f391"
+    copy = store.open(store.compress(opened, tmp_path / "copy"))
+    assert copy.digest == opened.digest
+    arrays = {s.name: (s.images, s.labels, s.records) for s in opened.splits}
+    info = replace(opened.info, page="https://lung.example", family="lung", edition="")
+    newer = store.open(store.write_store(tmp_path / "b.h5", info, arrays))
+    with h5py.File(newer.path) as file:
+        assert file.attrs["version"] == 3
+    assert (newer.info, newer.info.own, opened.info.own) == (info, True, False)
+    assert newer.digest == newer.content_digest() != opened.digest
+    assert store.verify(newer.path) == store.verify(copy.path) == []
 
 
 def test_a_full_disk_leaves_nothing(tmp_path):

@@ -38,7 +38,7 @@ def edited(path: Path, folder: Path, edit: Callable[[h5py.File], object]) -> Pat
 def change_fact(name: str) -> Callable[[h5py.File], None]:
     def edit(file: h5py.File) -> None:
         facts = json.loads(file.attrs["info"])
-        value = facts[name]
+        value = facts.get(name, "")
         if name == "task":
             facts[name] = "multi-class"
         elif name == "recipe":
@@ -46,6 +46,7 @@ def change_fact(name: str) -> Callable[[h5py.File], None]:
         else:
             facts[name] = [*value, "another"] if isinstance(value, list) else _OTHER[type(value)](value)
         file.attrs["info"] = np.bytes_(json.dumps(facts, sort_keys=True, separators=(",", ":")))
+        file.attrs["version"] = 3 if name in ("page", "family") else 2
 
     return edit
 
@@ -242,5 +243,5 @@ def test_a_bomb_costs_neither_memory_nor_time(whole, tmp_path, bomb):
 
 def test_a_store_of_the_first_format_says_what_to_do(whole, tmp_path):
     path = edited(whole, tmp_path, lambda file: file.attrs.modify("version", 1))
-    with pytest.raises(StoreError, match="expected format version 2, found version 1; build or import it again"):
+    with pytest.raises(StoreError, match="expected format version 2 or 3, found version 1; build or import it again"):
         store.open(path)

@@ -41,13 +41,13 @@ def list_command(as_json: bool) -> None:
 @click.option("--croissant", is_flag=True, help="Of a store: print it as Croissant JSON-LD.")
 def info_command(name: str, as_json: bool, croissant: bool) -> None:
     """Show the facts of a dataset, by its flag or an alias, or of a store, by its file."""
-    from mmtk.datasets import get_dataset
+    from mmtk.datasets.own import named
     from mmtk.errors import ArgumentError
 
     try:
-        dataset = get_dataset(name)
+        dataset = named(name)
     except ArgumentError:
-        if not (Path(name).suffix or Path(name).exists()):
+        if name.lower().endswith(".toml") or not (Path(name).suffix or Path(name).exists()):
             raise
         from mmtk import store
 
@@ -143,16 +143,17 @@ def _show_store(store: Store, as_json: bool) -> None:
     if as_json:
         echo_json(store.facts())
         return
-    _echo_facts({
+    facts = {
         "store": f"{store.path} {info.marks}".rstrip(), "flag": info.flag, "title": info.title,
         "modality": info.modality, "task": info.task, "classes": _numbered(info.classes),
         "size": f"{info.size} x {info.size}, {info.channels} channel{'s' * (info.channels > 1)}",
         "counts": counts_text(store.counts, ","), "edition": info.edition, "pixels": info.pixels,
         "recipe": _recipe(json.loads(info.recipe)), "split": info.split, "membership": info.membership,
-        "source": info.source, "licence": info.licence, "citation": info.citation,
+        "source": info.source, "page": info.page, "licence": info.licence, "citation": info.citation,
         "unchecked": "\n".join(f"- {item}" for item in info.unchecked), "written by": info.mmtk_version,
         "digest": store.digest,
-    })
+    }
+    _echo_facts({name: value for name, value in facts.items() if value or name not in ("edition", "page")})
 
 
 def _first_counts(dataset: Dataset) -> list[str]:

@@ -74,10 +74,10 @@ def to_croissant(store: Store) -> dict[str, Any]:
         "name": re.sub(r"\W+", "-", f"{info.flag}-{info.size}"),
         "description": f"{info.title}: {info.modality}, {info.size} x {info.size} px, {info.task}.{marks}",
         "license": _LICENCES.get(info.licence, info.licence),
-        "url": known.source.page if known else "",
+        "url": info.page or (known.source.page if known else ""),
         "citeAs": info.citation,
         "creator": {"@type": "Organization", "name": info.source},
-        "version": f"{info.edition}.0.0",
+        **({"version": f"{info.edition}.0.0"} if info.edition.isdecimal() else {}),
         "keywords": [info.modality, info.task, *info.marks.lower().split()],
         "isBasedOn": info.recipe_hash,
         "distribution": [{

@@ -62,7 +62,7 @@ def compress(store: Store, out: str | Path, compression: str = "zstd", force: bo
             arrays: dict[str, tuple[Any, NDArray[np.uint8]]] = {}
             for split in store.splits:
                 arrays |= _copy(file, split, options, below)
-            digest = digest_of(store.info.to_json(), arrays)
+            digest = digest_of(store.info, arrays)
             _plain(file, "digest", np.frombuffer(digest, np.uint8))
             _plain(file, "complete", np.ones(1, np.uint8))
         store.expect(digest.hex())

@@ -19,7 +19,7 @@ from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
 from mmtk.store._chunks import ChunkedImages, Images, chunked, plain_chunks
 from mmtk.store._digest import CHECKSUM, KEYS, NAMES, checksum_rows, digest_of
-from mmtk.store._format import FORMAT, VERSION, Array, StoreInfo, check_labels, check_shapes
+from mmtk.store._format import FORMAT, VERSIONS, Array, StoreInfo, check_labels, check_shapes
 from mmtk.store._guard import DISTRUST, REBUILD
 from mmtk.store._unpack import COMPRESSIONS, FORMER
 from mmtk.store._writer import find_region
@@ -69,13 +69,13 @@ def checked(path: Path, digest: str | None = None) -> Iterator[Checked]:
 
     _expect_hdf5(path)
     with h5py.File(path, "r", locking=False) as file:
-        info, facts = _read_head(path, file)
+        info = _read_head(path, file)
         datasets = _check_tree(path, file)
         if datasets["complete"].shape != (1,) or int(datasets["complete"][0]) != 1:
             raise StoreError(path, expected="a complete store", found="an unfinished one", remedy=REBUILD)
         for split in SPLITS:
             check_shapes(f"{path} {split}", info, *(datasets[f"{split}/{name}"] for name in NAMES))
-        stored = _check_digest(path, datasets, facts)
+        stored = _check_digest(path, datasets, info)
         if digest is not None and stored != digest:
             found, remedy = f"the store of digest {stored}", "get the one that is meant"
             raise StoreError(path, expected=f"the store of digest {digest}", found=found, remedy=remedy)
@@ -104,20 +104,22 @@ def _expect_hdf5(path: Path) -> None:
         raise StoreError(path, expected="a store (an HDF5 file)", found=found, remedy=remedy)
 
 
-def _read_head(path: Path, file: Any) -> tuple[StoreInfo, str]:
-    """The facts, and their text."""
+def _read_head(path: Path, file: Any) -> StoreInfo:
     if _attribute(path, file, "format") != FORMAT:
         raise StoreError(path, expected="a store", found="an HDF5 file of another kind")
     version = int(_attribute(path, file, "version"))
-    if version != VERSION:
-        remedy = "upgrade mmtk" if version > VERSION else REBUILD
-        raise StoreError(path, expected=f"format version {VERSION}", found=f"version {version}", remedy=remedy)
-    facts = _attribute(path, file, "info")
-    info = StoreInfo.from_json(facts)
+    if version not in VERSIONS:
+        remedy = "upgrade mmtk" if version > VERSIONS[-1] else REBUILD
+        expected = f"format version {' or '.join(map(str, VERSIONS))}"
+        raise StoreError(path, expected=expected, found=f"version {version}", remedy=remedy)
+    info = StoreInfo.from_json(_attribute(path, file, "info"))
+    if version != info.version:
+        found = f"version {version} with the facts of {info.version}"
+        raise StoreError(path, expected="a store as it was written", found=found, remedy=REBUILD)
     plain = _attribute(path, file, "ndim") == 2 and _attribute(path, file, "dtype") == "uint8"
     if not plain or info.channels not in (1, 3) or info.size < 1:
         raise StoreError(path, expected="2D images of 1 or 3 channels of uint8", found="others", remedy="upgrade mmtk")
-    return info, facts
+    return info
 
 
 def _attribute(path: Path, file: Any, name: str) -> Any:
@@ -185,7 +187,7 @@ def _check_dataset(path: Path, name: str, item: Any) -> Any:
     return dataset
 
 
-def _check_digest(path: Path, datasets: dict[str, Any], facts: str) -> str:
+def _check_digest(path: Path, datasets: dict[str, Any], info: StoreInfo) -> str:
     """See that facts, shapes and checksums are those of the digest."""
     arrays = {}
     for key in KEYS:
@@ -199,7 +201,7 @@ def _check_digest(path: Path, datasets: dict[str, Any], facts: str) -> str:
     if stored.dtype != np.uint8 or stored.shape != (CHECKSUM,):
         raise StoreError(path, expected=f"a digest of {CHECKSUM} bytes", found=f"{stored.dtype} {stored.shape}")
     digest = stored[()].tobytes()
-    if digest != digest_of(facts, arrays):
+    if digest != digest_of(info, arrays):
         found = "others: it was changed after it was written"
         raise StoreError(path, expected="facts and checksums that fit its digest", found=found, remedy=REBUILD)
     return bytes(digest).hex()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.datasets.base import SPLITS
-from mmtk.store._format import FORMAT, VERSION, Shaped, chunk_rows
+from mmtk.store._format import FORMAT, Shaped, StoreInfo, chunk_rows
 
 CHECKSUM = 32  # bytes
 _ALONE = 4 << 20  # bytes that a second thread would not hash sooner
@@ -63,17 +63,17 @@ def array_checksums(key: str, array: Any) -> NDArray[np.uint8]:
     return checksums(read, len(array), checksum_rows(key, array), row_bytes)
 
 
-def digest_of(facts: str, arrays: Mapping[str, tuple[Any, NDArray[np.uint8]]]) -> bytes:
+def digest_of(info: StoreInfo, arrays: Mapping[str, tuple[Any, NDArray[np.uint8]]]) -> bytes:
     """SHA-256 over the facts and, of each array in the order of `KEYS`, its name, shape, type and checksums.
 
     Parameters
     ----------
-    facts : str
-        The JSON in the file.
+    info : StoreInfo
+        Their version and their JSON are what is hashed.
     arrays : mapping of key to (array, checksums)
         Of the array only ``shape`` and ``dtype`` are asked for.
     """
-    digest = hashlib.sha256(f"{FORMAT} {VERSION}\n{facts}\n".encode())
+    digest = hashlib.sha256(f"{FORMAT} {info.version}\n{info.to_json()}\n".encode())
     for key in KEYS:
         array, sums = arrays[key]
         shape = "x".join(map(str, array.shape))

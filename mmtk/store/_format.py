@@ -11,24 +11,30 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmtk.datasets.base import Task
-from mmtk.datasets.marks import marks_of
+from mmtk.datasets.marks import UNPUBLISHED, marks_of
 from mmtk.datasets.steps import recipe_from_json
 from mmtk.errors import MmtkError, StoreError
 
 Array = np.ndarray[Any, Any]
 FORMAT = "mmtk-store"
-VERSION = 2
+IMPORTED = "imported"  # the pixels and split of a file that was never published
+VERSIONS = (2, 3)  # that are read: a store without the facts that 3 added is of 2
 CHUNK_BYTES = 512 * 1024
 LIBVER = ("v110", "v110")
 _LONGEST_TEXT = 4096  # bytes: the longest path there is
 _FLAG = re.compile(r"[a-z0-9_]+")  # a flag becomes a file name, also one from a stranger's store
 _FILE = re.compile(rf"(?P<flag>{_FLAG.pattern})_(?P<size>[1-9][0-9]{{0,5}})\.h5")
+_ADDED = ("page", "family")
 _KINDS = {"str": str, "int": int, "bool": bool, "tuple[str, ...]": list}
 
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """The facts of a store, kept as one JSON attribute; equal builds have equal facts."""
+    """The facts of a store, kept as one JSON attribute; equal builds have equal facts.
+
+    ``page`` is where the source is described and ``family`` what datasets of the same raw files have in common; both
+    may be empty. ``edition`` is empty where nobody published the dataset.
+    """
 
     flag: str
     title: str
@@ -51,9 +57,12 @@ class StoreInfo:
     partial: bool
     unchecked: tuple[str, ...]
     mmtk_version: str
+    page: str = ""
+    family: str = ""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        values = {name: value for name, value in asdict(self).items() if value or name not in _ADDED}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> StoreInfo:
@@ -68,10 +77,10 @@ class StoreInfo:
             values: dict[str, Any] = json.loads(text)
         except (ValueError, RecursionError):
             raise ValueError("its facts are no JSON") from None
-        if not isinstance(values, dict) or set(values) != {f.name for f in fields(cls)}:
+        if not isinstance(values, dict) or {*values, *_ADDED} != {f.name for f in fields(cls)}:
             raise ValueError("its facts are not those of this format version")
         for f in fields(cls):
-            if type(values[f.name]) is not _KINDS[str(f.type)]:
+            if type(values.setdefault(f.name, "")) is not _KINDS[str(f.type)]:
                 raise ValueError(f"its {f.name} is not of type {f.type}")
         if not all(value.isprintable() for value in values.values() if isinstance(value, str)):
             raise ValueError("its facts hold what cannot be printed")
@@ -91,6 +100,16 @@ class StoreInfo:
         return info
 
     @property
+    def version(self) -> int:
+        """The format version of a store of these facts: the lowest one that has them, so that equal facts are one."""
+        return VERSIONS[any(getattr(self, name) for name in _ADDED)]
+
+    @property
+    def own(self) -> bool:
+        """Whether the dataset is somebody's own: nobody published an edition of it."""
+        return not self.edition
+
+    @property
     def labels(self) -> int:
         """Values in a label row."""
         return len(self.classes) if self.task == Task.MULTILABEL else 1
@@ -101,9 +120,14 @@ class StoreInfo:
         return (self.size, self.size) if self.channels == 1 else (self.size, self.size, 3)
 
     @property
+    def unpublished(self) -> bool:
+        """Whether it came from a file of a known dataset that has none of the published MD5s."""
+        return self.pixels == IMPORTED and not self.own and not self.synthetic
+
+    @property
     def marks(self) -> str:
-        """``SYNTHETIC`` and ``PARTIAL`` where they hold, to be shown wherever the store is."""
-        return " ".join(marks_of(self.synthetic, self.partial))
+        """``SYNTHETIC``, ``PARTIAL`` and ``UNPUBLISHED`` where they hold, to be shown wherever the store is."""
+        return " ".join((*marks_of(self.synthetic, self.partial), *([UNPUBLISHED] if self.unpublished else [])))
 
 
 def store_path(folder: str | Path, flag: str, size: int) -> Path:
@@ -139,6 +163,20 @@ class Shaped(Protocol):
     def shape(self) -> tuple[int, ...]: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
+
+
+def check_facts(what: str | Path, info: StoreInfo) -> None:
+    """Refuse facts that could be written but not read again.
+
+    Raises
+    ------
+    StoreError
+        Naming `what` and the first of them.
+    """
+    try:
+        StoreInfo.from_json(info.to_json())
+    except ValueError as error:
+        raise StoreError(what, expected="facts that a reader takes", found=str(error)) from None
 
 
 def check_shapes(what: str, info: StoreInfo, images: Shaped, labels: Shaped, records: Shaped) -> None:

@@ -81,14 +81,18 @@ class Comparison:
 
     def lines(self, info: StoreInfo) -> list[str]:
         """What to tell of it to who has a store of these facts."""
+        if info.own:
+            return [self.remark]
         if info.synthetic:
             return ["synthetic: there is nothing official to compare it with"]
-        lines = [f"{name}: {split}" for name, split in self.splits.items()]
+        lines = ["imported from a file that was never published"] if info.unpublished else []
+        lines += [f"{name}: {split}" for name, split in self.splits.items()]
         if self.remark:
             lines.append(self.remark)
         elif self.npz is None:
             get_it = "; see mmtk fetch" if self.published else ""
-            lines.append(f"no official file of {info.size} px, edition {info.edition}, here{get_it}")
+            edition = "" if info.own else f", edition {info.edition}"
+            lines.append(f"no official file of {info.size} px{edition}, here{get_it}")
         if info.partial:
             lines.append(f"a part of the dataset cannot have the published MD5 {self.published or ''}".rstrip())
         elif self.published is None:
@@ -117,6 +121,8 @@ def compare_official(store: Store, folder: str | Path) -> Comparison:
     StoreError
         If the file of that name is not the published one or damaged, or there is no room for a copy.
     """
+    if store.info.own:
+        return Comparison({}, None, None, None, "nobody published this dataset: there is nothing official to compare")
     if store.info.synthetic:
         return Comparison({}, None, None, None)
     dataset = find_dataset(store.info.flag)

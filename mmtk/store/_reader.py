@@ -120,7 +120,7 @@ class Store:
         """What the digest is by the facts and arrays as they are now: all of them are read."""
         arrays = {f"{split.name}/{name}": getattr(split, name) for split in self.splits for name in NAMES}
         sums = {key: (array, array_checksums(key, array)) for key, array in arrays.items()}
-        return digest_of(self.info.to_json(), sums).hex()
+        return digest_of(self.info, sums).hex()
 
     def expect(self, digest: str) -> None:
         """Refuse to go on with content of another digest than the store's.

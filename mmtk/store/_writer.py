@@ -15,7 +15,16 @@ from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
 from mmtk.files import publish, writing
 from mmtk.store._digest import CHECKSUM, KEYS, checksum_rows, checksums, digest_of
-from mmtk.store._format import FORMAT, VERSION, Array, StoreInfo, check_labels, check_shapes, chunk_rows, record_dtype
+from mmtk.store._format import (
+    FORMAT,
+    Array,
+    StoreInfo,
+    check_facts,
+    check_labels,
+    check_shapes,
+    chunk_rows,
+    record_dtype,
+)
 from mmtk.store._guard import guarded
 from mmtk.store._steady import hdf5_to_write, write_at
 
@@ -52,7 +61,7 @@ class ArrayKind(NamedTuple):
 class Layout:
     """Where everything lies in a store's file, and what it is."""
 
-    facts: str
+    info: StoreInfo
     arrays: Mapping[str, ArrayKind]
     regions: Mapping[str, Region]  # "train/images" -> its bytes
     tables: Mapping[str, Region]  # "train/images" -> its checksums
@@ -110,11 +119,11 @@ def create_skeleton(
     Raises
     ------
     StoreError
-        If labels or records do not fit the facts.
+        If labels or records do not fit the facts, or a store of such facts could not be read again.
     OSError
         If the disk is full or the folder cannot be written.
     """
-
+    check_facts(path, info)
     for split in SPLITS:
         images = ArrayKind((len(labels[split]), *info.row_shape), np.dtype(np.uint8))
         check_shapes(f"{path} {split}", info, images, labels[split], records[split])
@@ -135,7 +144,7 @@ def create_skeleton(
                 _dataset(table, name, (1 if rows else 0, CHECKSUM), np.dtype("u1"), None)
         empty = {key: (file[key], np.zeros(file[f"checksums/{key}"].shape, np.uint8)) for key in KEYS}
         digest = _dataset(file, "digest", (CHECKSUM,), np.dtype("u1"), None)
-        digest[...] = np.frombuffer(digest_of(info.to_json(), empty), np.uint8)
+        digest[...] = np.frombuffer(digest_of(info, empty), np.uint8)
         _dataset(file, "complete", (1,), np.dtype("u1"), None)
     layout = read_layout(path)
     _reserve(path, layout.end)
@@ -145,7 +154,7 @@ def create_skeleton(
 def write_head(file: Any, info: StoreInfo) -> None:
     """Write the attributes that make an HDF5 file a store."""
     file.attrs["format"] = np.bytes_(FORMAT)
-    file.attrs["version"] = VERSION
+    file.attrs["version"] = info.version
     file.attrs["ndim"] = 2
     file.attrs["dtype"] = np.bytes_("uint8")
     file.attrs["info"] = np.bytes_(info.to_json())  # of fixed length: HDF5 keeps no checksum of other texts
@@ -174,13 +183,13 @@ def read_layout(path: str | Path) -> Layout:
     import h5py
 
     with guarded(Path(path)), h5py.File(path, "r", locking=False) as file:
-        facts = file.attrs["info"].decode()
+        info = StoreInfo.from_json(file.attrs["info"].decode())
         regions = {key: _solid(path, file[key]) for key in KEYS}
         tables = {key: _solid(path, file[f"checksums/{key}"]) for key in KEYS}
         arrays = {key: ArrayKind(file[key].shape, file[key].dtype) for key in KEYS}
         digest, complete = (_solid(path, file[name]).offset for name in ("digest", "complete"))
         row_bytes = regions["train/images"].row_bytes
-        return Layout(facts, arrays, regions, tables, digest, complete, row_bytes, os.path.getsize(path))
+        return Layout(info, arrays, regions, tables, digest, complete, row_bytes, os.path.getsize(path))
 
 
 def _solid(path: str | Path, dataset: Any) -> Region:
@@ -227,7 +236,7 @@ def finalize(path: str | Path) -> None:
             sums = region.checksums(handle, checksum_rows(key, array))
             arrays[key] = array, sums
             write_at(handle, sums.tobytes(), layout.tables[key].offset)
-        write_at(handle, digest_of(layout.facts, arrays), layout.digest)
+        write_at(handle, digest_of(layout.info, arrays), layout.digest)
         os.fsync(handle)
         write_at(handle, b"\x01", layout.complete)
         os.fsync(handle)
@@ -277,6 +286,7 @@ def write_blocks(
 ) -> Path:
     """As `write_store`, with the images of a split in consecutive blocks of uint8, so that memory stays flat."""
     final = Path(path)
+    check_facts(final, info)
     with writing(final) as temporary:
         layout = create_skeleton(temporary, info, labels, records)
         with temporary.open("r+b") as file:

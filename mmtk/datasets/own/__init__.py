@@ -1,0 +1,5 @@
+"""Somebody's own data as a dataset: a TOML file says where its images are, what they show and how they are cut."""
+
+from mmtk.datasets.own._file import named, read_dataset
+
+__all__ = ["named", "read_dataset"]
