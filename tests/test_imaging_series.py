@@ -28,7 +28,8 @@ def series(folder: Path, stored=STORED, *, orientation=AXIAL, origin=(-10.0, 4.5
     for place, pixels in enumerate(stored):
         position = np.array(origin) + place * (step * normal + tilt * columns)
         told = {
-            "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "Modality": "CT", "ImagePositionPatient": [f"{x:.6f}" for x in position],
+            "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "Modality": "CT",
+            "ImagePositionPatient": [f"{x:.6f}" for x in position],
             "ImageOrientationPatient": [f"{x:.10f}"[:16] for x in orientation], "PixelSpacing": ["0.75", "0.5"],
             "RescaleSlope": "1", "RescaleIntercept": "-1024", "InstanceNumber": int(names[place]),
             **more, **(changes or {}).get(place, {}),
