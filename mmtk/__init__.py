@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mmtk import compat, imaging, loader
     from mmtk.builder import BuildResult, build
     from mmtk.datasets import get_dataset, list_datasets
+    from mmtk.datasets.own import draft_dataset, read_dataset
     from mmtk.errors import MmtkError
     from mmtk.scoring import Metrics, evaluate
     from mmtk.store import Split, Store, open
@@ -24,6 +25,8 @@ _HOME = {
     "build": "mmtk.builder",
     "get_dataset": "mmtk.datasets",
     "list_datasets": "mmtk.datasets",
+    "draft_dataset": "mmtk.datasets.own",
+    "read_dataset": "mmtk.datasets.own",
     "Metrics": "mmtk.scoring",
     "evaluate": "mmtk.scoring",
     "Split": "mmtk.store",
@@ -33,8 +36,8 @@ _HOME = {
 _ROOMS = ("compat", "imaging", "loader")
 
 __all__ = [
-    "BuildResult", "Metrics", "MmtkError", "Split", "Store", "build", "compat", "evaluate",
-    "get_dataset", "imaging", "list_datasets", "loader", "open",
+    "BuildResult", "Metrics", "MmtkError", "Split", "Store", "build", "compat", "draft_dataset",
+    "evaluate", "get_dataset", "imaging", "list_datasets", "loader", "open", "read_dataset",
 ]
 
 

@@ -34,7 +34,8 @@ class Header(NamedTuple):
 
     ``format`` is "png", "jpeg" or "tiff", from `mmtk.imaging.probe_values` also "png16", "tiff16" or "dicom"; for a
     slice of a CT volume it is "nifti", and the rest speaks of its crop. ``height`` and ``width`` are in pixels, as
-    decoded, that is after the EXIF orientation; ``channels`` as stored: 1 grey, 2 grey with alpha, 3 colour, 4 colour with alpha.
+    decoded, that is after the EXIF orientation; ``channels`` as stored: 1 grey, 2 grey with alpha, 3 colour, 4 colour
+    with alpha.
     """
 
     format: str

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
+from mmtk.imaging._axes import Volume, VolumeHeader
 from mmtk.imaging._dicom import START, Dicom, Table, is_dicom, probe_dicom_file, read_dicom
 from mmtk.imaging._files import reading
 from mmtk.imaging._values import modality_units
-from mmtk.imaging._volume import Volume, VolumeHeader
 from mmtk.imaging.foreign import MOST_BYTES, describe
 
 _GAP = 0.1  # of the usual distance of two slices, by which theirs may differ: a missing one makes a whole

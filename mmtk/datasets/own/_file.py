@@ -75,7 +75,8 @@ def read_dataset(path: str | PathLike[str]) -> Dataset:
         ends in ``/`` names folders of DICOM series. ``organs`` are classes and their values in the mask. How they are
         cut: ``plane``, ``spacing`` (mm between slices; never less than the volume has), ``keep`` (the part of an organ
         that slices come from, such as ``[0.2, 0.8]``), ``crop`` (``box``, ``square``, ``centre`` or ``none``) and
-        ``orientation`` (``patient`` or ``file``). Beside ``[table]`` or ``[images]`` these name the volumes and their classes.
+        ``orientation`` (``patient`` or ``file``). Beside ``[table]`` or ``[images]`` these name the volumes and their
+        classes.
 
     In ``[table]`` and ``[images]``, ``names`` gives the classes that the source's own words mean. ``subject = "dicom"``
     reads the patient's id in each DICOM. ``[split]`` has ``shares`` in percent and ``seed``, or, where the source gives
