@@ -138,3 +138,12 @@ def test_what_the_original_swallows_is_refused_with_its_row(labels, scores, task
 def test_an_unknown_task_is_refused_naming_the_known_ones():
     with pytest.raises(ArgumentError, match=r"multi-label, binary-class.*found 'regression'"):
         evaluate([0, 1], [0.1, 0.9], "regression")
+
+
+def test_scores_of_fewer_columns_than_classes_are_not_blamed_on_labels():
+    blamed = "^scores: expected a column for each class that labels name, found 2 columns, and among labels 2 in row 2"
+    with pytest.raises(ScoreError, match=blamed):
+        evaluate([0, 1, 2], np.full((3, 2), 0.5), "multi-class")
+    blamed = "^labels: expected values 0 to 1, one for each score column, found -1 in row 2"
+    with pytest.raises(ScoreError, match=blamed):
+        evaluate([0, 1, -1], np.full((3, 2), 0.5), "multi-class")

@@ -428,6 +428,33 @@ def test_whatever_a_method_raises_is_its_outcome_and_is_gone_when_it_is_mended(s
     assert not traceback.exists()
 
 
+@pytest.mark.parametrize(("shape", "says"), [
+    (lambda n: (n, 2), "shape (12, 2)"), (lambda n: (n, 5), "shape (12, 5)"), (lambda n: (n - 1, 3), "shape (11, 3)"),
+    (lambda n: (n,), "shape (12,)"), (lambda n: (n, 3, 1), "shape (12, 3, 1)"),
+])
+def test_scores_of_another_shape_are_what_is_blamed(stores, tmp_path, shape, says):
+    opened = store.open(stores / "pathmnist_28.h5")
+    job = Job(opened, tmp_path / "run", budget=1)
+    with pytest.raises(ScoreError) as raised:
+        job.leave({"method": "mine"}, lambda: {split.name: np.full(shape(len(split)), 0.5) for split in opened.splits})
+    assert str(raised.value) == (
+        "mine_28_1s_seed0: scores of train: expected shape (12, 3), an image a row and a class or label a column, "
+        f"found {says}"
+    )
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_sets_of_ones_own_are_not_told_which_of_the_ten_lack(stores, tmp_path):
+    for path in stores.iterdir():
+        path.unlink()
+    write_small_store(stores / "lung_28.h5", (12, 6, 6), flag="lung", size=28)
+    arguments = ("decathlon", "--stores", stores, "--protocol", "quick", "--epochs", 1, "--device", "cpu")
+    told = invoke(*arguments, "--out", tmp_path / "runs").stdout
+    assert "lung " in told
+    assert "no store of" not in told
+    assert "mean over" not in told
+
+
 def test_an_interrupted_decathlon_ends(stores, tmp_path):
     failing.error = KeyboardInterrupt()
     entries, _ = decathlon.plan_runs(
