@@ -110,7 +110,7 @@ def spoilt(row, column, value):
         ([0, 1, 0], GOOD, BINARY, "expected 3 rows, one for each label, found 4"),
         ([0, 1, 0, 2], GOOD, BINARY, "found 2 in row 3"),
         ([0, -1, 0, 1], GOOD, MULTICLASS, "found -1 in row 1"),
-        ([0, 1, 0, 2], GOOD, ORDINAL, "found 2 in row 3"),
+        ([0, 1, 0, 2], GOOD, ORDINAL, "found 2 columns, and among labels 2 in row 3"),
         ([0, 0.5, 0, 1], GOOD, BINARY, "whole numbers, found others in row 1"),
         ([1, 1, 1, 1], GOOD, BINARY, "no 0 in 4 rows"),
         ([0, 1, 0, 1], np.column_stack([GOOD, GOOD[:, 0]]), MULTICLASS, "no 2 in 4 rows"),
