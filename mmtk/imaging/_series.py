@@ -61,9 +61,9 @@ def probe_series(folder: str | os.PathLike[str]) -> VolumeHeader:
     ------
     ImageError
         For the reasons of `mmtk.imaging.probe_values`; or if the folder holds no slices or those of several series, if
-        slices are MONOCHROME1 or not of one size, orientation and pixel spacing or name none, or if they are not evenly spaced along
-        the normal of their planes: one is missing, two lie in one place, or the gantry was tilted. A slice that is
-        missing at either end cannot be told.
+        slices are MONOCHROME1 or not of one size, orientation and pixel spacing or name none, or if they are not
+        evenly spaced along the normal of their planes: one is missing, two lie in one place, or the gantry was tilted.
+        A slice that is missing at either end cannot be told.
     """
     geometry = _ordered(Path(folder))
     first = geometry.slices[0].header
@@ -177,7 +177,8 @@ def _expect_like(item: _Slice, first: _Slice) -> None:
     """A slice must be MONOCHROME2, name where it lies, and be of the first one's size, orientation and spacing."""
     header, like = item.header, first.header
     if header.inverted:
-        found, remedy = "MONOCHROME1, which some readers turn round and some do not", "save its Hounsfield units as NIfTI"
+        found = "MONOCHROME1, which some readers turn round and some do not"
+        remedy = "save its Hounsfield units as NIfTI"
         raise ImageError(item.path, expected="a slice of MONOCHROME2", found=found, remedy=remedy)
     if not (header.position and header.orientation and header.spacing):
         missing = {"position": header.position, "orientation": header.orientation, "pixel spacing": header.spacing}
