@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmtk import compat, imaging, loader
     from mmtk.builder import BuildResult, build
     from mmtk.datasets import get_dataset, list_datasets, register
-    from mmtk.datasets.own import read_dataset
+    from mmtk.datasets.own import draft_dataset, read_dataset
     from mmtk.errors import MmtkError
     from mmtk.scoring import Metrics, evaluate
     from mmtk.store import Split, Store, open
@@ -26,6 +26,7 @@ _HOME = {  # where a public name is, by a name of its own there if need be
     "build": "mmtk.builder",
     "get_dataset": "mmtk.datasets",
     "list_datasets": "mmtk.datasets",
+    "draft_dataset": "mmtk.datasets.own",
     "read_dataset": "mmtk.datasets.own",
     "register": "mmtk.datasets",
     "Metrics": "mmtk.scoring",
@@ -38,9 +39,9 @@ _HOME = {  # where a public name is, by a name of its own there if need be
 _ROOMS = ("compat", "imaging", "loader")
 
 __all__ = [
-    "BuildResult", "Metrics", "MmtkError", "Split", "Store", "build", "compat", "evaluate",
-    "get_dataset", "imaging", "list_datasets", "loader", "method", "open",
-    "read_dataset", "register",
+    "BuildResult", "Metrics", "MmtkError", "Split", "Store", "build", "compat", "draft_dataset",
+    "evaluate", "get_dataset", "imaging", "list_datasets", "loader", "method", "open", "read_dataset",
+    "register",
 ]
 
 

@@ -21,6 +21,7 @@ _COMMANDS = {
     "doctor": ("machine", "Say what this machine can do and which kernels are in use."),
     "sources": ("datasets", "Say which raw data is there, what is missing and where to get it."),
     "phantom": ("phantoms", "Write synthetic sources in the providers' layouts."),
+    "draft": ("draft", "Write a dataset file for a folder of your own data."),
     "build": ("build", "Build stores from raw images."),
     "fetch": ("stores", "Fetch the official .npz files, resumed and MD5-checked."),
     "import": ("stores", "Turn a MedMNIST .npz into a store."),

@@ -3,6 +3,7 @@
 from mmtk.imaging._axes import PLANES, Volume, VolumeHeader, cut_plane, turn_volume
 from mmtk.imaging._crop import Box, center_box, center_crop
 from mmtk.imaging._dicom import dicom_subject
+from mmtk.imaging._facts import DicomFacts, probe_dicom
 from mmtk.imaging._files import MAX_SIDE, MIN_SIDE, ImageFile
 from mmtk.imaging._headers import Header, probe
 from mmtk.imaging._jpeg import round_trip, round_trip_stack
@@ -15,8 +16,9 @@ from mmtk.imaging._window import hu_window, percentile_window
 from mmtk.imaging._zoom import zoom
 
 __all__ = [
-    "FILTERS", "MAX_SIDE", "MIN_SIDE", "PLANES", "Box", "Header", "ImageFile", "Values", "Volume", "VolumeHeader",
-    "center_box", "center_crop", "cut_plane", "dicom_subject", "hu_window", "kernels_in_use", "percentile_window",
-    "probe", "probe_series", "probe_values", "probe_volume", "read_image", "read_kinds", "read_mask", "read_series",
-    "read_values", "read_volume", "resize", "resize_each", "round_trip", "round_trip_stack", "turn_volume", "zoom",
+    "FILTERS", "MAX_SIDE", "MIN_SIDE", "PLANES", "Box", "DicomFacts", "Header", "ImageFile", "Values", "Volume",
+    "VolumeHeader", "center_box", "center_crop", "cut_plane", "dicom_subject", "hu_window", "kernels_in_use",
+    "percentile_window", "probe", "probe_dicom", "probe_series", "probe_values", "probe_volume", "read_image",
+    "read_kinds", "read_mask", "read_series", "read_values", "read_volume", "resize", "resize_each", "round_trip",
+    "round_trip_stack", "turn_volume", "zoom",
 ]

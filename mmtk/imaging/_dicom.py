@@ -44,6 +44,7 @@ _PACKINGS = {  # transfer syntaxes, with the word whether they are read
 }
 _DIRECTORY = "1.2.840.10008.1.3.10"
 CHARSET, SUBJECT, SERIES, POSITION, ORIENTATION = 0x00080005, 0x00100020, 0x0020000E, 0x00200032, 0x00200037
+MODALITY = 0x00080060
 _META_LENGTH, _STORED_AS, _SYNTAX = 0x00020000, 0x00020002, 0x00020010
 _SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS, _SPACING = (
     0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011, 0x00280030,
@@ -54,7 +55,7 @@ _MODALITY_LUT, _VOI_LUT = 0x00283000, 0x00283010
 _LUT_SHAPE, _LUT_DATA = 0x00283002, 0x00283006
 _OTHER_PIXELS = {0x7FE00001: "extended offsets", 0x7FE00008: "floating pixels", 0x7FE00009: "double floating pixels"}
 _KINDS = {
-    CHARSET: "CS", SUBJECT: "LO", SERIES: "UI", POSITION: "DS", ORIENTATION: "DS", _META_LENGTH: "UL",
+    MODALITY: "CS", CHARSET: "CS", SUBJECT: "LO", SERIES: "UI", POSITION: "DS", ORIENTATION: "DS", _META_LENGTH: "UL",
     _STORED_AS: "UI", _SYNTAX: "UI", _SAMPLES: "US", _PHOTOMETRIC: "CS", _FRAMES: "IS", _ROWS: "US", _COLUMNS: "US",
     _SPACING: "DS", _ALLOCATED: "US", _STORED: "US", _HIGH: "US", _SIGNED: "US", _CENTER: "DS", _WIDTH: "DS",
     _INTERCEPT: "DS", _SLOPE: "DS", _FUNCTION: "CS", _MODALITY_LUT: "SQ", _VOI_LUT: "SQ",
@@ -92,6 +93,7 @@ class Dicom(NamedTuple):
     window: tuple[float, float, str] | str | None
     tables: dict[str, Element]
     series: str
+    modality: str
     position: tuple[float, ...]
     orientation: tuple[float, ...]
     spacing: tuple[float, ...]
@@ -309,6 +311,7 @@ def _read_header(elements: Elements, coding: Coding, packing: str) -> Dicom:
     header = Dicom(
         height, width, allocated, stored, bool(signed), inverted, packing, coding, pixels, rescale or (1.0, 0.0),
         rescale is not None, _window(values), tables, "".join(values.get(SERIES, [])),
+        "".join(values.get(MODALITY, [])),
         *(_numbers(values, tag, count, path) for tag, count in ((POSITION, 3), (ORIENTATION, 6), (_SPACING, 2))),
     )
     _expect_length(header, elements)

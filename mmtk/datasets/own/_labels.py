@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from mmtk.errors import SourceError
 
-_SPLITS = {
+SPLIT_WORDS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }
-_SET = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
+FLAG_WORDS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def flag_of(where: str, word: str) -> int:
     SourceError
         If the word is anything else, such as blank or -1 for unknown.
     """
-    value = _SET.get(word.strip().lower())
+    value = FLAG_WORDS.get(word.strip().lower())
     if value is None:
         remedy = "decide what it means, or leave the row out"
         raise SourceError(where, expected="0 or 1", found=repr(word), remedy=remedy)
@@ -67,7 +67,7 @@ def split_of(where: str, word: str) -> str:
     SourceError
         If it means none.
     """
-    split = _SPLITS.get(word.strip().lower())
+    split = SPLIT_WORDS.get(word.strip().lower())
     if split is None:
         raise SourceError(where, expected="a split, train, val or test", found=repr(word))
     return split
