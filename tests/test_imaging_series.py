@@ -155,6 +155,8 @@ FAULTS = [
     ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "expected two directions at right angles"),
     ({"PixelSpacing": [0, 1]}, "and a pixel spacing, found "),
     ({"ImageOrientationPatient": [1, 0, 0, 0, 1]}, "expected 6 numbers in the element (0020,0037)"),
+    ({"PhotometricInterpretation": "MONOCHROME1"}, ": expected a slice of MONOCHROME2, found MONOCHROME1, which some "
+     "readers turn round and some do not; save its Hounsfield units as NIfTI"),
     ({"NumberOfFrames": 3}, "expected one frame a file, found 3"),
 ]
 

@@ -8,7 +8,7 @@ import os
 import re
 import struct
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,11 +113,9 @@ def is_dicom(head: bytes) -> bool:
     return head[START - 4 : START] == _MARK
 
 
-def expect_dicom(head: bytes, path: ImageFile) -> None:
+def _refuse(head: bytes, path: ImageFile) -> NoReturn:
     """Refuse what does not start as a DICOM file does, with what it is."""
-    if is_dicom(head):
-        return
-    found, remedy = describe_any(head[:MOST_BYTES], "save it as DICOM")
+    found, remedy = describe_any(head, "save it as DICOM")
     if head[:4] == b"\2\0\0\0" or (head[:2] == b"\x08\0" and head[4:6] in (b"UI", b"CS", b"UL", b"DA", b"TM")):
         found, remedy = "one without its first 132 bytes", _WRITE
     raise ImageError(path, expected="a DICOM file", found=found, remedy=remedy)
@@ -238,10 +236,10 @@ def _expect_end(elements: Elements, coding: Coding) -> None:
 
 def _start(stream: IO[bytes], path: ImageFile, size: int | None = None) -> tuple[Elements, Coding, str]:
     """The walk of an open file at its first element behind the meta information, how it is coded, and its packing."""
-    head = stream.read(MOST_BYTES)
-    expect_dicom(head, path)
+    head = stream.read(START)
+    if not is_dicom(head):
+        _refuse(head + stream.read(MOST_BYTES - START), path)
     elements = Elements(stream, path, os.fstat(stream.fileno()).st_size if isinstance(path, Path) else size)
-    stream.seek(START)
     meta: dict[int, list[str]] = {}
     length, first = -1, START + 12
     for element in elements.walk(META):

@@ -61,9 +61,9 @@ def probe_series(folder: str | os.PathLike[str]) -> VolumeHeader:
     ------
     ImageError
         For the reasons of `mmtk.imaging.probe_values`; or if the folder holds no slices or those of several series, if
-        slices are not of one size, orientation and pixel spacing or name none, or if they are not evenly spaced along
-        the normal of their planes: one is missing, two lie in one place, or the gantry was tilted. A slice that is
-        missing at either end cannot be told.
+        slices are MONOCHROME1 or not of one size, orientation and pixel spacing or name none, or if they are not
+        evenly spaced along the normal of their planes: one is missing, two lie in one place, or the gantry was tilted.
+        A slice that is missing at either end cannot be told.
     """
     geometry = _ordered(Path(folder))
     first = geometry.slices[0].header
@@ -76,7 +76,7 @@ def probe_series(folder: str | os.PathLike[str]) -> VolumeHeader:
 def read_series(folder: str | os.PathLike[str], exact: bool = False) -> Volume:
     """Read a CT volume from a folder that holds one DICOM series.
 
-    Each slice's own slope and intercept count. A photometric interpretation does not: units are units.
+    Each slice's own slope and intercept count.
 
     Parameters
     ----------
@@ -174,8 +174,12 @@ def _is_beside(name: str, head: bytes) -> bool:
 
 
 def _expect_like(item: _Slice, first: _Slice) -> None:
-    """A slice must name where it lies, and be of the first one's size, orientation and spacing."""
+    """A slice must be MONOCHROME2, name where it lies, and be of the first one's size, orientation and spacing."""
     header, like = item.header, first.header
+    if header.inverted:
+        found = "MONOCHROME1, which some readers turn round and some do not"
+        remedy = "save its Hounsfield units as NIfTI"
+        raise ImageError(item.path, expected="a slice of MONOCHROME2", found=found, remedy=remedy)
     if not (header.position and header.orientation and header.spacing):
         missing = {"position": header.position, "orientation": header.orientation, "pixel spacing": header.spacing}
         found = "no " + " and no ".join(name for name, value in missing.items() if not value)
