@@ -152,6 +152,20 @@ def test_nothing_is_to_be_fetched_of_what_was_never_published(know, sources, tmp
     assert [cell.flag for cell in proof.prove(sizes=[28]).cells] == [*mmtk.datasets.TEN]
 
 
+def test_one_that_declares_no_counts_is_listed_looked_for_and_not_to_be_proved(know, sources, tmp_path, monkeypatch):
+    own = replace(LUNG, counts={})
+    monkeypatch.setitem(globals(), "LUNG", own)
+    know(own)
+    *_, last = mmtk_command("list").stdout.splitlines()
+    assert last.split()[-4:] == ["-", "-", "-", "CC0"]
+    assert "16 of 16, complete\n" in mmtk_command("sources", "lungmnist", "--sources", sources).stdout
+    mmtk_command("build", "lungmnist", "--sources", sources, "--out", tmp_path)
+    assert store.open(store.store_path(tmp_path, "lungmnist", 28)).info.edition == ""
+    with pytest.raises(ArgumentError, match="prove lungmnist: expected a dataset with published counts to hold it"):
+        proof.prove("lungmnist", sources=sources, sizes=[28])
+    assert mmtk_command("info", "lungmnist").stdout.startswith("flag         lungmnist\n")
+
+
 def test_counts_that_differ_are_called_declared(know, sources, monkeypatch) -> None:
     changed = replace(LUNG, counts={"2026": Counts(6, 4, 6)})
     monkeypatch.setitem(globals(), "LUNG", changed)

@@ -145,7 +145,8 @@ def go_the_whole_way(base: Path, methods_in: str, *first: object, env: dict[str,
 
 
 def test_a_file_brings_a_dataset_and_methods(tmp_path: Path) -> None:
-    mine = write_plugin(tmp_path / "mine.py", DATASET + "import mmtk\nmmtk.register(LUNG)\n")
+    own = DATASET.replace('counts={"2026": COUNTS}', "counts={}")  # of no edition
+    mine = write_plugin(tmp_path / "mine.py", own + "import mmtk\nmmtk.register(LUNG)\n")
     methods = write_plugin(tmp_path / "my_methods.py", METHODS)
     go_the_whole_way(tmp_path, methods.name, "--plugin", mine, "--plugin", methods)
 
@@ -216,6 +217,15 @@ def test_a_broken_package_stops_no_command_that_does_without_it(tmp_path: Path) 
     assert "plugin b of mmtk-broken left out: dataset breastmnist: expected a name not yet taken" in second
     assert "plugin c of mmtk-broken left out: its entry point: expected a value of mmtk.datasets" in third
     assert run_mmtk("doctor", code=0, env=with_path(site)).stderr == ""
+
+
+def test_a_plugin_costs_no_torch(tmp_path: Path) -> None:
+    plugin = write_plugin(tmp_path / "my_methods.py", METHODS)
+    code = (
+        f"import sys, mmtk.plugins\nmmtk.plugins.announce([{str(plugin)!r}])\n"
+        "assert 'my_methods' in sys.modules\nprint({'torch', 'matplotlib', 'sklearn'} & {*sys.modules})"
+    )
+    assert run_python("-c", code, code=0).stdout == "set()\n"
 
 
 def test_a_name_of_the_package_itself_cannot_be_taken_whatever_comes_first() -> None:

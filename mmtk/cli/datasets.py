@@ -157,6 +157,8 @@ def _show_store(store: Store, as_json: bool) -> None:
 
 
 def _first_counts(dataset: Dataset) -> list[str]:
+    if dataset.own:
+        return ["-"] * len(SPLITS)
     return [f"{getattr(dataset.counts[dataset.first_edition], split):,}" for split in SPLITS]
 
 

@@ -97,7 +97,7 @@ def collect(
         _expect_labels(dataset, listing, found, labels)
     elif expected is not None:
         missing += _lacking(found.values(), expected)
-    elif found and not missing:
+    elif found and not missing and not dataset.own:  # which does not say how many there are
         missing = _lost(dataset.counts[dataset.first_edition].total, len(found), "the source's")
     if not found:
         provider = dataset.source

@@ -64,7 +64,7 @@ def prove(
     Raises
     ------
     ArgumentError
-        If a dataset is unknown, a size has no official files, or a folder is none.
+        If a dataset is unknown or somebody's own, a size has no official files, or a folder is none.
     StoreError
         If an official file or a store cannot be read, or the disk is full.
     """
@@ -76,6 +76,10 @@ def prove(
     raw, official, ready = _folder("sources", sources), _folder("npz", npz), _folder("stores", stores)
     pictures = None if out is None else Path(out)
     datasets = [get_dataset(flag) for flag in chosen]
+    for dataset in datasets:
+        if dataset.own:
+            expected = "a dataset with published counts to hold it against"
+            raise ArgumentError(f"prove {dataset.flag}", expected=expected, found="somebody's own")
     files = find_official(official, datasets, {28, *wanted}) if official else Files({}, {})
     families: dict[str, list[Dataset]] = {}
     for dataset in datasets:
