@@ -17,7 +17,7 @@ from mmtk.errors import ArgumentError, SourceError
 
 _DELIMITERS = ",;\t"
 _MOST_CLASSES = 100
-_TRIED = 200  # rows by which prefix and suffix of paths are found out
+_MOST = 0.9  # of the rows whose files are there, those whose files have the same prefix and suffix
 _CLOSE = 20  # files that a word is tried on
 _LABELS = ("label", "class", "diagnosis", "dx", "target", "outcome", "category", "finding", "disease", "pathology",
            "grade", "stage", "group", "y")
@@ -35,7 +35,9 @@ class TableLook:
     Attributes
     ----------
     images : set of str
-        Those that it names; ``lost`` are rows whose file is not there.
+        Those that it names; none where they lie in several folders, which it does not name.
+    lost : int
+        Rows whose file is not there.
     labels : list of str
         Columns of 0 and 1, where there are several.
     counts : Counter
@@ -132,17 +134,22 @@ def _look(listing: Listing, table: str, index: dict[str, list[str]], names: set[
         return None
     columns = list(rows[0])
     best: TableLook | None = None
+    scattered = False
     for column in columns:
         values = [row[column] for row in rows]
-        prefix, suffix = _affixes(values[:_TRIED], index)
+        prefix, suffix, share = _affixes(values, index)
         named = [f"{prefix}{value}{suffix}" for value in values]
         images = names & set(named)
-        rank = (len(images), -len(named), suffix == "")
-        if len(images) < max(2, len(rows) / 2) or len(set(named)) < len(named):
+        few = len(images) < max(2, min(len(rows), len(names)) / 2)
+        if share and (few or share < _MOST) and len(set(values)) > len(rows) / 2:
+            scattered = scattered or share < _MOST
+        elif few or len(set(named)) < len(named):
             continue
-        if best is None or rank > (len(best.images), -best.rows, best.suffix == ""):
+        elif best is None or (len(images), suffix == "") > (len(best.images), best.suffix == ""):
             lost = sum(name not in names for name in named)
             best = TableLook(table, len(rows), column, prefix, suffix, images, lost)
+    if best is None and scattered:
+        return TableLook(table, len(rows), "", "", "", set(), 0)
     if best is not None:
         _tell_columns(best, rows)
     return best
@@ -159,19 +166,23 @@ def _rows(text: str) -> list[dict[str, str]]:
     return [{head: (row[head] or "").strip() for head in heads} for row in reader]
 
 
-def _affixes(values: Sequence[str], index: dict[str, list[str]]) -> tuple[str, str]:
-    """What stands before and after most of a column's values in the paths of files."""
+def _affixes(values: Sequence[str], index: dict[str, list[str]]) -> tuple[str, str, float]:
+    """What stands before and after most of a column's values in the paths of files, and of what share of the files."""
     votes: Counter[tuple[str, str]] = Counter()
+    there = 0
     for value in values:
+        before = votes.total()
         word = value.rpartition("/")[2]
         for name in index.get(word, ()) if word else ():
             at = f"/{name}".find(f"/{value}")
             end = at + len(value)
             if at >= 0 and name[end : end + 1] in ("", "/", "."):
                 votes[name[:at], name[end:]] += 1
+        there += votes.total() > before
     if not votes:
-        return "", ""
-    return min(votes, key=lambda pair: (-votes[pair], len(pair[0]) + len(pair[1]), pair))
+        return "", "", 0.0
+    prefix, suffix = min(votes, key=lambda pair: (-votes[pair], len(pair[0]) + len(pair[1]), pair))
+    return prefix, suffix, votes[prefix, suffix] / there
 
 
 def _words(column: str) -> list[str]:
