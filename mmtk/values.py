@@ -50,9 +50,13 @@ def typed(what: str | PathLike[str], values: Any, kind: type[_T], remedy: str = 
         if missing := re.fullmatch("Object missing required field `(.*)`", reason):
             expected, found = f"the field {missing[1]}", "none"
         elif unknown := re.fullmatch("Object contains unknown field `(.*)`", reason):
-            expected, found = f"keys of {', '.join(keys := _keys_at(kind, place))}", f"the unknown key {unknown[1]}"
+            keys = [field.encode_name for field in msgspec.structs.fields(_type_at(kind, place))]
+            expected, found = f"keys of {', '.join(keys)}", f"the unknown key {unknown[1]}"
             close = get_close_matches(unknown[1], keys, n=1)
             remedy = f"did you mean {close[0]}?" if close else remedy
+        elif unknown := re.fullmatch("Invalid enum value '(.*)'", reason):
+            options = [option for option in get_args(_type_at(kind, place)) if option]
+            expected, found = f"one of {', '.join(map(str, options))}", unknown[1]
         elif reason == "Number out of range":
             expected, found = "a number in range", "another"
         else:
@@ -62,15 +66,13 @@ def typed(what: str | PathLike[str], values: Any, kind: type[_T], remedy: str = 
     raise ArgumentError(what, expected=expected, found=found or "another", remedy=remedy)
 
 
-def _keys_at(kind: Any, place: str) -> list[str]:
-    """The keys that a table inside a struct may have."""
-    for name in filter(None, re.split(r"[.\[]", place)):
-        if name.endswith("]"):
-            continue
-        kinds = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-        options = (kinds[name], *get_args(kinds[name]))
-        kind = next(option for option in options if isinstance(option, type) and issubclass(option, msgspec.Struct))
-    return [field.encode_name for field in msgspec.structs.fields(kind)]
+def _type_at(kind: Any, place: str) -> Any:
+    """The type of what stands at a place inside a struct: a key, or keys joined by points."""
+    for name in filter(None, place.split(".")):
+        kind = next(field.type for field in msgspec.structs.fields(kind) if field.encode_name == name)
+        options = (kind, *get_args(kind))
+        kind = next((o for o in options if isinstance(o, type) and issubclass(o, msgspec.Struct)), kind)
+    return kind
 
 
 def read_toml_or_json(path: Path, expected: str) -> dict[str, Any]:

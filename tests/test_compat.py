@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ pytest.importorskip("PIL")
 
 @pytest.fixture
 def root(tmp_path):
-    write_small_store(tmp_path / "breastmnist_28.h5", (40, 9, 12), size=28)
+    write_small_store(tmp_path / "breastmnist_28.h5", (40, 9, 12), size=28, partial=True)
     path = {"flag": "pathmnist", "channels": 3, "size": 64, "classes": 9, "task": "multi-class"}
     write_small_store(tmp_path / "pathmnist_64.h5", (20, 6, 9), **path)
     chest = {"flag": "chestmnist", "size": 28, "classes": 14, "task": MULTILABEL}
@@ -169,7 +170,7 @@ def test_official_files_in_a_folder_that_cannot_be_written_are_imported_elsewher
         path.write_bytes(damage)
         check_imported(root, official)
     other = tmp_path / "other"  # another file of that name has another store
-    write_small_store(tmp_path / "again" / "breastmnist_28.h5", (40, 9, 12), size=28, seed=1)
+    write_small_store(tmp_path / "again" / "breastmnist_28.h5", (40, 9, 12), size=28, seed=1, partial=True)
     store.export_npz(store.open(tmp_path / "again" / "breastmnist_28.h5"), other)
     unwritable[other] = code
     assert not np.array_equal(medmnist.BreastMNIST("train", root=other).imgs, check_images(root))
@@ -466,6 +467,22 @@ def test_hugging_face_gets_images_and_class_names(root, tmp_path):
                 assert label == (np.flatnonzero(expected).tolist() if opened.info.labels > 1 else expected[0])
 
 
+def test_hugging_face_gets_licence_citation_and_marks(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    plain = store.open(write_small_store(tmp_path / "a.h5", synthetic=True, partial=True))
+    arrays = {split.name: (split.images, split.labels, split.records) for split in plain.splits}
+    for number in range(2):  # facts may be other ones though the cache has the rows
+        info = replace(plain.info, licence=f"CC BY {number}.0", citation=f"Doe {number}", page="https://a.example")
+        found = compat.to_huggingface(
+            store.open(store.write_store(tmp_path / "b.h5", info, arrays)), tmp_path / "cache"
+        )
+        for rows in found.values():
+            assert (rows.info.license, rows.info.citation) == (f"CC BY {number}.0", f"Doe {number}")
+            assert rows.info.homepage == "https://a.example"
+            assert rows.info.description == "breastmnist, 8 px. SYNTHETIC PARTIAL"
+
+
 # --------------------------------------------------------------------------- croissant
 
 
@@ -479,7 +496,8 @@ def test_a_store_is_described_as_croissant_that_its_own_library_takes(root):
         (root / "croissant.json").write_text(done.output)
         read = mlcroissant.Dataset(root / "croissant.json")
         assert not read.metadata.ctx.issues.errors
-        assert [sets.id for sets in read.metadata.record_sets] == ["classes", "train", "val", "test"]
+        # of HDF5 nothing reads rows: those are in what export --to hub writes
+        assert [sets.id for sets in read.metadata.record_sets] == ["classes"]
         names = [row["classes/name"] for row in read.records("classes")]
         assert names == list(store.open(root / f"{name}.h5").info.classes)
     refused = run_mmtk("info", "breastmnist", "--croissant", code=2).stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import math
 from pathlib import Path
@@ -166,3 +167,39 @@ def test_one_frame_is_a_volume_and_several_are_none(tmp_path: Path) -> None:
         nib.save(make(np.stack([noise(), noise()], -1), affine_of("LPS")), tmp_path / name)
         with pytest.raises(ImageError, match="a volume of three axes, found 4 x 5 x 6 x 2"):
             probe_volume(tmp_path / name)
+
+
+# ------------------------------------------------------------------- damage, where numbers are scaled and kept as float
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_cut_and_no_flipped_byte_passes_with_other_values(tmp_path: Path, version: int, kind: tuple) -> None:
+    nib.save(image_of(noise(), affine_of("PIR"), version, *kind), tmp_path / "a.nii")
+    plain = (tmp_path / "a.nii").read_bytes()
+    content, path = gzip.compress(plain, mtime=0), tmp_path / "a.nii.gz"
+    path.write_bytes(content)
+    whole = read_volume(path, exact=True)  # not mapped, as the plain file is written to below
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(ImageError):
+            read_volume(path, exact=True)
+    for length in range(0, len(plain), 3):
+        (tmp_path / "a.nii").write_bytes(plain[:length])
+        with pytest.raises(ImageError):
+            read_volume(tmp_path / "a.nii", exact=True)
+    refused = 0
+    for at in range(len(content)):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << at % 8
+        path.write_bytes(damaged)
+        try:
+            volume = read_volume(path, exact=True)
+        except ImageError:
+            refused += 1
+        else:
+            assert np.array_equal(volume.voxels, whole.voxels), at
+            assert (volume.axes, volume.spacing) == (whole.axes, whole.spacing)
+    assert refused >= len(content) - 11
+    path.write_bytes(gzip.compress(plain + b"x"))
+    with pytest.raises(ImageError, match="bytes of voxels, found more"):
+        read_volume(path, exact=True)

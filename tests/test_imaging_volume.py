@@ -278,7 +278,7 @@ def test_the_first_broken_number_may_stand_anywhere(tmp_path: Path, monkeypatch:
 def test_numbers_that_are_none_are_refused_where_values_are_exact(tmp_path: Path, value: float) -> None:
     (tmp_path / "a.nii").write_bytes(nifti(np.array([0.5, value, 2]).reshape(1, 1, 3), "f8"))
     for ask in (partial(read_volume, exact=True), read_mask):
-        with pytest.raises(ImageError, match="expected (numbers, found NaN|finite numbers, as float32)"):
+        with pytest.raises(ImageError, match=r"expected (numbers, found NaN|finite numbers, as float32)"):
             ask(tmp_path / "a.nii")
 
 
@@ -303,7 +303,7 @@ def test_exact_values_take_their_own_memory_and_little_more(tmp_path: Path, last
     (tmp_path / "a.nii").write_bytes(nifti(values, "f4"))
     peak, line = peak_of(f"assert read_volume(path, exact=True).voxels.max() == {last}", tmp_path / "a.nii")
     assert line == "read"
-    assert peak < (384 if last else 192) + 150  # of that, blocks of doubles take 32 MiB each
+    assert peak < (384 if last else 192) + 120  # of that, blocks of doubles take 32 MiB each
 
 
 def test_a_folder_is_a_dicom_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +312,7 @@ def test_a_folder_is_a_dicom_series(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "mmtk.imaging._series", series)
     assert read_volume(tmp_path) == (volume, tmp_path, False)
     assert read_volume(tmp_path, exact=True) == (volume, tmp_path, True)
-    assert probe_volume(str(tmp_path)) == ("header", str(tmp_path))
+    assert probe_volume(str(tmp_path)) == ("header", tmp_path)
 
 
 def changed(at: int, layout: str, *values) -> bytes:
@@ -329,7 +329,7 @@ def changed(at: int, layout: str, *values) -> bytes:
         (b"\x1c\2\0\0n+2\0\n\x1a\n" + bytes(532), "a NIfTI-2 header without its mark, as after a transfer as text"),
         (changed(344, "4s", bytes(4)), "one of Analyze 7.5; save it as NIfTI-1"),
         (nifti(noise())[:100], "a header cut off; fetch the file again"),
-        (bytes(128) + b"DICM" + bytes(400), "a DICOM file; save it as NIfTI-1"),
+        (bytes(128) + b"DICM" + bytes(400), "a DICOM file; give the folder of its series"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not the file itself; get the file with"),
         (changed(344, "4s", b"ni1\0"), "a header alone"),
         (changed(40, "<h", 2), "7 x 6"),

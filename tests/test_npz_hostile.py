@@ -54,13 +54,14 @@ def test_an_npz_that_unpacks_to_gigabytes_takes_no_memory(tmp_path, bomb):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_array_that_is_there_twice_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["val_labels", "facts"])
+def test_an_array_that_is_there_twice_is_refused(tmp_path, name):
     path = tmp_path / "breastmnist.npz"
-    np.savez(path, **_arrays())
+    np.savez(path, facts=np.zeros(2, np.uint8), **_arrays())
     with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        archive.writestr("val_labels.npy", archive.read("val_labels.npy"))
-    with pytest.raises(StoreError, match="expected each array once, found val_labels 2 times"):
+        archive.writestr(f"{name}.npy", archive.read(f"{name}.npy"))
+    with pytest.raises(StoreError, match=f"expected each array once, found {name} 2 times"):
         store.import_npz(path, tmp_path / "out")
 
 

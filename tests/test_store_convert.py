@@ -23,7 +23,7 @@ from mmtk.datasets.maps import known_rows, official_map
 from mmtk.datasets.steps import recipe_to_json
 from mmtk.errors import MmtkError, StoreError
 from mmtk.store import _import
-from tests.small_stores import MULTILABEL, write_small_store
+from tests.small_stores import MULTILABEL, mark_npz, write_small_store
 
 ORDER = [f"{split}_{kind}.npy" for split in store.SPLITS for kind in ("images", "labels")]  # of 2024
 
@@ -58,7 +58,7 @@ def test_an_npz_comes_back(tmp_path_factory, flag, size, data, counts, flat, for
         stored[f"{split}_labels"] = labels[:, 0] if flat and labels.shape[1] == 1 else labels
     order = data.draw(st.permutations(list(stored)))
     np.savez_compressed(folder / f"{flag}.npz", **{name: stored[name] for name in order})
-    path = store.import_npz(folder / f"{flag}.npz", folder / "stores")
+    path = store.import_npz(mark_npz(folder / f"{flag}.npz"), folder / "stores")
     assert path.name == f"{flag}_{size}.h5"
     opened = store.open(path)
     for split in opened.splits:
@@ -98,9 +98,11 @@ def test_official_files_come_back_to_the_byte(real_data, tmp_path, flag, edition
 def test_a_published_file_of_any_size_has_its_recipe(tmp_path, monkeypatch, flag, size):
     plain, path = get_dataset(flag), tmp_path / f"{flag}_{size}.npz"
     np.savez(path, **make_arrays(flag, (3, 1, 1), size))
+    mark_npz(path)
     (tmp_path / "plain").mkdir()
     imported = store.open(store.import_npz(path, tmp_path / "plain"))
-    assert (imported.info.pixels, imported.info.recipe, imported.info.marks) == ("imported", "[]", "PARTIAL")
+    assert (imported.info.pixels, imported.info.recipe) == ("imported", "[]")
+    assert imported.info.marks == "PARTIAL UNPUBLISHED"
     known = replace(plain, md5={**plain.md5, f"2024:{size}": md5(path)})
     monkeypatch.setattr(_import, "get_dataset", lambda flag: known)
     opened = store.open(store.import_npz(path, tmp_path))
@@ -108,19 +110,49 @@ def test_a_published_file_of_any_size_has_its_recipe(tmp_path, monkeypatch, flag
     assert opened.info.recipe == recipe_to_json(plain.recipe_for("official", size)) != "[]"
 
 
-@pytest.mark.parametrize(("flag", "counts", "size", "edition", "marks"), [
-    ("breastmnist", (546, 78, 156), 8, "2020", ""), ("breastmnist", (546, 78, 156), 28, "2020", ""),
-    ("breastmnist", (546, 78, 156), 64, "2024", ""), ("breastmnist", (546, 78, 155), 8, "unknown", "PARTIAL"),
-    ("breastmnist", (546, 156, 78), 8, "unknown", ""), ("breastmnist", (546, 78, 157), 8, "unknown", ""),
-    ("organsmnist", (13940, 2452, 8829), 2, "2020", ""), ("organsmnist", (13932, 2452, 8827), 2, "2024", ""),
-    ("chestmnist", (300, 0, 0), 2, "unknown", "PARTIAL"),
+@pytest.mark.parametrize(("flag", "counts", "size", "edition"), [
+    ("breastmnist", (546, 78, 156), 8, "unknown"), ("breastmnist", (546, 78, 156), 28, "2020"),
+    ("breastmnist", (546, 78, 156), 64, "2024"), ("organsmnist", (13940, 2452, 8829), 28, "2020"),
+    ("organsmnist", (13932, 2452, 8827), 28, "2024"), ("organsmnist", (13940, 2452, 8829), 64, "unknown"),
 ])
-def test_what_was_never_published_is_told_by_its_counts_alone(tmp_path, flag, counts, size, edition, marks):
+def test_what_was_never_published_is_told_by_its_counts_and_marked(tmp_path, flag, counts, size, edition):
     path = tmp_path / f"{flag}.npz"
-    np.savez(path, **make_arrays(flag, counts, size))
-    info = store.open(store.import_npz(path, tmp_path)).info
-    assert (info.edition, info.marks, info.pixels, info.recipe) == (edition, marks, "imported", "[]")
+    arrays = make_arrays(flag, counts, 1)
+    for split in store.SPLITS:
+        images = arrays[f"{split}_images"]
+        arrays[f"{split}_images"] = np.broadcast_to(images, (len(images), size, size))
+    np.savez_compressed(path, **arrays)
+    opened = store.open(store.import_npz(path, tmp_path))
+    info = opened.info
+    assert (info.edition, info.marks, info.pixels, info.recipe) == (edition, "UNPUBLISHED", "imported", "[]")
     assert info.membership == f"the file with MD5 {md5(path)}, which was never published"
+    assert [line for line in info.unchecked if "the file has another MD5" in line]
+    compared = store.compare_official(opened, tmp_path / "nothing")
+    assert "imported from a file that was never published" in compared.lines(info)
+    assert compared.differs == (compared.published is not None)
+
+
+@pytest.mark.parametrize(("flag", "counts"), [
+    ("breastmnist", (546, 78, 155)), ("breastmnist", (546, 156, 78)), ("breastmnist", (546, 78, 157)),
+    ("dermamnist", (60, 20, 20)), ("organsmnist", (13932, 2452, 8829)),
+])
+def test_what_has_neither_the_md5_nor_the_counts_of_a_dataset_is_no_file_of_it(tmp_path, flag, counts):
+    np.savez(tmp_path / "mine.npz", **make_arrays(flag, counts, 2))
+    known = " or ".join(dict.fromkeys(map(str, get_dataset(flag).counts.values())))
+    line = (
+        f"mine.npz: expected a file of {flag}: a published MD5, or {known}, found one that was never published "
+        rf"\(MD5 .*\), train .*; images of your own need a dataset file, which mmtk draft begins and mmtk build takes$"
+    )
+    with pytest.raises(StoreError, match=line):
+        store.import_npz(tmp_path / "mine.npz", tmp_path / "s", flag)
+    with pytest.raises(StoreError, match=r"expected a name like breastmnist\.npz.*images of your own need"):
+        store.import_npz(tmp_path / "mine.npz", tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+    marks = {"PARTIAL": "PARTIAL UNPUBLISHED", "SYNTHETIC": "SYNTHETIC", "SYNTHETIC PARTIAL": "SYNTHETIC PARTIAL"}
+    for comment, told in marks.items():
+        path = store.import_npz(mark_npz(tmp_path / "mine.npz", comment), tmp_path / "s", flag, force=True)
+        info = store.open(path).info
+        assert (info.marks, info.edition) == (told, "unknown")
 
 
 def test_the_same_arrays_saved_otherwise_are_imported_but_not_official(real_data, tmp_path):
@@ -131,6 +163,86 @@ def test_the_same_arrays_saved_otherwise_are_imported_but_not_official(real_data
     with np.load(real_data / "npz" / "breastmnist.npz") as expected:
         assert np.array_equal(other.test.labels, expected["test_labels"])
         assert np.array_equal(other.train.images, expected["train_images"])
+
+
+# ------------------------------------------------------------------------ own datasets
+
+
+def own_store(folder: Path, **change) -> store.Store:
+    """A store of a dataset that nobody published, in two splits and three classes of colour."""
+    opened = store.open(write_small_store(folder / "like.h5", (9, 0, 4), task="multi-class", classes=3, channels=3))
+    facts = {
+        "flag": "lungclinic", "title": "Lung clinic", "edition": "", "pixels": "own", "split": "own", "licence": "CC0",
+        "citation": "Doe 2026", "page": "https://lung.example", "family": "lungs", "membership": "by rule: hash",
+        "recipe_hash": "1" * 64,
+    }
+    arrays = {s.name: (s.images, s.labels, s.records) for s in opened.splits}
+    info = replace(opened.info, **{**facts, **change})
+    return store.open(store.write_store(folder / "lungclinic_8.h5", info, arrays))
+
+
+@pytest.mark.parametrize("marks", [{}, {"synthetic": True}, {"partial": True, "synthetic": True}])
+def test_an_own_dataset_comes_back_from_its_npz_with_all_its_facts(tmp_path, marks):
+    opened = own_store(tmp_path, **marks)
+    exported = store.export_npz(opened, tmp_path / "out")
+    with np.load(exported, allow_pickle=False) as archive:
+        assert [f"{name}.npy" for name in archive.files] == [*ORDER, "facts.npy"]
+        assert json.loads(archive["facts"].tobytes())["title"] == "Lung clinic"
+    renamed = exported.rename(tmp_path / "anything.npz")
+    again = store.open(store.import_npz(renamed, tmp_path / "again"))
+    told = f"by rule: hash; imported from the file with MD5 {md5(renamed)}"
+    assert replace(again.info, plan_hash="0") == replace(opened.info, plan_hash="0", membership=told)
+    assert again.info.marks == opened.info.marks
+    for one, other in zip(opened.splits, again.splits, strict=True):
+        assert np.array_equal(one.images, other.images)
+        assert np.array_equal(one.labels, other.labels)
+    assert md5(store.export_npz(again, tmp_path / "more")) == md5(renamed)
+    assert store.import_npz(renamed, tmp_path / "again", "lungclinic") == again.path, "it is there"
+    with pytest.raises(StoreError, match="expected a file of breastmnist, found one of lungclinic, by its facts"):
+        store.import_npz(renamed, tmp_path / "again", "breastmnist")
+
+
+def _claim(**facts):
+    return lambda values: json.dumps(values | facts, sort_keys=True, separators=(",", ":")).encode()
+
+
+FORGED = {
+    "no JSON": (lambda _: b"hello", "facts as mmtk export writes them, found its facts are no JSON"),
+    "not in ASCII": (lambda _: b"\xff\xfe", "its facts are no JSON"),
+    "another order": (lambda values: json.dumps(values).encode(), "not written as this format version does"),
+    "a fact too many": (_claim(more=1), "not those of this format version"),
+    "an edition": (_claim(edition="2020"), "expected facts of an own dataset, found those of lungclinic, edition 2020"),
+    "official pixels": (_claim(pixels="official"), "found those of lungclinic, official pixels"),
+    "one of the ten": (_claim(flag="dermamnist"), "facts of an own dataset, found those of dermamnist"),
+    "an alias of one": (_claim(flag="organmnist_axial"), "facts of an own dataset, found those of organmnist_axial"),
+    "a path": (_claim(flag="../x"), "its flag, classes"),
+    "a mark that the file lacks": (_claim(partial=True), r"expected the marks of its facts \(PARTIAL\), found none"),
+    "another size": (_claim(size=9), "expected images of 9 px by its facts, found 8 px"),
+    "another task": (_claim(task=MULTILABEL), "train_labels"),
+    "fewer classes": (_claim(classes=["a", "b"]), "train_labels: expected values from 0 to 1"),
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_forged_facts_are_refused_in_one_line(tmp_path, kind):
+    change, told = FORGED[kind]
+    exported = store.export_npz(own_store(tmp_path), tmp_path / "out")
+    with np.load(exported) as archive:
+        arrays = dict(archive)
+    arrays["facts"] = np.frombuffer(change(json.loads(arrays["facts"].tobytes())), np.uint8)
+    np.savez(exported, **arrays)
+    with pytest.raises(StoreError, match=told) as caught:
+        store.import_npz(exported, tmp_path / "s")
+    assert str(caught.value).startswith(str(exported))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("facts", [np.zeros(3), np.zeros((2, 2), "u1"), np.array(["{}"]), np.array([None])])
+def test_facts_that_are_no_bytes_are_refused(tmp_path, facts):
+    np.savez(tmp_path / "lungclinic.npz", facts=facts, **make_arrays())
+    with pytest.raises(StoreError, match=r"lungclinic\.npz: facts: expected (at most|plain numbers)"):
+        store.import_npz(tmp_path / "lungclinic.npz", tmp_path / "s")
 
 
 def _with(**new):
@@ -213,6 +325,7 @@ def test_a_damaged_npz_gives_no_store_of_other_content(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("bad")
     path = folder / "breastmnist.npz"
     np.savez_compressed(path, **make_arrays())
+    mark_npz(path)
     expected = store.open(store.import_npz(path, folder / "good"))
     content = bytearray(path.read_bytes())
     if data.draw(st.booleans()):
@@ -241,6 +354,7 @@ def test_marks_survive_an_npz_that_medmnist_reads(tmp_path):
 def test_what_is_there_stays_unless_forced(tmp_path):
     path = tmp_path / "breastmnist.npz"
     np.savez(path, **make_arrays(size=28))
+    mark_npz(path)
     imported = store.import_npz(path, tmp_path / "s")
     opened = store.open(imported)
     targets = [imported, store.export_npz(opened, tmp_path / "n"), store.export_png(opened, tmp_path / "p")]
@@ -258,6 +372,7 @@ def test_what_is_there_stays_unless_forced(tmp_path):
     before = [target.read_bytes() for target in targets]
     other = store.open(write_small_store(tmp_path / "other.h5", size=28, seed=5))
     np.savez(path, **make_arrays(size=28, seed=5))
+    mark_npz(path)
     writers = (
         lambda force: store.import_npz(path, tmp_path / "s", force=force),
         lambda force: store.export_npz(other, tmp_path / "n", force),
@@ -276,6 +391,7 @@ def test_what_is_there_stays_unless_forced(tmp_path):
 def test_a_damaged_store_in_the_way_of_an_import_is_not_taken_for_it(tmp_path):
     path = tmp_path / "breastmnist.npz"
     np.savez(path, **make_arrays())
+    mark_npz(path)
     (tmp_path / "breastmnist_8.h5").write_text("precious")
     with pytest.raises(StoreError, match="--force"):
         store.import_npz(path, tmp_path)
@@ -384,6 +500,8 @@ def test_the_rows_that_are_known_of_an_edition_alone_are_named(real_data, tmp_pa
     for change in ({"train_labels": (arrays["train_labels"] + 1) % 11}, {"val_images": arrays["val_images"][1:],
                                                                        "val_labels": arrays["val_labels"][1:]}):
         np.savez(tmp_path / "organamnist.npz", **(arrays | change))
+        if "val_images" in change:
+            mark_npz(tmp_path / "organamnist.npz")
         other = store.open(store.import_npz(tmp_path / "organamnist.npz", tmp_path / "other", force=True))
         assert not any(other.train.records["subject"])
 

@@ -33,10 +33,10 @@ def expect_slices(dataset: Dataset, records: list[Record], pipeline: Pipeline) -
 
 
 def read_headers(
-    records: list[Record], listing: Listing, pipeline: Pipeline, bad: dict[str, str] | None
+    records: list[Record], listing: Listing, pipeline: Pipeline, bad: dict[str, str] | None, own: bool
 ) -> dict[str, Header]:
     """The header of each record's image file, of the kind that the recipes take."""
-    look = probe_values if pipeline.measured else probe
+    look = probe_values if pipeline.measured else _probe_grey_levels if own else probe
 
     def read(block: list[Record]) -> list[Header | ImageError]:
         answers: list[Header | ImageError] = []
@@ -59,6 +59,20 @@ def read_headers(
             else:
                 bad[record.source] = str(answer)
     return headers
+
+
+def _probe_grey_levels(path: ImageFile) -> Header:
+    """As `probe`; where a file would be an image if it were known what becomes black and white, that is said."""
+    try:
+        return probe(path)
+    except ImageError as error:
+        try:
+            header = probe_values(path)
+        except ImageError:
+            raise error from None
+        kind = {"png16": "a 16-bit PNG", "tiff16": "a 16-bit TIFF", "dicom": "a DICOM"}.get(header.format, "another")
+        remedy = 'add [window] to the dataset file: level and width, from = "dicom", or percentiles'
+        raise ImageError(path, expected="8-bit pixels, or a window", found=kind, remedy=remedy) from None
 
 
 def _mapped(work: Callable[[list[_T]], _U], blocks: list[list[_T]]) -> Iterator[tuple[list[_T], _U]]:
@@ -120,13 +134,13 @@ def slice_headers(
 
 def _voxels(header: VolumeHeader, pipeline: Pipeline) -> tuple[int, int, int]:
     """Voxels along x, y and z as the boxes count them."""
-    return header.turned_shape if pipeline.turns else header.shape
+    return header.turned_shape if pipeline.turns and not pipeline.zooms else header.shape
 
 
 def _expect_header(path: ImageFile, header: VolumeHeader, pipeline: Pipeline) -> None:
     """Refuse a volume whose header does not say what a recipe goes by."""
     remedy = "mend its header, or build with official pixels, which do not ask for it"
-    if pipeline.turns and not header.axes:
+    if pipeline.turns and (0 in header.signs if pipeline.zooms else not header.axes):
         raise ImageError(path, expected="a header that tells its axes", found="one that does not", remedy=remedy)
     if pipeline.measures and 0 in header.spacing:
         raise ImageError(path, expected="the size of a voxel in its header", found="none", remedy=remedy)

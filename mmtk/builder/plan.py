@@ -129,6 +129,8 @@ class Plan:
             licence=dataset.source.licence,
             citation=dataset.source.citation,
             source=dataset.source.name,
+            page=dataset.source.page,
+            family="" if dataset.family == dataset.flag else dataset.family,
             unchecked=dataset.unchecked_at(size, self.edition),
             plan_hash=facts_hash({**facts, "membership": self.basis, "rows": self.identity or self.digest}),
             mmtk_version=__version__,
@@ -216,7 +218,7 @@ def make_plan(
         found, doubts = slice_headers(records, listing, dataset, pipeline, bad if skip_bad else None)
         findings += doubts
     elif headers:
-        found = read_headers(records, listing, pipeline, bad if skip_bad else None)
+        found = read_headers(records, listing, pipeline, bad if skip_bad else None, dataset.own)
     records = [record for record in records if record.source not in bad]
     if not records:
         raise SourceError(listing.root, expected="at least one image that can be used", found="none")

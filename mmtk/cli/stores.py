@@ -65,21 +65,37 @@ def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json:
 @click.command("export")
 @click.argument("path", metavar="STORE", type=_store)
 @click.option(
-    "--to", "kind", type=click.Choice(["npz", "png", "h5"]), required=True,
-    help="One .npz, a folder of PNG and a CSV, or a compressed store.",
+    "--to", "kind", type=click.Choice(["npz", "png", "h5", "hub"]), required=True,
+    help="One .npz, a folder of PNG and a CSV, a compressed store, or a folder to share.",
 )
-@click.option("--out", type=_store, required=True, help="Folder to write into.")
+@click.option("--out", type=_store, required=True, help="Folder to write into; of --to hub, the one to share.")
+@click.option("--as", "form", type=click.Choice(["imagefolder", "parquet"]), default="imagefolder", show_default=True,
+              help="Of --to hub: PNG files with a CSV, or Parquet, for more than some ten thousand images.")
+@click.option("--keep-names", is_flag=True,
+              help="Of --to hub: let file names and subjects leave as they are, not as keyed hashes.")
 @click.option("--compression", type=click.Choice(["gzip", "zstd"]), default="gzip", show_default=True,
               help="Of --to h5; zstd needs the extra of that name.")
 @click.option("--force", is_flag=True, help="Replace what is there; equal files are left alone in any case.")
-def export_command(path: Path, kind: str, out: Path, compression: str, force: bool) -> None:
-    """Write STORE as MedMNIST's .npz, as PNG files with a CSV, or as a compressed store, which reads like any other."""
+def export_command(
+    path: Path, kind: str, out: Path, form: str, keep_names: bool, compression: str, force: bool
+) -> None:
+    """Write STORE as MedMNIST's .npz, as PNG files with a CSV, as a compressed store, or as a folder to share.
+
+    A compressed store reads like any other. The .npz of a dataset of your own brings its facts, for mmtk import. A
+    folder to share (--to hub) is what Hugging Face's datasets and mlcroissant load, with card, licence and citation;
+    without a licence there is none. Names of files and subjects are keyed hashes in it: the key, FLAG.key beside STORE,
+    is yours to keep.
+    """
     from mmtk import store
 
     opened = store.open(path)
     store.expect_whole(path)
     if kind == "h5":
         written = store.compress(opened, out, compression, force)
+    elif kind == "hub":
+        from mmtk.compat import export_hub
+
+        written = export_hub(opened, out, form, keep_names=keep_names, force=force)
     else:
         written = (store.export_npz if kind == "npz" else store.export_png)(opened, out, force)
     click.echo(f"{written}: {counts_text(opened.counts)}{_marks(opened.info.marks)}")

@@ -6,11 +6,15 @@ Without mlcroissant, which brings pandas and rdflib to make one JSON object: see
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mmtk import __version__
 from mmtk.base import sha256_of
+from mmtk.compat._card import licence_of
 from mmtk.datasets import find_dataset
+from mmtk.datasets.official import SPLIT_WORDS
 from mmtk.store import Store
 
 _CONTEXT: dict[str, Any] = {
@@ -18,25 +22,23 @@ _CONTEXT: dict[str, Any] = {
     "conformsTo": "dct:conformsTo", "cr": "http://mlcommons.org/croissant/",
     "rai": "http://mlcommons.org/croissant/RAI/", "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"}, "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"}, "extract": "cr:extract", "field": "cr:field",
     "fileProperty": "cr:fileProperty", "fileObject": "cr:fileObject", "fileSet": "cr:fileSet", "format": "cr:format",
     "includes": "cr:includes", "isLiveDataset": "cr:isLiveDataset", "jsonPath": "cr:jsonPath", "key": "cr:key",
     "md5": "cr:md5", "parentField": "cr:parentField", "path": "cr:path", "recordSet": "cr:recordSet",
     "references": "cr:references", "regex": "cr:regex", "repeated": "cr:repeated", "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/", "separator": "cr:separator", "source": "cr:source", "subField": "cr:subField",
     "transform": "cr:transform",
-}
-_LICENCES = {
-    "CC BY 4.0": "https://creativecommons.org/licenses/by/4.0/",
-    "CC BY-SA 4.0": "https://creativecommons.org/licenses/by-sa/4.0/",
-    "CC BY-NC 4.0": "https://creativecommons.org/licenses/by-nc/4.0/",
 }
 
 
 def to_croissant(store: Store) -> dict[str, Any]:
-    """A store as Croissant: its file with its SHA-256, its classes, and for each split its columns.
+    """A store as Croissant: its file with its SHA-256, and its classes.
 
-    Croissant names no way into HDF5, so a field's ``column`` is the path of the HDF5 dataset whose rows it is.
+    Croissant names no way into HDF5, and record sets that nothing can read would only promise: `export_hub` writes a
+    folder with record sets of the same rows, which mlcroissant loads.
 
     Parameters
     ----------
@@ -48,59 +50,102 @@ def to_croissant(store: Store) -> dict[str, Any]:
     dict
         To be written as JSON.
     """
-    info, path = store.info, store.path
-    known = find_dataset(info.flag)
-    kinds = {"image": "sc:ImageObject", "label": "sc:Integer", "source": "sc:Text", "subject": "sc:Text"}
-    columns = {"image": "images", "label": "labels", "source": "records/source", "subject": "records/subject"}
+    path = store.path
+    file = _file(path, path.name, "application/x-hdf5", f"A store of mmtk {__version__}; see its FORMAT.md")
+    return {**_head(store), "distribution": [file], "recordSet": [_classes(store)]}
 
-    classes = {"references": {"field": {"@id": "classes/number"}}} if info.labels == 1 else {}
 
-    def fields(split: str) -> list[dict[str, Any]]:
-        return [
-            {
-                "@type": "cr:Field", "@id": f"{split}/{name}", "name": f"{split}/{name}", "dataType": kind,
-                "description": f"Rows of the HDF5 dataset {split}/{columns[name]}",
-                "source": {"fileObject": {"@id": path.name}, "extract": {"column": f"{split}/{columns[name]}"}},
-                **(classes if name == "label" else {}),
-            }
-            for name, kind in kinds.items()
+def shared_croissant(store: Store, folder: Path, form: str, columns: Mapping[str, str]) -> dict[str, Any]:
+    """A shared folder as Croissant: its files, and the rows of each split as a record set.
+
+    Parameters
+    ----------
+    store : Store
+    folder : path
+        What `export_hub` wrote of it.
+    form : {"imagefolder", "parquet"}
+    columns : mapping of str to str
+        The columns of a row beside its image, and what each is: label, source or subject.
+    """
+    distribution: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
+    for split in store.splits:
+        if not len(split):
+            continue
+        word = SPLIT_WORDS[split.name].lower()
+        if form == "parquet":
+            table = f"data/{word}.parquet"
+            distribution.append(_file(folder / table, table, "application/x-parquet", f"{len(split)} rows"))
+            content = {"fileObject": {"@id": table}, "extract": {"column": "image"}, "transform": {"jsonPath": "bytes"}}
+            fields = [_field(f"{word}/image", "sc:ImageObject", content)]
+        else:
+            table, images = f"data/{word}/metadata.csv", f"{word}-images"
+            distribution.append(_file(folder / table, table, "text/csv", f"{len(split)} rows"))
+            distribution.append({
+                "@type": "cr:FileSet", "@id": images, "name": images, "encodingFormat": "image/png",
+                "includes": f"data/{word}/*.png", "description": f"{len(split)} images",
+            })
+            name = _field(f"{word}/file_name", "sc:Text", _column(table, "file_name"))
+            name["references"] = {"fileSet": {"@id": images}, "extract": {"fileProperty": "filename"}}
+            content = {"fileSet": {"@id": images}, "extract": {"fileProperty": "content"}}
+            fields = [name, _field(f"{word}/image", "sc:ImageObject", content)]
+        fields += [
+            _field(f"{word}/{name}", "sc:Integer" if kind == "label" else "sc:Text", _column(table, name))
+            for name, kind in columns.items()
         ]
+        records.append({
+            "@type": "cr:RecordSet", "@id": word, "name": word, "description": f"{len(split)} images", "field": fields,
+        })
+    return {**_head(store), "distribution": distribution, "recordSet": [_classes(store), *records]}
 
+
+def _head(store: Store) -> dict[str, Any]:
+    """What is said of the dataset, whatever files it is in."""
+    info = store.info
+    known = find_dataset(info.flag)
+    _, licence = licence_of(info.licence)
+    counts = ", ".join(f"{split} {count}" for split, count in store.counts.items())
     marks = f" {info.marks}" if info.marks else ""
+    about = f"{info.title}: {info.modality}, {info.size} x {info.size} px, {info.task}; {counts}.{marks}"
+    url = info.page or (known.source.page if known else "")
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": re.sub(r"\W+", "-", f"{info.flag}-{info.size}"),
-        "description": f"{info.title}: {info.modality}, {info.size} x {info.size} px, {info.task}.{marks}",
-        "license": _LICENCES.get(info.licence, info.licence),
-        "url": info.page or (known.source.page if known else ""),
+        "description": about,
+        "license": licence or info.licence,
+        "url": url,
         "citeAs": info.citation,
         "creator": {"@type": "Organization", "name": info.source},
         **({"version": f"{info.edition}.0.0"} if info.edition.isdecimal() else {}),
         "keywords": [info.modality, info.task, *info.marks.lower().split()],
         "isBasedOn": info.recipe_hash,
-        "distribution": [{
-            "@type": "cr:FileObject", "@id": path.name, "name": path.name, "contentUrl": path.name,
-            "contentSize": f"{path.stat().st_size} B", "encodingFormat": "application/x-hdf5",
-            "sha256": sha256_of(path),
-            "description": f"A store of mmtk {__version__}; see its FORMAT.md",
-        }],
-        "recordSet": [
-            {
-                "@type": "cr:RecordSet", "@id": "classes", "name": "classes", "key": {"@id": "classes/number"},
-                "field": [
-                    {"@type": "cr:Field", "@id": "classes/number", "name": "classes/number", "dataType": "sc:Integer"},
-                    {"@type": "cr:Field", "@id": "classes/name", "name": "classes/name", "dataType": "sc:Text"},
-                ],
-                "data": [{"classes/number": n, "classes/name": name} for n, name in enumerate(info.classes)],
-            },
-            *(
-                {
-                    "@type": "cr:RecordSet", "@id": split.name, "name": split.name,
-                    "description": f"{len(split)} images", "field": fields(split.name),
-                }
-                for split in store.splits
-            ),
-        ],
     }
+
+
+def _file(path: Path, name: str, kind: str, about: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject", "@id": name, "name": name, "contentUrl": name,
+        "contentSize": f"{path.stat().st_size} B", "encodingFormat": kind, "sha256": sha256_of(path),
+        "description": about,
+    }
+
+
+def _classes(store: Store) -> dict[str, Any]:
+    return {
+        "@type": "cr:RecordSet", "@id": "classes", "name": "classes", "key": {"@id": "classes/number"},
+        "field": [
+            {"@type": "cr:Field", "@id": "classes/number", "name": "classes/number", "dataType": "sc:Integer"},
+            {"@type": "cr:Field", "@id": "classes/name", "name": "classes/name", "dataType": "sc:Text"},
+        ],
+        "data": [{"classes/number": n, "classes/name": name} for n, name in enumerate(store.info.classes)],
+    }
+
+
+def _column(table: str, name: str) -> dict[str, Any]:
+    return {"fileObject": {"@id": table}, "extract": {"column": name}}
+
+
+def _field(name: str, kind: str, source: dict[str, Any]) -> dict[str, Any]:
+    return {"@type": "cr:Field", "@id": name, "name": name, "dataType": kind, "source": source}

@@ -24,7 +24,8 @@ def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> 
     -------
     datasets.DatasetDict
         Splits "train", "validation" and "test", empty ones left out; columns ``image``, ``label`` (a ``ClassLabel``, or
-        for multi-label tasks a list of the labels that are set), ``source`` and ``subject``.
+        for multi-label tasks a list of the labels that are set), ``source`` and ``subject``. The ``info`` of each has
+        the licence, the citation, the source's page and a description with the marks.
 
     Raises
     ------
@@ -44,20 +45,24 @@ def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> 
         "source": datasets.Value("string"),
         "subject": datasets.Value("string"),
     })
-    about = datasets.DatasetInfo(
-        description=f"{info.title}, {info.size} px. {info.marks}".strip(), license=info.licence, citation=info.citation,
-        features=features,
-    )
+    about = {
+        "description": f"{info.title}, {info.size} px. {info.marks}".strip(), "license": info.licence,
+        "citation": info.citation, "homepage": info.page,
+    }
     names = {split: getattr(datasets.Split, word) for split, word in SPLIT_WORDS.items()}
-    return datasets.DatasetDict({
+    found = datasets.DatasetDict({
         str(names[split.name]): datasets.Dataset.from_generator(
             _rows, features=features, cache_dir=None if cache_dir is None else str(cache_dir), split=names[split.name],
             # what the cache tells contents apart by
             gen_kwargs={"path": str(opened.path.absolute()), "name": split.name, "digest": opened.digest},
-        ).cast(about.features)
+        )
         for split in opened.splits
         if len(split)
     })
+    for rows in found.values():
+        for name, text in about.items():
+            setattr(rows.info, name, text)  # from_generator takes none of them, and its cache is older than they may be
+    return found
 
 
 def _rows(path: str, name: str, digest: str) -> Iterator[dict[str, Any]]:

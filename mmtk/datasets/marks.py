@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SYNTHETIC = "SYNTHETIC"
 PARTIAL = "PARTIAL"
+UNPUBLISHED = "UNPUBLISHED"  # from a file that is called like an official one, has its counts, and is another
 
 
 def marks_of(synthetic: bool, partial: bool) -> tuple[str, ...]:

@@ -381,7 +381,7 @@ def recipe_from_json(text: str) -> Recipe:
     except (ValueError, RecursionError):
         entries = None
     if not isinstance(entries, list):
-        raise ArgumentError("recipe", expected="a list of steps", found=text[:80])
+        raise ArgumentError("recipe", expected=_known_steps(), found=text[:80])
     return recipe_from_values(entries)
 
 
@@ -397,12 +397,15 @@ def recipe_from_values(entries: Sequence[Any]) -> Recipe:
 
 
 def _step(entry: Any) -> Step:
-    expected = f"steps of {', '.join(_STEPS)}"
     try:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
         return _STEPS[values.pop("step")](**values)
     except (AttributeError, KeyError, TypeError):
-        raise ArgumentError("recipe", expected=expected, found=json.dumps(entry)[:80]) from None
+        raise ArgumentError("recipe", expected=_known_steps(), found=json.dumps(entry)[:80]) from None
+
+
+def _known_steps() -> str:
+    return f"steps of {', '.join(_STEPS)}"
 
 
 def recipe_hash(recipe: Recipe) -> str:

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
 from mmtk.imaging import _encapsulated
-from mmtk.imaging._elements import LONG, META, PIXELS, UNDEFINED, Coding, Element, Elements, expect_whole_meta, name
+from mmtk.imaging._elements import EXPAND, LONG, META, PIXELS, UNDEFINED, Coding, Element, Elements, name
 from mmtk.imaging._files import AGAIN, MAX_BYTES, MAX_SIDE, MIN_SIDE, ImageFile, as_file, expect_checksum, open_file
 from mmtk.imaging.foreign import MOST_BYTES, describe_any
 
 START = 132  # bytes before the first element: a preamble of 128, and the mark
 _MARK = b"DICM"
 _WRITE = "write it again with `gdcmconv IN OUT`"
-_EXPAND = "unpack it with `gdcmconv --raw IN OUT`"
 _CODINGS = {
     "1.2.840.10008.1.2": Coding(False, "<"),
     "1.2.840.10008.1.2.1": Coding(True, "<"),
@@ -257,7 +256,7 @@ def _start(stream: IO[bytes], path: ImageFile, size: int | None = None) -> tuple
             stream.seek(first + length)
             break
     if length >= 0:
-        expect_whole_meta(stream.tell() - first, length, path)
+        _expect_whole_meta(stream.tell() - first, length, path)
     if meta.get(_STORED_AS) == [_DIRECTORY]:
         found, remedy = "a DICOMDIR, the index of a medium", "give the images that it lists"
         raise ImageError(path, expected="an image", found=found, remedy=remedy)
@@ -265,8 +264,14 @@ def _start(stream: IO[bytes], path: ImageFile, size: int | None = None) -> tuple
     packing, proved = _PACKINGS.get(syntax, (f"transfer syntax {syntax or 'not named'}", syntax in _CODINGS))
     if not proved:
         expected = "pixels uncompressed, or packed as RLE, JPEG baseline or JPEG 2000 lossless"
-        raise ImageError(path, expected=expected, found=f"{packing} ({syntax})", remedy=_EXPAND)
+        raise ImageError(path, expected=expected, found=f"{packing} ({syntax})", remedy=EXPAND)
     return elements, _CODINGS.get(syntax, META), packing if syntax in _PACKINGS else ""
+
+
+def _expect_whole_meta(found: int, told: int, path: ImageFile) -> None:
+    if found != told:
+        expected = f"{told} bytes of file meta information, as it says"
+        raise ImageError(path, expected=expected, found=f"{found} bytes", remedy=AGAIN)
 
 
 def _read_header(elements: Elements, coding: Coding, packing: str) -> Dicom:
@@ -350,7 +355,7 @@ def _expect_length(header: Dicom, elements: Elements) -> None:
             raise elements.damage(f"pixels of the kind {pixels.kind}")
         return
     if header.coding.order == ">" and header.allocated == 8 and pixels.kind != "OB":
-        raise ImageError(path, expected="pixels of 8 bits one by one", found="words of two", remedy=_EXPAND)
+        raise ImageError(path, expected="pixels of 8 bits one by one", found="words of two", remedy=EXPAND)
     if pixels.kind not in ("OB", "OW", "") or (pixels.kind == "OB" and header.allocated == 16):
         raise elements.damage(f"pixels of the kind {pixels.kind}")
     if pixels.length not in (wanted, wanted + wanted % 2):

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 from mmtk.errors import ImageError
-from mmtk.imaging._files import AGAIN, ImageFile, damaged
+from mmtk.imaging._files import ImageFile, damaged
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXELS = 0x7FE00010
+EXPAND = "unpack it with `gdcmconv --raw IN OUT`"
 _SHORT = frozenset((  # with lengths of 16 bits
     "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI",
     "UL", "US",
@@ -168,9 +169,3 @@ class Elements:
 
 def name(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
-
-
-def expect_whole_meta(found: int, told: int, path: ImageFile) -> None:
-    if found != told:
-        expected = f"{told} bytes of file meta information, as it says"
-        raise ImageError(path, expected=expected, found=f"{found} bytes", remedy=AGAIN)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._files import AGAIN, ImageFile, damaged
+from mmtk.imaging._elements import EXPAND
+from mmtk.imaging._files import ImageFile, damaged
 from mmtk.imaging._headers import read_header
 from mmtk.imaging._jpeg import decode_jpeg
 from mmtk.imaging._tiff import unpack_runs
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mmtk.imaging._dicom import Dicom
 
 _RLE_HEADER = 64
+_SIGN = 42  # byte of a codestream that tells sign and bits of its numbers
 _SOC, _SIZ, _COD, _SOT, _EOC = 0xFF4F, 0xFF51, 0xFF52, 0xFF90, b"\xff\xd9"
 
 
@@ -48,7 +50,7 @@ def _unpack(data: bytes, start: int, end: int, plane: NDArray[np.uint8]) -> bool
     """Whether a segment gives exactly a plane's bytes."""
     if not start <= end <= len(data):
         return False
-    strip, _ = unpack_runs(data, np.array([[start], [end - start]], np.int64), len(plane), plane)
+    strip, _ = unpack_runs(data, np.array([[start, end - start]], np.int64), len(plane), plane)
     return strip == 1
 
 
@@ -71,21 +73,25 @@ def _jpeg2000(fragments: list[bytes], path: ImageFile, header: Dicom) -> NDArray
     import cv2
 
     try:
-        image = cv2.imdecode(np.frombuffer(_boxed(data, header), np.uint8), cv2.IMREAD_UNCHANGED)
+        image = cv2.imdecode(np.frombuffer(_boxed(data, header, precision), np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         image = None
     wanted = np.uint8 if precision == 8 else np.uint16
     if image is None or image.shape != (header.height, header.width) or image.dtype != wanted:
         raise damaged(path, "DICOM file", "JPEG 2000 pixels that do not decode")
-    if header.signed:  # the codestream's numbers are shifted by half their range
+    if header.signed:
         image = image ^ wanted(1 << precision - 1)
     pixels: NDArray[Any] = image
     return pixels
 
 
-def _boxed(data: bytes, header: Dicom) -> bytes:
-    """A codestream as a JP2 file that says it is grey; OpenCV warns of a bare one."""
-    says = struct.pack(">I4sIIHBBBB", 22, b"ihdr", header.height, header.width, 1, header.stored - 1, 7, 0, 0)
+def _boxed(data: bytes, header: Dicom, precision: int) -> bytes:
+    """A codestream as a JP2 file that says it is grey; OpenCV warns of a bare one.
+
+    OpenCV knows no signed numbers: told that they are not, it gives them moved up by half their range.
+    """
+    data = data[:_SIGN] + bytes([precision - 1]) + data[_SIGN + 1 :]
+    says = struct.pack(">I4sIIHBBBB", 22, b"ihdr", header.height, header.width, 1, precision - 1, 7, 0, 0)
     says += struct.pack(">I4sBBBI", 15, b"colr", 1, 0, 0, 17)
     start = b"\0\0\0\x0cjP  \r\n\x87\n" b"\0\0\0\x14ftypjp2 \0\0\0\0jp2 "
     head, pixels = (struct.pack(">I4s", 8 + len(part), kind) for part, kind in ((says, b"jp2h"), (data, b"jp2c")))
@@ -103,7 +109,7 @@ def _expect_codestream(data: bytes, path: ImageFile, header: Dicom) -> int:
         raise damaged(path, "DICOM file", "a JPEG 2000 image that is not the one of its header")
     if signed != header.signed or precision < 8:
         expected = "JPEG 2000 pixels of the header's sign, of 8 bits at least"
-        raise ImageError(path, expected=expected, found=f"{precision} bits, sign {int(signed)}", remedy=AGAIN)
+        raise ImageError(path, expected=expected, found=f"{precision} bits, sign {int(signed)}", remedy=EXPAND)
     at = 4 + size[2]
     while data[at : at + 2] not in (b"", _EOC):
         marker, length = struct.unpack(">HH", data[at : at + 4].ljust(4, b"\0"))

@@ -66,6 +66,8 @@ def read_nifti(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
     magic = data[fields.magic :][: len(fields.whole)]
     if len(data) < fields.length or not order or magic not in (fields.whole, fields.apart):
         found, remedy = describe_any(data, CONVERT)
+        if found == "a DICOM file":
+            remedy = "give the folder of its series"
         if order:
             found, remedy = ("a header cut off", AGAIN) if len(data) < fields.length else _unmarked(fields)
         raise ImageError(file, expected="a NIfTI, NRRD or MetaImage file", found=found, remedy=remedy)

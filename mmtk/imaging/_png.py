@@ -17,6 +17,7 @@ Kind = Literal["truncated", "rounded", "colour"]
 Kinds = tuple[Kind, ...]
 # what changes no pixel; with any other chunk, such as a gamma or a colour profile, libpng decides
 _PLAIN = {b"IHDR", b"IDAT", b"IEND", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"eXIf"}
+_LAST_FILTER = 4
 # of the passes of an interlaced one: first row and column, steps to the next ones
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 
@@ -57,7 +58,11 @@ def decode_png16(
     """Pixels of a grey PNG of 16 bits whose header and chunks were accepted, alpha dropped."""
     if orientation >= 5:
         header = header._replace(height=header.width, width=header.height)  # as stored
-    _unpacked(parts, path, header, interlaced=data[28] != 0, depth=2)
+    rows = _unpacked(parts, path, header, interlaced=data[28] != 0, depth=2)
+    if data[28] == 0:
+        filters = np.frombuffer(rows, np.uint8)[:: 1 + 2 * header.width * header.channels]
+        if filters.max() > _LAST_FILTER:
+            raise damaged(path, "PNG", f"row {(filters > _LAST_FILTER).argmax()} has an unknown filter")
     image = _opencv_pixels(data, path, -1)  # IMREAD_UNCHANGED
     if image.dtype != np.uint16 or image.shape[:2] != (header.height, header.width):
         expected = f"{header.width} x {header.height} pixels of 16 bits"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._axes import Volume, VolumeHeader
+from mmtk.imaging._axes import Volume, VolumeHeader, lie
 from mmtk.imaging._dicom import START, Dicom, Table, is_dicom, probe_dicom_file, read_dicom
 from mmtk.imaging._files import reading
 from mmtk.imaging._values import modality_units
@@ -25,7 +25,7 @@ _SAME = 1e-4  # by which directions and spacings of slices may differ
 _BESIDE = {".csv", ".db", ".gz", ".htm", ".html", ".ini", ".jpeg", ".jpg", ".json", ".log", ".md", ".nii", ".pdf",
            ".png", ".toml", ".tsv", ".txt", ".xlsx", ".xml", ".yaml", ".yml", ".zip"}
 _OWN_FOLDER = "give each series a folder of its own"
-_DIRECTIONS = ("LR", "PA", "SI")  # of DICOM's axes, ascending and descending
+_TO_RAS = ((-1,), (-1,), (1,))  # from DICOM's axes, which run to the left and the back
 
 
 class _Slice(NamedTuple):
@@ -34,12 +34,12 @@ class _Slice(NamedTuple):
 
 
 class _Geometry(NamedTuple):
-    """Slices in order, voxel size, and letters and signs of the array's axes."""
+    """Slices in order, voxel size, and signs and letters of the array's axes."""
 
     slices: list[_Slice]
     spacing: tuple[float, float, float]
-    axes: str
     signs: tuple[int, int, int]
+    axes: str
 
 
 def probe_series(folder: str | os.PathLike[str]) -> VolumeHeader:
@@ -112,7 +112,7 @@ def read_series(folder: str | os.PathLike[str], exact: bool = False) -> Volume:
         plane[:] = table[codes]
     if exact and all(_fits(plane) for plane in voxels):
         voxels = voxels.astype(np.int16)
-    return Volume(cast(NDArray[np.int16], voxels), geometry.signs, geometry.spacing, geometry.axes)
+    return Volume(voxels, geometry.signs, geometry.spacing, geometry.axes)
 
 
 def _units(header: Dicom, modality: Table | None, exact: bool) -> NDArray[Any]:
@@ -148,7 +148,8 @@ def _ordered(folder: Path) -> _Geometry:
         found = f"a shift of {np.abs(aside).max():.1f} pixels, as of a tilted gantry"
         remedy = "resample it to straight axes, with `dcm2niix` say"
         raise ImageError(folder, expected="slices straight above each other", found=found, remedy=remedy)
-    return _Geometry(slices, (across, down, apart), *_axes(np.stack([rows, columns, normal])))
+    signs, axes = lie(np.stack([rows, columns, normal], axis=1) * _TO_RAS)
+    return _Geometry(slices, (across, down, apart), signs, axes)
 
 
 def _files(folder: Path) -> Iterable[Path]:
@@ -215,16 +216,3 @@ def _distance(heights: NDArray[np.float64], pixel: float, slices: list[_Slice], 
         remedy = "look for a missing slice"
         raise ImageError(folder, expected=f"slices {usual:g} mm apart", found=found, remedy=remedy)
     return float((heights[-1] - heights[0]) / len(gaps))
-
-
-def _axes(directions: NDArray[np.float64]) -> tuple[str, tuple[int, int, int]]:
-    """Letters of the array's axes, and the signs of `VolumeHeader`, from their directions in the patient."""
-    longest = np.abs(directions).argmax(axis=1).tolist()
-    if sorted(longest) != [0, 1, 2]:
-        return "", (0, 0, 0)
-    down = [bool(directions[axis, longest[axis]] < 0) for axis in range(3)]
-    letters = "".join(_DIRECTIONS[longest[axis]][down[axis]] for axis in range(3))
-    if longest != [0, 1, 2]:
-        return letters, (0, 0, 0)
-    signs = [1 if letter in "RAS" else -1 for letter in letters]
-    return letters, (signs[0], signs[1], signs[2])

@@ -13,6 +13,7 @@ SIGNATURES = (b"II*\0", b"MM\0*")
 WIDTH, HEIGHT, BITS, PACKING, PHOTOMETRIC, FILL_ORDER, OFFSETS = 256, 257, 258, 259, 262, 266, 273
 ORIENTATION, CHANNELS, ROWS, LENGTHS, PLANES, PREDICTOR = 274, 277, 278, 279, 284, 317
 TILES, EXTRA, FORMAT, DEPTH = {322, 323, 324, 325}, 338, 339, 32997
+NEXT = -1  # no tag: the place of another directory
 PLAIN, PACKBITS = 1, 32773
 WHITE_IS_ZERO = 0
 
@@ -36,7 +37,10 @@ def read_tags(stream: IO[bytes], path: ImageFile, start: bytes) -> Tags:
     stream.seek(struct.unpack(order + "I", start[4:8])[0])
     (count,) = struct.unpack(order + "H", take(stream, 2, path))
     tags: Tags = {}
-    for tag, kind, number, value in struct.iter_unpack(order + "HHI4s", take(stream, 12 * count, path)):
+    entries = take(stream, 12 * count, path)
+    if stream.read(4).strip(b"\0"):
+        tags[NEXT] = ()
+    for tag, kind, number, value in struct.iter_unpack(order + "HHI4s", entries):
         if tag in tags:  # which one counts, decoders disagree about
             raise ImageError(path, expected="each tag of a TIFF once", found=f"tag {tag} twice", remedy=AGAIN)
         tags[tag] = ()
@@ -80,6 +84,8 @@ def _reasons(tags: Tags, deep: bool) -> Iterator[str]:
         yield "a channel that is marked as none of the picture's"
     if packing not in (PLAIN, PACKBITS):
         yield f"compression {packing}" + (f" ({_PACKINGS[packing]})" if packing in _PACKINGS else "")
+    if deep and NEXT in tags:  # a stack; what follows a picture of 8 bits is a small copy, by custom
+        yield "several pages"
     if PHOTOMETRIC not in tags:
         yield "no word on whether 0 is black or white"
     elif channels in (1, 3) and (channels, colours) not in ((1, 0), (1, 1), (3, 2)):

@@ -33,6 +33,7 @@ class Values:
     """
 
     pixels: NDArray[np.int16] | NDArray[np.float32]
+    _file: str = field(default="values", repr=False)
     _voi: _Voi | None = field(default=None, repr=False)
 
     def grey_by_voi(self) -> NDArray[np.uint8]:
@@ -52,28 +53,27 @@ class Values:
         """
         if self._voi is None:
             remedy = "give a level and a width"
-            raise ImageError("values", expected="a DICOM file with a window", found="none", remedy=remedy)
-        return self._voi.greys()
+            raise ImageError(self._file, expected="a DICOM file with a window", found="none", remedy=remedy)
+        return self._voi.greys(self._file)
 
 
 @dataclass(frozen=True, eq=False)
 class _Voi:
     """What an image is shown by: the codes of its pixels, and what each of them comes to."""
 
-    file: str
     header: Dicom
     codes: NDArray[np.uint16] | NDArray[np.uint8]
     units: NDArray[np.float64]  # by code
     table: Table | None
 
-    def greys(self) -> NDArray[np.uint8]:
-        shares = self._shares()
+    def greys(self, file: str) -> NDArray[np.uint8]:
+        shares = self._shares(file)
         if self.header.inverted:
             shares = 1 - shares
         levels = np.floor(np.round(shares * 255, 9) + 0.5).astype(np.uint8)  # a half is one in either direction
         return levels[self.codes]
 
-    def _shares(self) -> NDArray[np.float64]:
+    def _shares(self, file: str) -> NDArray[np.float64]:
         """For each code the share of the range from black to white."""
         if self.table is not None:
             places = np.clip(np.floor(self.units - self.table.first), 0, len(self.table.entries) - 1)
@@ -81,7 +81,7 @@ class _Voi:
             return entries
         if not isinstance(self.header.window, tuple):
             found, remedy = self.header.window or "none", "give a level and a width"
-            raise ImageError(self.file, expected="a window or look-up table of its own", found=found, remedy=remedy)
+            raise ImageError(file, expected="a window or look-up table of its own", found=found, remedy=remedy)
         center, width, function = self.header.window
         if function == "SIGMOID":
             with np.errstate(over="ignore"):
@@ -136,9 +136,10 @@ def read_values(path: str | os.PathLike[str]) -> Values:
     """Read the values of a grey image.
 
     A DICOM file is uncompressed, RLE, JPEG baseline or JPEG 2000 lossless; overlays are passed over, and of MONOCHROME1
-    the stored range is turned round before the rescale. Bits above those that count are cleared. A changed byte inside
-    the pixels of a DICOM file or TIFF, or a changed digit of a window, is not seen on disk: these formats have no
-    checksum; in a zip it is. Alpha is dropped, an EXIF orientation applied.
+    the stored range is turned round before the rescale. Bits above those that count are cleared. DICOM and TIFF have no
+    checksum, so what leaves a file well-formed is not seen on disk, in a zip it is: a changed byte inside the pixels,
+    a changed digit of a rescale or window, or the tag of a table or window function, which may be missing. Alpha is
+    dropped, an EXIF orientation applied.
 
     Parameters
     ----------
@@ -183,22 +184,25 @@ def as_values(units: NDArray[np.float64]) -> NDArray[np.int16] | NDArray[np.floa
 def _of_dicom(file: ImageFile) -> Values:
     header, codes, tables = read_dicom(file)
     units = modality_units(header, tables.get("modality"))
-    voi = _Voi(os.fspath(file), header, codes, units, tables.get("voi"))
+    voi = _Voi(header, codes, units, tables.get("voi"))
     values = as_values(units)
     if header.inverted:  # the largest number of the stored range for the smallest, signed or not
         values = values[np.arange(len(values)) ^ (len(values) - 1)]
-    return Values(values[codes], voi)
+    return Values(values[codes], os.fspath(file), voi)
 
 
 def _of_image(data: bytes, file: ImageFile) -> Values:
     header, orientation, tags = read_header(io.BytesIO(data), file, deep=True)
     _expect_grey(header, file)
+    pixels: NDArray[np.int16] | NDArray[np.float32]
     if header.format == "png16":
         _, parts = check_chunks(data, file)
-        return Values(decode_png16(data, file, header, orientation, parts).astype(np.float32))
-    if header.format == "tiff16":
-        return Values(decode_tiff16(data, file, header, tags).astype(np.float32))
-    return Values(decode(data, file, ("truncated",))[0].astype(np.int16))
+        pixels = decode_png16(data, file, header, orientation, parts).astype(np.float32)
+    elif header.format == "tiff16":
+        pixels = decode_tiff16(data, file, header, tags).astype(np.float32)
+    else:
+        pixels = decode(data, file, ("truncated",))[0].astype(np.int16)
+    return Values(pixels, os.fspath(file))
 
 
 def _is_dicom(file: ImageFile) -> bool:

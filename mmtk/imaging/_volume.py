@@ -41,11 +41,11 @@ def probe_volume(path: str | os.PathLike[str]) -> VolumeHeader:
         If the file cannot be read, is no NIfTI, NRRD or MetaImage file, has other than three axes or a type that holds
         no numbers, or if its voxels are not packed and it is not as long as its header says.
     """
-    if os.path.isdir(path):
+    file = as_file(path)
+    if isinstance(file, Path) and os.path.isdir(file):
         from mmtk.imaging._series import probe_series
 
-        return probe_series(path)
-    file = as_file(path)
+        return probe_series(file)
     with _opened(file) as (stream, packed):
         layout = _read_header(stream, file)
     _expect_whole(file, layout, packed)
@@ -77,11 +77,11 @@ def read_volume(path: str | os.PathLike[str], exact: bool = False) -> Volume:
         For the reasons of `probe_volume`, or if the file is cut off or damaged, or holds NaN (with ``exact`` any value
         that float32 does not hold).
     """
-    if os.path.isdir(path):
+    file = as_file(path)
+    if isinstance(file, Path) and os.path.isdir(file):
         from mmtk.imaging._series import read_series
 
-        return read_series(path, exact)
-    file = as_file(path)
+        return read_series(file, exact)
     with _opened(file) as (stream, packed):
         layout = _read_header(stream, file)
         _expect_whole(file, layout, packed)

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmtk.datasets.base import Task
-from mmtk.datasets.marks import marks_of
+from mmtk.datasets.marks import UNPUBLISHED, marks_of
 from mmtk.datasets.steps import recipe_from_json
 from mmtk.errors import MmtkError, StoreError
 
 Array = np.ndarray[Any, Any]
 FORMAT = "mmtk-store"
+IMPORTED = "imported"  # the pixels and split of a file that was never published
 VERSIONS = (2, 3)  # that are read: a store without the facts that 3 added is of 2
 CHUNK_BYTES = 512 * 1024
 LIBVER = ("v110", "v110")
@@ -119,9 +120,14 @@ class StoreInfo:
         return (self.size, self.size) if self.channels == 1 else (self.size, self.size, 3)
 
     @property
+    def unpublished(self) -> bool:
+        """Whether it came from a file of a known dataset that has none of the published MD5s."""
+        return self.pixels == IMPORTED and not self.own and not self.synthetic
+
+    @property
     def marks(self) -> str:
-        """``SYNTHETIC`` and ``PARTIAL`` where they hold, to be shown wherever the store is."""
-        return " ".join(marks_of(self.synthetic, self.partial))
+        """``SYNTHETIC``, ``PARTIAL`` and ``UNPUBLISHED`` where they hold, to be shown wherever the store is."""
+        return " ".join((*marks_of(self.synthetic, self.partial), *([UNPUBLISHED] if self.unpublished else [])))
 
 
 def store_path(folder: str | Path, flag: str, size: int) -> Path:

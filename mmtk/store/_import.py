@@ -9,28 +9,35 @@ from pathlib import Path
 from mmtk import __version__
 from mmtk.base import md5_of
 from mmtk.datasets import get_dataset
-from mmtk.datasets.base import SPLITS, Dataset
+from mmtk.datasets.base import SPLITS, Counts, Dataset
 from mmtk.datasets.maps import MapRow, known_rows
 from mmtk.datasets.marks import PARTIAL, SYNTHETIC
 from mmtk.datasets.steps import facts_hash, recipe_hash, recipe_to_json
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.files import clear_leftovers
-from mmtk.store._format import Array, StoreInfo, store_path
-from mmtk.store._npz import OpenedNpz, flag_named, opened_npz
-from mmtk.store._published import PublishedFile, published_as
+from mmtk.store._facts import as_imported, own_facts
+from mmtk.store._format import IMPORTED, Array, StoreInfo, store_path
+from mmtk.store._npz import OpenedNpz, flag_named, opened_npz, read_facts
+from mmtk.store._published import PublishedFile, published_as, unpublished
 from mmtk.store._reader import already_there
 from mmtk.store._writer import empty_records, write_blocks
 
+_YOURS = "images of your own need a dataset file, which mmtk draft begins and mmtk build takes"
+_ANY = "whether it is what was published: the file has another MD5, so images, labels and their order may be any"
 _Known = Mapping[str, Mapping[int, MapRow]]
 
 
 def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force: bool = False) -> Path:
     """Turn a MedMNIST ``.npz`` into a store, block by block.
 
-    It is official by its MD5 alone. A file that was never published is of the edition that has its counts, if one has;
-    one of fewer rows than any edition is marked partial. Where its counts and labels are those of the known official
-    rows, records name the provider's file and the subject of every row whose file is known. All other records are named
+    It is official by its MD5 alone. A file that was never published has to have the counts of an edition, or the marks
+    of an `export_npz` of what is synthetic or partial: its store is marked as such, and its edition is the one of these
+    counts that has files of this size, if one has. Where its counts and labels are those of the known official rows,
+    records name the provider's file and the subject of every row whose file is known. All other records are named
     ``split/row``.
+
+    A file that brings the facts of an own dataset, as `export_npz` writes it, becomes a store of these facts; its
+    ``membership`` tells the file too.
 
     Parameters
     ----------
@@ -40,7 +47,7 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force
     out : path
         Folder of the store, made if need be.
     flag : str, optional
-        The dataset; by default told by the file's name.
+        The dataset; by default told by the file itself or its name.
     force : bool
         Replace a store of other content; one of the same file is left alone.
 
@@ -52,22 +59,27 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force
     Raises
     ------
     StoreError
-        If the file is damaged, holds pickles, lacks an array, its arrays do not fit each other or the dataset, or
-        another store is in the way.
+        If the file is damaged, holds pickles, lacks an array, its arrays do not fit each other or the dataset, it is no
+        file of the dataset, its facts are no facts of an own dataset, or another store is in the way.
     """
     path, out = Path(path), Path(out)
-    named = flag_named(path) if flag is None else flag
-    if named is None:
-        remedy = "give the dataset with --flag"
-        raise StoreError(path, expected="a name like breastmnist.npz", found=path.name, remedy=remedy)
-    dataset = _known(named)
+    own = _own(path, flag)
+    dataset = own or _known(_named(path) if flag is None else flag)
     with opened_npz(path, dataset) as npz:
         md5 = md5_of(path)
-        published = published_as(dataset, md5)
-        edition = published.editions[0] if published else _edition(dataset, npz)
-        known = {} if npz.marks else _known_rows(dataset, edition, npz)
-        info = _info(dataset, edition, npz, md5, published, known)
-        final = store_path(out, dataset.flag, npz.size)
+        if isinstance(dataset, StoreInfo):
+            if npz.size != dataset.size:
+                raise StoreError(path, expected=f"images of {dataset.size} px by its facts", found=f"{npz.size} px")
+            known: _Known = {}
+            info = as_imported(dataset, md5)
+        else:
+            published = published_as(dataset, md5)
+            if not published:
+                _expect_fit(path, dataset, npz, md5)
+            edition = published.editions[0] if published else _edition(dataset, npz)
+            known = {} if npz.marks else _known_rows(dataset, edition, npz)
+            info = _info(dataset, edition, npz, md5, published, known)
+        final = store_path(out, info.flag, npz.size)
         clear_leftovers(final)
         if already_there(final, info.plan_hash, force):
             return final
@@ -75,21 +87,48 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force
         return write_blocks(final, info, npz.labels, records, npz.images)
 
 
+def _own(path: Path, flag: str | None) -> StoreInfo | None:
+    """The facts that a file brings with it, None where it has none."""
+    told = read_facts(path)
+    info = own_facts(path, *told) if told else None
+    if info and flag not in (None, info.flag):
+        raise StoreError(path, expected=f"a file of {flag}", found=f"one of {info.flag}, by its facts")
+    return info
+
+
+def _named(path: Path) -> str:
+    flag = flag_named(path)
+    if flag is None:
+        remedy = f"give a renamed file of MedMNIST its --flag; {_YOURS}"
+        expected = "a name like breastmnist.npz, or a file with facts of its own"
+        raise StoreError(path, expected=expected, found=path.name, remedy=remedy)
+    return flag
+
+
 def _known(flag: str) -> Dataset:
     """The dataset of a flag: an ``.npz`` does not tell what its classes and its task are."""
     try:
         return get_dataset(flag)
     except ArgumentError as error:
-        remedy = "an .npz lacks the facts of other data: mmtk.store.write_store takes them with it"
-        remedy = "; ".join(filter(None, (error.remedy, remedy)))
+        remedy = "; ".join(filter(None, (error.remedy, _YOURS)))
         raise ArgumentError(error.what, expected=error.expected, remedy=remedy) from None
 
 
+def _expect_fit(path: Path, dataset: Dataset, npz: OpenedNpz, md5: str) -> None:
+    """Refuse a file that nothing tells to be of the dataset; an own one has no counts to be told by."""
+    if npz.marks or not dataset.counts or any(astuple(counts) == npz.counts for counts in dataset.counts.values()):
+        return
+    counts = dict.fromkeys(map(str, dataset.counts.values()))
+    expected = f"a file of {dataset.flag}: a published MD5, or {' or '.join(counts)}"
+    rows = str(Counts(*npz.counts))
+    raise StoreError(path, expected=expected, found=f"{unpublished(md5)}, {rows}", remedy=_YOURS)
+
+
 def _edition(dataset: Dataset, npz: OpenedNpz) -> str:
-    """The edition of a file that was never published, where its counts tell; the first of those with such a size."""
-    fitting = [edition for edition, counts in dataset.counts.items() if astuple(counts) == npz.counts]
-    sized = [edition for edition in fitting if f"{edition}:{npz.size}" in dataset.md5]
-    return next(iter(sized + fitting), "unknown")
+    """The edition of a file that was never published: the first that has its counts, and files of its size."""
+    fitting = (edition for edition, counts in dataset.counts.items() if astuple(counts) == npz.counts)
+    sized = (edition for edition in fitting if f"{edition}:{npz.size}" in dataset.md5)
+    return next(sized, "unknown" if dataset.counts else "")
 
 
 def _known_rows(dataset: Dataset, edition: str, npz: OpenedNpz) -> _Known:
@@ -120,13 +159,15 @@ def _info(
     if told:
         how += f"; source files and subjects{'' if told == total else f' of {told} rows'} by the known map"
     recipe = dataset.recipe_for("official", npz.size) if published else ()  # how other files were made is not known
-    lacking = not synthetic and all(total < counts.total for counts in dataset.counts.values())
+    lacking = bool(dataset.counts) and not synthetic and all(total < counts.total for counts in dataset.counts.values())
     return StoreInfo(
         flag=dataset.flag, title=dataset.title, modality=dataset.modality, task=dataset.task.value,
         classes=dataset.classes, channels=dataset.channels, size=npz.size, edition=edition,
-        pixels="official" if published else "imported", split="official" if published else "imported",
+        pixels="official" if published else IMPORTED, split="official" if published else IMPORTED,
         membership=f"the file with MD5 {md5}{how}", recipe=recipe_to_json(recipe), recipe_hash=recipe_hash(recipe),
         licence=dataset.source.licence, citation=dataset.source.citation, source=dataset.source.name,
         plan_hash=facts_hash([md5, edition, recipe_hash(recipe), told, lacking]),
-        synthetic=synthetic, partial=lacking or PARTIAL in npz.marks, unchecked=(), mmtk_version=__version__,
+        synthetic=synthetic, partial=lacking or PARTIAL in npz.marks,
+        unchecked=() if published or synthetic or not dataset.counts else (_ANY,), mmtk_version=__version__,
+        page=dataset.source.page, family=dataset.family,
     )

@@ -29,6 +29,7 @@ from mmtk.datasets.official import LATEST, PAPER, sized_name
 from mmtk.errors import MmtkError, StoreError, reason_of, system_remedy
 from mmtk.files import write_atomically
 from mmtk.store._chunks import Images
+from mmtk.store._facts import FACTS, MOST_FACTS, facts_array
 from mmtk.store._format import Array, StoreInfo
 from mmtk.store._reader import Store
 from mmtk.store._writer import block_rows, blocks
@@ -86,7 +87,26 @@ def opened_npz(path: Path, dataset: Described) -> Iterator[OpenedNpz]:
     with _opened(path) as archive:
         size = _check_shapes(archive, path, dataset)
         labels = {split: _read_labels(archive, split, path, dataset) for split in SPLITS}
-        yield OpenedNpz(size, labels, tuple(archive.comment.decode("ascii", "replace").split()), archive, path)
+        yield OpenedNpz(size, labels, _marks(archive), archive, path)
+
+
+def read_facts(path: Path) -> tuple[str, tuple[str, ...]] | None:
+    """Text of the member with facts, see `mmtk.store._facts`, and the file's marks; None where there is no such member.
+
+    Raises
+    ------
+    StoreError
+        If the file is damaged, or the member is anything but one array of ASCII bytes.
+    """
+    what = f"{path}: {FACTS}"
+    with _opened(path, (FACTS,)) as archive:
+        if f"{FACTS}.npy" not in archive.namelist():
+            return None
+        shape, dtype = _shape(archive, FACTS, path)
+        if dtype != np.uint8 or len(shape) != 1 or shape[0] > MOST_FACTS:
+            raise StoreError(what, expected=f"at most {MOST_FACTS} bytes", found=f"{dtype} {shape}")
+        text = b"".join(block.tobytes() for block in _blocks(archive, FACTS))
+        return text.decode("latin-1"), _marks(archive)
 
 
 def flag_named(path: Path) -> str | None:
@@ -151,9 +171,13 @@ def _unpack(rows: Iterator[Array], shape: tuple[int, ...]) -> Array:
         return np.memmap(file, np.uint8, "r", shape=shape) if math.prod(shape) else np.zeros(shape, np.uint8)
 
 
+def _marks(archive: zipfile.ZipFile) -> tuple[str, ...]:
+    return tuple(archive.comment.decode("ascii", "replace").split())
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open an ``.npz`` whose arrays are there once and no larger than what is packed can be."""
+def _opened(path: Path, more: tuple[str, ...] = ()) -> Iterator[zipfile.ZipFile]:
+    """Open an ``.npz`` whose arrays, and `more` that it may have, are there once and no larger than what is packed."""
     with _told(path):
         if not stat.S_ISREG(path.stat().st_mode):
             raise StoreError(path, expected=_KIND, found="no regular file")
@@ -163,9 +187,10 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             missing = [name for name in _ARRAYS if not names[f"{name}.npy"]]
             if missing:
                 raise StoreError(path, expected=f"the arrays {', '.join(_ARRAYS)}", found=f"no {', '.join(missing)}")
-            if twice := [name for name in _ARRAYS if names[f"{name}.npy"] > 1]:
+            arrays = [name for name in (*_ARRAYS, *more) if names[f"{name}.npy"]]
+            if twice := [name for name in arrays if names[f"{name}.npy"] > 1]:
                 raise StoreError(path, expected="each array once", found=f"{twice[0]} {names[f'{twice[0]}.npy']} times")
-            for member in map(archive.getinfo, (f"{name}.npy" for name in _ARRAYS)):
+            for member in map(archive.getinfo, (f"{name}.npy" for name in arrays)):
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise StoreError(path, expected="arrays stored or deflated", found="another compression")
                 if member.file_size > _MOST_DEFLATED * member.compress_size + _MOST_HEADER:
@@ -290,7 +315,8 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
 
     The order of its arrays and its headers are those of the official file of its edition and size, of datasets and
     sizes without one those of 2024. The deflate stream equals theirs where Python is built on classic zlib.
-    That a store is synthetic or partial goes into the archive's comment, from where `import_npz` takes it back.
+    That a store is synthetic or partial goes into the archive's comment, and what an own dataset is into one more array
+    ``facts``; `import_npz` takes back both. Names and subjects of records stay behind.
 
     Parameters
     ----------
@@ -322,8 +348,11 @@ def write_npz(store: Store, file: IO[bytes]) -> None:
     container = CONTAINERS[dataset.container(info.edition, info.size) if dataset else LATEST]
     arrays: dict[str, Images] = {f"{split.name}_images": split.images for split in store.splits}
     arrays |= {f"{split.name}_labels": split.labels for split in store.splits}
-    members = ((f"{name}.npy", _npy(arrays[name])) for name in container.arrays)
-    write_zip(file, members, container.system, info.marks.encode())
+    names = container.arrays
+    if info.own:
+        arrays[FACTS], names = facts_array(info), (*names, FACTS)
+    members = ((f"{name}.npy", _npy(arrays[name])) for name in names)
+    write_zip(file, members, container.system, " ".join(marks_of(info.synthetic, info.partial)).encode())
 
 
 def medmnist_name(store: Store) -> str:

@@ -85,7 +85,8 @@ class Comparison:
             return [self.remark]
         if info.synthetic:
             return ["synthetic: there is nothing official to compare it with"]
-        lines = [f"{name}: {split}" for name, split in self.splits.items()]
+        lines = ["imported from a file that was never published"] if info.unpublished else []
+        lines += [f"{name}: {split}" for name, split in self.splits.items()]
         if self.remark:
             lines.append(self.remark)
         elif self.npz is None:

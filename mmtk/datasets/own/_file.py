@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from os import PathLike
@@ -38,7 +39,8 @@ from mmtk.errors import ArgumentError, MmtkError
 from mmtk.values import read_toml_or_json, typed
 
 _REMEDY = "mmtk draft DIR writes such a file"
-_TASKS = {"multi-label": Task.MULTILABEL, **{task.value: task for task in Task}}
+_MULTILABEL = Task.MULTILABEL.partition(",")[0]  # what people say; MedMNIST's word says its labels are 0 or 1, too
+_TASKS = {_MULTILABEL: Task.MULTILABEL, **{task.value: task for task in Task}}
 
 
 def named(name: str) -> Dataset:
@@ -128,7 +130,7 @@ class _Reader:
         classes = self.classes()
         provider = file.provider or file.title
         source = Source(
-            provider, licence=file.licence, page=file.page, layout=f"{self.path.name} says", citation=file.citation
+            provider, licence=file.licence, page=file.page, layout=f"as {self.path.name} says", citation=file.citation
         )
         recipe = self.recipe()
         return Dataset(
@@ -141,19 +143,19 @@ class _Reader:
         file = self.file
         if file.table and file.table.labels:
             if _TASKS[file.task] is not Task.MULTILABEL:
-                expected = 'task = "multi-label" with table.labels'
+                expected = f'task = "{_MULTILABEL}" with table.labels'
                 raise self.refuse("task", expected, repr(file.task), "use table.label for the column of one class")
             if file.classes and len(file.classes) != len(file.table.labels):
                 expected = f"a class for each of the {len(file.table.labels)} columns in table.labels"
                 raise self.refuse("classes", expected, str(len(file.classes)))
             return file.classes or file.table.labels
         if _TASKS[file.task] is Task.MULTILABEL:
-            raise self.refuse("table.labels", "the columns of 0 and 1 of a multi-label task", "none")
+            raise self.refuse("table.labels", f"the columns of 0 and 1 of a {_MULTILABEL} task", "none")
         organs = tuple(file.volumes.organs) if file.volumes else ()
         if organs and file.classes and file.classes != organs:
             expected = f"the organs, {', '.join(organs)}, or no classes"
             raise self.refuse("classes", expected, ", ".join(file.classes))
-        if not (file.classes or organs):
+        if not (file.classes or organs or (file.volumes and file.volumes.mask)):
             raise self.refuse("classes", "the names of the classes", "none", _REMEDY)
         return file.classes or organs
 
@@ -169,7 +171,7 @@ class _Reader:
                 found = "both" if file.table.label else "neither"
                 raise self.refuse("table.label", "label, a column, or labels, several of 0 and 1", found)
             self.expect_names("table.names", file.table.names, classes)
-            files = TableScan(file.table, Words(classes, file.table.names))
+            files = TableScan(file.table, Words(classes, file.table.names), self.file.volumes is not None)
         elif file.images:
             templates = as_tuple(file.images.files)
             for template in templates:
@@ -285,9 +287,14 @@ class _Reader:
                 raise self.refuse("window.from", "level and width, or percentiles, for volumes", '"dicom"')
             return (DicomWindow(),)
         if window.percentiles:
+            if not 0 <= window.percentiles[0] < window.percentiles[1] <= 100:
+                expected = "two from 0 to 100, the lower one first"
+                raise self.refuse("window.percentiles", expected, str([*window.percentiles]))
             return (*first, Percentiles(*window.percentiles))
         if window.level is None or window.width is None:
             raise self.refuse("window", "level and width", "one of them")
+        if not (window.width > 0 and math.isfinite(window.width) and math.isfinite(window.level)):
+            raise self.refuse("window.width", "a width above 0", f"{window.width:g} at level {window.level:g}")
         return (*first, HuWindow(window.level, window.width))
 
 

@@ -24,7 +24,7 @@ class TableScan:
 
     table: Table
     words: Words
-    folders: bool = False  # whether it names folders of DICOM series
+    folders: bool = False  # whether it may name folders, of DICOM series
 
     def __call__(self, listing: Listing) -> Scan:
         """Records in natural order of their paths; files that the table names and that are not there are missing.
@@ -36,13 +36,14 @@ class TableScan:
         """
         table, records, missing = self.table, dict[str, Record](), list[Finding]()
         there = set(listing.names)
-        there |= {folder_of(name) for name in there}
+        if self.folders:
+            there |= {folder_of(name) for name in listing.names}
         wanted = filter(None, (table.column, table.label, *table.labels, _column(table.subject), table.split))
         columns = tuple(dict.fromkeys(wanted))
         seen: dict[str, tuple[tuple[int, ...], str]] = {}
         for where, cells in read_table(listing, self._file(listing), columns):
             row = dict(zip(columns, cells, strict=True))
-            name = inside(f"{where}, column {table.column}", f"{table.prefix}{row[table.column].strip()}{table.suffix}")
+            name = self._path(f"{where}, column {table.column}", row[table.column].strip())
             labels = self._labels(where, row)
             before, line = seen.setdefault(name, (labels, where))
             if line != where:
@@ -61,6 +62,12 @@ class TableScan:
             close = ", ".join(n for n in listing.names if n.lower().endswith((".csv", ".tsv", ".txt")))[:80] or "none"
             raise SourceError(listing.root, expected=f"the table {name}", found=f"tables: {close}")
         return name
+
+    def _path(self, where: str, word: str) -> str:
+        if not word:
+            remedy = "fill it in, or leave the row out"
+            raise SourceError(where, expected="an image's path", found="none", remedy=remedy)
+        return inside(where, f"{self.table.prefix}{word}{self.table.suffix}")
 
     def _labels(self, where: str, row: dict[str, str]) -> tuple[int, ...]:
         if self.table.labels:

@@ -1,0 +1,272 @@
+"""A store as a folder to share: Hugging Face's layout with its card, and Croissant that mlcroissant loads rows from.
+
+Names of files and subjects may tell who somebody is, and a plain hash of them is found again by trying: there are only
+so many hospital numbers. So they leave as HMAC-SHA256 with a random key, 128 bits of it. The key lies beside the stores
+as ``{flag}.key``, for its owner to read, and is never part of what is shared. It is one for all sizes and all exports
+of a dataset from that folder: a subject has the same hash in each, so that nobody who joins two of them trains and
+tests on one patient, and who shares a dataset again gives equal rows equal names. Whoever has the key can find a
+patient again by the hash, as for a withdrawal of consent; whoever loses it, or removes it, can no more.
+"""
+
+from __future__ import annotations
+
+import csv
+import filecmp
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmtk.compat._card import card_text, citation_text, has_licence, licence_text
+from mmtk.compat.croissant import shared_croissant
+from mmtk.datasets.official import SPLIT_WORDS
+from mmtk.errors import ArgumentError, MmtkError, StoreError
+from mmtk.files import publish_folder, sync_folder, telling, write_atomically, writing
+from mmtk.store import Split, Store
+
+FORMS = ("imagefolder", "parquet")
+_KEY_BYTES = 32
+_HASH_LETTERS = 32  # of hex
+_GROUP = 256  # rows of a Parquet file that are read together
+_TEXTS = {"README.md", "LICENSE.txt", "CITATION.bib", "croissant.json"}
+Names = Callable[[str, bytes], str | None]  # a field of a record and its value, as they leave
+
+
+def export_hub(
+    store: Store, out: str | Path, form: str = "imagefolder", *, keep_names: bool = False, force: bool = False
+) -> Path:
+    """Write a store as a folder that ``datasets.load_dataset`` and ``mlcroissant`` load, with all that is due to it.
+
+    It holds the images (``data/{split}/*.png`` with ``metadata.csv``, or ``data/{split}.parquet``), ``README.md`` (the
+    card), ``LICENSE.txt``, ``CITATION.bib`` where there is a citation, and ``croissant.json``. A row has ``image``,
+    ``label`` (of several labels one 0/1 column each, ``label_{class}``), ``source``, and ``subject`` where subjects are
+    known. Equal stores and keys give equal folders.
+
+    Parameters
+    ----------
+    store : Store
+        Its facts have to name a licence.
+    out : path
+        The folder to share; its parents are made if need be.
+    form : {"imagefolder", "parquet"}
+        The latter suits more than some ten thousand images, and needs the extra ``huggingface``.
+    keep_names : bool
+        Let sources and subjects leave as they are; by default as keyed hashes, see the module.
+    force : bool
+        Replace another shared folder; an equal one is left alone.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    ArgumentError
+        If the form is unknown.
+    StoreError
+        If the store has no licence, no rows, other files are in the way, or the disk is full or cannot be written.
+    MmtkError
+        If the package for Parquet is missing.
+    """
+    if form not in FORMS:
+        raise ArgumentError("form", expected=" or ".join(FORMS), found=form)
+    info, final = store.info, Path(out) if Path(out).name else Path(out).absolute()
+    if not has_licence(info):
+        remedy = "add the key licence to its dataset file, say who may do what, and build it again"
+        told = info.licence or "none"
+        raise StoreError(store.path, expected="a licence to share it under", found=told, remedy=remedy)
+    if not any(store.counts.values()):
+        raise StoreError(store.path, expected="images to share", found="none")
+    if form == "parquet":
+        _pyarrow()
+    names = _plain if keep_names else _hashed(_key(store))
+    _expect_replaceable(final)
+    with writing(final, folder=True) as folder:
+        files = _write(store, folder, form, names)
+        texts = {
+            "README.md": card_text(store, _features(store), files, not keep_names), "LICENSE.txt": licence_text(info),
+            **({"CITATION.bib": citation_text(info)} if info.citation else {}),
+        }
+        for name, text in texts.items():
+            _write_synced(folder / name, text.encode())
+        described = json.dumps(shared_croissant(store, folder, form, columns(store)), indent=2)
+        _write_synced(folder / "croissant.json", f"{described}\n".encode())
+        sync_folder(folder)
+        if final.exists() and not _is_equal(final, folder):
+            if any(final.iterdir()) and not force:
+                raise StoreError(final, expected="an equal folder or none", found="another", remedy="add --force")
+            publish_folder(folder, final)
+        elif not final.exists():
+            publish_folder(folder, final)
+    return final
+
+
+def columns(store: Store) -> dict[str, str]:
+    """The columns of a shared row beside its image, in their order, with what each is: label, source or subject."""
+    info = store.info
+    labels = [f"label_{name}" for name in info.classes] if info.labels > 1 else ["label"]
+    known = any(split.records["subject"].any() for split in store.splits)
+    return {**dict.fromkeys(labels, "label"), "source": "source", **({"subject": "subject"} if known else {})}
+
+
+def _features(store: Store) -> list[dict[str, Any]]:
+    names = {str(number): name for number, name in enumerate(store.info.classes)}
+    label: Any = {"class_label": {"names": names}} if store.info.labels == 1 else "int64"
+    rest = ({"name": name, "dtype": label if kind == "label" else "string"} for name, kind in columns(store).items())
+    return [{"name": "image", "dtype": "image"}, *rest]
+
+
+# --------------------------------------------------------------------- names
+
+
+def _plain(_: str, value: bytes) -> str | None:
+    return value.decode("utf-8", "backslashreplace") or None
+
+
+def _hashed(key: bytes) -> Names:
+    def name(field: str, value: bytes) -> str | None:
+        # a subject and a file of one name have nothing in common
+        told = hmac.new(key, field.encode() + b"\0" + value, "sha256").hexdigest()
+        return told[:_HASH_LETTERS] if value else None
+
+    return name
+
+
+def _key(store: Store) -> bytes:
+    """The key of a store's dataset, made where there is none."""
+    path = store.path.absolute().parent / f"{store.info.flag}.key"
+    expected = f"a key of {2 * _KEY_BYTES} hex letters"
+    with telling(path):
+        if not path.exists():
+            text = f"{secrets.token_hex(_KEY_BYTES)}\n".encode()
+
+            def write(file: Any) -> None:
+                os.fchmod(file.fileno(), 0o600)
+                file.write(text)
+
+            write_atomically(path, write, force=False)
+        try:
+            key = bytes.fromhex(path.read_text(encoding="ascii"))
+        except ValueError:
+            key = b""
+    if len(key) != _KEY_BYTES:
+        remedy = "move it away, and new hashes are made, or add --keep-names"
+        raise StoreError(path, expected=expected, found="another file", remedy=remedy)
+    return key
+
+
+# --------------------------------------------------------------------- files
+
+
+def _write(store: Store, folder: Path, form: str, names: Names) -> dict[str, str]:
+    """Write the images; give each split, as hubs name it, with the pattern of its files."""
+    (folder / "data").mkdir()
+    files = {}
+    for split in store.splits:
+        if len(split):
+            word = SPLIT_WORDS[split.name].lower()
+            if form == "parquet":
+                _write_parquet(store, split, folder / "data" / f"{word}.parquet", names)
+                files[word] = f"data/{word}.parquet"
+            else:
+                _write_images(store, split, folder / "data" / word, names)
+                files[word] = f"data/{word}/**"
+    sync_folder(folder / "data")
+    return files
+
+
+def _rows(store: Store, split: Split, names: Names) -> Iterator[tuple[bytes, list[Any]]]:
+    """PNG and other columns of each row."""
+    import cv2
+
+    fields = [kind for kind in columns(store).values() if kind != "label"]
+    for image, label, record in zip(split.images, split.labels, split.records, strict=True):
+        data = cv2.imencode(".png", np.ascontiguousarray(image if image.ndim == 2 else image[..., ::-1]))[1].tobytes()
+        yield data, [*map(int, label), *(names(field, record[field]) for field in fields)]
+
+
+def _write_images(store: Store, split: Split, folder: Path, names: Names) -> None:
+    folder.mkdir()
+    digits = len(str(len(split) - 1))
+    with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["file_name", *columns(store)])
+        for row, (data, values) in enumerate(_rows(store, split, names)):
+            (folder / f"{row:0{digits}}.png").write_bytes(data)
+            lines.writerow([f"{row:0{digits}}.png", *values])
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def _write_parquet(store: Store, split: Split, path: Path, names: Names) -> None:
+    pa, parquet = _pyarrow()
+    kinds = columns(store)
+    types = {name: pa.int64() if kind == "label" else pa.string() for name, kind in kinds.items()}
+    image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    features = json.dumps({"info": {"features": _in_parquet(store)}})
+    schema = pa.schema({"image": image, **types}, {"huggingface": features})
+    rows = _rows(store, split, names)
+    with parquet.ParquetWriter(path, schema) as writer:
+        for start in range(0, len(split), _GROUP):
+            taken = [next(rows) for _ in range(start, min(start + _GROUP, len(split)))]
+            table = {"image": [{"bytes": data, "path": None} for data, _ in taken]}
+            table |= {name: [values[i] for _, values in taken] for i, name in enumerate(kinds)}
+            writer.write_table(pa.table(table, schema))
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _in_parquet(store: Store) -> Mapping[str, Any]:
+    """The columns as the ``datasets`` package describes them in a Parquet file."""
+    many = {"dtype": "int64", "_type": "Value"}
+    label = many if store.info.labels > 1 else {"names": list(store.info.classes), "_type": "ClassLabel"}
+    text = {"dtype": "string", "_type": "Value"}
+    rest = {name: label if kind == "label" else text for name, kind in columns(store).items()}
+    return {"image": {"_type": "Image"}, **rest}
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        remedy = "pip install 'mmtk[huggingface]', or share it --as imagefolder"
+        raise MmtkError("--as parquet", expected="the package pyarrow", found="none", remedy=remedy) from None
+    return pyarrow, pyarrow.parquet
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _expect_replaceable(final: Path) -> None:
+    """Refuse a path where something is that no export wrote, whatever force says."""
+    if not final.exists():
+        return
+    if not final.is_dir():
+        raise StoreError(final, expected="a folder of its own", found="a file", remedy="choose another --out")
+    strangers = sorted({path.name for path in final.iterdir()} - _TEXTS - {"data"})
+    data = final / "data"
+    if not strangers and data.is_dir():
+        wanted = {f"{word.lower()}{end}" for word in SPLIT_WORDS.values() for end in ("", ".parquet")}
+        strangers = sorted(f"data/{path.name}" for path in data.iterdir() if path.name not in wanted)
+    if not strangers and data.exists() and not (final / "croissant.json").exists():
+        strangers = ["data without croissant.json"]
+    if strangers:
+        remedy = "choose another --out or move the folder away"
+        raise StoreError(final, expected="a shared folder alone, or none", found=strangers[0], remedy=remedy)
+
+
+def _is_equal(folder: Path, other: Path) -> bool:
+    names = [sorted(p.relative_to(top).as_posix() for p in top.rglob("*") if not p.is_dir()) for top in (folder, other)]
+    return names[0] == names[1] and filecmp.cmpfiles(folder, other, names[0], shallow=False)[1:] == ([], [])
