@@ -27,7 +27,6 @@ _HOME = {  # where a public name is, by a name of its own there if need be
     "get_dataset": "mmtk.datasets",
     "list_datasets": "mmtk.datasets",
     "draft_dataset": "mmtk.datasets.own",
-    "draft_dataset": "mmtk.datasets.own",
     "read_dataset": "mmtk.datasets.own",
     "register": "mmtk.datasets",
     "Metrics": "mmtk.scoring",

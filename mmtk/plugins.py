@@ -138,7 +138,8 @@ def told(error: BaseException, module: str) -> str:
         message = f"{error.msg} ({Path(error.filename or '?').name} line {error.lineno})"
     elif isinstance(error, KeyError):
         message = f"no {message}"
-    line = " ".join(message.encode("utf-8", "backslashreplace").decode().split())
+    words = " ".join(message.split())
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
     if len(line) > _LONGEST:
         line = f"{line[:_LONGEST]}..."
     kind = "" if isinstance(error, MmtkError) else type(error).__name__

@@ -14,7 +14,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from mmtk.datasets import edition_flag
-from mmtk.datasets.base import SPLITS
+from mmtk.datasets.base import SPLITS, Task
 from mmtk.errors import MmtkError, ScoreError
 from mmtk.runs import jsonfiles
 from mmtk.runs.epochs import Share
@@ -103,6 +103,7 @@ def write_result(
     flag = edition_flag(info.flag, info.edition)
     splits: dict[str, dict[str, Any]] = {}
     for split in (split for split in store.splits if split.name in scores):
+        _check_shape(run, split, np.shape(scores[split.name]))
         metrics = evaluate(split.labels, scores[split.name], info.task, allow_undefined=info.partial)
         file = write_predictions(out, flag, info.size, split.name, scores[split.name], metrics, run)
         splits[split.name] = {"images": len(split), **as_facts(metrics._asdict()), "file": file.name}
@@ -113,6 +114,17 @@ def write_result(
     result["checksum"] = _checksum(_result(out, result, reused=False))
     jsonfiles.write_object(out / RESULT, result)
     return _result(out, result, reused=False)
+
+
+def _check_shape(run: str, split: Split, shape: tuple[int, ...]) -> None:
+    """Refuse scores of another shape than the split's, which else would be blamed on labels."""
+    info = split.info
+    columns = {len(info.classes), 1} if info.task == Task.BINARY else {len(info.classes)}
+    if len(shape) == 1 and 1 in columns:
+        shape = (*shape, 1)
+    if len(shape) != 2 or shape[0] != len(split) or shape[1] not in columns:
+        expected = f"shape ({len(split)}, {len(info.classes)}), an image a row and a class or label a column"
+        raise ScoreError(f"{run}: scores of {split.name}", expected=expected, found=f"shape {shape}")
 
 
 def read_result(out: str | Path) -> RunResult:

@@ -78,7 +78,7 @@ class Job:
     device: str | None = None
     progress: Progress = _ignore
     title: str = ""
-    begun: float = field(default_factory=time.perf_counter, compare=False)
+    begun: float = field(default_factory=lambda: time.perf_counter(), compare=False)
 
     def leave(self, config: Mapping[str, Any], predict: Callable[[], Mapping[str, NDArray[Any]]]) -> RunResult:
         """Make the run in its folder, unless it is finished there.
@@ -115,7 +115,7 @@ class Job:
                 return runs.read_result(self.out)
             name = f"{config['method']}_{facts.store.size}_{self.budget:g}s_seed{self.seed}"
             scores = predict()
-            spent_seconds = round(max(time.perf_counter() - self.begun, 0), 3)
+            spent_seconds = round(time.perf_counter() - self.begun, 3)
             return runs.write_result(
                 self.out, self.store, name, scores, seconds=spent_seconds, budget=round(self.budget, 3)
             )
