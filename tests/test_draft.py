@@ -264,6 +264,24 @@ def test_of_several_tables_the_best_is_taken_and_the_others_named(folder: Path) 
         mmtk.draft_dataset(folder, "no.csv")
 
 
+def test_files_of_a_table_may_lie_in_several_folders(folder: Path) -> None:
+    for number in range(60):
+        write_image(folder / f"images_{number // 30 + 1:03d}" / f"IM{number}.png", number)
+    write_table(folder, "t.csv", "lesion_id,image_id,dx", lambda n: f"L{n // 2},IM{n},{CLASSES[n // 2 % 2]}")
+    text, draft, counts = build(folder)
+    assert draft["table"] == {"file": "t.csv", "column": "image_id", "prefix": "**/", "suffix": ".png", "label": "dx",
+                              "subject": "lesion_id"}
+    assert sum(counts.values()) == 60
+    file = folder.parent / "draft.toml"
+    file.write_text(text)
+    write_image(folder / "images_003" / "IM7.png", 7)
+    expected = "line 9, column image_id: expected one file IM7.png, found images_001/IM7.png and images_003/IM7.png"
+    with pytest.raises(SourceError, match=expected):
+        mmtk.build(mmtk.read_dataset(file), sources=folder, out=folder.parent)
+    (folder / "t.csv").unlink()
+    assert tomllib.loads(mmtk.draft_dataset(folder))["images"]["files"] == "*/*"
+
+
 def test_one_column_of_0_and_1_names_two_classes(folder: Path) -> None:
     write_images(folder)
     write_table(folder, "t.csv", "name,edema", lambda n: f"IM{n:03d},{n % 2}")
@@ -354,9 +372,9 @@ def test_dicom_series_by_folders_and_by_a_table(folder: Path) -> None:
     assert sum(counts.values()) == 80
     write_text(folder / "t.csv", "scan,finding", *(f"scan{n},{CLASSES[n % 2]}" for n in range(0, 20, 2)),
                *(f"scan{n},{CLASSES[n % 2]}" for n in range(1, 20, 2)))
-    text, draft, _ = build(folder)
-    assert draft["images"]["files"] == "{class}/*/"
-    assert "Tables name the files, but not the several folders that these lie in: t.csv." in text
+    _, draft, counts = build(folder)
+    assert draft["table"] == {"file": "t.csv", "column": "scan", "prefix": "**/", "label": "finding"}
+    assert sum(counts.values()) == 80
 
 
 def test_dicom_series_in_a_table(folder: Path) -> None:
@@ -447,6 +465,18 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert draft["images"]["files"] == "a \"quoted\" one/{class}/*"
     assert all(line.isprintable() for line in text.splitlines())
     assert sum(counts.values()) == 40
+
+
+def test_names_that_are_no_text_are_to_be_changed(folder: Path) -> None:
+    for number in range(40):
+        write_image(folder / CLASSES[number % 2] / f"{number}.png", number)
+    try:
+        (folder / "sick" / "1.png").rename(folder / "sick" / "1\udcff.png")
+    except OSError:
+        pytest.skip("a file system that takes text alone")
+    assert "# TODO: 1 names of files are no UTF-8" in mmtk.draft_dataset(folder)
+    with pytest.raises(SourceError, match="expected a name in UTF-8"):
+        build(folder)
 
 
 @pytest.mark.parametrize(("name", "flag"), [("2024 study", "data_2024_study"), ("PathMNIST", "pathmnist_own"),

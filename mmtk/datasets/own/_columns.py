@@ -11,17 +11,18 @@ from dataclasses import dataclass, field
 
 from mmtk.datasets.collecting import natural_key
 from mmtk.datasets.listing import Listing
+from mmtk.datasets.own._files import ANYWHERE
 from mmtk.datasets.own._labels import FLAG_WORDS, SPLIT_WORDS
 from mmtk.datasets.own._look import ending_of
 from mmtk.errors import ArgumentError, SourceError
 
 _DELIMITERS = ",;\t"
 _MOST_CLASSES = 100
-_MOST = 0.9  # of the rows whose files are there, those whose files have the same prefix and suffix
+_MOST = 0.9  # of the files that a column names, those with the same prefix
 _CLOSE = 20  # files that a word is tried on
 _LABELS = ("label", "class", "diagnosis", "dx", "target", "outcome", "category", "finding", "disease", "pathology",
            "grade", "stage", "group", "y")
-_SUBJECTS = ("patient", "subject", "participant", "person", "mrn", "pid", "case", "study")
+_SUBJECTS = ("patient", "subject", "participant", "person", "mrn", "pid", "case", "study", "lesion")
 _SPLITS = {"split", "set", "subset", "partition", "part", "fold", "usage", "dataset"}
 _ASIDE = {"sex", "gender", "age", "view", "position", "side", "laterality", "site", "hospital", "scanner", "device",
           "manufacturer", "date", "time", "year", "width", "height", "weight", "size", "name", "birth", "comment",
@@ -35,7 +36,7 @@ class TableLook:
     Attributes
     ----------
     images : set of str
-        Those that it names; none where they lie in several folders, which it does not name.
+        Those that it names.
     lost : int
         Rows whose file is not there.
     labels : list of str
@@ -85,7 +86,7 @@ class TableLook:
 def look_at_tables(listing: Listing, tables: Sequence[str], names: Sequence[str]) -> list[TableLook]:
     """The tables that name images, or volumes, the best one first."""
     index = _index(names)
-    looks = [look for table in tables if (look := _look(listing, table, index, set(names))) is not None]
+    looks = [look for table in tables if (look := _look(listing, table, index, len(names))) is not None]
     return sorted(looks, key=lambda t: (
         not t.tells, -len(t.images), _rank(t.label, _LABELS) if t.label else len(_LABELS), not t.subject,
         t.file.count("/"), natural_key(t.file),
@@ -125,7 +126,7 @@ def _index(names: Iterable[str]) -> dict[str, list[str]]:
     return index
 
 
-def _look(listing: Listing, table: str, index: dict[str, list[str]], names: set[str]) -> TableLook | None:
+def _look(listing: Listing, table: str, index: dict[str, list[str]], total: int) -> TableLook | None:
     try:
         rows = _rows(listing.read_text(table))
     except (SourceError, csv.Error):
@@ -134,22 +135,13 @@ def _look(listing: Listing, table: str, index: dict[str, list[str]], names: set[
         return None
     columns = list(rows[0])
     best: TableLook | None = None
-    scattered = False
     for column in columns:
         values = [row[column] for row in rows]
-        prefix, suffix, share = _affixes(values, index)
-        named = [f"{prefix}{value}{suffix}" for value in values]
-        images = names & set(named)
-        few = len(images) < max(2, min(len(rows), len(names)) / 2)
-        if share and (few or share < _MOST) and len(set(values)) > len(rows) / 2:
-            scattered = scattered or share < _MOST
-        elif few or len(set(named)) < len(named):
+        prefix, suffix, images = _affixes(values, index)
+        if len(images) < max(2, min(len(rows), total) / 2) or len(set(values)) < len(values):
             continue
-        elif best is None or (len(images), suffix == "") > (len(best.images), best.suffix == ""):
-            lost = sum(name not in names for name in named)
-            best = TableLook(table, len(rows), column, prefix, suffix, images, lost)
-    if best is None and scattered:
-        return TableLook(table, len(rows), "", "", "", set(), 0)
+        if best is None or (len(images), suffix == "") > (len(best.images), best.suffix == ""):
+            best = TableLook(table, len(rows), column, prefix, suffix, images, len(rows) - len(images))
     if best is not None:
         _tell_columns(best, rows)
     return best
@@ -166,23 +158,27 @@ def _rows(text: str) -> list[dict[str, str]]:
     return [{head: (row[head] or "").strip() for head in heads} for row in reader]
 
 
-def _affixes(values: Sequence[str], index: dict[str, list[str]]) -> tuple[str, str, float]:
-    """What stands before and after most of a column's values in the paths of files, and of what share of the files."""
-    votes: Counter[tuple[str, str]] = Counter()
-    there = 0
-    for value in values:
-        before = votes.total()
-        word = value.rpartition("/")[2]
-        for name in index.get(word, ()) if word else ():
+def _affixes(values: Sequence[str], index: dict[str, list[str]]) -> tuple[str, str, set[str]]:
+    """What stands before and after a column's values in the paths of most of the files that they name, and these files.
+
+    Where they lie in several folders, the first is `ANYWHERE`; there no two files may have one of the names.
+    """
+    files: dict[tuple[str, str], set[str]] = defaultdict(set)
+    named: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for value in dict.fromkeys(filter(None, values)):
+        for name in index.get(value.rpartition("/")[2], ()):
             at = f"/{name}".find(f"/{value}")
-            end = at + len(value)
-            if at >= 0 and name[end : end + 1] in ("", "/", "."):
-                votes[name[:at], name[end:]] += 1
-        there += votes.total() > before
-    if not votes:
-        return "", "", 0.0
-    prefix, suffix = min(votes, key=lambda pair: (-votes[pair], len(pair[0]) + len(pair[1]), pair))
-    return prefix, suffix, votes[prefix, suffix] / there
+            prefix, suffix = name[:at], name[at + len(value) :]
+            if at >= 0 and (not suffix or suffix[0] in "/."):
+                files[prefix, suffix].add(name)
+                named[suffix][value].append(name)
+    if not files:
+        return "", "", set()
+    prefix, suffix = min(files, key=lambda pair: (-len(files[pair]), len(pair[0]) + len(pair[1]), pair))
+    places = named[suffix]
+    if len(files[prefix, suffix]) < _MOST * len(places) and all(len(names) == 1 for names in places.values()):
+        return ANYWHERE, suffix, {names[0] for names in places.values()}
+    return prefix, suffix, files[prefix, suffix]
 
 
 def _words(column: str) -> list[str]:

@@ -12,6 +12,7 @@ from mmtk.datasets.base import Task
 from mmtk.datasets.collecting import folder_of, is_junk, natural_key
 from mmtk.datasets.listing import Listing, open_listing
 from mmtk.datasets.own._columns import TableLook, choose, look_at_tables
+from mmtk.datasets.own._files import ANYWHERE
 from mmtk.datasets.own._labels import FLAG_WORDS
 from mmtk.datasets.own._layout import Layout, lay_out
 from mmtk.datasets.own._look import (
@@ -19,6 +20,7 @@ from mmtk.datasets.own._look import (
     SERIES,
     Things,
     are_hounsfield,
+    is_text,
     look_at_images,
     look_at_volumes,
     sort_out,
@@ -97,9 +99,7 @@ class _Draft:
             images = [image for image, _ in self.pairs.pairs] if self.pairs else names
             self.hounsfield, self.span = are_hounsfield(listing, images)
         self.modality = self._modality()
-        looks = look_at_tables(listing, things.tables, names)
-        self.tables = [look for look in looks if look.images]
-        self.scattered = [look.file for look in looks if not look.images]
+        self.tables = look_at_tables(listing, things.tables, names)
         chosen = choose(self.tables, things.tables, wanted)
         self.organs = organs_of(listing, [mask for _, mask in self.pairs.pairs]) if self.pairs else None
         self._say_what_is_there()
@@ -143,6 +143,8 @@ class _Draft:
                 page.say(line.strip(), "    " if line.startswith(" ") else "  ")
         if any(fact.placed for fact in look.dicom):
             page.say("Some are slices: to be cut as a volume, each series needs a folder of its own below this one.")
+        if nameless := sum(not is_text(name) for name in self.listing.names):
+            page.say(f"{TODO}{nameless:,} names of files are no UTF-8: rename them.")
         beside = {"images": 0 if not self.volumes else len(self.things.images),
                   "DICOM series": 0 if self.series else len(self.things.series),
                   "volumes": len(self.things.volumes) if not self.volumes or self.series else 0}
@@ -199,7 +201,7 @@ class _Draft:
         page.put("column", table.column, _files_told(table, len(self.names), "volumes" if self.volumes else "images"))
         for key, text in (("prefix", table.prefix), ("suffix", table.suffix)):
             if text:
-                page.put(key, text)
+                page.put(key, text, "in whatever folder" if text == ANYWHERE else "")
         if table.labels:
             page.put("labels", table.labels)
         else:
@@ -259,9 +261,6 @@ class _Draft:
         words = layout.classes
         self._write_classes(words, layout.counts if words else None)
         page.table("images")
-        if self.scattered:
-            page.say(f"Tables name the files, but not the several folders that these lie in: "
-                     f"{', '.join(self.scattered[:_SHOWN])}.")
         if self.tables:
             tables = ", ".join(look.file for look in self.tables[:_SHOWN])
             page.say(f"Tables that name the files, but no label of theirs: {tables}.")
@@ -390,7 +389,8 @@ def _task_of(words: Sequence[str]) -> Task:
 
 def _files_told(table: TableLook, total: int, kind: str) -> str:
     told = f"{len(table.images):,} of the {total:,} {kind}"
-    return f"{told}; {TODO}{_rows(table.lost)} a file that is not there" if table.lost else told
+    lost = f"; {TODO}{_rows(table.lost)} a file that is not there (build: --allow-partial)"
+    return told + lost if table.lost else told
 
 
 def _classes_of(table: TableLook) -> tuple[list[str], dict[str, str]]:

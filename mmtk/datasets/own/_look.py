@@ -86,7 +86,7 @@ def sort_out(listing: Listing) -> Things:
     loose: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in listing.names:
         ending = ending_of(name)
-        if is_junk(name) or not _is_text(name):
+        if is_junk(name) or not is_text(name):
             continue
         if ending in IMAGES:
             images.append(name)
@@ -108,7 +108,7 @@ def sort_out(listing: Listing) -> Things:
     return Things(first, frozenset(single), second, third, fourth)
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
     """Whether a name can stand in a TOML file: one that is no UTF-8 cannot."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
