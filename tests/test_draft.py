@@ -226,8 +226,8 @@ def write_images(folder: Path, ending: str = "png") -> None:
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
 def test_a_table_tells_files_labels_subjects_and_asides(folder: Path, mark: str) -> None:
     write_images(folder / "images")
-    write_table(folder, "meta.csv", "Patient ID,image,sex,age,Diagnosis", lambda n: (
-        f"{n // 2},IM{n:03d},{'fm'[n % 2]},{40 + n % 3},{('normal', 'flu', 'tb')[n // 2 % 3]}"
+    write_table(folder, "meta.csv", "Patient Name,Patient ID,image,sex,age,Diagnosis", lambda n: (
+        f"Ann{n // 2},{n // 2},IM{n:03d},{'fm'[n % 2]},{40 + n % 3},{('normal', 'flu', 'tb')[n // 2 % 3]}"
     ), mark)
     text, draft, counts = build(folder)
     assert draft["table"] == {
@@ -238,6 +238,7 @@ def test_a_table_tells_files_labels_subjects_and_asides(folder: Path, mark: str)
     assert "20, 20, 20 images" in text
     assert "30 of them; none comes to lie in two splits" in text
     assert "could be labels" not in text
+    assert not re.search("Ann|Name", text)
     assert sum(counts.values()) == 60
 
 
