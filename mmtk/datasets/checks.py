@@ -70,8 +70,8 @@ def check_records(dataset: Dataset, records: Sequence[Record]) -> None:
     Raises
     ------
     SourceError
-        If a record's name stands there twice or is blank, it has another number of labels than the dataset or one that
-        names no class, or its part is none of a provider's.
+        If a record's name stands there twice, is blank or no UTF-8, it has another number of labels than the dataset or
+        one that names no class, or its part is none of a provider's.
     """
     from mmtk.datasets.base import SPLITS, Task
 
@@ -82,6 +82,9 @@ def check_records(dataset: Dataset, records: Sequence[Record]) -> None:
         if not record.source or record.source in seen:
             raise SourceError(what, expected="a name that no other image has", found=repr(record.source))
         seen.add(record.source)
+        if not all(map(_is_text, (record.source, record.subject))):
+            remedy = "rename the file, or its folder"
+            raise SourceError(what, expected="a name in UTF-8", found=ascii(record.source), remedy=remedy)
         if len(record.labels) != dataset.labels:
             found = f"{len(record.labels)}"
             raise SourceError(what, expected=f"{dataset.labels} labels", found=found)
@@ -90,6 +93,10 @@ def check_records(dataset: Dataset, records: Sequence[Record]) -> None:
                 raise SourceError(what, expected=f"labels that are whole numbers from 0 to {top}", found=repr(label))
         if record.part not in ("", *SPLITS):
             raise SourceError(what, expected=f"the part {', '.join(SPLITS)} or none", found=repr(record.part))
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def check_rows(dataset: Dataset, rows: Mapping[str, Sequence[Record]]) -> SourceError | None:

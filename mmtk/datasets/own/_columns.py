@@ -11,17 +11,18 @@ from dataclasses import dataclass, field
 
 from mmtk.datasets.collecting import natural_key
 from mmtk.datasets.listing import Listing
+from mmtk.datasets.own._files import ANYWHERE
 from mmtk.datasets.own._labels import FLAG_WORDS, SPLIT_WORDS
 from mmtk.datasets.own._look import ending_of
 from mmtk.errors import ArgumentError, SourceError
 
 _DELIMITERS = ",;\t"
 _MOST_CLASSES = 100
-_TRIED = 200  # rows by which prefix and suffix of paths are found out
+_MOST = 0.9  # of the files that a column names, those with the same prefix
 _CLOSE = 20  # files that a word is tried on
 _LABELS = ("label", "class", "diagnosis", "dx", "target", "outcome", "category", "finding", "disease", "pathology",
            "grade", "stage", "group", "y")
-_SUBJECTS = ("patient", "subject", "participant", "person", "mrn", "pid", "case", "study")
+_SUBJECTS = ("patient", "subject", "participant", "person", "mrn", "pid", "case", "study", "lesion")
 _SPLITS = {"split", "set", "subset", "partition", "part", "fold", "usage", "dataset"}
 _ASIDE = {"sex", "gender", "age", "view", "position", "side", "laterality", "site", "hospital", "scanner", "device",
           "manufacturer", "date", "time", "year", "width", "height", "weight", "size", "name", "birth", "comment",
@@ -35,7 +36,9 @@ class TableLook:
     Attributes
     ----------
     images : set of str
-        Those that it names; ``lost`` are rows whose file is not there.
+        Those that it names.
+    lost : int
+        Rows whose file is not there.
     labels : list of str
         Columns of 0 and 1, where there are several.
     counts : Counter
@@ -83,7 +86,7 @@ class TableLook:
 def look_at_tables(listing: Listing, tables: Sequence[str], names: Sequence[str]) -> list[TableLook]:
     """The tables that name images, or volumes, the best one first."""
     index = _index(names)
-    looks = [look for table in tables if (look := _look(listing, table, index, set(names))) is not None]
+    looks = [look for table in tables if (look := _look(listing, table, index, len(names))) is not None]
     return sorted(looks, key=lambda t: (
         not t.tells, -len(t.images), _rank(t.label, _LABELS) if t.label else len(_LABELS), not t.subject,
         t.file.count("/"), natural_key(t.file),
@@ -123,7 +126,7 @@ def _index(names: Iterable[str]) -> dict[str, list[str]]:
     return index
 
 
-def _look(listing: Listing, table: str, index: dict[str, list[str]], names: set[str]) -> TableLook | None:
+def _look(listing: Listing, table: str, index: dict[str, list[str]], total: int) -> TableLook | None:
     try:
         rows = _rows(listing.read_text(table))
     except (SourceError, csv.Error):
@@ -134,15 +137,11 @@ def _look(listing: Listing, table: str, index: dict[str, list[str]], names: set[
     best: TableLook | None = None
     for column in columns:
         values = [row[column] for row in rows]
-        prefix, suffix = _affixes(values[:_TRIED], index)
-        named = [f"{prefix}{value}{suffix}" for value in values]
-        images = names & set(named)
-        rank = (len(images), -len(named), suffix == "")
-        if len(images) < max(2, len(rows) / 2) or len(set(named)) < len(named):
+        prefix, suffix, images = _affixes(values, index)
+        if len(images) < max(2, min(len(rows), total) / 2) or len(set(values)) < len(values):
             continue
-        if best is None or rank > (len(best.images), -best.rows, best.suffix == ""):
-            lost = sum(name not in names for name in named)
-            best = TableLook(table, len(rows), column, prefix, suffix, images, lost)
+        if best is None or (len(images), suffix == "") > (len(best.images), best.suffix == ""):
+            best = TableLook(table, len(rows), column, prefix, suffix, images, len(rows) - len(images))
     if best is not None:
         _tell_columns(best, rows)
     return best
@@ -159,19 +158,27 @@ def _rows(text: str) -> list[dict[str, str]]:
     return [{head: (row[head] or "").strip() for head in heads} for row in reader]
 
 
-def _affixes(values: Sequence[str], index: dict[str, list[str]]) -> tuple[str, str]:
-    """What stands before and after most of a column's values in the paths of files."""
-    votes: Counter[tuple[str, str]] = Counter()
-    for value in values:
-        word = value.rpartition("/")[2]
-        for name in index.get(word, ()) if word else ():
+def _affixes(values: Sequence[str], index: dict[str, list[str]]) -> tuple[str, str, set[str]]:
+    """What stands before and after a column's values in the paths of most of the files that they name, and these files.
+
+    Where they lie in several folders, the first is `ANYWHERE`; there no two files may have one of the names.
+    """
+    files: dict[tuple[str, str], set[str]] = defaultdict(set)
+    named: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for value in dict.fromkeys(filter(None, values)):
+        for name in index.get(value.rpartition("/")[2], ()):
             at = f"/{name}".find(f"/{value}")
-            end = at + len(value)
-            if at >= 0 and name[end : end + 1] in ("", "/", "."):
-                votes[name[:at], name[end:]] += 1
-    if not votes:
-        return "", ""
-    return min(votes, key=lambda pair: (-votes[pair], len(pair[0]) + len(pair[1]), pair))
+            prefix, suffix = name[:at], name[at + len(value) :]
+            if at >= 0 and (not suffix or suffix[0] in "/."):
+                files[prefix, suffix].add(name)
+                named[suffix][value].append(name)
+    if not files:
+        return "", "", set()
+    prefix, suffix = min(files, key=lambda pair: (-len(files[pair]), len(pair[0]) + len(pair[1]), pair))
+    places = named[suffix]
+    if len(files[prefix, suffix]) < _MOST * len(places) and all(len(names) == 1 for names in places.values()):
+        return ANYWHERE, suffix, {names[0] for names in places.values()}
+    return prefix, suffix, files[prefix, suffix]
 
 
 def _words(column: str) -> list[str]:

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mmtk.datasets import find_dataset
+from mmtk.datasets.base import Task
 from mmtk.datasets.collecting import folder_of, is_junk, natural_key
 from mmtk.datasets.listing import Listing, open_listing
 from mmtk.datasets.own._columns import TableLook, choose, look_at_tables
+from mmtk.datasets.own._files import ANYWHERE
 from mmtk.datasets.own._labels import FLAG_WORDS
 from mmtk.datasets.own._layout import Layout, lay_out
 from mmtk.datasets.own._look import (
@@ -18,6 +20,7 @@ from mmtk.datasets.own._look import (
     SERIES,
     Things,
     are_hounsfield,
+    is_text,
     look_at_images,
     look_at_volumes,
     sort_out,
@@ -28,12 +31,12 @@ from mmtk.errors import SourceError
 from mmtk.imaging import probe_dicom
 
 _SHOWN = 5  # examples in a comment
+_FEWEST = 3  # images of a class, one a split
 _PER_VOLUME = 20  # images that weigh as much as a volume where both are there
 _MODALITIES = {
     "CT": "CT", "MR": "MR", "DX": "X-ray", "CR": "X-ray", "MG": "mammography", "US": "ultrasound", "PT": "PET",
     "NM": "nuclear medicine", "OP": "fundus photography", "OPT": "OCT", "XA": "angiography", "SM": "microscopy",
 }
-_BINARY, _MULTICLASS, _MULTILABEL = "binary-class", "multi-class", "multi-label"
 _NO_SUBJECT = "No subject is known: images of one patient may come to lie in several splits."
 
 
@@ -126,8 +129,8 @@ class _Draft:
         page, look = self.page, self.look
         page.say(f"A draft by mmtk of what lies in {self.listing.root.name}. Lines with TODO are still to be said.")
         page.say()
-        unit = "DICOM series" if self.series else "volumes" if self.volumes else "images"
-        count = f"{look.total:,} {unit}"
+        unit = "DICOM series" if self.series else "volume" if self.volumes else "image"
+        count = f"{look.total:,} {unit}{'' if self.series or look.total == 1 else 's'}"
         if look.looked < look.total:
             count += f", of which {look.looked} were looked at, at most {SERIES if self.series else LOOKS} of a kind"
         page.say(f"{count}:")
@@ -138,6 +141,10 @@ class _Draft:
                      "or leaves it out with --on-error skip.")
             for line in look.unread[:_SHOWN]:
                 page.say(line.strip(), "    " if line.startswith(" ") else "  ")
+        if any(fact.placed for fact in look.dicom):
+            page.say("Some are slices: to be cut as a volume, each series needs a folder of its own below this one.")
+        if nameless := sum(not is_text(name) for name in self.listing.names):
+            page.say(f"{TODO}{nameless:,} names of files are no UTF-8: rename them.")
         beside = {"images": 0 if not self.volumes else len(self.things.images),
                   "DICOM series": 0 if self.series else len(self.things.series),
                   "volumes": len(self.things.volumes) if not self.volumes or self.series else 0}
@@ -147,7 +154,7 @@ class _Draft:
 
     # ------------------------------------------------------------- parts of the file
 
-    def _write_head(self, task: str, classes: Sequence[str], about: str = "", note: str = "") -> None:
+    def _write_head(self, task: Task, classes: Sequence[str], about: str = "", note: str = "") -> None:
         page = self.page
         page.put("flag", _flag_of(self.name), "the name of its stores")
         page.put("title", _title_of(self.name))
@@ -155,7 +162,7 @@ class _Draft:
         kind = known or ("volumes" if self.volumes else "images")
         page.put("modality", kind, f"{TODO}of what, such as chest {known}" if known else
                  f"{TODO}what made them, such as {'MR of the brain' if self.volumes else 'chest X-ray'}")
-        page.put("task", task, note)
+        page.put("task", task.value, note)
         if classes or about:
             page.put("classes", list(classes), about)
         page.say(f"{TODO}to share it, say these three.")
@@ -167,20 +174,24 @@ class _Draft:
         """The head of a dataset with a class an image, or the gap where there is none."""
         if not words:
             lacking = "the classes: neither folders nor a table tell them"
-            self._write_head(_BINARY, [], f'{TODO}{lacking}, such as ["normal", "sick"]')
+            self._write_head(Task.BINARY, [], f'{TODO}{lacking}, such as ["normal", "sick"]')
             return
         numbers = ", ".join(f"{count:,}" for count in counts) if counts else ""
         about = f"{numbers} {'volumes' if self.volumes else 'images'}" if numbers else ""
         ordered = len(words) > 2 and all(re.search("[0-9]", word) for word in words)
-        note = '"ordinal-regression" if the classes are grades' if ordered else ""
+        note = f'"{Task.ORDINAL}" if the classes are grades' if ordered else ""
         self._write_head(_task_of(words), [word.strip() for word in words], about, note)
+        for word, count in zip(words, counts or (), strict=False):
+            if count < _FEWEST:
+                self.page.say(f"{TODO}{word} has {count}, too few for train, val and test: leave it out, or join it to "
+                              "another class by names.")
 
     def _write_table(self, table: TableLook) -> None:
         page = self.page
         words, names = _classes_of(table)
         if table.labels:
             counts = ", ".join(f"{table.counts[name]:,}" for name in table.labels)
-            self._write_head(_MULTILABEL, table.labels, f"{counts} of {table.rows:,} rows are 1")
+            self._write_head(Task.MULTILABEL, table.labels, f"{counts} of {table.rows:,} rows are 1")
         else:
             counted = [table.counts[word] for word in words]
             self._write_classes([names.get(word, word) for word in words], counted)
@@ -190,7 +201,7 @@ class _Draft:
         page.put("column", table.column, _files_told(table, len(self.names), "volumes" if self.volumes else "images"))
         for key, text in (("prefix", table.prefix), ("suffix", table.suffix)):
             if text:
-                page.put(key, text)
+                page.put(key, text, "in whatever folder" if text == ANYWHERE else "")
         if table.labels:
             page.put("labels", table.labels)
         else:
@@ -287,7 +298,7 @@ class _Draft:
         page = self.page
         names = {f"organ_{value}": value for value in organs.values}
         if len(names) < 2:
-            self._write_head(_BINARY, [], f"{TODO}two classes at least: one organ alone is nothing to tell apart")
+            self._write_head(Task.BINARY, [], f"{TODO}two classes at least: one organ alone is nothing to tell apart")
         else:
             self._write_head(_task_of([*names]), [], note=f"{len(names)} organs, which are named below")
         self._write_volumes(pairs, organs)
@@ -372,13 +383,14 @@ def _rows(count: int) -> str:
     return "1 row has" if count == 1 else f"{count:,} rows have"
 
 
-def _task_of(words: Sequence[str]) -> str:
-    return _BINARY if len(words) == 2 else _MULTICLASS
+def _task_of(words: Sequence[str]) -> Task:
+    return Task.BINARY if len(words) == 2 else Task.MULTICLASS
 
 
 def _files_told(table: TableLook, total: int, kind: str) -> str:
     told = f"{len(table.images):,} of the {total:,} {kind}"
-    return f"{told}; {TODO}{table.lost:,} rows name a file that is not there" if table.lost else told
+    lost = f"; {TODO}{_rows(table.lost)} a file that is not there (build: --allow-partial)"
+    return told + lost if table.lost else told
 
 
 def _classes_of(table: TableLook) -> tuple[list[str], dict[str, str]]:

@@ -67,8 +67,9 @@ def read_dataset(path: str | PathLike[str]) -> Dataset:
     images are:
 
     ``[table]``
-        ``file`` with a row an image, whose ``column`` holds its path after ``prefix`` and before ``suffix``; ``label``
-        is the column of its class, ``labels`` are columns of 0 and 1; ``subject`` and ``split`` are columns too.
+        ``file`` with a row an image, whose ``column`` holds its path after ``prefix`` and before ``suffix`` (with
+        ``prefix = "**/"`` in whatever folder); ``label`` is the column of its class, ``labels`` are columns of 0 and 1;
+        ``subject`` and ``split`` are columns too.
     ``[images]``
         ``files`` is a pattern such as ``{split}/{class}/{subject}_*.png``, or several. Without ``{class}`` a file's
         folder is its class. ``subject`` may be a regular expression whose first group is the subject.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -16,6 +16,7 @@ from mmtk.datasets.tables import read_table
 from mmtk.errors import SourceError
 
 BY_DICOM = "dicom"  # in the place of a subject: the patient's id in each file
+ANYWHERE = "**/"  # in the place of a prefix: files in whatever folder
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,13 @@ class TableScan:
         there = set(listing.names)
         if self.folders:
             there |= {folder_of(name) for name in listing.names}
+        places = _by_last(there) if table.prefix == ANYWHERE else {}
         wanted = filter(None, (table.column, table.label, *table.labels, _column(table.subject), table.split))
         columns = tuple(dict.fromkeys(wanted))
         seen: dict[str, tuple[tuple[int, ...], str]] = {}
         for where, cells in read_table(listing, self._file(listing), columns):
             row = dict(zip(columns, cells, strict=True))
-            name = self._path(f"{where}, column {table.column}", row[table.column].strip())
+            name = self._path(f"{where}, column {table.column}", row[table.column].strip(), places)
             labels = self._labels(where, row)
             before, line = seen.setdefault(name, (labels, where))
             if line != where:
@@ -63,11 +65,18 @@ class TableScan:
             raise SourceError(listing.root, expected=f"the table {name}", found=f"tables: {close}")
         return name
 
-    def _path(self, where: str, word: str) -> str:
+    def _path(self, where: str, word: str, places: Mapping[str, list[str]]) -> str:
         if not word:
             remedy = "fill it in, or leave the row out"
             raise SourceError(where, expected="an image's path", found="none", remedy=remedy)
-        return inside(where, f"{self.table.prefix}{word}{self.table.suffix}")
+        if self.table.prefix != ANYWHERE:
+            return inside(where, f"{self.table.prefix}{word}{self.table.suffix}")
+        end = inside(where, f"{word}{self.table.suffix}")
+        fits = [name for name in places.get(PurePosixPath(end).name, ()) if f"/{name}".endswith(f"/{end}")]
+        if len(fits) > 1:
+            remedy = "write the folders into the column"
+            raise SourceError(where, expected=f"one file {end}", found=" and ".join(fits[:3]), remedy=remedy)
+        return fits[0] if fits else end
 
     def _labels(self, where: str, row: dict[str, str]) -> tuple[int, ...]:
         if self.table.labels:
@@ -116,6 +125,15 @@ class PathScan:
             expected = f"files that fit {' or '.join(as_tuple(self.images.files))}"
             raise SourceError(listing.root, expected=expected, found="none", remedy="mend images.files")
         return _scan(listing, records, [])
+
+
+def _by_last(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names by the last part of their paths."""
+    places: dict[str, list[str]] = {}
+    for name in sorted(names):
+        if not is_junk(name):
+            places.setdefault(PurePosixPath(name).name, []).append(name)
+    return places
 
 
 def as_tuple(files: str | tuple[str, ...]) -> tuple[str, ...]:

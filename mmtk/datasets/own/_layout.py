@@ -16,6 +16,7 @@ _GRADES = {"", "grade", "class", "stage", "type", "level", "birads", "kl", "scor
 _PATIENTS = re.compile(
     r"(?:^|[^a-z])(?:patients?|pat|pt|p|subjects?|subj|sub|s|participants?|persons?|cases?|pid|mrn|id|study)$"
 )
+_HEAPS = re.compile(r"(?:.*[^a-z])?(?:parts?|images?|imgs?|batch|chunk|folder|dir|archive|vol|disk)[\W_]*[0-9]+")
 
 
 class Layout(NamedTuple):
@@ -51,7 +52,9 @@ def lay_out(names: Sequence[str], everything: Collection[str], folders: bool = F
     fitting = [name.split("/") for name in names if name.count("/") == depth]
     levels = [sorted({parts[level] for parts in fitting}, key=natural_key) for level in range(depth)]
     split = next((level for level, words in enumerate(levels) if _are_splits(words)), None)
-    free = [level for level, words in enumerate(levels) if len(words) > 1 and level != split]
+    free = [
+        level for level, words in enumerate(levels) if len(words) > 1 and level != split and not _are_heaps(words)
+    ]
     place, person = _roles(free, levels, fitting)
     parts = tuple({SPLIT_WORDS[word.lower()]: 0 for word in levels[split]}) if split is not None else ()
     taken = "train" in parts and "test" in parts
@@ -112,6 +115,11 @@ def _are_people(words: Sequence[str]) -> bool:
     if len(stems) == 1 and stems <= _GRADES:
         return False
     return all(_PATIENTS.search(stem) for stem in stems) or (len(words) > 10 and len(stems) == 1)
+
+
+def _are_heaps(words: Sequence[str]) -> bool:
+    """Whether folders are parts of one heap, numbered as archives are."""
+    return all(_HEAPS.fullmatch(word.lower()) for word in words)
 
 
 def _subject_mark(stems: Sequence[str]) -> str:

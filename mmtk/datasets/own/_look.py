@@ -86,7 +86,7 @@ def sort_out(listing: Listing) -> Things:
     loose: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in listing.names:
         ending = ending_of(name)
-        if is_junk(name) or not _is_text(name):
+        if is_junk(name) or not is_text(name):
             continue
         if ending in IMAGES:
             images.append(name)
@@ -97,8 +97,10 @@ def sort_out(listing: Listing) -> Things:
         elif name.rpartition("/")[2].upper() != "DICOMDIR":
             loose[folder_of(name), ending].append(name)
     for (_, ending), names in loose.items():
-        if ending in (".dcm", ".dicom", ".ima") or _is_dicom(listing, names[0]):
+        if ending in (".dcm", ".dicom", ".ima"):
             dicom += names
+        elif any(_is_dicom(listing, name) for name in (names[0], names[len(names) // 2], names[-1])):
+            dicom += [name for name in names if _is_dicom(listing, name)]
     series = _series_among(listing, dicom)
     single = [name for name in dicom if folder_of(name) not in series]
     ordered = (sorted(names, key=natural_key) for names in ((*images, *single), volumes, series, tables))
@@ -106,7 +108,7 @@ def sort_out(listing: Listing) -> Things:
     return Things(first, frozenset(single), second, third, fourth)
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
     """Whether a name can stand in a TOML file: one that is no UTF-8 cannot."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
