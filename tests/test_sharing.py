@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from mmtk import compat, store
+from mmtk.compat import hub
 from mmtk.errors import ArgumentError, MmtkError, StoreError
-from tests.commands import invoke, run_mmtk
+from tests.commands import invoke, run_mmtk, run_python
 from tests.small_stores import MULTILABEL, write_small_store
 
 FORMS = ("imagefolder", "parquet")
@@ -234,6 +235,38 @@ def test_the_command_writes_what_the_function_does(tmp_path):
     assert np.array_equal(image, opened.test.images[4])
     invoke("export", opened.path, "--to", "hub", "--out", tmp_path / "p", "--as", "parquet", "--keep-names")
     assert sorted(os.listdir(tmp_path / "p" / "data")) == ["test.parquet", "train.parquet"]
+
+
+FULL = """
+import resource, signal, sys
+from mmtk.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+main()
+"""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, form):
+    opened = own_store(tmp_path, "colour")
+    out = tmp_path / "new" / "out"
+    done = run_python("-c", FULL, "export", opened.path, "--to", "hub", "--as", form, "--out", out, code=2)
+    assert done.stderr.startswith(f"mmtk: error: {out}: expected room to write it, found File too large")
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(out.parent.iterdir())
+
+
+def test_of_two_who_make_a_key_the_first_one_counts(tmp_path, monkeypatch):
+    opened, path = own_store(tmp_path), tmp_path / "lungclinic.key"
+    write = hub._write_synced
+
+    def late(temporary: Path, content: bytes) -> None:
+        write(temporary, content)
+        path.write_text("0" * 64)
+
+    monkeypatch.setattr(hub, "_write_synced", late)
+    assert hub._key(opened) == bytes(32)
+    assert path.read_text() == "0" * 64
 
 
 def test_what_cannot_be_shared_is_said(tmp_path, monkeypatch):

@@ -57,7 +57,7 @@ def counts_table(stores: Mapping[str, Store]) -> Table:
             continue
         paper, built = dataset.counts["2020"], stores.get(dataset.flag)
         info = built.info if built else None
-        marks = tuple(w for w, on in (("synthetic", info.synthetic), ("partial", info.partial)) if on) if info else ()
+        marks = tuple(info.marks.lower().split()) if info else ()
         edition = f"edition {info.edition}, " if info and not info.own else ""
         tip = f"{info.size} px, {edition}pixels {info.pixels}, split {info.split}" if info else ""
         what = "labels" if dataset.task is Task.MULTILABEL else "classes"
