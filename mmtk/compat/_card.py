@@ -118,20 +118,22 @@ def _body(store: Store, hidden: bool) -> str:
     marks = [f"> **{mark}**: {_MEANING[mark]}\n" for mark in info.marks.split()]
     kind = "grey" if info.channels == 1 else "colour"
     intro = f"{info.modality}, {info.size} x {info.size} px, {kind}; {info.task}.\n"
-    names = (
-        "`source` and `subject` are keyed hashes (HMAC-SHA256) of file names and patients: equal ones are equal, and "
-        "without the key, which is no part of this dataset, nobody can find or try out what they were."
-        if hidden else "`source` and `subject` are the names of the source."
-    )
+    names = "`source` names the file of a row, and `subject`, where there is one, the patient"
+    if hidden:
+        names += (
+            ", both by keyed hashes (HMAC-SHA256): equal ones are equal, and without the key, which is no part of this "
+            "dataset, nobody can find or try out what they were"
+        )
     recipe = info.recipe if info.recipe != "[]" else "not known"
     provenance = {
         "source": info.source, "page": info.page, "pixels": info.pixels, "edition": info.edition, "split": info.split,
         "rows": info.membership, "recipe": f"`{recipe}`", "SHA-256 of the recipe": info.recipe_hash,
-        "SHA-256 of the store": store.digest, "not checked": "; ".join(info.unchecked),
+        "SHA-256 of the store": "" if hidden else store.digest,  # by which who guesses all names could know it
+        "not checked": "; ".join(info.unchecked),
         "written by": f"mmtk {info.mmtk_version}",
     }
     return "\n".join([
-        f"# {_md(info.title)}\n", *marks, f"{_md(intro)}", "## Classes\n", _class_table(store), f"{names}\n",
+        f"# {_md(info.title)}\n", *marks, f"{_md(intro)}", "## Classes\n", _class_table(store), f"{names}.\n",
         "## Where it comes from\n",
         "".join(f"- {key}: {value if key == 'recipe' else _md(value)}\n" for key, value in provenance.items() if value),
         "## Licence\n", f"{_md(info.licence)}\n", *(["## Citation\n", f"{_md(info.citation)}\n"] * bool(info.citation)),
