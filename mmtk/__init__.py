@@ -13,34 +13,42 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mmtk import compat, imaging, loader
     from mmtk.builder import BuildResult, build
-    from mmtk.datasets import get_dataset, list_datasets
+    from mmtk.datasets import get_dataset, list_datasets, register
+    from mmtk.datasets.own import draft_dataset, read_dataset
     from mmtk.errors import MmtkError
     from mmtk.scoring import Metrics, evaluate
     from mmtk.store import Split, Store, open
+    from mmtk.training import register as method
 
-_HOME = {
+_HOME = {  # where a public name is, by a name of its own there if need be
     "MmtkError": "mmtk.errors",
     "BuildResult": "mmtk.builder",
     "build": "mmtk.builder",
     "get_dataset": "mmtk.datasets",
     "list_datasets": "mmtk.datasets",
+    "draft_dataset": "mmtk.datasets.own",
+    "read_dataset": "mmtk.datasets.own",
+    "register": "mmtk.datasets",
     "Metrics": "mmtk.scoring",
     "evaluate": "mmtk.scoring",
     "Split": "mmtk.store",
     "Store": "mmtk.store",
     "open": "mmtk.store",
+    "method": "mmtk.training:register",
 }
 _ROOMS = ("compat", "imaging", "loader")
 
 __all__ = [
-    "BuildResult", "Metrics", "MmtkError", "Split", "Store", "build", "compat", "evaluate",
-    "get_dataset", "imaging", "list_datasets", "loader", "open",
+    "BuildResult", "Metrics", "MmtkError", "Split", "Store", "build", "compat", "draft_dataset",
+    "evaluate", "get_dataset", "imaging", "list_datasets", "loader", "method", "open", "read_dataset",
+    "register",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+        module, _, there = _HOME[name].partition(":")
+        return getattr(import_module(module), there or name)
     if name in _ROOMS:
         return import_module(f"mmtk.{name}")
     raise AttributeError(f"module 'mmtk' has no attribute {name!r}")

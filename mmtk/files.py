@@ -158,6 +158,11 @@ def holding(folder: Path) -> Iterator[None]:
             os.close(handle)
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file or folder has the name of one that is being written, or was when its process was killed."""
+    return bool(_TEMPORARY.fullmatch(path.name))
+
+
 def clear_leftovers(final: Path) -> None:
     """Remove the temporaries of `final` that a killed process left; those that are being written stay."""
     with suppress(OSError):

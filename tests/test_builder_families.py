@@ -36,9 +36,9 @@ def lits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_pass_over_the_volumes_serves_three_planes_and_all_sizes(lits: Path, tmp_path: Path, monkeypatch) -> None:
     reads: Counter[str] = Counter()
 
-    def counting(path):
+    def counting(path, **options):
         reads[Path(path).name] += 1
-        return read_volume(path)
+        return read_volume(path, **options)
 
     monkeypatch.setattr(recipe, "read_volume", counting)
     results = mmtk.build(ORGANS, sources=lits, out=tmp_path / "one", sizes=(28, 224), workers=1)

@@ -9,14 +9,16 @@ import struct
 import sys
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mmtk.datasets.listing import open_listing
 from mmtk.errors import ArgumentError, ImageError, SourceError
-from mmtk.imaging import Volume, cut_plane, probe_volume, read_volume, turn_volume
+from mmtk.imaging import Volume, cut_plane, probe_volume, read_mask, read_volume, turn_volume
 from tests.commands import peak_of
 
 CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768, "i8": 1024, "u8": 1280}
@@ -130,7 +132,7 @@ def test_an_error_of_the_system_is_no_damage(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(Path, "open", fail)
-    with pytest.raises(SourceError, match=r"a readable CT volume file, found Input/output error; check the disk$"):
+    with pytest.raises(SourceError, match=r"a readable volume file, found Input/output error; check the disk$"):
         read_volume(tmp_path / "a.nii.gz")
 
 
@@ -142,13 +144,13 @@ def test_a_damaged_file_is_told_as_such_whatever_its_header_then_says(tmp_path: 
     content = gzip.compress(bytes(wrong))
     content = content[:-8] + gzip.compress(whole)[-8:]
     (tmp_path / "a.nii.gz").write_bytes(content)
-    with pytest.raises(ImageError, match=r"a readable CT volume file, found .*(CRC|checksum)"):
+    with pytest.raises(ImageError, match=r"a readable volume file, found .*(CRC|checksum)"):
         probe_volume(tmp_path / "a.nii.gz")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.nii", whole)
     packed = (tmp_path / "a.zip").read_bytes().replace(whole, bytes(wrong))
     (tmp_path / "a.zip").write_bytes(packed)
-    with pytest.raises(ImageError, match=r"a readable CT volume file, found Bad CRC-32"):
+    with pytest.raises(ImageError, match=r"a readable volume file, found Bad CRC-32"):
         probe_volume(open_listing(tmp_path / "a.zip").path("a.nii"))
 
 
@@ -234,6 +236,85 @@ def test_no_flipped_byte_of_a_packed_volume_gives_other_voxels(tmp_path: Path, m
     assert refused >= len(content) - 11  # gzip's header and the bits behind the last block say nothing of the voxels
 
 
+# ------------------------------------------------------------------- values as they are
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "slope", "inter", "values", "dtype"),
+    [
+        ("i2", 1, 0, [-32768, 32767, 0], "i2"), ("u1", 1, 0, [0, 255, 3], "i2"), ("u2", 1, 0, [0, 32767, 9], "i2"),
+        ("u2", 1, 0, [0, 32768, 9], "f4"), ("u2", 1, -1024, [0, 33791, 9], "i2"), ("i8", 1, 0, [0, -5, 2], "i2"),
+        ("f4", 1, 0, [1.0, -2.0, 0.0], "i2"), ("f4", 1, 0, [1.0, -2.5, 0.0], "f4"), ("f8", 1, 0, [0, 32768.0, 1], "f4"),
+        ("i2", 0.5, 0, [2, 4, -8], "i2"), ("i2", 0.5, 0, [2, 4, -7], "f4"), ("u2", 0.25, 0.125, [0, 65535, 2], "f4"),
+        ("f8", 1, 0, [1e-3, 3e38, -3e38], "f4"), ("i4", 1, 0, [-32769, 0, 1], "f4"),
+    ],
+)
+def test_exact_values_are_whole_where_all_are_and_else_float(
+    tmp_path: Path, kind: str, slope: float, inter: float, values: list, dtype: str, packed: bool
+) -> None:
+    stored = np.array(values).astype(kind).reshape(1, 1, 3)
+    content = nifti(stored, kind, slope=slope, inter=inter)
+    (tmp_path / "a.nii").write_bytes(gzip.compress(content) if packed else content)
+    found = read_volume(tmp_path / "a.nii", exact=True)
+    assert found.voxels.dtype == np.dtype(dtype)
+    assert np.array_equal(found.voxels, (stored.astype(float) * slope + inter).astype(np.float32))
+    assert (found.signs, found.axes) == ((-1, -1, 1), "LPS")
+
+
+@pytest.mark.parametrize("at", [0, 1, 6, 7, 8, 20, 41])
+def test_the_first_broken_number_may_stand_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    monkeypatch.setattr("mmtk.imaging._volume._BLOCK", 7)
+    values = noise((2, 3, 7)).astype(np.float32)
+    values.ravel()[at] = 0.5
+    (tmp_path / "a.nii").write_bytes(nifti(values, "f4"))
+    found = read_volume(tmp_path / "a.nii", exact=True).voxels
+    assert found.dtype == np.float32
+    assert np.array_equal(found, values)
+    with pytest.raises(ImageError, match=r"a\.nii: expected a label map of whole numbers from -32768 to 32767"):
+        read_mask(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e39])
+def test_numbers_that_are_none_are_refused_where_values_are_exact(tmp_path: Path, value: float) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti(np.array([0.5, value, 2]).reshape(1, 1, 3), "f8"))
+    for ask in (partial(read_volume, exact=True), read_mask):
+        with pytest.raises(ImageError, match=r"expected (numbers, found NaN|finite numbers, as float32)"):
+            ask(tmp_path / "a.nii")
+
+
+def test_label_maps_are_whole_numbers_in_whatever_type(tmp_path: Path) -> None:
+    labels = noise(low=0, high=100)
+    for kind in CODES:
+        (tmp_path / "a.nii").write_bytes(nifti(labels, kind))
+        mask = read_mask(tmp_path / "a.nii")
+        assert mask.voxels.dtype == np.int16
+        assert np.array_equal(mask.voxels, labels)
+    for slope, inter in ((0.7, 0), (1, 0.5), (1000, 0)):
+        (tmp_path / "a.nii").write_bytes(nifti(labels, "i2", slope=slope, inter=inter))
+        with pytest.raises(ImageError, match="found other numbers; give the mask, not the image"):
+            read_mask(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("last", [0.0, 0.5])
+def test_exact_values_take_their_own_memory_and_little_more(tmp_path: Path, last: float) -> None:
+    """Whether they turn out broken at the very end or not at all."""
+    values = np.zeros((96, 1024, 1024), np.float32)
+    values[-1, -1, -1] = last
+    (tmp_path / "a.nii").write_bytes(nifti(values, "f4"))
+    peak, line = peak_of(f"assert read_volume(path, exact=True).voxels.max() == {last}", tmp_path / "a.nii")
+    assert line == "read"
+    assert peak < (384 if last else 192) + 120  # of that, blocks of doubles take 32 MiB each
+
+
+def test_a_folder_is_a_dicom_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = Volume(noise(), (-1, -1, 1), (1.0, 1.0, 1.0), "LPS")
+    series = SimpleNamespace(read_series=lambda *asked: (volume, *asked), probe_series=lambda path: ("header", path))
+    monkeypatch.setitem(sys.modules, "mmtk.imaging._series", series)
+    assert read_volume(tmp_path) == (volume, tmp_path, False)
+    assert read_volume(tmp_path, exact=True) == (volume, tmp_path, True)
+    assert probe_volume(str(tmp_path)) == ("header", tmp_path)
+
+
 def changed(at: int, layout: str, *values) -> bytes:
     content = bytearray(nifti(noise()))
     struct.pack_into(layout, content, at, *values)
@@ -245,11 +326,10 @@ def changed(at: int, layout: str, *values) -> bytes:
     [
         (b"", "an empty file"),
         (b"no volume" * 100, "bytes that start with b'no volum'; fetch the file again"),
-        (b"\x1c\2\0\0n+2\0" + bytes(532), r"a NIfTI-2 volume; save it as NIfTI-1 \(.nii or .nii.gz\)"),
+        (b"\x1c\2\0\0n+2\0\n\x1a\n" + bytes(532), "a NIfTI-2 header without its mark, as after a transfer as text"),
         (changed(344, "4s", bytes(4)), "one of Analyze 7.5; save it as NIfTI-1"),
         (nifti(noise())[:100], "a header cut off; fetch the file again"),
-        (bytes(128) + b"DICM" + bytes(400), "a DICOM file; save it as NIfTI-1"),
-        (b"NRRD0004\n", "an NRRD volume; save it as NIfTI-1"),
+        (bytes(128) + b"DICM" + bytes(400), "a DICOM file; give the folder of its series"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not the file itself; get the file with"),
         (changed(344, "4s", b"ni1\0"), "a header alone"),
         (changed(40, "<h", 2), "7 x 6"),

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import mean
@@ -21,7 +22,7 @@ from mmtk import store
 from mmtk.datasets import get_dataset
 from mmtk.errors import MmtkError
 from mmtk.report import write_report
-from mmtk.runs import TABLE_2, over_seeds
+from mmtk.runs import TABLE_2, over_seeds, write_result
 from mmtk.scoring import delong, evaluate, intervals, mean_intervals
 from tests.commands import invoke
 from tests.small_runs import write_small_run
@@ -457,3 +458,54 @@ def test_runs_of_one_dataset_that_cannot_be_paired_have_a_mean_without_interval(
     runs, _ = find_runs(tmp_path / "runs", tmp_path / "stores")
     (row,) = contents.scores_table(runs, {run: contents.score(run.tested) for run in runs}).rows[7:]
     assert [cell.tip for cell in row[-2:]] == ["mean over 1\nsd over seeds " + cell.tip[-5:] for cell in row[-2:]]
+
+
+def test_other_sets_stand_in_tables_of_their_own_and_are_called_official_nowhere(tmp_path):
+    paths = {
+        flag: write_small_store(tmp_path / "stores" / f"{flag}_8.h5", (40, 20, 30), flag=flag, synthetic=True)
+        for flag in ("breastmnist", "lung")
+    }
+    opened = store.open(paths["lung"])
+    info = replace(opened.info, edition="", pixels="own", split="own", title="Lung clinic")
+    arrays = {split.name: (split.images, split.labels, split.records) for split in opened.splits}
+    store.write_store(paths["lung"], info, arrays)
+    for flag, path in paths.items():
+        write_small_run(path, tmp_path / "runs" / flag, epochs=2, skill=2 if flag == "lung" else 0.1)
+    files, notes = write_report(tmp_path / "runs", tmp_path / "page.html", stores=tmp_path / "stores")
+    texts = {path.name: path.read_text() for path in files}
+    assert "on 1 of the ten datasets and 1 other dataset, beside" in texts["page.html"]
+    with (tmp_path / "page.table2.csv").open() as file:
+        (ours,) = [row for row in csv.DictReader(file) if row["From"] == "These runs"]
+    assert ours["Mean of the ten AUC"] == ours["BreastMNIST AUC"]
+    assert not [name for name in ours if "Lung" in name]
+    (lung,) = csv.DictReader(io.StringIO(texts["page.other_scores.csv"]))
+    assert float(lung["Lung clinic AUC"]) > 0.9
+    (counts,) = csv.DictReader(io.StringIO(texts["page.other_counts.csv"]))
+    assert (counts["Dataset"], counts["Training"], counts["Test"]) == ("Lung clinic", "40", "30")
+    assert "Lung" not in texts["page.table1.csv"]
+    splits = list(csv.DictReader(io.StringIO(texts["page.splits.csv"])))
+    assert [row["Dataset"] for row in splits] == ["BreastMNIST", "Lung clinic"]
+    page = texts["page.html"]
+    about = page[page.index("Other datasets, as built") :]
+    about = about[: about.index("</table>")]
+    assert "8 px, pixels own, split own" in about
+    assert not re.search("edition|official", about)
+    assert any(note.startswith("No run of PathMNIST") for note in notes)
+
+    shutil.rmtree(tmp_path / "runs" / "breastmnist")
+    _, notes = write_report(tmp_path / "runs", tmp_path / "alone.html", stores=tmp_path / "stores")
+    assert "on 1 other dataset, beside" in (tmp_path / "alone.html").read_text()
+    assert not any(note.startswith("No run of") for note in notes)
+
+
+def test_seconds_stand_beside_the_budget(tmp_path):
+    path = write_small_store(tmp_path / "stores" / "breastmnist_8.h5", (40, 20, 30))
+    write_small_run(path, tmp_path / "runs" / "network", epochs=2)
+    timed = write_small_run(path, tmp_path / "runs" / "timed", method="sklearn")
+    opened = store.open(path)
+    scores = {split.name: np.full((len(split), 2), 0.5) for split in opened.splits}
+    write_result(timed, opened, "timed", scores, seconds=75.25, budget=60.0)
+    write_report(tmp_path / "runs", tmp_path / "page.html", stores=tmp_path / "stores")
+    with (tmp_path / "page.intervals.csv").open() as file:
+        rows = {row["Method"]: (row["Seconds spent"], row["Seconds budget"]) for row in csv.DictReader(file)}
+    assert rows == {"ResNet-18 (8), isbi21": ("", ""), "sklearn, 60 s": ("75", "60")}

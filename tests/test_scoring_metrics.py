@@ -110,7 +110,7 @@ def spoilt(row, column, value):
         ([0, 1, 0], GOOD, BINARY, "expected 3 rows, one for each label, found 4"),
         ([0, 1, 0, 2], GOOD, BINARY, "found 2 in row 3"),
         ([0, -1, 0, 1], GOOD, MULTICLASS, "found -1 in row 1"),
-        ([0, 1, 0, 2], GOOD, ORDINAL, "found 2 in row 3"),
+        ([0, 1, 0, 2], GOOD, ORDINAL, "found 2 columns, and among labels 2 in row 3"),
         ([0, 0.5, 0, 1], GOOD, BINARY, "whole numbers, found others in row 1"),
         ([1, 1, 1, 1], GOOD, BINARY, "no 0 in 4 rows"),
         ([0, 1, 0, 1], np.column_stack([GOOD, GOOD[:, 0]]), MULTICLASS, "no 2 in 4 rows"),
@@ -138,3 +138,12 @@ def test_what_the_original_swallows_is_refused_with_its_row(labels, scores, task
 def test_an_unknown_task_is_refused_naming_the_known_ones():
     with pytest.raises(ArgumentError, match=r"multi-label, binary-class.*found 'regression'"):
         evaluate([0, 1], [0.1, 0.9], "regression")
+
+
+def test_scores_of_fewer_columns_than_classes_are_not_blamed_on_labels():
+    blamed = "^scores: expected a column for each class that labels name, found 2 columns, and among labels 2 in row 2"
+    with pytest.raises(ScoreError, match=blamed):
+        evaluate([0, 1, 2], np.full((3, 2), 0.5), "multi-class")
+    blamed = "^labels: expected values 0 to 1, one for each score column, found -1 in row 2"
+    with pytest.raises(ScoreError, match=blamed):
+        evaluate([0, 1, -1], np.full((3, 2), 0.5), "multi-class")

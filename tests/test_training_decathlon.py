@@ -20,7 +20,7 @@ import pytest
 from mmtk import store
 from mmtk.errors import ArgumentError, MmtkError, ScoreError, StoreError
 from mmtk.registry import Registry
-from mmtk.runs import alone, differences_of, evaluate_run, evaluation, means_of, rows_of
+from mmtk.runs import alone, differences_of, evaluate_run, evaluation, means_of, read_result, rows_of
 from mmtk.runs.summary import RESULTS, write_results
 from mmtk.scoring import evaluate, evaluate_file, intervals
 from mmtk.training import _pace, decathlon, methods, search
@@ -343,6 +343,125 @@ def test_a_test_split_with_one_image_of_a_class_or_none_leaves_its_figures_undef
     assert (breast["auc"]["value"] is None) == (told["means"][0]["auc"]["value"] is None) == (not ones)
     assert breast["acc"]["low"] is not None
     assert "NaN" not in (tmp_path / "runs" / RESULTS).read_text()
+
+
+def test_stores_of_several_sizes_are_trained_each_with_the_stem_of_its_own(stores, tmp_path):
+    write_small_store(stores / "breastmnist_128.h5", (4, 4, 4), size=128)
+    out = tmp_path / "runs"
+    arguments = ["decathlon", "--stores", stores, "--out", out, "--protocol", "quick", "--epochs", "1"]
+    done = invoke(*arguments, "--device", "cpu", "--size", "28", "--size", "128")
+    titles = [line.rstrip() for line in done.stdout.splitlines() if line.startswith("resnet18, quick")]
+    assert [title.partition("  ")[0] for title in titles[:2]] == ["resnet18, quick", "resnet18, quick, 128 px"]
+    assert "no store of pathmnist at 128 px, chestmnist, chestmnist at 128 px" in done.stdout
+    for size, edge in ((28, 3), (128, 7)):
+        weights = torch.load(out / f"breastmnist_{size}" / "resnet18_quick_seed0" / "best.pt", weights_only=True)
+        assert weights["conv1.weight"].shape == (64, 1, edge, edge)
+    with pytest.raises(MmtkError, match=r"expected stores named FLAG_64\.h5 or FLAG_224\.h5, found none"):
+        decathlon.plan_runs(stores, out, methods=[CONSTANT], seeds=[0], sizes=[64, 224])
+
+
+def test_sets_that_the_paper_does_not_have_count_in_no_mean(stores, tmp_path):
+    for flag in ("lung", "another"):
+        write_small_store(stores / f"{flag}_28.h5", (12, 6, 6), flag=flag, size=28)
+    chosen = (CONSTANT, as_method("other", other_seeds))
+    rows = rows_of(outcomes_of(stores, tmp_path / "runs", chosen=chosen))
+    assert [row.info.flag for row in rows[:4]] == ["pathmnist", "breastmnist", "another", "lung"]
+    ten, without = means_of(rows), means_of([row for row in rows if row.is_of_ten])
+    assert [mean.datasets for mean in ten] == [2, 2]
+    assert ten == without
+    assert means_of(rows[2:4]) == []
+    over_ten, *alone = differences_of(rows)
+    assert (over_ten.flag, over_ten.datasets) == ("", 2)
+    assert [(one.flag, one.datasets) for one in alone] == [("another", 1), ("lung", 1)]
+    assert alone[1].auc.value == pytest.approx(rows[7].auc.value - rows[3].auc.value)
+
+
+def test_seconds_are_kept_beside_the_budget_and_older_results_are_read(stores, tmp_path, monkeypatch):
+    monkeypatch.setattr(methods.time, "perf_counter", iter((np.arange(1000) * 2.5).tolist()).__next__)
+    path, _ = outcomes_of(stores, tmp_path / "runs")
+    result = json.loads((path.result.path / "result.json").read_text())
+    assert result["seconds"] == path.result.seconds >= 2.5
+    assert result["budget"] == path.entry.budget == path.result.budget
+    (row,) = rows_of([path])
+    assert (row.seconds, row.budget) == (result["seconds"], result["budget"])
+    changed = {**result, "seconds": 0.1}
+    (path.result.path / "result.json").write_text(json.dumps(changed))
+    with pytest.raises(MmtkError, match="found other values than were written"):
+        read_result(path.result.path)
+    older = {name: value for name, value in result.items() if name not in ("seconds", "budget", "checksum")}
+    (path.result.path / "result.json").write_text(json.dumps(older))
+    assert (read_result(path.result.path).seconds, read_result(path.result.path).budget) == (None, None)
+
+
+def failing(job: Job):
+    """A method that fails once its folder is claimed, as `failing.error` says; later it does not."""
+    def predict():
+        if failing.error is not None:
+            raise failing.error
+        return {split.name: np.full((len(split), len(split.info.classes)), 0.5) for split in job.store.splits}
+
+    return job.leave({"method": "failing"}, predict)
+
+
+@pytest.mark.parametrize(("error", "says", "kept"), [
+    (ValueError("bad\nshape \x1b \udcff"), "ValueError: bad shape \\x1b \\udcff (", True),
+    (MemoryError(), "MemoryError: not enough memory (", True),
+    (FileNotFoundError(2, "No such file", "w.pt"), "FileNotFoundError: [Errno 2] No such file: 'w.pt' (", True),
+    (SystemExit(3), "SystemExit: 3 (", True),
+    (ScoreError("scores", expected="more"), "scores: expected more", False),
+])
+def test_whatever_a_method_raises_is_its_outcome_and_is_gone_when_it_is_mended(stores, tmp_path, error, says, kept):
+    failing.error = error
+    method = as_method("failing", failing, method="failing")
+    entries, _ = decathlon.plan_runs(stores, tmp_path / "runs", methods=[method, CONSTANT], seeds=[0])
+    outcomes = list(decathlon.run_all(entries))
+    assert [bool(outcome.error) for outcome in outcomes] == [True, False, True, False]
+    told = outcomes[0].error
+    assert told.startswith(says)
+    assert len(told.splitlines()) == 1
+    line = next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if "raise failing.error" in text)
+    assert told.endswith(f"({Path(__file__).name} line {line})") == kept
+    traceback = entries[0].out / "traceback.txt"
+    assert traceback.exists() == kept
+    failing.error = None
+    assert not any(outcome.error for outcome in decathlon.run_all(entries))
+    assert not traceback.exists()
+
+
+@pytest.mark.parametrize(("shape", "says"), [
+    (lambda n: (n, 2), "shape (12, 2)"), (lambda n: (n, 5), "shape (12, 5)"), (lambda n: (n - 1, 3), "shape (11, 3)"),
+    (lambda n: (n,), "shape (12,)"), (lambda n: (n, 3, 1), "shape (12, 3, 1)"),
+])
+def test_scores_of_another_shape_are_what_is_blamed(stores, tmp_path, shape, says):
+    opened = store.open(stores / "pathmnist_28.h5")
+    job = Job(opened, tmp_path / "run", budget=1)
+    with pytest.raises(ScoreError) as raised:
+        job.leave({"method": "mine"}, lambda: {split.name: np.full(shape(len(split)), 0.5) for split in opened.splits})
+    assert str(raised.value) == (
+        "mine_28_1s_seed0: scores of train: expected shape (12, 3), an image a row and a class or label a column, "
+        f"found {says}"
+    )
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_sets_of_ones_own_are_not_told_which_of_the_ten_lack(stores, tmp_path):
+    for path in stores.iterdir():
+        path.unlink()
+    write_small_store(stores / "lung_28.h5", (12, 6, 6), flag="lung", size=28)
+    arguments = ("decathlon", "--stores", stores, "--protocol", "quick", "--epochs", 1, "--device", "cpu")
+    told = invoke(*arguments, "--out", tmp_path / "runs").stdout
+    assert "lung " in told
+    assert "no store of" not in told
+    assert "mean over" not in told
+
+
+def test_an_interrupted_decathlon_ends(stores, tmp_path):
+    failing.error = KeyboardInterrupt()
+    entries, _ = decathlon.plan_runs(
+        stores, tmp_path / "runs", methods=[as_method("failing", failing, method="failing")], seeds=[0]
+    )
+    with pytest.raises(KeyboardInterrupt):
+        list(decathlon.run_all(entries))
 
 
 # -------------------------------------------------------------------------------- trouble

@@ -496,9 +496,13 @@ def test_memory_that_runs_out_is_one_line(store, tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(_fit, "plain_step", lambda *_: step)
-    lower = "use a lower batch_size in a protocol file or --precision bfloat16 or --resolution 28"
-    with pytest.raises(MmtkError, match=f"expected memory for batches of 8 at 32 px in float32, .*; {lower}"):
+    lower = "use a lower batch_size in a protocol file or --precision bfloat16 or --resolution 8"
+    with pytest.raises(MmtkError, match=f"expected memory for batches of 8 at 32 px in float32, .*; {lower}$"):
         train(store, tmp_path / "run", resolution=32)
+    large = mmtk.open(write_small_store(tmp_path / "breastmnist_40.h5", size=40))
+    lower = "use a lower batch_size in a protocol file or --precision bfloat16 or a store of smaller images"
+    with pytest.raises(MmtkError, match=f"expected memory for batches of 8 at 40 px in float32, .*; {lower}$"):
+        train(large, tmp_path / "large")
 
 
 TUNED = replace(

@@ -70,12 +70,23 @@ def test_a_seed_gives_the_weights_it_always_gave(name, channels, resolution, see
     assert all(parameter.requires_grad and parameter.is_leaf for parameter in model.parameters())
 
 
-def test_large_images_have_the_stem_of_torchvision():
+@pytest.mark.parametrize("size", [128, 224])
+def test_large_images_have_the_stem_of_torchvision(size):
     theirs = models.torchvision_models().resnet18(num_classes=2)
-    ours = build_model("resnet18", 3, 2, 224)
+    ours = build_model("resnet18", 3, 2, size)
     assert str(ours) == str(theirs)
     assert list(ours.state_dict()) == list(theirs.state_dict())
     ours.load_state_dict(theirs.state_dict())
+
+
+@pytest.mark.parametrize("size", [28, 64])
+def test_small_images_have_a_stem_that_halves_nothing(size):
+    model = build_model("resnet18", 1, 2, size)
+    assert str(model.conv1) == "Conv2d(1, 64, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)"
+    assert isinstance(model.maxpool, torch.nn.Identity)
+    with torch.inference_mode():
+        images = torch.zeros(1, 1, size, size)
+        assert model.maxpool(model.conv1(images)).shape == (1, 64, size, size)
 
 
 def test_a_missing_torchvision_is_named(monkeypatch):

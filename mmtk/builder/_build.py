@@ -61,8 +61,8 @@ def build(
     out: str | Path,
     sizes: Iterable[int] = (28,),
     edition: str | None = None,
-    pixels: str = "official",
-    split: str = "official",
+    pixels: str | None = None,
+    split: str | None = None,
     match_npz: str | Path | None = None,
     map_csv: str | Path | None = None,
     allow_partial: bool = False,
@@ -80,7 +80,7 @@ def build(
     Parameters
     ----------
     flags : str, Dataset, or iterable of these
-        Datasets; one of the ten with another recipe may be given itself.
+        Datasets; one's own (see `read_dataset`), or one of the ten with another recipe, may be given itself.
     sources : path
         Folder with the raw data: a provider's own, or one that holds several.
     out : path
@@ -89,11 +89,12 @@ def build(
         Edge lengths in pixels; all are made from one decode.
     edition : str, optional
         By default the first one that a dataset has; of the ten 2020, before 2024.
-    pixels : {"official", "clean"}
-        As MedMNIST was made; or without what that did to images by mistake: no JPEG round trip, CT volumes turned by
-        their headers, and true voxel sizes.
-    split : {"official", "grouped"}
-        The official rows where they are known, else the rule that gives their counts; or no subject in two splits.
+    pixels : {"official", "clean"}, optional
+        By default as MedMNIST was made; or without what that did to images by mistake: no JPEG round trip, CT volumes
+        turned by their headers, and true voxel sizes. Own datasets leave no choice of pixels and split.
+    split : {"official", "grouped"}, optional
+        By default the official rows where they are known, else the rule that gives their counts; or no subject in two
+        splits.
     match_npz : path, optional
         Folder with official ``.npz`` files of 28 px. Where one is there, its rows are found again among the raw images
         by their pixels and built in its order; which image is which row is written to ``{flag}_map.csv``. Official rows
@@ -151,7 +152,8 @@ def build(
         listing, makes = listings[family], []
         for dataset in members.values():
             first = dataset.first_edition
-            make = _Planner(dataset, listing, edition or first, pixels, split, None, allow_partial, on_error == "skip")
+            chosen = edition or first, pixels or dataset.pixel_choices[0], split or dataset.split_choices[0]
+            make = _Planner(dataset, listing, *chosen, None, allow_partial, on_error == "skip")
             if match_npz is not None:
                 makes.append(replace(make, known=_recover(make, Path(match_npz), out, workers, progress)))
             elif map_csv is not None:

@@ -8,18 +8,20 @@ from typing import Any
 
 from mmtk.builder.plan import Plan, make_plan
 from mmtk.datasets import get_dataset
+from mmtk.datasets.base import Dataset
 from mmtk.datasets.listing import find_source, open_listing
 from mmtk.errors import ArgumentError
 
 
 def preview(
-    flags: Iterable[str], *, sources: str | Path | None = None, listing: str | Path | None = None, **choices: Any
+    flags: Iterable[str | Dataset], *, sources: str | Path | None = None, listing: str | Path | None = None,
+    **choices: Any,
 ) -> list[Plan]:
     """Plan datasets by the names of their raw files; of a plan only counts and membership hold.
 
     Parameters
     ----------
-    flags : iterable of str
+    flags : iterable of str or Dataset
     sources : path, optional
         Folder with the raw data, as `build` takes it.
     listing : path, optional
@@ -38,7 +40,7 @@ def preview(
         raise ArgumentError("sources", expected="a folder with raw data, or a listing", found="neither")
     plans = []
     for flag in flags:
-        dataset = get_dataset(flag)
+        dataset = flag if isinstance(flag, Dataset) else get_dataset(flag)
         files = open_listing(listing) if listing else find_source(sources, dataset)  # type: ignore[arg-type]
         plans.append(make_plan(dataset, files, headers=False, **choices))
     return plans

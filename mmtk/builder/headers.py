@@ -11,7 +11,7 @@ from mmtk.datasets.base import Dataset, Finding, Record
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.steps import Pipeline
 from mmtk.errors import ArgumentError, ImageError
-from mmtk.imaging import Header, ImageFile, VolumeHeader, probe, probe_volume
+from mmtk.imaging import Header, ImageFile, VolumeHeader, probe, probe_values, probe_volume
 from mmtk.matching import reversed_axes
 
 _T = TypeVar("_T")
@@ -32,12 +32,17 @@ def expect_slices(dataset: Dataset, records: list[Record], pipeline: Pipeline) -
                 raise ArgumentError(f"recipe of {dataset.flag}", expected=expected, found=found)
 
 
-def read_headers(records: list[Record], listing: Listing, bad: dict[str, str] | None) -> dict[str, Header]:
+def read_headers(
+    records: list[Record], listing: Listing, pipeline: Pipeline, bad: dict[str, str] | None, own: bool
+) -> dict[str, Header]:
+    """The header of each record's image file, of the kind that the recipes take."""
+    look = probe_values if pipeline.measured else _probe_grey_levels if own else probe
+
     def read(block: list[Record]) -> list[Header | ImageError]:
         answers: list[Header | ImageError] = []
         for record in block:
             try:
-                answers.append(probe(listing.path(record.file)))
+                answers.append(look(listing.path(record.file)))
             except ImageError as error:
                 answers.append(error)
                 if bad is None:
@@ -54,6 +59,20 @@ def read_headers(records: list[Record], listing: Listing, bad: dict[str, str] | 
             else:
                 bad[record.source] = str(answer)
     return headers
+
+
+def _probe_grey_levels(path: ImageFile) -> Header:
+    """As `probe`; where a file would be an image if it were known what becomes black and white, that is said."""
+    try:
+        return probe(path)
+    except ImageError as error:
+        try:
+            header = probe_values(path)
+        except ImageError:
+            raise error from None
+        kind = {"png16": "a 16-bit PNG", "tiff16": "a 16-bit TIFF", "dicom": "a DICOM"}.get(header.format, "another")
+        remedy = 'add [window] to the dataset file: level and width, from = "dicom", or percentiles'
+        raise ImageError(path, expected="8-bit pixels, or a window", found=kind, remedy=remedy) from None
 
 
 def _mapped(work: Callable[[list[_T]], _U], blocks: list[list[_T]]) -> Iterator[tuple[list[_T], _U]]:
@@ -89,9 +108,9 @@ def slice_headers(
                 volumes[record.file] = error
         answer = volumes[record.file]
         if not isinstance(answer, ImageError) and any(
-            cut.box[2 * i + 1] > voxels for i, voxels in enumerate(answer.shape)
+            cut.box[2 * i + 1] > voxels for i, voxels in enumerate(_voxels(answer, pipeline))
         ):
-            size = " x ".join(map(str, answer.shape))
+            size = " x ".join(map(str, _voxels(answer, pipeline)))
             box = ", ".join(f"{axis} {cut.box[2 * i]} to {cut.box[2 * i + 1]}" for i, axis in enumerate("xyz"))
             organ = dataset.classes[record.labels[0]]
             answer = ImageError(
@@ -104,18 +123,24 @@ def slice_headers(
             raise answer
         else:
             bad[record.source] = str(answer)
+    by_boxes = pipeline.zooms and not pipeline.turns  # which count along the patient's axes
     doubts = [
         Finding("doubt", name, f"its {' and '.join(axes)} runs against the boxes, so its images show another place")
         for name, header in volumes.items()
-        if not pipeline.turns and isinstance(header, VolumeHeader) and (axes := reversed_axes(header.signs))
+        if by_boxes and isinstance(header, VolumeHeader) and (axes := reversed_axes(header.signs))
     ]
     return headers, doubts
+
+
+def _voxels(header: VolumeHeader, pipeline: Pipeline) -> tuple[int, int, int]:
+    """Voxels along x, y and z as the boxes count them."""
+    return header.turned_shape if pipeline.turns and not pipeline.zooms else header.shape
 
 
 def _expect_header(path: ImageFile, header: VolumeHeader, pipeline: Pipeline) -> None:
     """Refuse a volume whose header does not say what a recipe goes by."""
     remedy = "mend its header, or build with official pixels, which do not ask for it"
-    if pipeline.turns and 0 in header.signs:
+    if pipeline.turns and (0 in header.signs if pipeline.zooms else not header.axes):
         raise ImageError(path, expected="a header that tells its axes", found="one that does not", remedy=remedy)
     if pipeline.measures and 0 in header.spacing:
         raise ImageError(path, expected="the size of a voxel in its header", found="none", remedy=remedy)

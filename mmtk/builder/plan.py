@@ -12,6 +12,7 @@ import numpy as np
 from mmtk import __version__
 from mmtk.builder.headers import expect_slices, read_headers, slice_headers
 from mmtk.datasets.base import SPLITS, Dataset, Finding, Record, SplitRule
+from mmtk.datasets.checks import check_records, check_rows
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import OfficialMap, official_map
 from mmtk.datasets.splits import GroupedCut
@@ -128,6 +129,8 @@ class Plan:
             licence=dataset.source.licence,
             citation=dataset.source.citation,
             source=dataset.source.name,
+            page=dataset.source.page,
+            family="" if dataset.family == dataset.flag else dataset.family,
             unchecked=dataset.unchecked_at(size, self.edition),
             plan_hash=facts_hash({**facts, "membership": self.basis, "rows": self.identity or self.digest}),
             mmtk_version=__version__,
@@ -148,8 +151,8 @@ def make_plan(
     listing: Listing,
     *,
     edition: str | None = None,
-    pixels: str = "official",
-    split: str = "official",
+    pixels: str | None = None,
+    split: str | None = None,
     known: OfficialMap | None = None,
     allow_partial: bool = False,
     headers: bool = True,
@@ -187,10 +190,12 @@ def make_plan(
         If an image's header cannot be used.
     """
     edition = edition or dataset.first_edition
-    if edition not in dataset.counts:
-        raise ArgumentError("edition", expected=" or ".join(dataset.counts), found=edition)
-    if split not in ("official", "grouped"):
-        raise ArgumentError("split", expected="official or grouped", found=split)
+    if edition and edition not in dataset.counts:
+        expected = " or ".join(dataset.counts) or f"none, since {dataset.flag} was never published"
+        raise ArgumentError("edition", expected=expected, found=edition)
+    pixels, split = pixels or dataset.pixel_choices[0], split or dataset.split_choices[0]
+    if split not in dataset.split_choices:
+        raise ArgumentError("split", expected=" or ".join(dataset.split_choices), found=split)
     pipeline = dataset.pipeline(pixels)
     if listing.packed:
         raise SourceError(listing.root / listing.packed[0], expected="an unpacked archive", found="a packed one")
@@ -200,8 +205,10 @@ def make_plan(
         names = ", ".join(finding.name for finding in missing[:_NAMED])
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         source = dataset.source
-        remedy = f"get it from {source.page} ({source.licence}), or add --allow-partial"
+        remedy = "put them there" if dataset.own else f"get it from {source.page} ({source.licence})"
+        remedy += ", or add --allow-partial"
         raise SourceError(listing.root, expected=f"all of {source.name}", found=f"no {names}{more}", remedy=remedy)
+    check_records(dataset, scan.records)
     records = [record for record in scan.records if record.source not in without and record.source not in blank]
     bad: dict[str, str] = {}
     found: dict[str, Header] = {}
@@ -211,7 +218,7 @@ def make_plan(
         found, doubts = slice_headers(records, listing, dataset, pipeline, bad if skip_bad else None)
         findings += doubts
     elif headers:
-        found = read_headers(records, listing, bad if skip_bad else None)
+        found = read_headers(records, listing, pipeline, bad if skip_bad else None, dataset.own)
     records = [record for record in records if record.source not in bad]
     if not records:
         raise SourceError(listing.root, expected="at least one image that can be used", found="none")
@@ -234,6 +241,11 @@ def make_plan(
             rows, membership, basis = _by_rule(GroupedCut(dataset.counts[edition]), records)
         else:
             membership += "; no subject crosses it"
+    if dataset.own:
+        gap = check_rows(dataset, rows)
+        if gap and not allow_partial:
+            raise gap
+        lacking += [Finding("missing", str(gap))] if gap else []
     if pipeline.takes_volumes and edition not in dataset.blank_in:
         membership += "; without blank slices"
     unknown_header = Header("unknown", 1, 1, dataset.channels)

@@ -10,7 +10,23 @@ import numpy as np
 
 from mmtk.builder.clock import Clock
 from mmtk.datasets.base import Cut
-from mmtk.datasets.steps import CenterCrop, HuWindow, Pipeline, Recipe, Resize, RoundTrip, Slice, Step, Turn, Zoom
+from mmtk.datasets.steps import (
+    Box,
+    CenterCrop,
+    DicomWindow,
+    HuWindow,
+    Percentiles,
+    Pipeline,
+    Recipe,
+    Resize,
+    RoundTrip,
+    Slice,
+    Step,
+    Turn,
+    Upright,
+    Values,
+    Zoom,
+)
 from mmtk.errors import ImageError
 from mmtk.imaging import (
     Header,
@@ -19,7 +35,9 @@ from mmtk.imaging import (
     center_crop,
     cut_plane,
     hu_window,
+    percentile_window,
     read_kinds,
+    read_values,
     read_volume,
     resize_each,
     round_trip_stack,
@@ -29,6 +47,7 @@ from mmtk.imaging import (
 from mmtk.matching import expect_axes
 
 Array = np.ndarray[Any, Any]
+_MEASURED = frozenset({Values.name, DicomWindow.name})  # kinds of pixels that are no decoder's grey or colour
 Memory = dict[tuple[object, ...], Array]  # what several slices of one box share, by the steps that made it
 
 
@@ -74,8 +93,8 @@ def open_volume(path: ImageFile, pipeline: Pipeline) -> Volume:
     ImageError
         If it cannot be read, or the two contradict each other.
     """
-    volume = read_volume(path)
-    if pipeline.turns:
+    volume = read_volume(path, exact=not pipeline.zooms)
+    if pipeline.turns and pipeline.zooms:
         expect_axes(volume, path)
     return volume
 
@@ -85,7 +104,15 @@ def expect_readable(path: ImageFile, pipeline: Pipeline) -> None:
     if pipeline.takes_volumes:
         open_volume(path, pipeline)
     else:
-        read_kinds(path, pipeline.kinds)
+        _decode(path, pipeline.kinds)
+
+
+def _decode(path: ImageFile, kinds: tuple[Any, ...]) -> list[Array]:
+    """An image file as each of some kinds of pixels, which are all grey levels or all measured values."""
+    if not _MEASURED.intersection(kinds):
+        return read_kinds(path, kinds)
+    values = read_values(path)
+    return [values.pixels if kind == Values.name else values.grey_by_voi() for kind in kinds]
 
 
 def make_image(path: ImageFile, planned: Header, ways: Sequence[Branch], clock: Clock) -> dict[int, Array]:
@@ -98,7 +125,7 @@ def make_image(path: ImageFile, planned: Header, ways: Sequence[Branch], clock: 
     """
     kinds = tuple(dict.fromkeys(way.kind for way in ways))
     with clock("decode"):
-        decoded = dict(zip(kinds, read_kinds(path, kinds), strict=True))
+        decoded = dict(zip(kinds, _decode(path, kinds), strict=True))
     height, width = decoded[kinds[0]].shape[:2]
     if (height, width) != (planned.height, planned.width):
         expected = f"{planned.width} x {planned.height} pixels, as planned"
@@ -109,6 +136,9 @@ def make_image(path: ImageFile, planned: Header, ways: Sequence[Branch], clock: 
         picture = decoded[way.kind]
         for step in way.head[1:]:
             picture = _apply(picture, step)
+        if way.kind in _MEASURED and picture.min() == picture.max():
+            remedy = "see whether the window fits its values"
+            raise ImageError(path, expected="grey levels that differ", found="a single one", remedy=remedy)
         small.update(_resized(picture, way, clock))
     return small
 
@@ -161,6 +191,8 @@ def _slice(volume: Volume, cut: Cut, head: Recipe, memory: Memory, clock: Clock)
             match step:
                 case Turn():
                     grid = turn_volume(volume)
+                case Box():
+                    grid = _box(grid, cut)
                 case Zoom():
                     with clock("zoom"):
                         grid = zoom(_box(grid, cut), _extents(step, cut, volume), step.border)
@@ -176,8 +208,12 @@ def _slice(volume: Volume, cut: Cut, head: Recipe, memory: Memory, clock: Clock)
 
 def _apply(picture: Array, step: Step) -> Array:
     match step:
+        case Percentiles(low, high):
+            return percentile_window(picture, low, high)
         case CenterCrop():
             return center_crop(picture)
+        case Upright(plane):
+            return picture.T if plane == "axial" else picture.T[::-1]
         case HuWindow(level, width, rounding):
             return hu_window(picture, level, width, rounding)
         case _:

@@ -6,10 +6,11 @@ import os
 import sys
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 
 import click
 
-from mmtk import __version__
+from mmtk import __version__, plugins
 from mmtk.cli import _streams
 from mmtk.errors import MmtkError, system_remedy
 
@@ -20,6 +21,7 @@ _COMMANDS = {
     "doctor": ("machine", "Say what this machine can do and which kernels are in use."),
     "sources": ("datasets", "Say which raw data is there, what is missing and where to get it."),
     "phantom": ("phantoms", "Write synthetic sources in the providers' layouts."),
+    "draft": ("draft", "Write a dataset file for a folder of your own data."),
     "build": ("build", "Build stores from raw images."),
     "fetch": ("stores", "Fetch the official .npz files, resumed and MD5-checked."),
     "import": ("stores", "Turn a MedMNIST .npz into a store."),
@@ -33,6 +35,7 @@ _COMMANDS = {
     "decathlon": ("decathlon", "Train and test on every store there is, and print one table."),
     "report": ("report", "Show finished runs on one HTML page, beside the paper's figures."),
     "evaluate": ("scores", "Score result files against their stores."),
+    "enter": ("scores", "Make runs of predictions that were made elsewhere."),
     "compare": ("scores", "Say how much better one result file scores than another."),
     "demo": ("demo", "Go the whole way on phantoms, printing each command."),
 }
@@ -56,8 +59,12 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="mmtk")
-def group() -> None:
+@click.option("--plugin", "files", type=click.Path(path_type=Path), multiple=True, envvar=plugins.VARIABLE,
+              show_envvar=True, metavar="FILE.py",
+              help="A file of Python that registers datasets or methods; give it again for more.")
+def group(files: tuple[Path, ...]) -> None:
     """Rebuild the MedMNIST Classification Decathlon from raw images: build, load, train, score."""
+    plugins.announce(files)
 
 
 def main() -> None:
@@ -124,7 +131,7 @@ def _told(error: OSError) -> str:
 
 def _command() -> str:
     """The command that runs, as an error names it."""
-    return " ".join(["mmtk", *(name for name in sys.argv[1:2] if name in _COMMANDS)])
+    return " ".join(["mmtk", *[name for name in sys.argv[1:] if name in _COMMANDS][:1]])
 
 
 def _say(text: str) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtk.cli._common import echo_json, json_option, progress_bars
+from mmtk.cli._common import counts_text, echo_json, json_option, progress_bars
 from mmtk.datasets.official import SIZES
+
+if TYPE_CHECKING:
+    from mmtk.datasets.base import Dataset
 
 
 @click.command("build")
-@click.argument("flags", metavar="FLAG...", nargs=-1)
+@click.argument("flags", metavar="FLAG_OR_TOML...", nargs=-1)
 @click.option("--all", "everything", is_flag=True,
               help="All ten. A source that is not there is an error; with "
               "--allow-partial its dataset is passed by.")
@@ -27,9 +30,9 @@ from mmtk.datasets.official import SIZES
               help="Edge length in pixels; give it again for more, all from one decode.")
 @click.option("--edition", show_default="the dataset's first: 2020 of the ten",
               help="Of the ten 2020 or 2024, which differ for the Organ sets alone.")
-@click.option("--pixels", type=click.Choice(["official", "clean"]), default="official", show_default=True,
+@click.option("--pixels", type=click.Choice(["official", "clean"]), show_default="official",
               help="As MedMNIST was made; or without its flaws: no JPEG round trip, CT turned and sized by its header.")
-@click.option("--split", type=click.Choice(["official", "grouped"]), default="official", show_default=True,
+@click.option("--split", type=click.Choice(["official", "grouped"]), show_default="official",
               help="The official rows, or no patient, lesion or volume in two splits.")
 @click.option("--match-npz", type=click.Path(path_type=Path),
               help="Folder with official .npz files: find their rows among the raw images again, by pixels.")
@@ -47,16 +50,22 @@ def build_command(
     ctx: click.Context, /, flags: tuple[str, ...], everything: bool, sources: Path | None, listing: Path | None,
     out: Path | None, plan_only: bool, as_json: bool, **choices: Any,
 ) -> None:
-    """Build the stores of each FLAG from the providers' raw images."""
+    """Build the stores of each FLAG from the providers' raw images, or of your own data from a dataset file (.toml).
+
+    A dataset file says what the images of a folder are; mmtk draft DIR writes one.
+    """
     if bool(flags) == everything:
         raise click.UsageError("give one FLAG or several, or --all")
     if sources is None and not (plan_only and listing):
         raise click.UsageError("give --sources, or set MMTK_SOURCES")
     if listing and not plan_only:
         raise click.UsageError("--listing goes with --plan-only: a list of names has no pixels")
-    names = _all(None if listing else sources, choices["allow_partial"]) if everything else list(flags)
+    from mmtk.datasets.own import named
+
+    allow_partial = choices["allow_partial"]
+    datasets = _all(None if listing else sources, allow_partial) if everything else [named(flag) for flag in flags]
     if plan_only:
-        _plan(names, sources, listing, as_json, choices)
+        _plan(datasets, sources, listing, as_json, choices)
         return
     if out is None:
         raise click.UsageError("give --out, or set MMTK_STORES")
@@ -65,17 +74,19 @@ def build_command(
 
     start = time.perf_counter()
     with progress_bars() as progress:
-        built = build(names, sources=sources, out=out, progress=progress, **choices)  # type: ignore[arg-type]
+        built = build(datasets, sources=sources, out=out, progress=progress, **choices)  # type: ignore[arg-type]
     seconds = time.perf_counter() - start
     if as_json:
         echo_json([results.facts_of(result) for result in built])
     else:
+        of_flag = {dataset.flag: dataset for dataset in datasets}
         for result in built:
             marks = [*marks_of(result.synthetic, result.partial)]
             if result.reused:
                 marks.append("left alone: it was there from the same plan")
             tail = f" ({', '.join(marks)})" if marks else ""
-            click.echo(f"{result.path}: {_beside_published(result.flag, choices['edition'], result.counts)}{tail}")
+            counts = _beside_published(of_flag[result.flag], choices["edition"], result.counts)
+            click.echo(f"{result.path}: {counts}{tail}")
         if images := results.images_built(built):
             shares = [f"{stage} {share:.0%}" for stage, share in results.time_shares(built).items() if share >= 0.005]
             rate = f"{images} images in {seconds:.1f} s, {images / seconds:.0f} images/s"
@@ -90,36 +101,35 @@ def build_command(
         ctx.exit(1)
 
 
-def _all(sources: Path | None, allow_partial: bool) -> list[str]:
+def _all(sources: Path | None, allow_partial: bool) -> list[Dataset]:
     """All datasets that have a source; planned from a list of names, all there are."""
     from mmtk.datasets.sources import available, choose
 
     if sources is None:
-        return [dataset.flag for dataset in choose(())]
+        return list(choose(()))
     chosen, absent = available(sources, allow_partial)
     for flag, reason in absent.items():
         click.echo(f"passed by: {flag}: {reason}", err=True)
-    return [dataset.flag for dataset in chosen]
+    return list(chosen)
 
 
 def _plan(
-    names: list[str], sources: Path | None, listing: Path | None, as_json: bool, choices: dict[str, Any]
+    datasets: list[Dataset], sources: Path | None, listing: Path | None, as_json: bool, choices: dict[str, Any]
 ) -> None:
     from mmtk.builder import preview
 
     chosen = {key: choices[key] for key in ("edition", "pixels", "split", "allow_partial")}
-    plans = preview(names, sources=sources, listing=listing, **chosen)
+    plans = preview(datasets, sources=sources, listing=listing, **chosen)
     if as_json:
         echo_json([{"flag": p.dataset.flag, "counts": p.counts, "membership": p.membership} for p in plans])
         return
     for plan in plans:
-        counts = _beside_published(plan.dataset.flag, choices["edition"], plan.counts)
+        counts = _beside_published(plan.dataset, choices["edition"], plan.counts)
         click.echo(f"{plan.dataset.flag}: {counts}; {plan.membership}")
 
 
-def _beside_published(flag: str, edition: str | None, counts: dict[str, int]) -> str:
-    from mmtk.datasets import get_dataset
-
-    dataset = get_dataset(flag)
+def _beside_published(dataset: Dataset, edition: str | None, counts: dict[str, int]) -> str:
+    if dataset.own:
+        return counts_text(counts, ",")
     published = dataset.counts[edition or dataset.first_edition]
     return ", ".join(f"{split} {n:,} of {getattr(published, split):,}" for split, n in counts.items())

@@ -41,13 +41,13 @@ def list_command(as_json: bool) -> None:
 @click.option("--croissant", is_flag=True, help="Of a store: print it as Croissant JSON-LD.")
 def info_command(name: str, as_json: bool, croissant: bool) -> None:
     """Show the facts of a dataset, by its flag or an alias, or of a store, by its file."""
-    from mmtk.datasets import get_dataset
+    from mmtk.datasets.own import named
     from mmtk.errors import ArgumentError
 
     try:
-        dataset = get_dataset(name)
+        dataset = named(name)
     except ArgumentError:
-        if not (Path(name).suffix or Path(name).exists()):
+        if name.lower().endswith(".toml") or not (Path(name).suffix or Path(name).exists()):
             raise
         from mmtk import store
 

@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 @click.option("--protocol", "protocols", multiple=True,
               help="Give it again for more; isbi21 if neither this nor a method is given.")
 @click.option("--method", "methods", multiple=True,
-              help="A method by its name, besides or instead of protocols: sklearn, without a network.")
+              help="A method by its name, besides or instead of protocols: sklearn, without a network, or a plugin's.")
+@click.option("--size", "sizes", type=click.IntRange(min=1), multiple=True, default=(28,), show_default=True,
+              help="Edge of the stored images: 28, 64, 128 or 224; give it again for more.")
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True),
               help="Seconds that such a method has for a store, instead of a share of the paper's.")
 @click.option("--budget-share", type=click.FloatRange(min=0, min_open=True),
               help="Share of the paper's 2, 4 or 6 hours by the number of images; by default 1/60, minutes for hours.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many, from seed 0 on.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the protocol's number.")
-@click.option("--resolution", type=click.IntRange(min=1), help="Edge of a network's input; 28 if not given.")
+@click.option("--resolution", type=click.IntRange(min=1),
+              help="Edge of a network's input, by default that of the images; smaller ones are enlarged.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]),
               help="float32 on the CPU and bfloat16 on CUDA if not given.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -39,16 +42,20 @@ if TYPE_CHECKING:
 @click.pass_context
 def decathlon_command(
     ctx: click.Context, stores: Path, out: Path, models: tuple[str, ...], protocols: tuple[str, ...],
-    methods: tuple[str, ...], budget: float | None, budget_share: float | None, seeds: int, epochs: int | None,
-    resolution: int | None, precision: str | None, device: str, as_json: bool,
+    methods: tuple[str, ...], sizes: tuple[int, ...], budget: float | None, budget_share: float | None, seeds: int,
+    epochs: int | None, resolution: int | None, precision: str | None, device: str, as_json: bool,
 ) -> None:
-    """Train and test on every 28 px store that is there; print the table of test figures.
+    """Train and test on every store of a size, 28 px if none is given; print the table of test figures.
+
+    A network's first layers go by the edge of its input: up to 64 px a 3x3 convolution without pooling, above, as at
+    128 and 224 px, torchvision's 7x7 of stride 2 with max-pooling. Means are over the ten; other sets stand alone.
 
     Runs that were finished before are left alone, one that was stopped goes on. Intervals are of 95 %, of other test
     images, or subjects where they are known (bootstrap); standard deviations are over seeds. The three planes of the
     Organ sets are drawn by the same subjects if they have the same. Exit 1 if a run failed; the others are made all the
     same.
     """
+    from mmtk.datasets import TEN
     from mmtk.runs import outcome_facts, rows_of, table_facts, write_results
     from mmtk.training import SHARE, choose_methods, plan_runs, run_all
 
@@ -60,7 +67,7 @@ def decathlon_command(
     )
     share = SHARE if budget_share is None else budget_share
     entries, missing = plan_runs(
-        stores, out, methods=chosen, seeds=range(seeds), budget=budget, share=share,
+        stores, out, methods=chosen, seeds=range(seeds), sizes=sizes, budget=budget, share=share,
     )
     outcomes: list[Outcome] = []
     unwritten: MmtkError | OSError | None = None
@@ -83,7 +90,7 @@ def decathlon_command(
         echo_json({"runs": outcome_facts(outcomes, out), **table_facts(rows), "missing": missing})
     else:
         _echo_rows(rows)
-        if missing:
+        if missing and any(entry.flag in TEN for entry in entries):
             click.echo(f"no store of {', '.join(missing)} in {stores}")
     if unwritten:
         raise unwritten
@@ -101,30 +108,51 @@ def _left(now: Standing) -> str:
 def _said(outcome: Outcome) -> str:
     if outcome.result is None:
         return outcome.error
-    before = " (finished before)" if outcome.result.reused else ""
+    result = outcome.result
+    time = _time(result.seconds, result.budget)
+    before = (f", {time}" if time else "") + (" (finished before)" if result.reused else "")
     unsaved = outcome.evaluation.unsaved if outcome.evaluation else ""
-    return f"{outcome.result.metrics['test']}{before}" + (f" (intervals not kept: {unsaved})" if unsaved else "")
+    return f"{result.metrics['test']}{before}" + (f" (intervals not kept: {unsaved})" if unsaved else "")
+
+
+def _time(seconds: float | None, budget: float | None) -> str:
+    """What a method spent, beside what it had."""
+    if seconds is None:
+        return ""
+    return f"{seconds:.1f} s" + (f" of {budget:g} s" if budget else "")
 
 
 def _echo_rows(rows: list[Row]) -> None:
-    """The table, a block for each method with its mean, then how the methods differ."""
+    """The table, a block for each method with its mean over the ten, then how the methods differ."""
     from mmtk.runs import differences_of, means_of
 
-    for whole in means_of(rows):
-        block = [row for row in rows if row.method == whole.method]
+    means = {whole.method: whole for whole in means_of(rows)}
+    for method in dict.fromkeys(row.method for row in rows):
+        block = [row for row in rows if row.method == method]
         beside = "paper: AUC   ACC" if any(row.paper for row in block) else ""
-        click.echo(f"\n{whole.method:34}{'seeds':>6}{'images':>8}  {'AUC':23}{'ACC':23}{beside}".rstrip())
+        click.echo(f"\n{method:34}{'seeds':>6}{'images':>8}  {'AUC':23}{'ACC':23}{beside}".rstrip())
         for row in block:
-            paper = f"{row.paper[0]:>10.3f}{row.paper[1]:>6.3f}" if row.paper else ""
-            name = f"{row.info.title} {row.info.marks}".rstrip()
-            figures = f"{row.auc!s:23}{row.acc!s:23}{paper}{_sd(row.spread)}"
-            click.echo(f"{name:34}{len(row.tests):>6}{row.images:>8}  {figures}".rstrip())
-        click.echo(f"{f'mean over {whole.datasets}':50}{whole.auc!s:23}{whole.acc!s:23}{_sd(whole.spread)}".rstrip())
+            if row.is_of_ten:
+                _echo_row(row)
+        if whole := means.get(method):
+            name = f"mean over {whole.datasets}"
+            click.echo(f"{name:50}{whole.auc!s:23}{whole.acc!s:23}{_sd(whole.spread)}".rstrip())
+        for row in block:
+            if not row.is_of_ten:
+                _echo_row(row)
     differences = differences_of(rows)
     if differences:
-        click.echo("\ndifferences of means, on the same resamples")
+        click.echo("\ndifferences, on the same resamples")
     for one in differences:
-        click.echo(f"{one.method} - {one.other}, over {one.datasets}: AUC {one.auc}  ACC {one.acc}")
+        where = f"on {one.flag}" if one.flag else f"over {one.datasets}"
+        click.echo(f"{one.method} - {one.other}, {where}: AUC {one.auc}  ACC {one.acc}")
+
+
+def _echo_row(row: Row) -> None:
+    paper = f"{row.paper[0]:>10.3f}{row.paper[1]:>6.3f}" if row.paper else ""
+    name = f"{row.info.title} {row.info.marks}".rstrip()
+    figures = f"{row.auc!s:23}{row.acc!s:23}{paper}{_sd(row.spread)} {_time(row.seconds, row.budget)}"
+    click.echo(f"{name:34}{len(row.tests):>6}{row.images:>8}  {figures}".rstrip())
 
 
 def _sd(spread: tuple[float, float] | None) -> str:

@@ -1,4 +1,4 @@
-"""``mmtk evaluate`` and ``compare``: score result files against their stores, and against each other."""
+"""``mmtk evaluate``, ``compare`` and ``enter``: score result files, compare them, make runs of those from elsewhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmtk.cli._common import echo_json, json_option, stores_option
+from mmtk.datasets.base import SPLITS
 from mmtk.errors import MmtkError
 
 if TYPE_CHECKING:
@@ -76,6 +77,47 @@ def compare_command(files: tuple[Path, Path], stores: Path, as_json: bool) -> No
     click.echo(f"AUC {bands.auc}  ACC {bands.acc}  by {bands.resamples} resamples of {bands.resampled}")
     if compared.delong:
         click.echo(f"AUC {compared.delong} by DeLong, p = {compared.p:.3g}")
+
+
+@click.command("enter")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--method", required=True, metavar="TITLE", help="What made them, as tables are to call it.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs.")
+@stores_option
+@click.option("--flag", help="The dataset, where the name of the one file does not tell it.")
+@click.option("--size", type=click.IntRange(min=1), help="Edge of the images, where the name does not tell it.")
+@click.option("--split", type=click.Choice(SPLITS), help="The split, where the name does not tell it.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Another number for each run of a method; tables show their mean.")
+@click.option("--force", is_flag=True, help="Replace other predictions that were entered under this title.")
+@json_option
+def enter_command(
+    files: tuple[Path, ...], method: str, out: Path, stores: Path, flag: str | None, size: int | None,
+    split: str | None, seed: int, force: bool, as_json: bool,
+) -> None:
+    """Make runs of predictions that were made elsewhere, for mmtk report to show beside the others.
+
+    Each FILE holds the scores of a split, an image a row, a class or label a column, named as MedMNIST names them,
+    say pathmnist_64_test.csv. Either MedMNIST's layout, the row number first and no titles, or a table as pandas writes
+    it: titled by the classes or their numbers, with the row number first, or in the split's order without. Test
+    images' are needed; those of train and val may lack. Nothing is written if one file is refused.
+    """
+    from mmtk.runs import enter
+    from mmtk.scoring import as_facts
+
+    results = enter(files, method, out, stores, flag=flag, size=size, split=split, seed=seed, force=force)
+    if as_json:
+        echo_json([
+            {"out": str(result.path), "reused": result.reused, "splits": {
+                name: {"images": result.images[name], **as_facts(result.metrics[name]._asdict())}
+                for name in result.files
+            }}
+            for result in results
+        ])
+        return
+    for result in results:
+        before = " (entered before)" if result.reused else ""
+        click.echo(f"{result.path}: {', '.join(result.files)}; test {result.metrics['test']}{before}")
 
 
 def _intervals(told: Assessment) -> Iterator[str]:

@@ -33,6 +33,9 @@ def train_command(
 ) -> None:
     """Train a model on STORE under a protocol; test the epoch with the best validation AUC.
 
+    The model's first layers go by the edge of its input: up to 64 px a 3x3 convolution without pooling, above, as at
+    128 and 224 px, torchvision's 7x7 of stride 2 with max-pooling.
+
     A partial store may lack a class in a split: its AUC is then undefined, and the epoch is the one with the lowest
     validation loss.
 

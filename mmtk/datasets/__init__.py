@@ -1,11 +1,16 @@
-"""The ten datasets: their facts, where their images lie, how they are split; a module a family, found by itself."""
+"""The ten datasets: their facts, where their images lie, how they are split; a module a family, found by itself.
+
+Others are registered beside them, or come with plugins: packages with entry points of the group ``mmtk.datasets``.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pkgutil import iter_modules
 
+from mmtk import plugins
 from mmtk.datasets.base import Dataset
+from mmtk.errors import ArgumentError
 from mmtk.registry import Registry
 
 __all__ = ["TEN", "edition_flag", "family_of", "find_dataset", "get_dataset", "list_datasets", "register"]
@@ -24,7 +29,11 @@ def _load_families() -> None:
             import_module(f"{__name__}.{module.name}")
 
 
-_DATASETS: Registry[Dataset] = Registry("dataset", TEN, _load_families)
+def _load_plugins() -> None:
+    plugins.load("mmtk.datasets", lambda value: isinstance(value, Dataset) and register(value) is value)
+
+
+_DATASETS: Registry[Dataset] = Registry("dataset", TEN, _load_families, _load_plugins)
 
 
 def register(dataset: Dataset) -> Dataset:
@@ -42,8 +51,10 @@ def register(dataset: Dataset) -> Dataset:
     Raises
     ------
     ArgumentError
-        If its flag or one of its aliases is taken.
+        If it is no dataset, or its flag or one of its aliases is taken.
     """
+    if not isinstance(dataset, Dataset):
+        raise ArgumentError("dataset", expected="a mmtk.datasets.base.Dataset", found=type(dataset).__name__)
     return _DATASETS.add(dataset, dataset.flag, *dataset.aliases)
 
 

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mmtk.datasets.steps import BySize, Pipeline, Recipe, check_recipe, recipe_to_json, without_flaws
+from mmtk.datasets.checks import check_dataset
+from mmtk.datasets.steps import BySize, Pipeline, Recipe, recipe_to_json, without_flaws
 from mmtk.errors import ArgumentError
 from mmtk.imaging import PLANES
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 EDITIONS = ("2020", "2021", "2024")  # in which official files appeared, in their order
+OWN = "own"  # the choice of pixels and split of a dataset that nobody published
 Box = tuple[int, int, int, int, int, int]
 LIKE_BREAST = "larger sizes: as BreastMNIST's were made, whose files have the published MD5s; no original compared"
 
@@ -168,10 +170,12 @@ class Dataset:
     in one pass; by default a dataset is its own. ``blank_in`` are the editions in which slices of one grey level are
     images. ``listed`` gives the image files that a source's own lists tell it has, where they do not name them.
 
+    One without counts is somebody's own; see `mmtk.datasets.own`.
+
     Raises
     ------
     ArgumentError
-        If a recipe cannot be run as it stands, or those of 28 px and of larger sizes take other files.
+        If it could not be built, or its store not read again; see `mmtk.datasets.checks.check_dataset`.
     """
 
     flag: str
@@ -198,14 +202,10 @@ class Dataset:
         object.__setattr__(self, "family", self.family or self.flag)
         if not isinstance(self.recipe, BySize):
             object.__setattr__(self, "unchecked_larger", self.unchecked)
-        for recipe in self._recipes:
-            check_recipe(self.flag, recipe, self.channels)
-        if len({Pipeline(recipe).takes_volumes for recipe in self._recipes}) > 1:
-            found = "one of image files and one of CT volumes"
-            raise ArgumentError(f"recipe of {self.flag}", expected="recipes of the same files", found=found)
+        check_dataset(self)
 
     @property
-    def _recipes(self) -> tuple[Recipe, Recipe]:
+    def recipes(self) -> tuple[Recipe, Recipe]:
         """Of 28 px, and of larger sizes."""
         by_size = self.recipe if isinstance(self.recipe, BySize) else BySize(self.recipe, self.recipe)
         return by_size.at_28, by_size.larger
@@ -227,19 +227,39 @@ class Dataset:
         return self.source.citation
 
     @property
+    def page(self) -> str:
+        """The source's."""
+        return self.source.page
+
+    @property
     def volumetric(self) -> bool:
         """Whether its images are cut from CT volumes, several from one file."""
-        return Pipeline(self._recipes[0]).takes_volumes
+        return Pipeline(self.recipes[0]).takes_volumes
+
+    @property
+    def own(self) -> bool:
+        """Whether it is somebody's own: nobody published counts of it, so it has no editions."""
+        return not self.counts
 
     @property
     def first_edition(self) -> str:
-        """The edition that is meant where none is named: 2020 of the ten."""
-        return next(iter(self.counts))
+        """The edition that is meant where none is named: 2020 of the ten; empty where there are none."""
+        return next(iter(self.counts), "")
 
     @property
     def last_edition(self) -> str:
-        """The edition whose files are fetched where none is named: 2024 of the ten."""
-        return next(reversed(self.counts))
+        """The edition whose files are fetched where none is named: 2024 of the ten; empty where there are none."""
+        return next(reversed(self.counts), "")
+
+    @property
+    def pixel_choices(self) -> tuple[str, ...]:
+        """What ``pixels`` of a build may be; the first is meant where nothing is said."""
+        return (OWN,) if self.own else ("official", "clean")
+
+    @property
+    def split_choices(self) -> tuple[str, ...]:
+        """What ``split`` of a build may be; the first is meant where nothing is said."""
+        return (OWN,) if self.own else ("official", "grouped")
 
     def alias_of(self, edition: str) -> str:
         """The flag that MedMNIST's files of an edition bear; the Organ sets had others in 2020."""
@@ -269,7 +289,8 @@ class Dataset:
         Parameters
         ----------
         pixels : {"official", "clean"}
-            As MedMNIST was made; or without what that did to the images by mistake, see `without_flaws`.
+            As MedMNIST was made; or without what that did to the images by mistake, see `without_flaws`. An own dataset
+            has nothing but its own pixels, "own".
         size : int
             Edge length in pixels. The official images up to 28 px were made in one way, larger ones in another.
 
@@ -278,10 +299,10 @@ class Dataset:
         ArgumentError
             For any other choice of pixels.
         """
-        if pixels not in ("official", "clean"):
-            raise ArgumentError("pixels", expected="official or clean", found=pixels)
-        recipe = self._recipes[size > 28]
-        return recipe if pixels == "official" else without_flaws(recipe)
+        if pixels not in self.pixel_choices:
+            raise ArgumentError("pixels", expected=" or ".join(self.pixel_choices), found=pixels)
+        recipe = self.recipes[size > 28]
+        return without_flaws(recipe) if pixels == "clean" else recipe
 
     def pipeline(self, pixels: str) -> Pipeline:
         """What the recipes of a choice of pixels, of every size, ask of a source's files."""
@@ -296,8 +317,8 @@ class Dataset:
             "counts": {edition: asdict(c) for edition, c in self.counts.items()},
             "source": {name: value for name, value in asdict(self.source).items()
                        if name not in ("marks", "archives")},
-            "recipe": json.loads(recipe_to_json(self._recipes[0])),
-            "recipe_larger": json.loads(recipe_to_json(self._recipes[1])),
+            "recipe": json.loads(recipe_to_json(self.recipes[0])),
+            "recipe_larger": json.loads(recipe_to_json(self.recipes[1])),
             "aliases": list(self.aliases), "md5": dict(self.md5), "unchecked": list(self.unchecked),
             "unchecked_larger": list(self.unchecked_larger), "notes": list(self.notes),
         }

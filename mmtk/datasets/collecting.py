@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmtk.datasets.listing import Listing
 
 _JUNK_NAMES = {".ds_store", "thumbs.db", "desktop.ini"}
-_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 def natural_key(text: str) -> tuple[tuple[int, str], ...]:
@@ -85,7 +85,7 @@ def collect(
     folders = {folder_of(file) for file in (*junk, *(record.file for record in found.values()))}
     junk |= {name for name in listing.names if is_junk(name)}
     files = {record.file for record in found.values()} | junk
-    images = {name for name in listing.names if name.lower().endswith(_IMAGES) and name not in files}
+    images = {name for name in listing.names if name.lower().endswith(IMAGES) and name not in files}
     surplus = {name for name in images if folder_of(name) in folders and not belongs(name)}
     missing = list(absent)
     if listing.phantom is not None:

@@ -166,7 +166,8 @@ def find_source(sources: str | os.PathLike[str], dataset: Dataset, unpack: bool 
     Parameters
     ----------
     sources : path-like
-        The provider's folder or zip, or a folder that holds it among others, at most two levels down.
+        The provider's folder or zip, or a folder that holds it among others, at most two levels down; of a dataset
+        whose source has no marks, this very folder or zip.
     dataset : Dataset
     unpack : bool
         Whether to unpack the provider's tars, which cannot be read in place.
@@ -182,6 +183,8 @@ def find_source(sources: str | os.PathLike[str], dataset: Dataset, unpack: bool 
         If no such folder is there, or several are; it says what was looked for, where to get it and its licence.
     """
     sources = Path(sources).absolute()
+    if not dataset.source.marks and not dataset.source.archives:
+        return open_listing(sources)
     if not sources.is_dir() and not sources.name.lower().endswith(".zip"):
         raise SourceError(sources, expected="a folder with raw data", found="no folder", remedy="see --sources")
     level, closed = [sources], _Closed()

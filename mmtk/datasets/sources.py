@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmtk.datasets import get_dataset, list_datasets
+from mmtk.datasets import list_datasets
 from mmtk.datasets.base import Dataset
 from mmtk.datasets.listing import find_source
 from mmtk.errors import SourceError
@@ -72,18 +72,21 @@ def choose(flags: Iterable[str]) -> tuple[Dataset, ...]:
     Parameters
     ----------
     flags : iterable of str
-        Flags, aliases, or names of a source that several datasets share; none at all means every dataset.
+        Flags, aliases, dataset files, or names of a source that several datasets share; none at all means every
+        dataset.
 
     Raises
     ------
     ArgumentError
         If a name is none of these.
     """
+    from mmtk.datasets.own import named
+
     known = list_datasets()
     families: dict[str, list[Dataset]] = {}
     for dataset in known:
         families.setdefault(dataset.family, []).append(dataset)
-    chosen = [dataset for flag in flags for dataset in families.get(flag) or [get_dataset(flag)]]
+    chosen = [dataset for flag in flags for dataset in families.get(flag) or [named(flag)]]
     return tuple({dataset.flag: dataset for dataset in chosen or known}.values())
 
 
@@ -106,7 +109,10 @@ def look(dataset: Dataset, folder: str | os.PathLike[str]) -> SourceReport:
         scan = dataset.scan(listing)
     except SourceError as error:
         return SourceReport(dataset, place, synthetic, problem=str(error))
-    expected = dataset.counts[dataset.first_edition].total
+    if dataset.own:
+        expected = len(scan.records) + sum(finding.kind == "missing" for finding in scan.findings)
+    else:
+        expected = dataset.counts[dataset.first_edition].total
     if listing.phantom is not None:
         expected = len(scan.records) if dataset.volumetric else int(listing.phantom["images"])
     return SourceReport(

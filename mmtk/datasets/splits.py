@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
@@ -127,46 +128,133 @@ class GroupedCut(SplitRule):
 
         A record without a subject is a subject of its own.
         """
-        groups: dict[str, list[int]] = {}
-        for row, record in enumerate(records):
-            groups.setdefault(record.subject or f"\0{record.source}", []).append(row)
-        kinds: list[tuple[int, ...]] = [r.labels if len(r.labels) == 1 else () for r in records]
-        lacking = self._targets(kinds)
-        wanted = {key: max(count, 1) for key, count in lacking.items()}
-        order = sorted(groups, key=lambda name: (-len(groups[name]), _draw(self.seed, name)))
-        splits = [""] * len(records)
-        for name in order:
-            rows = groups[name]
-            held: dict[tuple[int, ...], int] = {}
-            for row in rows:
-                held[kinds[row]] = held.get(kinds[row], 0) + 1
+        groups = _subjects(records)
+        kinds: list[list[_Kind]] = [[r.labels if len(r.labels) == 1 else ()] for r in records]
+        shares = {split: Fraction(getattr(self.counts, split), self.counts.total) for split in SPLITS}
+        dealt = _deal(groups, kinds, _targets(kinds, shares), self.seed)
+        chosen = {row: dealt[name] for name, rows in groups.items() for row in rows}
+        return [chosen[row] for row in range(len(records))]
 
-            def fit(split: str, held: dict[tuple[int, ...], int] = held) -> tuple[int, Fraction]:
-                over = sum(max(0, n - lacking[split, kind]) for kind, n in held.items())
-                share = sum((Fraction(n * lacking[split, kind], wanted[split, kind]) for kind, n in held.items()),
-                            Fraction(0))
-                return (-over, share)
 
-            chosen = max(SPLITS, key=fit)
-            for kind, n in held.items():
-                lacking[chosen, kind] -= n
+@dataclass(frozen=True)
+class Shares(SplitRule):
+    """Cut into shares so that no subject stands in two splits, every class as near to its share as that allows.
+
+    Subjects are dealt out as by `GroupedCut`; with several labels a row each label counts, and all rows together. Where
+    a split that is to have images would lack a class, the smallest subject that others can spare is moved there.
+
+    Parameters
+    ----------
+    train, val, test : float
+        Parts of the images, in any unit.
+    seed : int
+        Of the draw among subjects of equal size.
+    within : str, optional
+        The source's part that is cut; records of its other parts stay there. By default all records are cut.
+    """
+
+    name = "shares"
+    train: float
+    val: float
+    test: float
+    seed: int = 0
+    within: str = ""
+
+    def assign(self, records: tuple[Record, ...]) -> list[str]:
+        """The split of each record; one without a subject is a subject of its own."""
+        cut = [row for row, record in enumerate(records) if not self.within or record.part == self.within]
+        some = tuple(records[row] for row in cut)
+        groups = _subjects(some)
+        kinds: list[list[_Kind]] = [
+            [r.labels] if len(r.labels) == 1 else [(), *((label,) for label, on in enumerate(r.labels) if on)]
+            for r in some
+        ]
+        parts = {split: Fraction(getattr(self, split)) for split in SPLITS}
+        shares = {split: part / sum(parts.values()) for split, part in parts.items()}
+        dealt = _deal(groups, kinds, _targets(kinds, shares), self.seed)
+        _fill_gaps(dealt, groups, kinds, [split for split in SPLITS if shares[split]])
+        splits = [record.part for record in records]
+        for name, rows in groups.items():
             for row in rows:
-                splits[row] = chosen
+                splits[cut[row]] = dealt[name]
         return splits
 
-    def _targets(self, kinds: list[tuple[int, ...]]) -> dict[tuple[str, tuple[int, ...]], int]:
-        """Whole numbers for each split and class that add up to the classes and, as near as can be, to the splits."""
-        shares = {split: Fraction(getattr(self.counts, split), self.counts.total) for split in SPLITS}
-        classes: dict[tuple[int, ...], int] = {}
-        for kind in kinds:
-            classes[kind] = classes.get(kind, 0) + 1
-        exact = {(split, kind): shares[split] * n for split in SPLITS for kind, n in classes.items()}
-        targets = {key: int(value) for key, value in exact.items()}
-        owed = {split: round(shares[split] * len(kinds)) - sum(targets[split, kind] for kind in classes)
-                for split in SPLITS}
-        for kind, n in classes.items():
-            for _ in range(n - sum(targets[split, kind] for split in SPLITS)):
-                split = max(SPLITS, key=lambda s: (owed[s] > 0, exact[s, kind] - targets[s, kind]))
-                targets[split, kind] += 1
-                owed[split] -= 1
-        return targets
+    def __str__(self) -> str:
+        shares = ", ".join(f"{name} {getattr(self, name):g}" for name in SPLITS if getattr(self, name))
+        return f"shares {shares} by subject, seed {self.seed}" + (f", within {self.within}" if self.within else "")
+
+    def may_be(self, split: str) -> tuple[str, ...]:
+        return _within(self.within, split)
+
+
+_Kind = tuple[int, ...]  # a class, or all images where it is empty
+
+
+def _subjects(records: tuple[Record, ...]) -> dict[str, list[int]]:
+    """The rows of each subject; a record without one is a subject of its own."""
+    groups: dict[str, list[int]] = {}
+    for row, record in enumerate(records):
+        groups.setdefault(record.subject or f"\0{record.source}", []).append(row)
+    return groups
+
+
+def _held(rows: list[int], kinds: list[list[_Kind]]) -> Counter[_Kind]:
+    """How many of some rows are of each class."""
+    return Counter(kind for row in rows for kind in kinds[row])
+
+
+def _deal(
+    groups: dict[str, list[int]], kinds: list[list[_Kind]], lacking: dict[tuple[str, _Kind], int], seed: int
+) -> dict[str, str]:
+    """The split of each subject: the one that lacks most of its classes."""
+    wanted = {key: max(count, 1) for key, count in lacking.items()}
+    dealt = {}
+    for name in sorted(groups, key=lambda name: (-len(groups[name]), _draw(seed, name))):
+        held = _held(groups[name], kinds)
+
+        def fit(split: str, held: Counter[_Kind] = held) -> tuple[int, Fraction]:
+            over = sum(max(0, n - lacking[split, kind]) for kind, n in held.items())
+            share = sum((Fraction(n * lacking[split, kind], wanted[split, kind]) for kind, n in held.items()),
+                        Fraction(0))
+            return (-over, share)
+
+        dealt[name] = max(SPLITS, key=fit)
+        for kind, n in held.items():
+            lacking[dealt[name], kind] -= n
+    return dealt
+
+
+def _targets(kinds: list[list[_Kind]], shares: dict[str, Fraction]) -> dict[tuple[str, _Kind], int]:
+    """Whole numbers for each split and class that add up to the classes and, as near as can be, to the splits."""
+    classes = _held(list(range(len(kinds))), kinds)
+    exact = {(split, kind): shares[split] * n for split in SPLITS for kind, n in classes.items()}
+    targets = {key: int(value) for key, value in exact.items()}
+    owed = {split: round(shares[split] * classes.total()) - sum(targets[split, kind] for kind in classes)
+            for split in SPLITS}
+    for kind, n in classes.items():
+        for _ in range(n - sum(targets[split, kind] for split in SPLITS)):
+            split = max(SPLITS, key=lambda s: (owed[s] > 0, exact[s, kind] - targets[s, kind]))
+            targets[split, kind] += 1
+            owed[split] -= 1
+    return targets
+
+
+def _fill_gaps(
+    dealt: dict[str, str], groups: dict[str, list[int]], kinds: list[list[_Kind]], splits: list[str]
+) -> None:
+    """Move subjects to splits that lack a class, from those that keep another subject of each of its classes."""
+    held = {name: frozenset(_held(rows, kinds)) for name, rows in groups.items()}
+    having = Counter((dealt[name], kind) for name in groups for kind in held[name])
+    smallest_first = sorted(groups, key=lambda name: (len(groups[name]), name))
+    for kind in sorted(set().union(*held.values())):
+        for split in splits[::-1]:
+            if having[split, kind]:
+                continue
+            spare = (
+                name for name in smallest_first
+                if kind in held[name] and all(having[dealt[name], other] > 1 for other in held[name])
+            )
+            if (moved := next(spare, None)) is not None:
+                having.subtract((dealt[moved], other) for other in held[moved])
+                dealt[moved] = split
+                having.update((split, other) for other in held[moved])

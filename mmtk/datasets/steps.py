@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, get_args
 
 from mmtk.errors import ArgumentError
 from mmtk.imaging import FILTERS, PLANES
 
-# What flows from step to step: an encoded file; an image of any size, grey or colour; one of the store's size; a CT
-# volume; an organ's grid or a slice of it, in Hounsfield units or grey levels.
+# What flows from step to step: an encoded file; an image of any size, grey, colour or of measured values; one of the
+# store's size; a CT volume; an organ's grid or a slice of it, in Hounsfield units or grey levels.
 _FILE, _VOLUME = "an image file", "a CT volume"
+_VALUES = "an image of measured values"
 _GREY, _COLOUR = "a grey image", "a colour image"
 _GREY_ROW, _COLOUR_ROW = "a grey image of the store's size", "a colour image of the store's size"
 _TURNED, _HU_GRID, _GREY_GRID, _HU_SLICE = (
@@ -44,6 +45,24 @@ class Colour:
 
     name: ClassVar[str] = "colour"
     flow: ClassVar[dict[str, str]] = {_FILE: _COLOUR}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+
+@dataclass(frozen=True)
+class Values:
+    """Measured values of a grey DICOM, PNG or TIFF of up to 16 bits; see `mmtk.imaging.read_values`."""
+
+    name: ClassVar[str] = "values"
+    flow: ClassVar[dict[str, str]] = {_FILE: _VALUES}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+
+@dataclass(frozen=True)
+class DicomWindow:
+    """Grey levels of a DICOM by the window, or the table of values, that the file itself names."""
+
+    name: ClassVar[str] = "dicom_window"
+    flow: ClassVar[dict[str, str]] = {_FILE: _GREY}
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}
 
 
@@ -131,11 +150,37 @@ class Zoom:
 
 
 @dataclass(frozen=True)
+class Box:
+    """A box of a volume, its voxels as they are."""
+
+    name: ClassVar[str] = "box"
+    flow: ClassVar[dict[str, str]] = {_VOLUME: _HU_GRID, _TURNED: _HU_GRID}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Measured values to grey levels, by two percentiles of an image, or of a box of a volume.
+
+    Attributes
+    ----------
+    low, high : float
+        The percentiles, 0 to 100, that become black and white.
+    """
+
+    name: ClassVar[str] = "percentiles"
+    flow: ClassVar[dict[str, str]] = {_VALUES: _GREY, _HU_GRID: _GREY_GRID}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class HuWindow:
-    """Hounsfield units to grey levels; see `mmtk.imaging.hu_window`."""
+    """Hounsfield units, or other measured values, to grey levels; see `mmtk.imaging.hu_window`."""
 
     name: ClassVar[str] = "hu_window"
-    flow: ClassVar[dict[str, str]] = {_HU_GRID: _GREY_GRID, _HU_SLICE: _GREY}
+    flow: ClassVar[dict[str, str]] = {_HU_GRID: _GREY_GRID, _HU_SLICE: _GREY, _VALUES: _GREY}
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"rounding": ("nearest", "down")}
     level: float = 50.0
     width: float = 400.0
@@ -161,7 +206,26 @@ class Slice:
     every: int
 
 
-Step = Grey | Colour | CenterCrop | Resize | RoundTrip | Turn | Zoom | HuWindow | Slice
+@dataclass(frozen=True)
+class Upright:
+    """A slice of a turned volume as radiologists see it: the patient's right at the left, front or head at the top.
+
+    Attributes
+    ----------
+    plane : {"axial", "coronal", "sagittal"}
+        The slice's. A sagittal one has the front at the left.
+    """
+
+    name: ClassVar[str] = "upright"
+    flow: ClassVar[dict[str, str]] = {_GREY: _GREY}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"plane": tuple(PLANES)}
+    plane: str
+
+
+Step = (
+    Grey | Colour | Values | DicomWindow | CenterCrop | Resize | RoundTrip
+    | Turn | Box | Zoom | Percentiles | HuWindow | Slice | Upright
+)
 Recipe = tuple[Step, ...]
 _STEPS: dict[str, type[Step]] = {step.name: step for step in get_args(Step)}
 
@@ -188,15 +252,25 @@ class Pipeline:
         return any(isinstance(step, Zoom) and step.spacing is None for step in self.steps)
 
     @property
+    def zooms(self) -> bool:
+        """Whether volumes are resampled, along boxes that count voxels of the patient's axes."""
+        return any(isinstance(step, Zoom) for step in self.steps)
+
+    @property
     def slices(self) -> tuple[Slice, ...]:
         """Which slices of a grid are images."""
         return tuple(step for step in self.steps if isinstance(step, Slice))
 
     @property
     def kinds(self) -> tuple[Any, ...]:
-        """What an image file is decoded to, as `mmtk.imaging.read_kinds` names it."""
-        kinds = (s.luma if isinstance(s, Grey) else "colour" for s in self.steps if isinstance(s, Grey | Colour))
-        return tuple(dict.fromkeys(kinds))
+        """What an image file is decoded to: as `mmtk.imaging.read_kinds` names it, "values" or "dicom_window"."""
+        first = (step for step in self.steps if _FILE in step.flow)
+        return tuple(dict.fromkeys(s.luma if isinstance(s, Grey) else s.name for s in first))
+
+    @property
+    def measured(self) -> bool:
+        """Whether image files may have more than 256 values."""
+        return any(isinstance(step, Values | DicomWindow) for step in self.steps)
 
     @property
     def crops(self) -> bool:
@@ -277,6 +351,8 @@ def _check_numbers(what: str, step: Step) -> None:
             expected = "a JPEG quality of 1 to 100"
         case HuWindow(width=width) if not width > 0:
             expected = "a window wider than 0"
+        case Percentiles(low=low, high=high) if not 0 <= low < high <= 100:
+            expected = "two percentiles from 0 to 100, the lower one first"
         case Slice(every=every) if not (isinstance(every, int) and every >= 1):
             expected = "a whole number of slices from 1"
         case Zoom(spacing=spacing, to=to) if not all(size > 0 for size in (*(spacing or ()), *to)):
@@ -300,22 +376,36 @@ def recipe_from_json(text: str) -> Recipe:
     ArgumentError
         If the text is no JSON of a recipe, or a step or one of its values is unknown.
     """
-    expected = f"steps of {', '.join(_STEPS)}"
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError):
         entries = None
     if not isinstance(entries, list):
-        raise ArgumentError("recipe", expected=expected, found=text[:80])
-    return tuple(_step(entry, expected) for entry in entries)
+        raise ArgumentError("recipe", expected=_known_steps(), found=text[:80])
+    return recipe_from_values(entries)
 
 
-def _step(entry: Any, expected: str) -> Step:
+def recipe_from_values(entries: Sequence[Any]) -> Recipe:
+    """The recipe of JSON values, a table a step: its name as ``step``, and its values.
+
+    Raises
+    ------
+    ArgumentError
+        If a step or one of its values is unknown.
+    """
+    return tuple(map(_step, entries))
+
+
+def _step(entry: Any) -> Step:
     try:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
         return _STEPS[values.pop("step")](**values)
     except (AttributeError, KeyError, TypeError):
-        raise ArgumentError("recipe", expected=expected, found=json.dumps(entry)[:80]) from None
+        raise ArgumentError("recipe", expected=_known_steps(), found=json.dumps(entry)[:80]) from None
+
+
+def _known_steps() -> str:
+    return f"steps of {', '.join(_STEPS)}"
 
 
 def recipe_hash(recipe: Recipe) -> str:

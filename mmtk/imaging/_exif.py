@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 _TAG = 0x0112
 _NUMBERS = {3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # TIFF types that decoders take for an orientation
 UNCLEAR = 0  # decoders disagree
+_Pixel = TypeVar("_Pixel", np.uint8, np.uint16)
 
 
 def common_orientation(blocks: Iterable[bytes]) -> int:
@@ -61,7 +63,7 @@ def _value(entry: bytes, order: str) -> int:
     return first if first == second else UNCLEAR
 
 
-def turn(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def turn(image: NDArray[_Pixel], orientation: int) -> NDArray[_Pixel]:
     """An image as it is meant to be seen: its pixels moved, none changed."""
     if orientation == 1:
         return image

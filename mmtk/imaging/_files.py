@@ -17,6 +17,7 @@ MAX_SIDE = 10_000  # px, either side: what one image may cost in memory is there
 MAX_BYTES = 1 << 30  # of a file: more than the largest image takes uncompressed
 PLENTY = 1 << 26  # bytes of a file that is read whole whatever size its image has
 CONVERT = "convert it to an 8-bit grey or RGB image"
+CONVERT_DEEP = "convert it to an 8-bit or 16-bit grey PNG"
 AGAIN = "fetch the file again"
 
 

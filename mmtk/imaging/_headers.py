@@ -32,9 +32,10 @@ _LARGEST_EXIF = 1 << 16
 class Header(NamedTuple):
     """What a file's header says.
 
-    ``format`` is "png", "jpeg" or "tiff"; for a slice of a CT volume it is "nifti", and the rest speaks of its crop.
-    ``height`` and ``width`` are in pixels, as decoded, that is after the EXIF
-    orientation; ``channels`` as stored: 1 grey, 2 grey with alpha, 3 colour, 4 colour with alpha.
+    ``format`` is "png", "jpeg" or "tiff", from `mmtk.imaging.probe_values` also "png16", "tiff16" or "dicom"; for a
+    slice of a CT volume it is "nifti", and the rest speaks of its crop. ``height`` and ``width`` are in pixels, as
+    decoded, that is after the EXIF orientation; ``channels`` as stored: 1 grey, 2 grey with alpha, 3 colour, 4 colour
+    with alpha.
     """
 
     format: str
@@ -113,51 +114,59 @@ def _in_head(head: bytes, path: Path, tail: bytes | None, whole: bool) -> Header
     return found if whole or stream.tell() < len(head) else None
 
 
-def read_file(path: ImageFile) -> bytes:
+def read_file(path: ImageFile, deep: bool = False) -> bytes:
     """All of an image file, if it is not much larger than its image can be."""
     with _files.reading(path, "image"):
         if not isinstance(path, Path):
             with path.open("rb") as stream:
                 data = stream.read(_files.PLENTY + 1)
                 if len(data) > _files.PLENTY:
-                    data += stream.read(_most_bytes(path) + 1 - len(data))
+                    data += stream.read(_most_bytes(path, deep) + 1 - len(data))
         else:  # bare calls: each gives the interpreter away, and to get it back from another thread takes long
             handle = os.open(path, os.O_RDONLY)
             try:
                 size = os.fstat(handle).st_size
                 if size > _files.PLENTY:
-                    _files.expect_size(path, size, _most_bytes(path))
+                    _files.expect_size(path, size, _most_bytes(path, deep))
                 data = os.read(handle, size)
                 while len(data) < size and (more := os.read(handle, size - len(data))):
                     data += more
             finally:
                 os.close(handle)
         if len(data) > _files.PLENTY:
-            _files.expect_size(path, len(data), _most_bytes(path))
+            _files.expect_size(path, len(data), _most_bytes(path, deep))
     return data
 
 
-def _most_bytes(path: ImageFile) -> int:
+def _most_bytes(path: ImageFile, deep: bool) -> int:
     """Bytes that a file of such an image may have: twice its pixels, beside what any file may have."""
-    header = probe(path)
-    return min(_files.MAX_BYTES, _files.PLENTY + 2 * header.height * header.width * header.channels)
+    if deep:
+        with path.open("rb") as stream:
+            header = read_header(stream, path, deep=True).header
+    else:
+        header = probe(path)
+    return min(_files.MAX_BYTES, _files.PLENTY + 2 * header.height * header.width * header.channels * (1 + deep))
 
 
-def read_header(stream: IO[bytes], path: ImageFile, tail: bytes | None = None) -> FullHeader:
+def read_header(
+    stream: IO[bytes], path: ImageFile, tail: bytes | None = None, deep: bool = False
+) -> FullHeader:
     """What decoders need to know, of an open file that stands at its start.
 
-    Of a PNG whose last bytes are given as `tail`, nothing between the first pixels and these is read.
+    Of a PNG whose last bytes are given as `tail`, nothing between the first pixels and these is read. If `deep`, grey
+    of 16 bits is taken too, as the format "png16" or "tiff16".
     """
     start = stream.read(8)
     orientation, tags = 1, {}
     if start == PNG_SIGNATURE:
-        header, orientation = _png(stream, path, tail)
+        header, orientation = _png(stream, path, tail, deep)
     elif start.startswith(_JPEG_SIGNATURE):
         stream.seek(2)
         header, orientation = _jpeg(stream, path)
     elif len(start) == 8 and start.startswith(_tags.SIGNATURES):
         tags = _tags.read_tags(stream, path, start)
-        header = Header("tiff", *_tags.expect_plain(tags, path))
+        deep = deep and set(tags.get(_tags.BITS, ())) == {16}
+        header = Header("tiff16" if deep else "tiff", *_tags.expect_plain(tags, path, deep))
     else:
         known = (PNG_SIGNATURE, _JPEG_SIGNATURE, *_tags.SIGNATURES)
         cut = bool(start) and any(signature.startswith(start[: len(signature)]) for signature in known)
@@ -177,22 +186,23 @@ def read_header(stream: IO[bytes], path: ImageFile, tail: bytes | None = None) -
     return FullHeader(header, orientation, tags)
 
 
-def _png(stream: IO[bytes], path: ImageFile, tail: bytes | None) -> tuple[Header, int]:
+def _png(stream: IO[bytes], path: ImageFile, tail: bytes | None, deep: bool) -> tuple[Header, int]:
     length, kind, body, crc = struct.unpack(">I4s13sI", take(stream, 25, path))
     if length != 13 or kind != b"IHDR" or zlib.crc32(kind + body) != crc:
         raise ImageError(path, expected="a PNG that starts with its header", found="a damaged header", remedy=AGAIN)
     width, height, depth, colour, compression, filters, interlace = struct.unpack(">IIBBBBB", body)
     name, channels = _PNG_COLOURS.get(colour, ("unknown colour type", 0))
-    if depth != 8 or channels == 0 or colour == 3 or compression or filters or interlace > 1:
+    format = "png16" if deep and depth == 16 and channels in (1, 2) and colour != 3 else "png"
+    if (depth != 8 and format == "png") or channels == 0 or colour == 3 or compression or filters or interlace > 1:
         raise ImageError(path, expected="an 8-bit grey or RGB PNG", found=f"{depth}-bit {name}", remedy=CONVERT)
     blocks: list[bytes] = []
     for _ in range(MOST_CHUNKS):  # those behind the pixels too: an orientation may stand there
         chunk = stream.read(8)
         if tail is not None and chunk[4:] == b"IDAT":
             blocks += _exif_at_end(tail)
-            return Header("png", height, width, channels), common_orientation(blocks)
+            return Header(format, height, width, channels), common_orientation(blocks)
         if len(chunk) < 8 or chunk[4:] == b"IEND":
-            return Header("png", height, width, channels), common_orientation(blocks)
+            return Header(format, height, width, channels), common_orientation(blocks)
         length = int.from_bytes(chunk[:4])
         if chunk[4:] == b"eXIf":
             block = stream.read(min(length, _LARGEST_EXIF))

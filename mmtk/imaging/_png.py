@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ Kind = Literal["truncated", "rounded", "colour"]
 Kinds = tuple[Kind, ...]
 # what changes no pixel; with any other chunk, such as a gamma or a colour profile, libpng decides
 _PLAIN = {b"IHDR", b"IDAT", b"IEND", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"eXIf"}
+_LAST_FILTER = 4
 # of the passes of an interlaced one: first row and column, steps to the next ones
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 
@@ -51,13 +52,34 @@ def _stored_pixels(
     return [planes.get(kind, planes[kinds[0]]) for kind in kinds]
 
 
-def _unpacked(parts: list[memoryview], path: ImageFile, header: Header, interlaced: bool) -> bytes | bytearray:
+def decode_png16(
+    data: bytes, path: ImageFile, header: Header, orientation: int, parts: list[memoryview]
+) -> NDArray[np.uint16]:
+    """Pixels of a grey PNG of 16 bits whose header and chunks were accepted, alpha dropped."""
+    if orientation >= 5:
+        header = header._replace(height=header.width, width=header.height)  # as stored
+    rows = _unpacked(parts, path, header, interlaced=data[28] != 0, depth=2)
+    if data[28] == 0:
+        filters = np.frombuffer(rows, np.uint8)[:: 1 + 2 * header.width * header.channels]
+        if filters.max() > _LAST_FILTER:
+            raise damaged(path, "PNG", f"row {(filters > _LAST_FILTER).argmax()} has an unknown filter")
+    image = _opencv_pixels(data, path, -1)  # IMREAD_UNCHANGED
+    if image.dtype != np.uint16 or image.shape[:2] != (header.height, header.width):
+        expected = f"{header.width} x {header.height} pixels of 16 bits"
+        raise ImageError(path, expected=expected, found=f"{image.dtype}, {image.shape[1]} x {image.shape[0]}")
+    grey = image if image.ndim == 2 else image[:, :, 0]
+    return np.ascontiguousarray(turn(grey, orientation))
+
+
+def _unpacked(
+    parts: list[memoryview], path: ImageFile, header: Header, interlaced: bool, depth: int = 1
+) -> bytes | bytearray:
     """The rows of a PNG, each with the byte of its filter; OpenCV would let pass what is behind them."""
     packed = parts[0] if len(parts) == 1 else b"".join(parts)
     wanted = 0
     for top, left, down, right in _ADAM7 if interlaced else ((0, 0, 1, 1),):
         height, width = -(-(header.height - top) // down), -(-(header.width - left) // right)
-        wanted += height * (1 + width * header.channels)
+        wanted += height * (1 + width * header.channels * depth)
     try:
         rows = inflate(packed, wanted)
     except ValueError:
@@ -108,7 +130,15 @@ def decode_cv2(data: bytes, path: ImageFile, colour: bool) -> NDArray[np.uint8]:
     """Decode with OpenCV: luma or RGB, alpha dropped, as stored: an EXIF orientation is left to `turn`."""
     import cv2
 
-    how = (cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE) | cv2.IMREAD_IGNORE_ORIENTATION
+    image = _opencv_pixels(data, path, cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
+    pixels: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if colour else image
+    return pixels
+
+
+def _opencv_pixels(data: bytes, path: ImageFile, how: int) -> NDArray[Any]:
+    import cv2
+
+    how = how if how < 0 else how | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     except cv2.error as error:
@@ -117,7 +147,7 @@ def decode_cv2(data: bytes, path: ImageFile, colour: bool) -> NDArray[np.uint8]:
         reason = "damaged pixels"
     if image is None:
         raise ImageError(path, expected="an image that OpenCV decodes", found=reason, remedy=AGAIN)
-    pixels: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if colour else image
+    pixels: NDArray[Any] = image
     return pixels
 
 

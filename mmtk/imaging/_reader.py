@@ -73,10 +73,11 @@ def read_kinds(path: str | os.PathLike[str], kinds: Kinds) -> list[NDArray[np.ui
     file = as_file(path)
     data = read_file(file)
     with reading(file, "image"):
-        return _decoded(data, file, kinds)
+        return decode(data, file, kinds)
 
 
-def _decoded(data: bytes, file: ImageFile, kinds: Kinds) -> list[NDArray[np.uint8]]:
+def decode(data: bytes, file: ImageFile, kinds: Kinds) -> list[NDArray[np.uint8]]:
+    """Pixels of a file's bytes, see `read_kinds`."""
     stream = io.BytesIO(data)
     header, orientation, tags = read_header(stream, file, tail=b"")  # of a PNG, what stands before its pixels
     if header.format == "png":

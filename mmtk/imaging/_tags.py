@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import IO
 
 from mmtk.errors import ImageError
-from mmtk.imaging._files import AGAIN, CONVERT, MAX_SIDE, ImageFile, take
+from mmtk.imaging._files import AGAIN, CONVERT, CONVERT_DEEP, MAX_SIDE, ImageFile, take
 
 SIGNATURES = (b"II*\0", b"MM\0*")
 WIDTH, HEIGHT, BITS, PACKING, PHOTOMETRIC, FILL_ORDER, OFFSETS = 256, 257, 258, 259, 262, 266, 273
 ORIENTATION, CHANNELS, ROWS, LENGTHS, PLANES, PREDICTOR = 274, 277, 278, 279, 284, 317
 TILES, EXTRA, FORMAT, DEPTH = {322, 323, 324, 325}, 338, 339, 32997
+NEXT = -1  # no tag: the place of another directory
 PLAIN, PACKBITS = 1, 32773
 WHITE_IS_ZERO = 0
 
@@ -36,7 +37,10 @@ def read_tags(stream: IO[bytes], path: ImageFile, start: bytes) -> Tags:
     stream.seek(struct.unpack(order + "I", start[4:8])[0])
     (count,) = struct.unpack(order + "H", take(stream, 2, path))
     tags: Tags = {}
-    for tag, kind, number, value in struct.iter_unpack(order + "HHI4s", take(stream, 12 * count, path)):
+    entries = take(stream, 12 * count, path)
+    if stream.read(4).strip(b"\0"):
+        tags[NEXT] = ()
+    for tag, kind, number, value in struct.iter_unpack(order + "HHI4s", entries):
         if tag in tags:  # which one counts, decoders disagree about
             raise ImageError(path, expected="each tag of a TIFF once", found=f"tag {tag} twice", remedy=AGAIN)
         tags[tag] = ()
@@ -57,25 +61,31 @@ def first(tags: Tags, tag: int, default: int) -> int:
     return values[0] if len(values) == 1 else -1
 
 
-def expect_plain(tags: Tags, path: ImageFile) -> tuple[int, int, int]:
-    """Height, width and channels of a TIFF that all decoders read alike; any other is refused with the reason."""
-    if reasons := ", ".join(_reasons(tags)):
-        expected = "a TIFF of 8-bit grey or RGB, uncompressed or PackBits, in strips"
-        raise ImageError(path, expected=expected, found=reasons, remedy=CONVERT)
+def expect_plain(tags: Tags, path: ImageFile, deep: bool = False) -> tuple[int, int, int]:
+    """Height, width and channels of a TIFF that all decoders read alike; any other is refused with the reason.
+
+    If `deep`, it is one of 16-bit grey.
+    """
+    if reasons := ", ".join(_reasons(tags, deep)):
+        kind = "16-bit grey" if deep else "8-bit grey or RGB"
+        expected = f"a TIFF of {kind}, uncompressed or PackBits, in strips"
+        raise ImageError(path, expected=expected, found=reasons, remedy=CONVERT_DEEP if deep else CONVERT)
     return first(tags, HEIGHT, 0), first(tags, WIDTH, 0), first(tags, CHANNELS, 1)
 
 
-def _reasons(tags: Tags) -> Iterator[str]:
+def _reasons(tags: Tags, deep: bool) -> Iterator[str]:
     bits, channels, packing = tags.get(BITS, (1,)), first(tags, CHANNELS, 1), first(tags, PACKING, PLAIN)
     colours, orientation, extra = first(tags, PHOTOMETRIC, -1), first(tags, ORIENTATION, 1), tags.get(EXTRA)
-    if set(bits) != {8}:
+    if set(bits) != {16 if deep else 8}:
         yield f"{max(bits, default=0)} bits"
-    if channels not in (1, 3):
+    if channels not in ((1,) if deep else (1, 3)):
         yield f"{channels} channels"
     elif extra is not None:
         yield "a channel that is marked as none of the picture's"
     if packing not in (PLAIN, PACKBITS):
         yield f"compression {packing}" + (f" ({_PACKINGS[packing]})" if packing in _PACKINGS else "")
+    if deep and NEXT in tags:  # a stack; what follows a picture of 8 bits is a small copy, by custom
+        yield "several pages"
     if PHOTOMETRIC not in tags:
         yield "no word on whether 0 is black or white"
     elif channels in (1, 3) and (channels, colours) not in ((1, 0), (1, 1), (3, 2)):

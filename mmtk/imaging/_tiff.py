@@ -31,8 +31,18 @@ def decode_tiff(
     return [np.repeat(grey[:, :, None], 3, axis=2) if kind == "colour" else grey for kind in kinds]
 
 
+def decode_tiff16(data: bytes, path: ImageFile, header: Header, tags: _tags.Tags) -> NDArray[np.uint16]:
+    """Pixels of a grey TIFF of 16 bits."""
+    pairs = _unpacked_strips(data, path, tags, header._replace(channels=2))
+    grey = pairs.view("<u2" if data[:2] == b"II" else ">u2")[:, :, 0].astype(np.uint16)
+    return ~grey if _tags.first(tags, _tags.PHOTOMETRIC, 1) == _tags.WHITE_IS_ZERO else grey
+
+
 def _unpacked_strips(data: bytes, path: ImageFile, tags: _tags.Tags, header: Header) -> NDArray[np.uint8]:
-    """The image of all strips; strips outside the file, or that do not give their rows, are refused."""
+    """The image of all strips, as many bytes a pixel as the header has channels.
+
+    Strips outside the file, or that do not give their rows, are refused.
+    """
     height, width, channels = header.height, header.width, header.channels
     rows = min(*tags.get(_tags.ROWS, (height,)), height)
     offsets = tags[_tags.OFFSETS]
@@ -46,7 +56,7 @@ def _unpacked_strips(data: bytes, path: ImageFile, tags: _tags.Tags, header: Hea
     pixels = np.empty((height, width, channels), np.uint8)
     flat, step = pixels.reshape(-1), rows * width * channels
     if _tags.first(tags, _tags.PACKING, _tags.PLAIN) == _tags.PACKBITS:
-        strip, found = _unpack_strips(data, np.array([offsets, lengths], np.int64).T.copy(), step, flat)
+        strip, found = unpack_runs(data, np.array([offsets, lengths], np.int64).T.copy(), step, flat)
     else:
         strip, found = _copy_strips(data, offsets, lengths, step, flat)
     if found < 0:
@@ -70,7 +80,7 @@ def _copy_strips(
     return len(offsets), 0
 
 
-def _unpack_strips(data: bytes, spans: NDArray[np.int64], step: int, flat: NDArray[np.uint8]) -> tuple[int, int]:
+def unpack_runs(data: bytes, spans: NDArray[np.int64], step: int, flat: NDArray[np.uint8]) -> tuple[int, int]:
     try:
         from mmtk._native import unpack_strips
     except ImportError:

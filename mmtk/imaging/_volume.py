@@ -1,121 +1,70 @@
-"""CT volumes from NIfTI-1 files, as int16 Hounsfield units and never more than one copy of them; their axes.
+"""Volumes from NIfTI, NRRD and MetaImage files, and never more than one copy of them; of a CT int16 Hounsfield units.
 
-SimpleITK takes twice a volume's size to read one and passes a ``.nii.gz`` that is cut off without a word, and nibabel
-compares no checksum (docs/decisions.md), so the bytes are read here: a plain int16 ``.nii`` is memory-mapped, anything
-else is streamed into int16, block by block.
+SimpleITK takes twice a volume's size to read one, passes a ``.nii.gz`` that is cut off without a word and compares no
+checksum, and nibabel neither (docs/decisions.md), so the bytes are read here: plain int16 is memory-mapped, anything
+else is streamed into the result, block by block.
 """
 
 from __future__ import annotations
 
-import gzip
 import math
 import mmap
 import os
-import struct
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtk.errors import ArgumentError, ImageError
-from mmtk.imaging._files import AGAIN, ImageFile, as_file, damaged, expect_checksum, open_file, read_on
-from mmtk.imaging.foreign import describe_any
+from mmtk.errors import ImageError
+from mmtk.imaging._axes import Volume, VolumeHeader
+from mmtk.imaging._files import AGAIN, ImageFile, as_file, damaged, expect_checksum, open_file, reading
+from mmtk.imaging._voxels import KIND, MAX_BYTES, Layout, fill, unpacked, voxels_of
 
-PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that a plane lies across
-MAX_VOXELS = 1 << 31  # of a volume: 4 GiB as int16, beyond any CT here
-_MAX_BYTES = 1 << 35  # of its file: that many voxels as double, and headers
 _BLOCK = 1 << 22  # voxels converted at a time
-_HEADER = 348
-_FIRST = 352  # byte at which voxels may start in a file that holds them: header and the mark of extensions
-_LAST = 1 << 28  # byte up to which extensions may reach
-_TYPES = {
-    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
-}
-_OTHER_TYPES = {
-    1: "single bits", 32: "complex64", 128: "RGB", 1536: "float128", 1792: "complex128", 2048: "complex256",
-    2304: "RGBA",
-}
-_CONVERT = "save it as NIfTI-1 (.nii or .nii.gz)"
-
-
-@dataclass(frozen=True)
-class VolumeHeader:
-    """What a NIfTI file's header says.
-
-    Attributes
-    ----------
-    shape : (nx, ny, nz)
-        Voxels along the axes of the file's array.
-    dtype : numpy dtype
-        As stored.
-    slope, inter : float
-        Hounsfield units are ``slope * stored + inter``.
-    offset : int
-        Byte at which the voxels start.
-    signs : (sx, sy, sz)
-        Whether each axis runs towards right, anterior, superior (+1) or the other way (-1); 0s where the file does not
-        say, or its axes are not those of the body.
-    spacing : (sx, sy, sz)
-        Size of a voxel in mm; 0s where the file does not say.
-    """
-
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    slope: float
-    inter: float
-    offset: int
-    signs: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-
-    @property
-    def bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
-
-
-@dataclass(frozen=True)
-class Volume:
-    """A CT volume: ``voxels`` are Hounsfield units, int16, (nz, ny, nx); for the rest see `VolumeHeader`."""
-
-    voxels: NDArray[np.int16]
-    signs: tuple[int, int, int] = (0, 0, 0)
-    spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
+_ENDS = np.iinfo(np.int16)
 
 
 def probe_volume(path: str | os.PathLike[str]) -> VolumeHeader:
-    """Read the header of a ``.nii`` or ``.nii.gz`` file. A missing voxel size is no fault: nothing here depends on it.
+    """Read the header of a volume. A missing voxel size is no fault: nothing here depends on it.
 
     Parameters
     ----------
     path : path-like
-        The file, on disk or in an archive.
+        As of `read_volume`.
 
     Raises
     ------
     ImageError
-        If the file cannot be read, is no NIfTI-1 file in one piece, has other than three axes or a type that holds no
-        Hounsfield units, or if it is a plain file that is shorter than its header says.
+        If the file cannot be read, is no NIfTI, NRRD or MetaImage file, has other than three axes or a type that holds
+        no numbers, or if its voxels are not packed and it is not as long as its header says.
     """
     file = as_file(path)
+    if isinstance(file, Path) and os.path.isdir(file):
+        from mmtk.imaging._series import probe_series
+
+        return probe_series(file)
     with _opened(file) as (stream, packed):
-        header = _read_header(stream, file)
-    _expect_whole(file, header, packed)
-    return header
+        layout = _read_header(stream, file)
+    _expect_whole(file, layout, packed)
+    return layout.header
 
 
-def read_volume(path: str | os.PathLike[str]) -> Volume:
-    """Read a CT volume.
+def read_volume(path: str | os.PathLike[str], exact: bool = False) -> Volume:
+    """Read a volume.
 
     Values are rounded to whole Hounsfield units, halves up, and cut at the ends of int16.
 
     Parameters
     ----------
     path : path-like
-        A ``.nii`` or ``.nii.gz`` file, on disk or in an archive.
+        NIfTI-1 or -2 (``.nii``, ``.nii.gz``), NRRD (``.nrrd``; ``.nhdr`` with its voxels in the same folder) or
+        MetaImage (``.mha``; ``.mhd`` likewise), on disk or in an archive, known by its first bytes; or the folder of a
+        DICOM series.
+    exact : bool
+        Do not round: int16 where all values are whole and fit, else float32, as of MR and PET.
 
     Returns
     -------
@@ -125,210 +74,152 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     Raises
     ------
     ImageError
-        For the reasons of `probe_volume`, or if the file is cut off or damaged, or holds NaN.
+        For the reasons of `probe_volume`, or if the file is cut off or damaged, or holds NaN (with ``exact`` any value
+        that float32 does not hold).
     """
     file = as_file(path)
+    if isinstance(file, Path) and os.path.isdir(file):
+        from mmtk.imaging._series import read_series
+
+        return read_series(file, exact)
     with _opened(file) as (stream, packed):
-        header = _read_header(stream, file)
-        _expect_whole(file, header, packed)
-        shape = header.shape[::-1]
-        plain = header.dtype == np.dtype("<i2") and (header.slope, header.inter) == (1.0, 0.0)
-        if plain and not packed and isinstance(file, Path):
-            start = header.offset - header.offset % mmap.ALLOCATIONGRANULARITY
-            length = header.offset + header.bytes - start
-            try:
-                view = mmap.mmap(stream.fileno(), length, access=mmap.ACCESS_READ, offset=start)
-            except OSError:  # a file system without mapping, or no more room for one: read it
-                pass
-            else:
-                mapped = np.frombuffer(view, np.int16, math.prod(shape), header.offset - start)
-                return Volume(mapped.reshape(shape), header.signs, header.spacing)
-        _skip(stream, header.offset - _HEADER, file)
-        voxels = np.empty(math.prod(shape), np.int16)
-        if plain:
-            _fill(stream, voxels.data.cast("B"), file)
-        else:
-            _convert(stream, header, voxels, file)
-        if packed and stream.read(1):  # its checksum is compared at its very end
-            raise ImageError(file, expected=f"{header.bytes} bytes of voxels", found="more", remedy=AGAIN)
-        while not isinstance(file, Path) and stream.read(1 << 20):  # and so is that of a file in an archive
+        layout = _read_header(stream, file)
+        _expect_whole(file, layout, packed)
+        header = layout.header
+        with voxels_of(stream, layout, file) as content:
+            voxels = _read(content, layout, file, packed, exact)
+        while not isinstance(file, Path) and stream.read(1 << 20):  # where the checksum of an archive is compared
             pass
-    return Volume(voxels.reshape(shape), header.signs, header.spacing)
+    return Volume(voxels.reshape(header.shape[::-1]), header.signs, header.spacing, header.axes)
+
+
+def read_mask(path: str | os.PathLike[str]) -> Volume:
+    """Read a label map: whole numbers from -32768 to 32767, as int16, stored in whatever type.
+
+    Raises
+    ------
+    ImageError
+        For the reasons of `read_volume`, or for other numbers.
+    """
+    volume = read_volume(path, exact=True)
+    if volume.voxels.dtype != np.int16:
+        expected = f"a label map of whole numbers from {_ENDS.min} to {_ENDS.max}"
+        raise ImageError(path, expected=expected, found="other numbers", remedy="give the mask, not the image")
+    return volume
+
+
+def _read(content: IO[bytes], layout: Layout, file: ImageFile, packed: bool, exact: bool) -> NDArray[Any]:
+    header, data = layout.header, layout.data or file
+    plain = header.dtype == np.dtype("<i2") and (header.slope, header.inter) == (1.0, 0.0)
+    if plain and not (packed or layout.packing or header.offset % 2) and isinstance(data, Path):
+        mapped = _mapped(content, header)
+        if mapped is not None:
+            return mapped
+    voxels: NDArray[Any] = np.empty(math.prod(header.shape), np.int16)
+    if plain:
+        fill(content, voxels.data.cast("B"), data)
+    elif exact:
+        voxels = _convert_exactly(content, header, voxels, data)
+    else:
+        _convert(content, header, voxels, data)
+    if (packed or layout.packing or layout.ends) and content.read(1):  # a checksum is compared at the very end
+        raise ImageError(data, expected=f"{header.bytes} bytes of voxels", found="more", remedy=AGAIN)
+    return voxels
+
+
+def _mapped(stream: IO[bytes], header: VolumeHeader) -> NDArray[np.int16] | None:
+    start = header.offset - header.offset % mmap.ALLOCATIONGRANULARITY
+    length = header.offset + header.bytes - start
+    try:
+        view = mmap.mmap(stream.fileno(), length, access=mmap.ACCESS_READ, offset=start)
+    except OSError:  # a file system without mapping, or no more room for one: read it
+        return None
+    return np.frombuffer(view, np.int16, math.prod(header.shape), header.offset - start)
 
 
 @contextmanager
 def _opened(file: ImageFile) -> Iterator[tuple[IO[bytes], bool]]:
     """The file's stream, unpacked if it is gzip, and whether it was; a checksum that fails goes before other faults."""
-    with open_file(file, "CT volume", _MAX_BYTES) as stream:
+    with open_file(file, KIND, MAX_BYTES) as stream:
         packed = stream.read(2) == b"\x1f\x8b"
     try:
-        with open_file(file, "CT volume", _MAX_BYTES) as stream:
-            if packed:
-                opener, damage = _gzip()
-                try:
-                    with opener(stream) as unpacked:
-                        try:
-                            yield unpacked, True
-                        except ImageError:
-                            read_on(unpacked)  # a damaged file is a better reason than a wrong header
-                            raise
-                except (damage, OverflowError) as error:
-                    raise zlib.error(str(error)) from None
-            else:
-                yield stream, False
+        with open_file(file, KIND, MAX_BYTES) as stream, unpacked(stream, "gzip" if packed else "") as content:
+            yield content, packed
     except ImageError:
-        expect_checksum(file, "CT volume")
+        expect_checksum(file, KIND)
         raise
 
 
-def _gzip() -> tuple[Callable[[IO[bytes]], AbstractContextManager[IO[bytes]]], type[Exception]]:
-    """What unpacks gzip as a stream, and what it raises for damage: ISA-L, two and a half times as fast as zlib."""
-    try:
-        from isal import igzip, isal_zlib
-    except ImportError:
-        return gzip.open, zlib.error  # type: ignore[return-value]
-    return igzip.open, isal_zlib.error  # type: ignore[return-value]
+def _read_header(stream: IO[bytes], file: ImageFile) -> Layout:
+    head = stream.read(4)
+    if head == b"NRRD":
+        from mmtk.imaging._nrrd import read_nrrd
+
+        return read_nrrd(stream, head, file)
+    if head in (b"Obje", b"NDim"):
+        from mmtk.imaging._metaimage import read_metaimage
+
+        return read_metaimage(stream, head, file)
+    from mmtk.imaging._nifti import read_nifti
+
+    return read_nifti(stream, head, file)
 
 
-def _read_header(stream: IO[bytes], file: ImageFile) -> VolumeHeader:
-    data = stream.read(_HEADER)
-    order = {b"\x5c\x01\0\0": "<", b"\0\0\x01\x5c": ">"}.get(data[:4])
-    if len(data) < _HEADER or order is None or data[344:348] not in (b"n+1\0", b"ni1\0"):
-        found, remedy = describe_any(data, _CONVERT)
-        if order is not None:
-            found, remedy = ("a header cut off", AGAIN) if len(data) < _HEADER else ("one of Analyze 7.5", _CONVERT)
-        raise ImageError(file, expected="a NIfTI-1 file", found=found, remedy=remedy)
-    if data[344:348] == b"ni1\0":
-        raise ImageError(file, expected="header and voxels in one file", found="a header alone", remedy=_CONVERT)
-    axes, *dims = struct.unpack_from(order + "8h", data, 40)
-    (kind,) = struct.unpack_from(order + "h", data, 70)
-    offset, slope, inter = struct.unpack_from(order + "3f", data, 108)
-    shape = (dims[0], dims[1], dims[2])
-    if not 3 <= axes <= 7 or min(shape) < 1 or any(n > 1 for n in dims[3:axes]) or math.prod(shape) > MAX_VOXELS:
-        found = " x ".join(map(str, dims[: max(axes, 0)]))
-        raise ImageError(file, expected="a volume of three axes", found=found or "none")
-    if kind not in _TYPES:
-        found = f"NIfTI data type {kind}" + (f" ({_OTHER_TYPES[kind]})" if kind in _OTHER_TYPES else "")
-        remedy = "save its Hounsfield units as int16"
-        raise ImageError(file, expected="whole or floating numbers", found=found, remedy=remedy)
-    if not _FIRST <= offset < _LAST or offset % 1:  # NaN too; from 0 nibabel reads the header as voxels
-        expected = f"voxels from byte {_FIRST} on, behind the header"
-        remedy = "save it again with the offset of its voxels"
-        raise ImageError(file, expected=expected, found=f"offset {offset:g}", remedy=remedy)
-    if slope == 0 or not (math.isfinite(slope) and math.isfinite(inter)):
-        slope, inter = 1.0, 0.0  # as the format defines it
-    sizes = struct.unpack_from(order + "3f", data, 80)
-    known = all(0 < size < math.inf for size in sizes)
-    spacing = (sizes[0], sizes[1], sizes[2]) if known else (0.0, 0.0, 0.0)
-    dtype = np.dtype(order + _TYPES[kind])
-    return VolumeHeader(shape, dtype, slope, inter, int(offset), _signs(data, order), spacing)
+def _expect_whole(file: ImageFile, layout: Layout, packed: bool) -> None:
+    data = layout.data or file
+    if not isinstance(data, Path):
+        return
+    with reading(data, KIND):
+        size = data.stat().st_size
+    if layout.packing or (packed and not layout.data):
+        return
+    whole = layout.header.offset + layout.header.bytes
+    if size < whole or (size > whole and layout.ends):
+        raise damaged(data, KIND, f"{size} bytes where its header says {whole}")
 
 
-def _signs(data: bytes, order: str) -> tuple[int, int, int]:
-    """Directions of the axes, from the affine matrix or the quaternion, where they are those of the body."""
-    qform, sform = struct.unpack_from(order + "2h", data, 252)
-    if sform > 0:
-        rows = np.array(struct.unpack_from(order + "12f", data, 280)).reshape(3, 4)[:, :3]
-    elif qform > 0:
-        b, c, d = struct.unpack_from(order + "3f", data, 256)
-        a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
-        last = -1.0 if struct.unpack_from(order + "f", data, 76)[0] < 0 else 1.0
-        rows = np.array([
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c) * last],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b) * last],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), (a * a + d * d - b * b - c * c) * last],
-        ])
-    else:
-        return (0, 0, 0)
-    if not np.isfinite(rows).all():
-        return (0, 0, 0)
-    longest = np.abs(rows).argmax(axis=0)
-    if longest.tolist() != [0, 1, 2] or not all(rows[i, i] for i in range(3)):
-        return (0, 0, 0)
-    x, y, z = (int(np.sign(rows[i, i])) for i in range(3))
-    return (x, y, z)
-
-
-def _expect_whole(file: ImageFile, header: VolumeHeader, packed: bool) -> None:
-    if not packed and isinstance(file, Path) and (size := file.stat().st_size) < header.offset + header.bytes:
-        raise damaged(file, "CT volume", f"{size} bytes where its header says {header.offset + header.bytes}")
-
-
-def _skip(stream: IO[bytes], count: int, file: ImageFile) -> None:
-    while count:
-        taken = len(stream.read(min(count, 1 << 20)))
-        if not taken:
-            raise damaged(file, "CT volume", "a file cut off before its voxels")
-        count -= taken
-
-
-def _fill(stream: IO[bytes], target: memoryview, file: ImageFile) -> None:
-    at = 0
-    while at < len(target):
-        count = stream.readinto(target[at : at + (1 << 20)])  # type: ignore[attr-defined]
-        if not count:
-            raise damaged(file, "CT volume", f"a file cut off after {at} of {len(target)} bytes of voxels")
-        at += count
+def _blocks(stream: IO[bytes], header: VolumeHeader, file: ImageFile) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """The values, block by block, and their places."""
+    count = math.prod(header.shape)
+    buffer = np.empty(min(_BLOCK, count), header.dtype)
+    for start in range(0, count, _BLOCK):
+        block = buffer[: min(_BLOCK, count - start)]
+        fill(stream, block.view(np.uint8).data, file)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = block.astype(np.float64) * header.slope + header.inter
+        if np.isnan(values).any():
+            raise ImageError(file, expected="numbers", found="NaN", remedy="replace NaN, say by -1024 (air)")
+        yield slice(start, start + len(block)), values
 
 
 def _convert(stream: IO[bytes], header: VolumeHeader, voxels: NDArray[np.int16], file: ImageFile) -> None:
     """Stream numbers of any type into Hounsfield units."""
-    buffer = np.empty(min(_BLOCK, len(voxels)), header.dtype)
-    for start in range(0, len(voxels), _BLOCK):
-        block = buffer[: min(_BLOCK, len(voxels) - start)]
-        _fill(stream, block.view(np.uint8).data, file)
-        units = block.astype(np.float64) * header.slope + header.inter
-        if np.isnan(units).any():
-            raise ImageError(file, expected="numbers", found="NaN", remedy="replace NaN, say by -1024 (air)")
-        voxels[start : start + len(block)] = np.clip(np.floor(units + 0.5), -32768, 32767)
+    for place, values in _blocks(stream, header, file):
+        voxels[place] = np.clip(np.floor(values + 0.5), _ENDS.min, _ENDS.max)
 
 
-# ------------------------------------------------------------------- axes
-
-_TURNED = (-1, -1, 1)  # to the patient's left, back and head
-
-
-def turn_volume(volume: Volume) -> NDArray[np.int16]:
-    """A volume's voxels ``(x, y, z)``, turned so that x runs to the patient's left, y to the back and z upwards.
-
-    Returns
-    -------
-    ndarray of int16
-        A view.
-
-    Raises
-    ------
-    ArgumentError
-        If the file does not tell its axes.
-    """
-    if 0 in volume.signs:
-        raise ArgumentError("volume", expected="one that tells its axes", found="one that does not")
-    x, y, z = (slice(None, None, sign * wanted) for sign, wanted in zip(volume.signs, _TURNED, strict=True))
-    return volume.voxels.transpose(2, 1, 0)[x, y, z]
+def _convert_exactly(
+    stream: IO[bytes], header: VolumeHeader, voxels: NDArray[Any], file: ImageFile
+) -> NDArray[Any]:
+    """Stream numbers of any type into int16, and from the first that it does not hold on into float32."""
+    most = np.finfo(np.float32).max
+    for place, values in _blocks(stream, header, file):
+        low, high = values.min(), values.max()
+        if not -most <= low <= high <= most:
+            found = f"{low if -low > most else high:g}"
+            raise ImageError(file, expected="finite numbers, as float32 holds them", found=found)
+        fits = _ENDS.min <= low and high <= _ENDS.max and (np.floor(values) == values).all()
+        if voxels.dtype == np.int16 and not fits:
+            voxels = _widened(voxels, place.start)
+        voxels[place] = values
+    return voxels
 
 
-def cut_plane(grid: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
-    """One plane of a grid ``(x, y, z)``: rows along the lower of its two axes, columns along the higher one.
-
-    Parameters
-    ----------
-    grid : ndarray, shape (ux, uy, uz)
-    plane : {"axial", "coronal", "sagittal"}
-        Across z, y or x.
-    index : int
-
-    Returns
-    -------
-    ndarray, shape (h, w)
-        A view: ``grid[:, :, index]``, ``grid[:, index]`` or ``grid[index]``.
-
-    Raises
-    ------
-    ArgumentError
-        For another plane or a slice outside the grid.
-    """
-    if plane not in PLANES or not 0 <= index < grid.shape[PLANES[plane]]:
-        expected = f"a slice of {', '.join(PLANES)} inside a grid of {' x '.join(map(str, grid.shape))}"
-        raise ArgumentError("slice", expected=expected, found=f"{plane} {index}")
-    picture: NDArray[Any] = np.moveaxis(grid, PLANES[plane], 0)[index]
-    return picture
+def _widened(voxels: NDArray[np.int16], count: int) -> NDArray[np.float32]:
+    """As float32, in the same memory; the first ``count`` are kept."""
+    voxels.resize(2 * len(voxels), refcheck=False)
+    wide = voxels.view(np.float32)
+    for start in reversed(range(0, count, _BLOCK)):  # each is read before its place is written to
+        stop = min(start + _BLOCK, count)
+        wide[start:stop] = voxels[start:stop].astype(np.float32)
+    return wide

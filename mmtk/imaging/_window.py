@@ -68,6 +68,26 @@ def hu_window(
     return out
 
 
+def percentile_window(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Map what lies between two percentiles of measured values to grey levels, as `hu_window` does.
+
+    Parameters
+    ----------
+    values : ndarray of int16 or float32, any shape
+    low, high : float
+        The percentiles, 0 to 100, that become 0 and 255; NumPy's linear ones.
+
+    Returns
+    -------
+    ndarray of uint8
+        All 0 where the percentiles are equal.
+    """
+    black, white = (float(value) for value in np.percentile(values, (low, high)))
+    if not black < white:
+        return np.zeros(values.shape, np.uint8)
+    return hu_window(values, (black + white) / 2, white - black)
+
+
 @lru_cache(maxsize=16)
 def _greys(low: float, width: float, down: bool) -> NDArray[np.uint8]:
     """The grey level of every int16, from 0 up to 32767 and then from -32768 on."""

@@ -147,7 +147,7 @@ def _read_official(store: Store, npz: Path) -> dict[str, tuple[Array, Array]]:
     flag, told = known.flag if known else info.flag, other.flag if other else named
     if told not in (flag, None):
         raise StoreError(npz, expected=f"a file of {flag}, as {store.path} is", found=f"one of {told}")
-    if known and npz.is_file():
+    if known and not info.own and npz.is_file():
         refuse_other_edition(npz, known, info.edition, info.size, store.path)
     found = read_npz(npz, info)
     size = found[SPLITS[0]][0].shape[1]

@@ -13,8 +13,8 @@ import numpy as np
 
 from mmtk import __version__
 from mmtk.base import versions
-from mmtk.datasets import TEN, family_of, get_dataset, list_datasets
-from mmtk.datasets.base import SPLITS, Task
+from mmtk.datasets import TEN, family_of, get_dataset
+from mmtk.datasets.base import SPLITS, Dataset, Task
 from mmtk.errors import ScoreError
 from mmtk.matching import Audit
 from mmtk.report._tables import NONE, Cell, Column, Table
@@ -31,7 +31,7 @@ from mmtk.runs import (
     setups_of,
 )
 from mmtk.scoring import Assessment, Estimate, assess, decide, mean_intervals, shown
-from mmtk.store import Store
+from mmtk.store import Store, StoreInfo
 
 _SPLIT_TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
 _PACKAGES = (
@@ -52,18 +52,10 @@ def _figure(value: float | None) -> str:
 def counts_table(stores: Mapping[str, Store]) -> Table:
     """Table 1: images of each split as built, beside the paper's counts."""
     rows = []
-    for dataset in list_datasets():
-        if "2020" not in dataset.counts:
-            continue
+    for dataset in map(get_dataset, TEN):
         paper, built = dataset.counts["2020"], stores.get(dataset.flag)
-        info = built.info if built else None
-        marks = tuple(info.marks.lower().split()) if info else ()
-        edition = f"edition {info.edition}, " if info and not info.own else ""
-        tip = f"{info.size} px, {edition}pixels {info.pixels}, split {info.split}" if info else ""
-        what = "labels" if dataset.task is Task.MULTILABEL else "classes"
         rows.append((
-            Cell(dataset.title, marks=marks, tip=tip), Cell(dataset.source.name), Cell(dataset.modality),
-            Cell(f"{dataset.task.value}, {len(dataset.classes)} {what}"),
+            _built_name(dataset.title, built), Cell(dataset.source.name), Cell(dataset.modality), _task(dataset),
             *(_built(built, split, getattr(paper, split)) for split in SPLITS),
             *(Cell(f"{getattr(paper, split):,}") for split in SPLITS),
             Cell(dataset.source.licence),
@@ -76,6 +68,35 @@ def counts_table(stores: Mapping[str, Store]) -> Table:
     note = "As built: images in the stores of this report; the paper's are those of its Table 1, the edition of 2020."
     title = "Table 1. The ten datasets, as built and as the paper counts them"
     return Table("table1", title, columns, tuple(rows), note)
+
+
+def other_counts_table(stores: Mapping[str, Store]) -> Table:
+    """Images of each split of datasets that the paper does not have."""
+    rows = [
+        (_built_name(built.info.title, built), Cell(built.info.modality), _task(built.info),
+         *(Cell(f"{built.counts[split]:,}") for split in SPLITS), Cell(built.info.licence))
+        for flag, built in stores.items() if flag not in TEN
+    ]
+    columns = (
+        Column("Dataset", number=False), Column("Modality", number=False), Column("Task", number=False),
+        *(Column(_SPLIT_TITLES[split]) for split in SPLITS), Column("Licence", number=False),
+    )
+    return Table("other_counts", "Other datasets, as built", columns, tuple(rows))
+
+
+def _built_name(title: str, built: Store | None) -> Cell:
+    """The title of a dataset with the marks of its store, and what that was built as."""
+    if built is None:
+        return Cell(title)
+    info = built.info
+    edition = [] if info.own else [f"edition {info.edition}"]
+    tip = ", ".join([f"{info.size} px", *edition, f"pixels {info.pixels}", f"split {info.split}"])
+    return Cell(title, marks=tuple(info.marks.lower().split()), tip=tip)
+
+
+def _task(dataset: Dataset | StoreInfo) -> Cell:
+    task = Task(dataset.task)
+    return Cell(f"{task.value}, {len(dataset.classes)} {'labels' if task is Task.MULTILABEL else 'classes'}")
 
 
 def _built(built: Store | None, split: str, paper: int) -> Cell:
@@ -95,7 +116,9 @@ def scores_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table
         for method, row in TABLE_2.items()
     ]
     for setup in setups_of(runs):
-        of_flag = by_flag(ours[setup])
+        of_flag = {flag: some for flag, some in by_flag(ours[setup]).items() if flag in TEN}
+        if not of_flag:
+            continue
         pairs = [_pair(of_flag.get(dataset.flag, []), scored) for dataset in datasets]
         rows.append([
             Cell("These runs"), _method(setup), *(cell for pair in pairs for cell in pair),
@@ -110,6 +133,23 @@ def scores_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table
     note = "Ours are means over seeds. Bold: the best of a column on the same test images."
     rows_ = tuple(map(tuple, rows))
     return Table("table2", "Table 2. Test AUC and ACC beside the paper's", columns, rows_, note, grouped=True)
+
+
+def other_scores_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table:
+    """Test AUC and ACC of our set-ups on datasets that the paper does not have, the best of a column marked."""
+    others = [run for run in runs if run.dataset.flag not in TEN]
+    titles = {flag: some[0].dataset.title for flag, some in by_flag(others).items()}
+    rows = []
+    for setup in setups_of(others):
+        of_flag = by_flag(by_setup(others)[setup])
+        rows.append([_method(setup), *(cell for flag in titles for cell in _pair(of_flag.get(flag, []), scored))])
+    _mark_best(rows, first=1)
+    columns = (
+        Column("Method", number=False),
+        *(Column(figure, title) for title in titles.values() for figure in ("AUC", "ACC")),
+    )
+    note = "Means over seeds. Bold: the best of a column on the same test images."
+    return Table("other_scores", "Test AUC and ACC on other datasets", columns, tuple(map(tuple, rows)), note)
 
 
 def _method(setup: Setup) -> Cell:
@@ -173,7 +213,7 @@ def _marks(runs: Iterable[Run]) -> tuple[str, ...]:
 
 def _mark_best(rows: list[list[Cell]], first: int) -> None:
     """Mark the highest of each column among the figures on the same images, where there are others."""
-    for column in range(first, len(rows[0])):
+    for column in range(first, len(rows[0]) if rows else 0):
         groups: dict[bool, list[list[Cell]]] = defaultdict(list)
         for row in rows:
             if row[column].text != NONE and "fewer datasets" not in row[column].marks:
@@ -191,11 +231,11 @@ def splits_table(runs: Sequence[Run]) -> Table:
         for setup, same in by_setup(some).items():
             head = Cell(some[0].dataset.title, marks=_marks(same))
             rows.append(_split_row(head, setup, len(same), {flag: same}))
-    for setup, same in by_setup(runs).items():
-        many = by_flag(same)
+    for setup, some in by_setup(run for run in runs if run.dataset.flag in TEN).items():
+        many = by_flag(some)
         if len(many) > 1:
-            seeds = len({run.seed for run in same})
-            rows.append(_split_row(Cell(f"Mean over {len(many)}", marks=_marks(same)), setup, seeds, many))
+            seeds = len({run.seed for run in some})
+            rows.append(_split_row(Cell(f"Mean over {len(many)}", marks=_marks(some)), setup, seeds, many))
     columns = (
         Column("Dataset", number=False), Column("Method", number=False), Column("Seeds"),
         *(Column(figure, _SPLIT_TITLES[split]) for split in SPLITS for figure in ("AUC", "ACC")),
@@ -215,12 +255,14 @@ def _split_row(head: Cell, setup: Setup, seeds: int, runs: Mapping[str, list[Run
 
 def intervals_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table:
     """Each run's test figures with 95 % intervals, and what AUC and ACC hide."""
+    timed = any(run.result.seconds is not None for run in runs)
     columns = (
         Column("Dataset", number=False), Column("Method", number=False), Column("Seed"), Column("Epoch"),
         Column("Images"), Column("AUC", "AUC, bootstrap"), Column("low", "AUC, bootstrap"),
         Column("high", "AUC, bootstrap"), Column("low", "AUC, DeLong"), Column("high", "AUC, DeLong"),
         Column("ACC", "ACC, bootstrap"), Column("low", "ACC, bootstrap"), Column("high", "ACC, bootstrap"),
         Column("Balanced ACC"), Column("Kappa"), Column("Calibration error"), Column("Resampled", number=False),
+        *((Column("spent", "Seconds"), Column("budget", "Seconds")) if timed else ()),
     )
     rows = []
     for run in runs:
@@ -236,6 +278,7 @@ def intervals_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Ta
             Cell(str(run.seed)), Cell(epoch), Cell(f"{run.result.images['test']:,}"), *map(Cell, line),
             *(Cell(_figure(value)) for value in besides),
             Cell(found.intervals.resampled if found else NONE),
+            *(map(_seconds, (run.result.seconds, run.result.budget)) if timed else ()),
         ))
     note = (
         "Intervals of 95 %: percentiles of 2,000 bootstrap resamples of what the last column names, and DeLong's for "
@@ -244,6 +287,10 @@ def intervals_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Ta
     )
     title = "Table 4. Every run with 95 % intervals of its test figures"
     return Table("intervals", title, columns, tuple(rows), note, grouped=True)
+
+
+def _seconds(value: float | None) -> Cell:
+    return Cell(NONE if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}")
 
 
 def _ends(found: Estimate | None) -> list[str]:

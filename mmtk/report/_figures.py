@@ -54,6 +54,8 @@ def bars(runs: Sequence[Run]) -> str:
     for i, (axis, title) in enumerate(zip(axes, ("AUC", "ACC"), strict=True)):
         for row, (_, some) in enumerate(groups):
             for place, split in enumerate(SPLITS):
+                if not any(run.result.images[split] for run in some):
+                    continue
                 value = float(np.mean([run.result.metrics[split][i] for run in some]))
                 top = row + 0.30 + 0.2 * place
                 width = np.nan_to_num(value)

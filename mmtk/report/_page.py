@@ -12,7 +12,7 @@ import numpy as np
 
 from mmtk import store
 from mmtk.base import Progress
-from mmtk.datasets import list_datasets
+from mmtk.datasets import TEN, get_dataset
 from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps import official_map
 from mmtk.errors import MmtkError, StoreError
@@ -64,11 +64,13 @@ def write(
     notes += [f"Left out: {str(error).replace(f'{Path(runs)}/', '')}." for error in bad]
     audits = _audits(opened, found)
     titles = {
-        **{dataset.flag: dataset.title for dataset in list_datasets()},
+        **{flag: get_dataset(flag).title for flag in TEN},
+        **{flag: one.info.title for flag, one in opened.items() if flag not in TEN},
         **{run.dataset.flag: run.dataset.title for run in found},
     }
     tables = {table.name: table for table in (
-        contents.counts_table(opened), contents.scores_table(found, scored), contents.splits_table(found),
+        contents.counts_table(opened), contents.other_counts_table(opened), contents.scores_table(found, scored),
+        contents.other_scores_table(found, scored), contents.splits_table(found),
         contents.intervals_table(found, scored), contents.classes_table(found, scored),
         contents.audit_table(audits, titles), contents.environment_table(found),
     )}
@@ -86,7 +88,7 @@ def write(
     text = _render(
         runs=found, setups=list(zip(setups, looks, strict=True)), notes=notes, tables=tables, sections=sections,
         samples=[(one.info, pictures.sample(one)) for one in opened.values()],
-        marks=sorted({mark for run in found for mark in run.marks}), spans=spans,
+        marks=sorted({mark for run in found for mark in run.marks}), spans=spans, about=_about(by_flag(found)),
     )
     files = {page: text}
     for table in tables.values():
@@ -97,6 +99,15 @@ def write(
     return list(files), notes
 
 
+def _about(flags: Iterable[str]) -> str:
+    """How many datasets there are, the ten and others apart."""
+    ten = len(set(flags) & set(TEN))
+    others = len(set(flags)) - ten
+    parts = [f"{ten} of the ten datasets"] * (ten > 0)
+    parts += [f"{others} other dataset{'s' if others > 1 else ''}"] * (others > 0)
+    return " and ".join(parts)
+
+
 def _open_stores(stores: str | Path | None, shown: Iterable[str]) -> dict[str, store.Store]:
     """The smallest store of each dataset, in the paper's order, and then of the others that are shown."""
     paths = {flag: path for flag, _, path in reversed(store.stores_in(stores))} if stores is not None else {}
@@ -104,7 +115,7 @@ def _open_stores(stores: str | Path | None, shown: Iterable[str]) -> dict[str, s
 
 
 def _flags(others: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys([*(dataset.flag for dataset in list_datasets()), *others]))
+    return list(dict.fromkeys([*TEN, *others]))
 
 
 def _audits(opened: Mapping[str, store.Store], runs: list[Run]) -> dict[str, Audit]:
@@ -114,7 +125,7 @@ def _audits(opened: Mapping[str, store.Store], runs: list[Run]) -> dict[str, Aud
     for flag in _flags(opened):
         if flag in opened:
             found[flag] = audit(opened[flag], near=0)
-        elif flag in real and official_map(flag) is not None:
+        elif flag in TEN and flag in real and official_map(flag) is not None:
             found[flag] = audit(flag)
     return found
 
@@ -133,16 +144,27 @@ def _notes(runs: list[Run], unfinished: list[str], stores: bool) -> list[str]:
         notes.append(f"No pictures of mistakes of {', '.join(blind)}: no images to show them by.")
     undefined = [
         f"{some[0].dataset.title} ({', '.join(lost)})" for some in by_flag(runs).values()
-        if (lost := [name for name in SPLITS if any(np.isnan(run.result.metrics[name].auc) for run in some)])
+        if (lost := [name for name in SPLITS if any(_undefined(run, name) for run in some)])
     ]
     if undefined:
         notes.append(f"The AUC is undefined, for a class has no image there: {', '.join(undefined)}.")
     if unfinished:
         notes.append(f"Left out, for they are not finished: {', '.join(unfinished)}.")
-    absent = [dataset.title for dataset in list_datasets() if dataset.flag not in by_flag(runs)]
-    if absent:
+    bare = [
+        f"{run.dataset.title} ({run.setup.title}, seed {run.seed})" for run in runs
+        if any(run.result.images[name] == 0 for name in SPLITS)
+    ]
+    if bare:
+        notes.append(f"Predictions of test images alone, or not of every split: {', '.join(bare)}.")
+    absent = [get_dataset(flag).title for flag in TEN if flag not in by_flag(runs)]
+    if 0 < len(absent) < len(TEN):
         notes.append(f"No run of {', '.join(absent)}.")
     return notes
+
+
+def _undefined(run: Run, split: str) -> bool:
+    """Whether there are predictions of a split, but no AUC."""
+    return run.result.images[split] > 0 and bool(np.isnan(run.result.metrics[split].auc))
 
 
 def _marks(runs: Iterable[Run]) -> str:

@@ -3,10 +3,11 @@
 from mmtk.runs._environment import environment
 from mmtk.runs._published import TABLE_2, published
 from mmtk.runs.config import RunConfig, Setup, StoreFacts
+from mmtk.runs.entering import enter
 from mmtk.runs.entries import Entry, Method, Outcome
 from mmtk.runs.epochs import best_of, figures_of
 from mmtk.runs.evaluation import Evaluation, evaluate_run, over_seeds
-from mmtk.runs.folder import BEST, CONFIG, LAST, LOG, RESULT, alone, claim
+from mmtk.runs.folder import BEST, CONFIG, LAST, LOG, RESULT, TRACEBACK, alone, claim
 from mmtk.runs.jsonfiles import AGAIN, present
 from mmtk.runs.models import MODELS, Model
 from mmtk.runs.reading import Run, Tested, by_flag, by_setup, find_runs, foremost, setups_of
@@ -15,9 +16,10 @@ from mmtk.runs.summary import outcome_facts, write_results
 from mmtk.runs.tables import Difference, Mean, Row, deviation, differences_of, means_of, rows_of, table_facts
 
 __all__ = [
-    "AGAIN", "BEST", "CONFIG", "LAST", "LOG", "MODELS", "RESULT", "TABLE_2", "Difference", "Entry", "Evaluation",
+    "AGAIN", "BEST", "CONFIG", "LAST", "LOG", "MODELS", "RESULT", "TABLE_2", "TRACEBACK", "Difference", "Entry",
+    "Evaluation",
     "Mean", "Method", "Model", "Outcome", "Row", "Run", "RunConfig", "RunResult", "Setup", "StoreFacts", "Tested",
-    "alone", "best_of", "by_flag", "by_setup", "check_scorable", "claim", "deviation", "differences_of",
+    "alone", "best_of", "by_flag", "by_setup", "check_scorable", "claim", "deviation", "differences_of", "enter",
     "environment", "evaluate_run", "figures_of", "find_runs", "foremost", "means_of", "outcome_facts", "over_seeds",
     "present", "published", "read_result", "rows_of", "setups_of", "table_facts", "write_result", "write_results",
 ]

@@ -15,7 +15,7 @@ from mmtk.store import Store
 from mmtk.values import typed
 
 VERSION = 1
-_OWN = ("version", "seed", "device", "store", "made_with")  # all other keys of the file are settings
+_OWN = ("version", "title", "seed", "device", "store", "made_with")  # all other keys of the file are settings
 _ADDED = ("store task", "store channels", "store unpublished")  # which earlier runs, or those of methods, had not
 
 
@@ -79,6 +79,8 @@ class RunConfig:
         "cpu" or "cuda"; empty for what does not choose one.
     made_with : mapping of str
         Versions and machine at its first start.
+    title : str
+        What tables call the method; empty where its name or model does.
     """
 
     settings: Mapping[str, Any]
@@ -86,14 +88,16 @@ class RunConfig:
     store: StoreFacts
     device: str = ""
     made_with: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
 
     # ------------------------------------------------------------------------ the file
 
     def to_json(self) -> str:
         """The text of the file."""
         device = {"device": self.device} if self.device else {}
+        title = {"title": self.title} if self.title else {}
         values = {
-            "version": VERSION, **self.settings, "seed": self.seed, **device, "store": asdict(self.store),
+            "version": VERSION, **self.settings, **title, "seed": self.seed, **device, "store": asdict(self.store),
             "made_with": dict(self.made_with),
         }
         return json.dumps(values, indent=2) + "\n"
@@ -131,7 +135,8 @@ class RunConfig:
         theirs = {"version": VERSION, **dict(_flat(other, " "))}
         for name in sorted({**mine, **theirs}, key=lambda name: name.partition(" ")[0]):
             added = name in _ADDED and name not in theirs
-            if mine.get(name) != theirs.get(name) and not added and not name.startswith("made_with"):
+            told = name == "title" or name.startswith("made_with")
+            if mine.get(name) != theirs.get(name) and not added and not told:
                 return name, mine.get(name), theirs.get(name)
         return None
 
@@ -152,7 +157,7 @@ class RunConfig:
         values = {n: json.dumps(v) if isinstance(v, list) else v for n, v in _flat(self.settings, ".")}
         values["store.size"] = size = self.store.size
         kind: type[_Network | _Other] = _Network if self.is_network else _Other
-        settings = typed(what, self.settings, kind, AGAIN)
+        settings = typed(what, {**self.settings, "title": self.title}, kind, AGAIN)
         title, shortened = settings.told(size)
         return Setup(tuple(sorted(values.items())), title, shortened, self.is_network)
 
@@ -162,11 +167,13 @@ class _Other:
     method: str
     budget: float | None = None  # seconds
     share: float | None = None  # of what the paper gave
+    title: str = ""
 
     def told(self, size: int) -> tuple[str, str]:
         """Title, and how it was shortened."""
         budget = "" if self.budget is None else f", {self.budget:g} s"
-        return f"{self.method}{budget}" + ("" if self.share is None else f", {self.share:.3g} of the paper's time"), ""
+        share = "" if self.share is None else f", {self.share:.3g} of the paper's time"
+        return f"{self.title or self.method}{budget}{share}", ""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ class Method:
     facts : what a program may want to know of it, as JSON values
     epochs, batch_size : int
         By which it counts in its progress; 0 for what goes by a budget.
+    made_by : str
+        ``module:name`` of its own code, where `function` only calls that.
     """
 
     name: str
@@ -37,6 +39,12 @@ class Method:
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
     epochs: int = 0
     batch_size: int = 0
+    made_by: str = ""
+
+    @property
+    def module(self) -> str:
+        """The module of its own code."""
+        return (self.made_by or self.function).partition(":")[0]
 
     @property
     def timed(self) -> bool:
@@ -53,14 +61,17 @@ class Method:
         Raises
         ------
         ArgumentError
-            If there is no such function.
+            If there is no such function, or it gives no result.
         """
         try:
             function = resolve_name(self.function)
         except (ImportError, AttributeError, ValueError) as error:
             what = f"method {self.name}"
             raise ArgumentError(what, expected=f"the function {self.function}", found=str(error)) from None
-        result: RunResult = function(job, **self.settings)
+        result = function(job, **self.settings)
+        if not isinstance(result, RunResult):
+            expected, found = "the result that Job.leave gives", type(result).__name__
+            raise ArgumentError(f"method {self.name}", expected=expected, found=found)
         return result
 
 
@@ -97,9 +108,10 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """The method's title, with its budget if it was given in seconds."""
+        """The method's title, with its budget if it was given in seconds, and the size of images if it is not 28 px."""
         in_seconds = self.method.timed and self.share is None
-        return f"{self.method.title}, {self.budget:g} s" if in_seconds else self.method.title
+        parts = [f"{self.budget:g} s"] * in_seconds + [f"{self.size} px"] * (self.size != 28)
+        return ", ".join([self.method.title, *parts])
 
     @property
     def name(self) -> str:

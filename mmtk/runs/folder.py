@@ -2,7 +2,7 @@
 
 ``config.json`` says what the run is, ``last.pt`` where it stands (every epoch, replaced atomically), ``best.pt`` the
 weights of the best epoch so far, ``metrics.jsonl`` a line an epoch, ``result.json`` the outcome, written last. So a run
-that is killed at any moment can go on.
+that is killed at any moment can go on. ``traceback.txt`` says where a method failed, as long as there is no outcome.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mmtk.runs.config import RunConfig
 from mmtk.runs.jsonfiles import read_object
 
 CONFIG, LAST, BEST, LOG, RESULT = "config.json", "last.pt", "best.pt", "metrics.jsonl", "result.json"
+TRACEBACK = "traceback.txt"
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def alone(folder: Path) -> Iterator[None]:
         If another process trains in it.
     """
     with holding(folder):
-        for name in (CONFIG, LAST, BEST, LOG, RESULT):
+        for name in (CONFIG, LAST, BEST, LOG, RESULT, TRACEBACK):
             clear_leftovers(folder / name)
         yield
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk import store
-from mmtk.datasets import find_dataset, list_datasets
+from mmtk.datasets import TEN, find_dataset, get_dataset
 from mmtk.datasets.base import Dataset, Task
 from mmtk.errors import MmtkError, is_of_machine
+from mmtk.files import is_temporary
 from mmtk.runs.config import RunConfig, Setup
 from mmtk.runs.epochs import figures_of
 from mmtk.runs.evaluation import check_figures, check_predictions, score_tests
@@ -44,8 +45,7 @@ class Run:
     ----------
     folder : its folder below that of all runs
     dataset : Dataset or StoreInfo
-        As mmtk knows it, else as its store tells.
-    dataset : Subject
+        One of the ten as mmtk knows it, another as its store tells, or else as it is registered.
     setup : Setup
         Titles of set-ups that would share one tell also what tells them apart.
     result : figures and number of images of each split
@@ -83,9 +83,8 @@ class Run:
         """Why its images are not those of the paper, if so."""
         marks = {"synthetic": self.synthetic, "partial": self.partial, "unpublished": self.unpublished}
         found = tuple(mark for mark, holds in marks.items() if holds)
-        known = find_dataset(self.dataset.flag)
-        paper = known.counts.get("2020") if known else None
-        other = paper is not None and self.result.images["test"] != paper.test
+        flag = self.dataset.flag
+        other = flag in TEN and self.result.images["test"] != get_dataset(flag).counts["2020"].test
         return found or (("other test images",) if other else ())
 
 
@@ -105,7 +104,7 @@ def find_runs(
     Returns
     -------
     runs : list of Run
-        In the order of the paper's datasets, then by set-up and seed.
+        In the order of the paper's datasets, others after them by flag, then by set-up and seed.
     unfinished : list of str
 
     Raises
@@ -119,7 +118,7 @@ def find_runs(
         raise MmtkError(base, expected="a folder of runs", found="none")
     if stores is not None and not Path(stores).is_dir():
         raise MmtkError(stores, expected="a folder of stores", found="none")
-    folders = sorted(path.parent for path in base.rglob(RESULT))
+    folders = sorted(path.parent for path in base.rglob(RESULT) if not is_temporary(path.parent))
     if not folders:
         raise MmtkError(base, expected="finished runs", found="none", remedy="mmtk decathlon or mmtk train makes some")
     unfinished = [_name(path.parent, base) for path in sorted(base.rglob(CONFIG)) if path.parent not in set(folders)]
@@ -140,7 +139,7 @@ def find_runs(
             refused(left_out)
     found = _titled(whole)
     _check_distinct(base, found)
-    order = {dataset.flag: place for place, dataset in enumerate(list_datasets())}
+    order = {flag: place for place, flag in enumerate(TEN)}
     setups = {setup: place for place, setup in enumerate(setups_of(found))}
 
     def place(run: Run) -> tuple[int, str, int, int]:
@@ -172,10 +171,15 @@ def by_setup(runs: Iterable[Run]) -> dict[Setup, list[Run]]:
 
 
 def foremost(runs: Iterable[Run]) -> Run:
-    """The run with the best validation AUC, or ACC where that is undefined, the first of equals."""
+    """The run with the best validation AUC, or ACC where that is undefined, the first of equals.
+
+    Those without validation figures come last.
+    """
 
     def merit(run: Run) -> tuple[float, float]:
         val = run.result.metrics["val"]
+        if np.isnan(val.acc):
+            return -2.0, 0.0
         return (-1.0, val.acc) if np.isnan(val.auc) else (val.auc, 0.0)
 
     return max(runs, key=merit)
@@ -198,7 +202,7 @@ def _read(folder: Path, base: Path, stores: str | Path | None, digests: dict[Pat
     result, about = read_result(folder), config.store
     path = None if stores is None else store.store_path(stores, about.flag, about.size)
     opened = store.open(path) if path is not None and path.exists() else None
-    dataset = find_dataset(about.flag) or (opened.info if opened else None)
+    dataset = opened.info if opened and about.flag not in TEN else find_dataset(about.flag)
     if dataset is None:
         remedy = "give --stores the folder with its store, which tells what it is"
         raise MmtkError(folder / CONFIG, expected="a dataset that mmtk knows", found=about.flag, remedy=remedy)

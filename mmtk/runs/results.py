@@ -14,7 +14,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from mmtk.datasets import edition_flag
-from mmtk.datasets.base import SPLITS
+from mmtk.datasets.base import SPLITS, Task
 from mmtk.errors import MmtkError, ScoreError
 from mmtk.runs import jsonfiles
 from mmtk.runs.epochs import Share
@@ -31,13 +31,16 @@ class RunResult:
     Attributes
     ----------
     path : its folder
-    metrics : AUC and ACC of the best epoch, by split; an AUC is NaN where a partial store lacks a class
-    images : number of images, by split
+    metrics : AUC and ACC of the best epoch, by split; an AUC is NaN where a partial store lacks a class, and both are
+        where there are no predictions
+    images : number of images with predictions, by split
     best_epoch : the epoch with the best validation AUC, or where that is undefined the lowest loss, from 1
     epochs : how many were trained
     reused : the run was finished before and has been left alone
-    files : name of the result file, by split
+    files : name of the result file, by split; those made elsewhere may lack all but the test images'
     synthetic : the store's images were
+    seconds, budget : float or None
+        What a method really spent, and what it had; None where that is not known.
     """
 
     path: Path
@@ -48,6 +51,8 @@ class RunResult:
     reused: bool
     files: Mapping[str, str] = field(default_factory=dict)
     synthetic: bool = False
+    seconds: float | None = None
+    budget: float | None = None
 
 
 def check_scorable(split: Split) -> None:
@@ -70,9 +75,10 @@ def check_scorable(split: Split) -> None:
 
 
 def write_result(
-    out: Path, store: Store, run: str, scores: Mapping[str, NDArray[Any]], *, best_epoch: int = 0, epochs: int = 0
+    out: Path, store: Store, run: str, scores: Mapping[str, NDArray[Any]], *, best_epoch: int = 0, epochs: int = 0,
+    seconds: float | None = None, budget: float | None = None,
 ) -> RunResult:
-    """Score predictions of every split; write the result files, then the result.
+    """Score predictions; write the result files, then the result.
 
     Parameters
     ----------
@@ -82,9 +88,11 @@ def write_result(
     run : str
         Its name in the result files.
     scores : mapping of split to (n, k) array
-        Rows in the order of the split.
+        Rows in the order of the split; of every split, or of those that are known, test among them.
     best_epoch, epochs : int
         0 for what is not trained by epochs.
+    seconds, budget : float, optional
+        What a method spent and had.
 
     Raises
     ------
@@ -94,16 +102,29 @@ def write_result(
     info = store.info
     flag = edition_flag(info.flag, info.edition)
     splits: dict[str, dict[str, Any]] = {}
-    for split in store.splits:
+    for split in (split for split in store.splits if split.name in scores):
+        _check_shape(run, split, np.shape(scores[split.name]))
         metrics = evaluate(split.labels, scores[split.name], info.task, allow_undefined=info.partial)
         file = write_predictions(out, flag, info.size, split.name, scores[split.name], metrics, run)
         splits[split.name] = {"images": len(split), **as_facts(metrics._asdict()), "file": file.name}
     result: dict[str, Any] = {
-        "best_epoch": best_epoch, "epochs": epochs, "synthetic": info.synthetic, "splits": splits
+        "best_epoch": best_epoch, "epochs": epochs, "synthetic": info.synthetic, "splits": splits,
+        **({} if seconds is None else {"seconds": seconds}), **({} if budget is None else {"budget": budget}),
     }
     result["checksum"] = _checksum(_result(out, result, reused=False))
     jsonfiles.write_object(out / RESULT, result)
     return _result(out, result, reused=False)
+
+
+def _check_shape(run: str, split: Split, shape: tuple[int, ...]) -> None:
+    """Refuse scores of another shape than the split's, which else would be blamed on labels."""
+    info = split.info
+    columns = {len(info.classes), 1} if info.task == Task.BINARY else {len(info.classes)}
+    if len(shape) == 1 and 1 in columns:
+        shape = (*shape, 1)
+    if len(shape) != 2 or shape[0] != len(split) or shape[1] not in columns:
+        expected = f"shape ({len(split)}, {len(info.classes)}), an image a row and a class or label a column"
+        raise ScoreError(f"{run}: scores of {split.name}", expected=expected, found=f"shape {shape}")
 
 
 def read_result(out: str | Path) -> RunResult:
@@ -135,20 +156,26 @@ class _Values:
     synthetic: bool
     splits: dict[str, _SplitValues]
     checksum: str = ""
+    seconds: Annotated[float, Meta(ge=0)] | None = None
+    budget: Annotated[float, Meta(gt=0)] | None = None
 
 
 def _result(out: Path, result: dict[str, Any], *, reused: bool) -> RunResult:
     path, remedy = out / RESULT, jsonfiles.AGAIN
     values = typed(path, result, _Values, remedy)
-    if set(values.splits) != set(SPLITS):
+    if not {"test"} <= set(values.splits) <= set(SPLITS):
         raise MmtkError(path, expected=f"splits {', '.join(SPLITS)}", found="others", remedy=remedy)
-    told = {name: values.splits[name] for name in SPLITS}
-    metrics = {name: Metrics(math.nan if one.auc is None else one.auc, one.acc) for name, one in told.items()}
-    images = {name: one.images for name, one in told.items()}
+    told = {name: values.splits[name] for name in SPLITS if name in values.splits}
+    nothing = dict.fromkeys(SPLITS, Metrics(math.nan, math.nan))
+    metrics = nothing | {n: Metrics(math.nan if one.auc is None else one.auc, one.acc) for n, one in told.items()}
+    images = dict.fromkeys(SPLITS, 0) | {name: one.images for name, one in told.items()}
     files = {name: Path(one.file).name for name, one in told.items()}  # a name, so that it leads nowhere else
     if not all(file.isprintable() for file in files.values()):
         raise MmtkError(path, expected="names of files", found="control characters", remedy=remedy)
-    read = RunResult(out, metrics, images, values.best_epoch, values.epochs, reused, files, values.synthetic)
+    read = RunResult(
+        out, metrics, images, values.best_epoch, values.epochs, reused, files, values.synthetic, values.seconds,
+        values.budget,
+    )
     checksum = _checksum(read)
     if set(result) - {field.name for field in fields(_Values)} or result.get("checksum", checksum) != checksum:
         expected = "the result of a run"
@@ -163,7 +190,9 @@ def _checksum(result: RunResult) -> str:
     """
     splits = [
         f"{name} {result.images[name]} {figures.auc:.5f} {figures.acc:.5f}"
-        for name, figures in result.metrics.items() if name != "test"
+        for name, figures in result.metrics.items() if name != "test" and name in result.files
     ]
     lines = [f"{result.best_epoch} {result.epochs} {result.synthetic}", *sorted(splits)]
+    if result.seconds is not None or result.budget is not None:
+        lines.append(f"{result.seconds} {result.budget}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -50,6 +50,7 @@ def outcome_facts(outcomes: Iterable[Outcome], out: str | Path) -> list[dict[str
             **({"synthetic": o.entry.info.synthetic, "partial": o.entry.info.partial} if o.entry.info else {}),
             **({"error": o.error} if o.result is None else {
                 "best_epoch": o.result.best_epoch,
+                **({} if o.result.seconds is None else {"seconds": o.result.seconds}),
                 "splits": {
                     name: {"images": o.result.images[name], **as_facts(metrics._asdict())}
                     for name, metrics in o.result.metrics.items()

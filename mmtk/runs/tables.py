@@ -10,7 +10,7 @@ from itertools import combinations
 from statistics import mean, stdev
 from typing import Any
 
-from mmtk.datasets import family_of
+from mmtk.datasets import TEN, family_of
 from mmtk.runs._published import published
 from mmtk.runs.entries import Outcome
 from mmtk.runs.evaluation import over_seeds
@@ -29,6 +29,8 @@ class Row:
     auc, acc : averaged over seeds, with the interval of the mean: of other test images, by the same models
     resampled : figures of each resample, averaged over seeds
     paper : the published figures, where the runs may be held against them
+    seconds, budget : float or None
+        What a method spent, averaged over seeds, and what it had; None where that is not known.
     """
 
     info: StoreInfo
@@ -39,6 +41,13 @@ class Row:
     acc: Estimate
     resampled: Resampled
     paper: tuple[float, float] | None
+    seconds: float | None = None
+    budget: float | None = None
+
+    @property
+    def is_of_ten(self) -> bool:
+        """Whether its dataset is one of the paper's."""
+        return self.info.flag in TEN
 
     @property
     def spread(self) -> tuple[float, float] | None:
@@ -48,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Mean:
-    """A method over its datasets.
+    """A method over its datasets among the paper's ten.
 
     Attributes
     ----------
@@ -65,13 +74,17 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher a method scores than another, as a mean over the datasets of both, on the same resamples."""
+    """How much higher a method scores than another, as a mean over the datasets of both, on the same resamples.
+
+    Datasets that are not of the paper's ten count alone; ``flag`` names such a one, and is empty for a mean of the ten.
+    """
 
     method: str
     other: str
     datasets: int
     auc: Estimate
     acc: Estimate
+    flag: str = ""
 
 
 def rows_of(outcomes: Iterable[Outcome]) -> list[Row]:
@@ -92,13 +105,17 @@ def _row(outcomes: Sequence[Outcome]) -> Row:
     tests = {o.entry.seed: o.result.metrics["test"] for o in outcomes if o.result}
     resampled = over_seeds([o.evaluation.resampled for o in outcomes if o.evaluation])
     auc, acc = mean_intervals([resampled], [entry.flag])
-    return Row(entry.info, entry.title, result.images["test"], tests, auc, acc, resampled, paper)
+    spent = [o.result.seconds for o in outcomes if o.result and o.result.seconds is not None]
+    return Row(
+        entry.info, entry.title, result.images["test"], tests, auc, acc, resampled, paper,
+        mean(spent) if spent else None, result.budget,
+    )
 
 
 def means_of(rows: Iterable[Row]) -> list[Mean]:
-    """Each method's mean over its datasets."""
+    """Each method's mean over its datasets among the paper's ten: what else there is would make it another mean."""
     found = []
-    for title, some in _by_method(rows).items():
+    for title, some in _by_method(row for row in rows if row.is_of_ten).items():
         auc, acc = mean_intervals([row.resampled for row in some.values()], [family_of(flag) for flag in some])
         seeds = set.intersection(*(set(row.tests) for row in some.values()))
         same = all(len(row.tests) == len(seeds) for row in some.values())
@@ -108,22 +125,37 @@ def means_of(rows: Iterable[Row]) -> list[Mean]:
 
 
 def differences_of(rows: Iterable[Row]) -> list[Difference]:
-    """Each method against each that comes before it."""
+    """Each method against each that comes before it: over the paper's ten, then on each other dataset."""
+    rows = list(rows)
+    others = dict.fromkeys(row.info.flag for row in rows if not row.is_of_ten)
+    found = _differences([row for row in rows if row.is_of_ten])
+    for flag in others:
+        found += _differences([row for row in rows if row.info.flag == flag], flag)
+    return found
+
+
+def _differences(rows: list[Row], flag: str = "") -> list[Difference]:
     found = []
     for (other, theirs), (title, mine) in combinations(_by_method(rows).items(), 2):
-        both = [flag for flag in mine if flag in theirs]
+        both = [known for known in mine if known in theirs and _same_images(mine[known], theirs[known])]
         if both:
-            parts = [mine[flag].resampled - theirs[flag].resampled for flag in both]
-            intervals = mean_intervals(parts, [family_of(flag) for flag in both])
-            found.append(Difference(title, other, len(both), *intervals))
+            parts = [mine[known].resampled - theirs[known].resampled for known in both]
+            intervals = mean_intervals(parts, [family_of(known) for known in both])
+            found.append(Difference(title, other, len(both), *intervals, flag))
     return found
+
+
+def _same_images(row: Row, other: Row) -> bool:
+    """Whether two rows are of the same resamples: stores of two sizes may have others, as a partial one has."""
+    return row.resampled.drawn == other.resampled.drawn
 
 
 def table_facts(rows: Sequence[Row]) -> dict[str, Any]:
     """The table, the means and the differences as JSON values."""
     table = [
         {
-            "flag": row.info.flag, "method": row.method, "seeds": len(row.tests), "images": row.images,
+            "flag": row.info.flag, "size": row.info.size, "method": row.method, "seeds": len(row.tests),
+            "images": row.images, "seconds": row.seconds, "budget": row.budget,
             "auc": as_facts(row.auc), "acc": as_facts(row.acc), "spread": as_facts(row.spread), "paper": row.paper,
         }
         for row in rows

@@ -19,6 +19,7 @@ from mmtk.scoring._intervals import (
     resample,
 )
 from mmtk.scoring._metrics import TOLERANCE, Metrics, decide, evaluate, shown
+from mmtk.scoring._outside import read_outside
 from mmtk.scoring.predictions import (
     Predictions,
     ScoredFile,
@@ -26,6 +27,7 @@ from mmtk.scoring.predictions import (
     read_predictions,
     result_name,
     score_predictions,
+    told_in,
     write_predictions,
 )
 
@@ -33,6 +35,6 @@ __all__ = [
     "RESAMPLES", "TOLERANCE", "Assessment", "ClassIntervals", "ClassScores", "Comparison", "Details", "Estimate",
     "Intervals", "Metrics", "Predictions", "Resampled", "ScoredFile", "as_facts", "assess", "check_paired",
     "compare_files", "decide", "delong", "delong_difference", "delong_if_defined", "details", "draw_of", "enough",
-    "evaluate", "evaluate_file", "intervals", "mean_intervals", "paired_difference", "read_predictions", "resample",
-    "result_name", "score_predictions", "shown", "write_predictions",
+    "evaluate", "evaluate_file", "intervals", "mean_intervals", "paired_difference", "read_outside", "read_predictions",
+    "resample", "result_name", "score_predictions", "shown", "told_in", "write_predictions",
 ]

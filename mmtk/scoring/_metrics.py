@@ -96,6 +96,9 @@ def checked(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> tuple[NDA
         outside = np.nonzero((column < 0) | (column >= values))[0]
         if len(outside):
             found = f"{column[outside[0]]} in {_rows(outside)}"
+            if kind not in (Task.MULTILABEL, Task.BINARY) and column.min() >= 0:  # as likely a column that lacks
+                found = f"{values} columns, and among labels {found}"
+                raise ScoreError("scores", expected="a column for each class that labels name", found=found)
             raise ScoreError(what, expected=f"values 0 to {values - 1}, one for each score column", found=found)
     return y, s
 

@@ -151,11 +151,13 @@ def _sorted(rows: NDArray[Any]) -> NDArray[Any]:
     return rows[np.lexsort(rows.T)]
 
 
-def read_predictions(path: str | Path, stores: str | Path | None = None) -> Predictions:
+def read_predictions(
+    path: str | Path, stores: str | Path | None = None, place: tuple[str, int, str] | None = None
+) -> Predictions:
     """Read a result file, of today's layout or that of 2020.
 
-    The name must tell the split and a dataset, one that mmtk knows or of which `stores` has a store; figures may lack,
-    since MedMNIST too scores files without.
+    The name must tell the split and a dataset, one that mmtk knows or of which `stores` has a store, unless `place`
+    gives flag, size and split; figures may lack, since MedMNIST too scores files without.
 
     Raises
     ------
@@ -166,7 +168,7 @@ def read_predictions(path: str | Path, stores: str | Path | None = None) -> Pred
         If the system cannot read it, though it is there.
     """
     path = Path(path)
-    flag, size, split = _told_by(path, stores)
+    flag, size, split = place or _told_by(path, stores)
     head, _, run = path.name.removesuffix(".csv").partition("@")
     figures = _FIGURES.search(head)
     if figures is None and ("[AUC]" in head or "[ACC]" in head):
@@ -179,17 +181,28 @@ def read_predictions(path: str | Path, stores: str | Path | None = None) -> Pred
 
 def _told_by(path: Path, stores: str | Path | None) -> tuple[str, int, str]:
     """Dataset, size and split in a file's name; the flags of 2020 and today's are both known."""
-    flags = {flag: flag for flag, *_ in store.stores_in(stores)} if stores is not None else {}
-    flags |= {name: dataset.flag for dataset in list_datasets() for name in (dataset.flag, *dataset.aliases)}
-    head = re.split(r"\[AUC\]|@", path.name)[0]
-    longest_first = "|".join(sorted(map(re.escape, flags), key=len, reverse=True))
-    dataset = re.search(rf"(?<![a-z0-9])({longest_first})(?:_(\d+))?(?:_{_SPLIT}|(?![a-z0-9]))", head)
-    if dataset is None:
+    flag, size, splits = told_in(path.name, stores)
+    if not flag:
         raise ScoreError(path, expected=_NAME, found="no known dataset in it", remedy="mmtk list tells the datasets")
-    splits = {dataset[3]} if dataset[3] else set(re.findall(rf"(?<![a-z]){_SPLIT}", head))
     if len(splits) != 1:
         raise ScoreError(path, expected=_NAME, found=" and ".join(sorted(splits)) or "no split in it")
-    return flags[dataset[1]], int(dataset[2] or SIZES[0]), splits.pop()
+    return flag, size or SIZES[0], splits.pop()
+
+
+def told_in(name: str, stores: str | Path | None) -> tuple[str, int | None, set[str]]:
+    """Dataset, size and splits that the name of a file tells, as far as it does."""
+    flags = {flag: flag for flag, *_ in store.stores_in(stores)} if stores is not None else {}
+    flags |= {name: dataset.flag for dataset in list_datasets() for name in (dataset.flag, *dataset.aliases)}
+    head = re.split(r"\[AUC\]|@", name)[0]
+    longest_first = "|".join(sorted(map(re.escape, flags), key=len, reverse=True))
+    # a name that is nothing else comes first, since a flag may hold a split's name or another flag
+    whole = re.fullmatch(rf"({longest_first})(?:_(\d+))?_{_SPLIT}_?(?:\.csv)?", head)
+    loose = re.search(rf"(?<![a-z0-9])({longest_first})(?:_(\d+))?(?:_{_SPLIT}|(?![a-z0-9]))", head)
+    dataset = whole or loose
+    if dataset is None:
+        return "", None, set(re.findall(rf"(?<![a-z]){_SPLIT}", head))
+    splits = {dataset[3]} if dataset[3] else set(re.findall(rf"(?<![a-z]){_SPLIT}", head))
+    return flags[dataset[1]], int(dataset[2]) if dataset[2] else None, splits
 
 
 def _read_table(path: Path) -> tuple[NDArray[np.float64], int]:
@@ -198,7 +211,7 @@ def _read_table(path: Path) -> tuple[NDArray[np.float64], int]:
     rows: list[list[float]] = []
     width = truths = 0
     try:
-        reader = csv.reader(io.StringIO(_read_text(path), newline=""))
+        reader = csv.reader(io.StringIO(read_text(path), newline=""))
         for cells in reader:
             if not cells or (len(cells) == 1 and not cells[0].strip()):
                 continue
@@ -206,7 +219,7 @@ def _read_table(path: Path) -> tuple[NDArray[np.float64], int]:
                 width, truths = len(cells), _check_header(path, cells)
                 continue
             where = f"{path} line {reader.line_num}"
-            _check_delimiter(where, cells)
+            check_delimiter(where, cells)
             width = width or len(cells)
             index, values = _read_row(where, cells, width)
             if index in seen:
@@ -225,7 +238,8 @@ def _read_table(path: Path) -> tuple[NDArray[np.float64], int]:
     return np.array(rows)[np.argsort(list(seen))], truths
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a result file, in UTF-8."""
     try:
         raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -239,7 +253,7 @@ def _read_text(path: Path) -> str:
         raise ScoreError(path, expected="a result file in UTF-8", found=found, remedy=_AS_CSV) from None
 
 
-def _check_delimiter(where: str, cells: list[str]) -> None:
+def check_delimiter(where: str, cells: list[str]) -> None:
     """Refuse what spreadsheets write where a comma stands in numbers: semicolons, or tabs."""
     for sign, name in ((";", "semicolons"), ("\t", "tabs")):
         if any(sign in cell for cell in cells):
@@ -250,7 +264,8 @@ def _number(row: int) -> str:
     return str(row) if row < 10**15 else f"{row:g}"
 
 
-def _shorten(cells: list[str]) -> str:
+def shorten(cells: list[str]) -> str:
+    """A line as an error shows it."""
     line = ",".join(cells)
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
@@ -258,9 +273,9 @@ def _shorten(cells: list[str]) -> str:
 def _check_header(path: Path, cells: list[str]) -> int:
     truths = sum(cell.startswith("true_") for cell in cells)
     scores = len(cells) - 1 - truths
-    _check_delimiter(f"{path} line 1", cells)
+    check_delimiter(f"{path} line 1", cells)
     if cells != ["id", *(f"true_{i}" for i in range(truths)), *(f"score_{i}" for i in range(scores))] or scores < 1:
-        raise ScoreError(f"{path} line 1", expected="id,true_0,...,score_0,...", found=_shorten(cells))
+        raise ScoreError(f"{path} line 1", expected="id,true_0,...,score_0,...", found=shorten(cells))
     return truths
 
 
@@ -272,11 +287,11 @@ def _read_row(where: str, cells: list[str], width: int) -> tuple[int, list[float
             raise ValueError
         index, *values = map(float, cells)
     except ValueError:
-        raise ScoreError(where, expected="numbers", found=_shorten(cells)) from None
+        raise ScoreError(where, expected="numbers", found=shorten(cells)) from None
     if not index.is_integer() or index < 0:
-        raise ScoreError(where, expected="a row number from 0 first", found=_shorten(cells[:1]))
+        raise ScoreError(where, expected="a row number from 0 first", found=shorten(cells[:1]))
     if not np.isfinite(values).all():
-        raise ScoreError(where, expected="finite numbers", found=_shorten(cells))
+        raise ScoreError(where, expected="finite numbers", found=shorten(cells))
     return int(index), values
 
 

@@ -152,7 +152,7 @@ def fit(
             best_epoch = run.train(progress if world.first else None, report if world.first else None)
             return run.conclude(best_epoch)
     except torch.OutOfMemoryError:
-        raise _out_of_memory(kind, protocol.batch_size, resolution, precision) from None
+        raise _out_of_memory(kind, protocol.batch_size, resolution, store.info.size, precision) from None
 
 
 class _Run:
@@ -306,9 +306,10 @@ def _json_line(line: dict[str, Any]) -> str:
     return json.dumps(as_facts(line)) + "\n"
 
 
-def _out_of_memory(device: str, batch: int, resolution: int, precision: str) -> MmtkError:
+def _out_of_memory(device: str, batch: int, resolution: int, stored: int, precision: str) -> MmtkError:
     lower = ["a lower batch_size in a protocol file"]
-    lower += ["--precision bfloat16"] * (precision == "float32") + ["--resolution 28"] * (resolution > 28)
+    lower += ["--precision bfloat16"] * (precision == "float32")
+    lower += [f"--resolution {stored}"] * (resolution > stored) + ["a store of smaller images"] * (stored > 28)
     expected = f"memory for batches of {batch} at {resolution} px in {precision}"
     return MmtkError(device, expected=expected, found="too little", remedy=f"use {' or '.join(lower)}")
 

@@ -1,37 +1,41 @@
 """All datasets under one set of rules: every store by every method with every seed, a folder a run.
 
 A run that is finished is not repeated and one that was killed goes on, each in a folder of its own:
-``{flag}_{size}/{method}_seed{seed}``. A store that is not whole costs its own runs only.
+``{flag}_{size}/{method}_seed{seed}``. A store that is not whole, and a method that fails, cost their own runs only.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
-from mmtk import store
+from mmtk import plugins, store
 from mmtk.base import Progress
-from mmtk.datasets import list_datasets
-from mmtk.errors import ArgumentError, MmtkError, StoreError
-from mmtk.runs import Entry, Method, Outcome, evaluate_run
+from mmtk.datasets import TEN
+from mmtk.errors import ArgumentError, MmtkError, StoreError, reason_of
+from mmtk.files import write_text
+from mmtk.runs import TRACEBACK, Entry, Method, Outcome, evaluate_run
 from mmtk.store import StoreInfo
 from mmtk.training._pace import Clock, Standing
 from mmtk.training.methods import SHARE, Job, paper_budget
 
 
 def plan_runs(
-    stores: str | Path, out: str | Path, *, methods: Sequence[Method], seeds: Sequence[int], size: int = 28,
-    budget: float | None = None, share: float = SHARE,
+    stores: str | Path, out: str | Path, *, methods: Sequence[Method], seeds: Sequence[int],
+    sizes: Sequence[int] = (28,), budget: float | None = None, share: float = SHARE,
 ) -> tuple[list[Entry], list[str]]:
-    """The runs to be made of the stores in a folder, the paper's ten first in its order, and the sets without a store.
+    """The runs to be made of the stores in a folder, the paper's ten first in its order, and those of them without.
 
     Parameters
     ----------
     stores, out : path
     methods : sequence of Method
     seeds : sequence of int
-    size : edge length in pixels
+    sizes : sequence of int
+        Edge lengths in pixels.
     budget : float, optional
         Seconds for each run of a method that goes by them.
     share : float
@@ -42,18 +46,20 @@ def plan_runs(
     ArgumentError
         If two methods have one name.
     MmtkError
-        If the folder has no store of that size.
+        If the folder has no store of these sizes.
     """
     names = [method.name for method in methods]
     if len(set(names)) < len(names):
         raise ArgumentError("methods", expected="each once", found=", ".join(names))
     entries, missing = [], []
-    others = [flag for flag, edge, _ in store.stores_in(stores) if edge == size]
-    for flag in dict.fromkeys([*(dataset.flag for dataset in list_datasets()), *others]):
-        path = store.store_path(stores, flag, size)
-        if not path.exists():
-            missing.append(flag)
+    there = {(flag, edge) for flag, edge, _ in store.stores_in(stores)}
+    others = sorted({flag for flag, edge in there if edge in sizes} - set(TEN))
+    for flag, size in product([*TEN, *others], dict.fromkeys(sizes)):
+        if (flag, size) not in there:
+            if flag in TEN:
+                missing.append(flag if size == 28 else f"{flag} at {size} px")
             continue
+        path = store.store_path(stores, flag, size)
         info, counts = _facts(path)
         seconds = paper_budget(sum(counts)) * share if budget is None else budget
         for method, seed in product(methods, seeds):
@@ -65,7 +71,8 @@ def plan_runs(
             ))
     if not entries:
         remedy = "build or import some first"
-        raise MmtkError(stores, expected=f"stores named FLAG_{size}.h5", found="none", remedy=remedy)
+        names = [f"FLAG_{size}.h5" for size in dict.fromkeys(sizes)]
+        raise MmtkError(stores, expected=f"stores named {' or '.join(names)}", found="none", remedy=remedy)
     return entries, missing
 
 
@@ -80,7 +87,9 @@ def _facts(path: Path) -> tuple[StoreInfo | None, list[int]]:
 def run_all(
     entries: Sequence[Entry], *, device: str | None = None, follow: Callable[[Standing], None] | None = None
 ) -> Iterator[Outcome]:
-    """Make the runs, one after the other; an error of one of them becomes its outcome.
+    """Make the runs, one after the other; an error of one of them, whatever it is, becomes its outcome.
+
+    The traceback of one that mmtk did not raise on purpose is kept in the run's folder.
 
     Parameters
     ----------
@@ -105,11 +114,26 @@ def run_all(
         clock.begin()
         try:
             outcome = _run(entry, device, progress, whole)
-        except (MmtkError, OSError) as error:
-            outcome = Outcome(entry, error=str(error))
+        except (Exception, SystemExit) as error:  # a method may be anybody's
+            outcome = Outcome(entry, error=_told(entry, error))
         yield outcome
     if follow:
         follow(Standing(len(entries), len(entries), "", 0.0, 0.0))
+
+
+def _told(entry: Entry, error: Exception | SystemExit) -> str:
+    """An error in a line; that of a method with the place in its own code."""
+    module = entry.method.module
+    own = plugins.is_outside(module) and plugins.place_of(error, module)
+    if isinstance(error, MmtkError) or (isinstance(error, OSError) and not own):
+        return str(error)
+    with suppress(MmtkError, OSError):  # there may be no room for it
+        lines = traceback.format_exception(error)
+        entry.out.mkdir(parents=True, exist_ok=True)
+        write_text(entry.out / TRACEBACK, "".join(lines).encode("utf-8", "backslashreplace").decode())
+    if isinstance(error, MemoryError) and not str(error):
+        error = MemoryError(reason_of(error)).with_traceback(error.__traceback__)
+    return plugins.told(error, module)
 
 
 def _run(
@@ -127,5 +151,8 @@ def _run(
     if (opened.info.flag, opened.info.size) != (entry.flag, entry.size):
         found = f"one of {opened.info.flag}_{opened.info.size}"
         raise StoreError(entry.store, expected=f"a store of {entry.flag}_{entry.size}", found=found)
-    job = Job(opened, entry.out, entry.budget, entry.share, entry.seed, device, progress)
-    return Outcome(entry, result := entry.method.run(job), evaluate_run(result.path, opened))
+    job = Job(opened, entry.out, entry.budget, entry.share, entry.seed, device, progress, entry.method.title)
+    result = entry.method.run(job)
+    with suppress(OSError):
+        (entry.out / TRACEBACK).unlink(missing_ok=True)
+    return Outcome(entry, result, evaluate_run(result.path, opened))

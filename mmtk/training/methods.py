@@ -6,23 +6,26 @@ A method is a function of a `Job`, registered under a name::
     def mine(job):
         return job.leave({"method": "mine"}, lambda: {split.name: scores_of(split) for split in job.store.splits})
 
-`Job.leave` keeps the folder of the run: another run in it, or one at work, is refused, and a finished one is not
-repeated. A model under a protocol is a method too, made by `trained` and registered as ``resnet18_isbi21``; its
-budget is its epochs, and it takes no heed of seconds.
+or a class in scikit-learn's manner, with ``fit`` and ``predict_proba``; see `register`. `Job.leave` keeps the folder of
+the run: another run in it, or one at work, is refused, and a finished one is not repeated. A model under a protocol is
+a method too, made by `trained` and registered as ``resnet18_isbi21``; its budget is its epochs, and it takes no heed of
+seconds.
 """
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from mmtk import runs
+from mmtk import plugins, runs
 from mmtk.base import Progress
 from mmtk.errors import ArgumentError
 from mmtk.registry import Registry
@@ -30,6 +33,7 @@ from mmtk.runs import MODELS, Method, RunConfig, RunResult, StoreFacts
 from mmtk.store import Store
 from mmtk.training.protocols import PROTOCOLS, Protocol, get_protocol
 
+_Made = TypeVar("_Made", bound=Callable[..., Any])
 _PAPER = ((10_000, 2), (50_001, 4))  # auto-sklearn's hours for fewer images than that; 6 for more
 SHARE = 1 / 60  # of the paper's budgets, unless one is given: minutes for hours
 
@@ -60,6 +64,10 @@ class Job:
     device : {"cpu", "cuda"} or None
     progress : callable
         To be told what is done and how much it is in all, if the method knows.
+    title : str
+        What tables call the method, if not by its name.
+    begun : float
+        When the job was given, by ``time.perf_counter``; the seconds spent since then are kept with the result.
     """
 
     store: Store
@@ -69,6 +77,8 @@ class Job:
     seed: int = 0
     device: str | None = None
     progress: Progress = _ignore
+    title: str = ""
+    begun: float = field(default_factory=lambda: time.perf_counter(), compare=False)
 
     def leave(self, config: Mapping[str, Any], predict: Callable[[], Mapping[str, NDArray[Any]]]) -> RunResult:
         """Make the run in its folder, unless it is finished there.
@@ -95,32 +105,86 @@ class Job:
         for split in self.store.splits:
             runs.check_scorable(split)
         spent = {"budget": self.budget} if self.share is None else {"share": self.share}
-        facts = RunConfig({**config, **spent}, self.seed, StoreFacts.of(self.store), made_with=runs.environment())
+        title = "" if self.title == config["method"] else self.title
+        facts = RunConfig(
+            {**config, **spent}, self.seed, StoreFacts.of(self.store), made_with=runs.environment(), title=title
+        )
         with runs.alone(self.out):
             runs.claim(self.out, facts)
             if (self.out / runs.RESULT).exists():
                 return runs.read_result(self.out)
             name = f"{config['method']}_{facts.store.size}_{self.budget:g}s_seed{self.seed}"
-            return runs.write_result(self.out, self.store, name, predict())
+            scores = predict()
+            spent_seconds = round(time.perf_counter() - self.begun, 3)
+            return runs.write_result(
+                self.out, self.store, name, scores, seconds=spent_seconds, budget=round(self.budget, 3)
+            )
 
 
-_METHODS: Registry[Method] = Registry("method", load=lambda: import_module("mmtk.training.search"))
+def _load_own() -> None:
+    import_module("mmtk.training.search")
+    for model, protocol in product(MODELS.names, PROTOCOLS.names):
+        add(trained(model, protocol))
 
 
-def register(name: str, title: str) -> Callable[[Callable[[Job], RunResult]], Callable[[Job], RunResult]]:
-    """Register the function that is decorated, of a module's top level, as a method.
+def _load_plugins() -> None:
+    def is_known(value: Any) -> bool:
+        return any(_place(value) in filter(None, (method.function, method.made_by)) for method in _METHODS)
+
+    plugins.load("mmtk.methods", is_known)
+
+
+_METHODS: Registry[Method] = Registry("method", load=_load_own, extend=_load_plugins)
+
+
+def register(name: str, title: str) -> Callable[[_Made], _Made]:
+    """Register the function or class that is decorated, of a module's top level, as a method.
+
+    A function is given a `Job`, and returns what `Job.leave` does. A class is made anew for each run and given the
+    training images with their labels, to ``fit``, then the images of each split, to ``predict_proba``: uint8 arrays
+    ``(n, h, w)`` or ``(n, h, w, 3)``, labels ``(n,)``, or ``(n, labels)`` of 0 and 1. ``fit`` is given the validation
+    images and labels too if it takes ``X_val`` and ``y_val``, or needs four arguments; no test label ever. A class
+    that takes ``random_state`` or ``seed`` is given the seed, ``budget`` the seconds of the run. ``predict_proba``
+    returns a column a class or label; where ``classes_`` tells fewer classes than there are, those have a score of 0.
+
+    Parameters
+    ----------
+    name : str
+        For commands and folders: letters, digits, ``.``, ``_`` and ``-``.
+    title : str
+        For tables.
 
     Raises
     ------
     ArgumentError
-        If the name is taken.
+        If the name is taken or malformed, the title is empty, or what is decorated is neither.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ArgumentError("method", expected="a name of letters, digits, ., _ and -", found=repr(name))
+    if not (title.strip() and title.isprintable()):
+        raise ArgumentError(f"method {name}", expected="a title in one line", found=repr(title))
 
-    def decorate(run: Callable[[Job], RunResult]) -> Callable[[Job], RunResult]:
-        add(Method(name, title, f"{run.__module__}:{run.__qualname__}", facts={"method": name}))
-        return run
+    def decorate(made: _Made) -> _Made:
+        facts, place = {"method": name}, _place(made)
+        if not isinstance(made, type):
+            if not place:
+                raise ArgumentError(f"method {name}", expected="a function or a class", found=type(made).__name__)
+            add(Method(name, title, place, facts=facts))
+            return made
+        if lacking := [part for part in ("fit", "predict_proba") if not callable(getattr(made, part, None))]:
+            expected, found = "a class with fit and predict_proba", f"{made.__name__} without {' and '.join(lacking)}"
+            raise ArgumentError(f"method {name}", expected=expected, found=found)
+        settings = {"name": name, "estimator": place}
+        add(Method(name, title, "mmtk.training.estimators:run", settings=settings, facts=facts, made_by=place))
+        return made
 
     return decorate
+
+
+def _place(made: Any) -> str:
+    """Where a function or class stands, as ``module:name``; empty for anything else."""
+    name = getattr(made, "__qualname__", None)
+    return f"{made.__module__}:{name}" if callable(made) and name else ""
 
 
 def add(method: Method) -> None:
@@ -207,7 +271,3 @@ def train(job: Job, *, model: str, protocol: Protocol, epochs: int, **options: A
         job.store, protocol, model, job.out, seed=job.seed, epochs=epochs, device=job.device, progress=job.progress,
         **options,
     )
-
-
-for _model, _protocol in product(MODELS.names, PROTOCOLS.names):
-    add(trained(_model, _protocol))

@@ -6,10 +6,8 @@ protocol's.
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Any
 from mmtk.errors import ArgumentError
 from mmtk.loader import Augmentation
 from mmtk.registry import Registry
-from mmtk.values import typed
+from mmtk.values import read_toml_or_json, typed
 
 _CHOICES = {
     "optimiser": ("sgd", "adam", "adamw"),
@@ -192,7 +190,7 @@ def read_protocol(path: str | Path) -> Protocol:
         If the system cannot read it, though it is there.
     """
     path = Path(path)
-    given = _table_of(path)
+    given = read_toml_or_json(path, "a protocol as TOML or JSON")
     base = given.pop("base", None)
     try:
         values = {} if base is None else asdict(get_protocol(base))
@@ -209,24 +207,6 @@ def read_protocol(path: str | Path) -> Protocol:
     if protocol.name in PROTOCOLS:
         raise ArgumentError(path, expected="a name of its own", found=f"that of a built-in protocol, {protocol.name}")
     return protocol
-
-
-def _table_of(path: Path) -> dict[str, Any]:
-    expected = "a protocol as TOML or JSON"
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        given = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ArgumentError(path, expected=expected, found=str(error.strerror)) from None
-    except UnicodeDecodeError:
-        raise ArgumentError(path, expected=f"{expected} in UTF-8", found="other bytes") from None
-    except ValueError as error:
-        raise ArgumentError(path, expected=expected, found=str(error)) from None
-    except RecursionError:
-        raise ArgumentError(path, expected=expected, found="values nested too deeply") from None
-    if not isinstance(given, dict):
-        raise ArgumentError(path, expected="a table of fields", found=type(given).__name__)
-    return given
 
 
 def _names(kind: type[Protocol | Augmentation]) -> list[str]:

@@ -7,7 +7,7 @@ import io
 
 from mmtk.errors import ImageError
 
-TARGETS = ("header", "png", "tiff", "nifti")
+TARGETS = ("header", "png", "tiff", "nifti", "volume")
 
 
 class InMemory:

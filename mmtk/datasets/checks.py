@@ -1,0 +1,131 @@
+"""What a dataset and its records must be, said before any work is done on them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mmtk.datasets.steps import Pipeline, check_recipe
+from mmtk.errors import ArgumentError, SourceError
+
+if TYPE_CHECKING:
+    from mmtk.datasets.base import Dataset, Record
+
+MOST_CLASSES = 256  # a label is a byte
+_FLAG = re.compile("[a-z][a-z0-9_]{0,63}")  # a flag is part of the names of files
+_TEXTS = ("title", "modality", "licence", "citation", "page")
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Refuse a dataset that cannot be built, kept in a store or read again.
+
+    Raises
+    ------
+    ArgumentError
+        For a malformed flag or alias, no classes, too many, doubled or blank ones, other than two of a binary task,
+        text that cannot be printed, other than 1 or 3 channels, or a recipe that cannot be run as it stands.
+    """
+    what = f"dataset {dataset.flag}"
+    for flag in (dataset.flag, *dataset.aliases):
+        if not (isinstance(flag, str) and _FLAG.fullmatch(flag)):
+            remedy = "such as lung_clinic"
+            expected = "a flag of at most 64 small letters, digits and _, a letter first"
+            raise ArgumentError(f"flag {flag}", expected=expected, found=repr(flag), remedy=remedy)
+    for name in _TEXTS:
+        text = getattr(dataset, name)
+        if not (isinstance(text, str) and text.isprintable()):
+            raise ArgumentError(f"{what}: {name}", expected="one line of text", found=repr(text))
+    _check_classes(what, dataset)
+    if dataset.channels not in (1, 3):
+        raise ArgumentError(f"{what}: channels", expected="1 (grey) or 3 (colour)", found=str(dataset.channels))
+    for recipe in dataset.recipes:
+        check_recipe(dataset.flag, recipe, dataset.channels)
+    if len({Pipeline(recipe).takes_volumes for recipe in dataset.recipes}) > 1:
+        found = "one of image files and one of CT volumes"
+        raise ArgumentError(f"recipe of {dataset.flag}", expected="recipes of the same files", found=found)
+
+
+def _check_classes(what: str, dataset: Dataset) -> None:
+    from mmtk.datasets.base import Task
+
+    classes = dataset.classes
+    least, most = {Task.BINARY: (2, 2), Task.MULTILABEL: (1, MOST_CLASSES)}.get(dataset.task, (2, MOST_CLASSES))
+    if not least <= len(classes) <= most:
+        count = str(least) if least == most else f"{least} to {most}"
+        expected = f"{count} classes of a {dataset.task} task"
+        raise ArgumentError(f"{what}: classes", expected=expected, found=str(len(classes)))
+    for name in classes:
+        if not (isinstance(name, str) and name.strip() and name.isprintable()):
+            raise ArgumentError(f"{what}: classes", expected="names of one line", found=repr(name))
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise ArgumentError(f"{what}: classes", expected="each class once", found=f"{twice[0]} twice")
+
+
+def check_records(dataset: Dataset, records: Sequence[Record]) -> None:
+    """Refuse records that no store could keep.
+
+    Raises
+    ------
+    SourceError
+        If a record's name stands there twice or is blank, it has another number of labels than the dataset or one that
+        names no class, or its part is none of a provider's.
+    """
+    from mmtk.datasets.base import SPLITS, Task
+
+    top = 1 if dataset.task is Task.MULTILABEL else len(dataset.classes) - 1
+    seen: set[str] = set()
+    for record in records:
+        what = f"{dataset.flag}: {record.source or record.file}"
+        if not record.source or record.source in seen:
+            raise SourceError(what, expected="a name that no other image has", found=repr(record.source))
+        seen.add(record.source)
+        if len(record.labels) != dataset.labels:
+            found = f"{len(record.labels)}"
+            raise SourceError(what, expected=f"{dataset.labels} labels", found=found)
+        for label in record.labels:
+            if type(label) is not int or not 0 <= label <= top:
+                raise SourceError(what, expected=f"labels that are whole numbers from 0 to {top}", found=repr(label))
+        if record.part not in ("", *SPLITS):
+            raise SourceError(what, expected=f"the part {', '.join(SPLITS)} or none", found=repr(record.part))
+
+
+def check_rows(dataset: Dataset, rows: Mapping[str, Sequence[Record]]) -> SourceError | None:
+    """Refuse splits that share a subject, and say which class one of them lacks.
+
+    Returns
+    -------
+    SourceError or None
+        Of the first split that cannot be scored.
+
+    Raises
+    ------
+    SourceError
+        If a subject stands in two splits.
+    """
+    from mmtk.datasets.base import Task
+
+    held: dict[str, tuple[str, str]] = {}
+    for split, records in rows.items():
+        for record in records:
+            first, file = held.setdefault(record.subject, (split, record.file))
+            if record.subject and first != split:
+                expected = f"subject {record.subject} in one split"
+                found = f"{file} in {first} and {record.file} in {split}"
+                remedy = "mend the split that the source gives"
+                raise SourceError(dataset.flag, expected=expected, found=found, remedy=remedy)
+    remedy = "give [split] other shares or another seed, or leave the class out"
+    for split, records in rows.items():
+        labels = [record.labels for record in records]
+        for number, name in enumerate(dataset.classes):
+            if dataset.task is Task.MULTILABEL:
+                count = sum(row[number] for row in labels)
+                if not 0 < count < len(labels):
+                    expected, found = f"{split} images with {name} and without it", f"{count} of {len(labels)} with it"
+                    return SourceError(dataset.flag, expected=expected, found=found, remedy=remedy)
+            elif (number,) not in labels:
+                expected = f"a {split} image of class {name}"
+                return SourceError(dataset.flag, expected=expected, found="none", remedy=remedy)
+    return None

@@ -1,0 +1,174 @@
+"""The images of a source by a table, or by their paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from mmtk.datasets.base import Finding, Record, Scan
+from mmtk.datasets.collecting import IMAGES, folder_of, is_junk, natural_key
+from mmtk.datasets.listing import Listing
+from mmtk.datasets.own._labels import SubjectPattern, Words, flag_of, split_of
+from mmtk.datasets.own._schema import Images, Table
+from mmtk.datasets.own._templates import matches
+from mmtk.datasets.tables import read_table
+from mmtk.errors import SourceError
+
+BY_DICOM = "dicom"  # in the place of a subject: the patient's id in each file
+
+
+@dataclass(frozen=True)
+class TableScan:
+    """The images that a table names."""
+
+    table: Table
+    words: Words
+    folders: bool = False  # whether it may name folders, of DICOM series
+
+    def __call__(self, listing: Listing) -> Scan:
+        """Records in natural order of their paths; files that the table names and that are not there are missing.
+
+        Raises
+        ------
+        SourceError
+            If a file stands there twice, outside the source, or with a label, a subject or a split that is none.
+        """
+        table, records, missing = self.table, dict[str, Record](), list[Finding]()
+        there = set(listing.names)
+        if self.folders:
+            there |= {folder_of(name) for name in listing.names}
+        wanted = filter(None, (table.column, table.label, *table.labels, _column(table.subject), table.split))
+        columns = tuple(dict.fromkeys(wanted))
+        seen: dict[str, tuple[tuple[int, ...], str]] = {}
+        for where, cells in read_table(listing, self._file(listing), columns):
+            row = dict(zip(columns, cells, strict=True))
+            name = self._path(f"{where}, column {table.column}", row[table.column].strip())
+            labels = self._labels(where, row)
+            before, line = seen.setdefault(name, (labels, where))
+            if line != where:
+                found = f"it again{'' if before == labels else ' with another label'}, first on {line}"
+                raise SourceError(where, expected=f"{name} once", found=found, remedy="leave one of the rows out")
+            part = split_of(f"{where}, column {table.split}", row[table.split]) if table.split else ""
+            if name not in there:
+                missing.append(Finding("missing", name))
+                continue
+            records[name] = Record(name, name, labels, self._subject(where, row, listing, name), part)
+        return _scan(listing, records, missing)
+
+    def _file(self, listing: Listing) -> str:
+        name = inside("table.file", self.table.file)
+        if name not in listing.names:
+            close = ", ".join(n for n in listing.names if n.lower().endswith((".csv", ".tsv", ".txt")))[:80] or "none"
+            raise SourceError(listing.root, expected=f"the table {name}", found=f"tables: {close}")
+        return name
+
+    def _path(self, where: str, word: str) -> str:
+        if not word:
+            remedy = "fill it in, or leave the row out"
+            raise SourceError(where, expected="an image's path", found="none", remedy=remedy)
+        return inside(where, f"{self.table.prefix}{word}{self.table.suffix}")
+
+    def _labels(self, where: str, row: dict[str, str]) -> tuple[int, ...]:
+        if self.table.labels:
+            return tuple(flag_of(f"{where}, column {name}", row[name]) for name in self.table.labels)
+        return (self.words.label(f"{where}, column {self.table.label}", row[self.table.label]),)
+
+    def _subject(self, where: str, row: dict[str, str], listing: Listing, name: str) -> str:
+        if self.table.subject == BY_DICOM:
+            return patient_of(listing, name)
+        if not self.table.subject:
+            return ""
+        subject = row[self.table.subject].strip()
+        if not subject:
+            where, remedy = f"{where}, column {self.table.subject}", "fill it in, or leave the row out"
+            raise SourceError(where, expected="a subject", found="none", remedy=remedy)
+        return subject
+
+
+@dataclass(frozen=True)
+class PathScan:
+    """The images whose paths fit a pattern."""
+
+    images: Images
+    words: Words
+
+    def __call__(self, listing: Listing) -> Scan:
+        """Records in natural order of their paths.
+
+        Raises
+        ------
+        SourceError
+            If no file fits, or a folder names no class or split.
+        """
+        records: dict[str, Record] = {}
+        pattern = SubjectPattern("" if self.images.subject == BY_DICOM else self.images.subject)
+        for template in as_tuple(self.images.files):
+            for name, values in matches(template, listing.names):
+                where = f"{listing.root}/{name}"
+                word = values.get("class", PurePosixPath(name).parent.name)
+                part = split_of(where, values["split"]) if "split" in values else ""
+                subject = values.get("subject") or pattern(where, name)
+                if self.images.subject == BY_DICOM:
+                    subject = patient_of(listing, name)
+                records[name] = Record(name, name, (self.words.label(where, word),), subject, part)
+        if not records:
+            expected = f"files that fit {' or '.join(as_tuple(self.images.files))}"
+            raise SourceError(listing.root, expected=expected, found="none", remedy="mend images.files")
+        return _scan(listing, records, [])
+
+
+def as_tuple(files: str | tuple[str, ...]) -> tuple[str, ...]:
+    """One pattern, or several."""
+    return (files,) if isinstance(files, str) else files
+
+
+def inside(where: str, name: str) -> str:
+    """A path as names in a listing are written.
+
+    Raises
+    ------
+    SourceError
+        If it is blank, or leads out of the source.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if not path.name or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        raise SourceError(where, expected="a path inside the source", found=repr(name))
+    return str(path)
+
+
+def patient_of(listing: Listing, name: str) -> str:
+    """The patient's id in a DICOM file, or in the first one of a folder.
+
+    Raises
+    ------
+    SourceError
+        If it is blank.
+    """
+    from mmtk.imaging import dicom_subject
+
+    file = next((n for n in listing.names if folder_of(n) == name and not is_junk(n)), name)
+    path = listing.path(file)
+    if not (subject := dicom_subject(path)):
+        raise SourceError(path, expected="a patient's id in it", found="none", remedy="give subjects in another way")
+    return subject
+
+
+def _column(subject: str) -> str:
+    return "" if subject == BY_DICOM else subject
+
+
+def _scan(listing: Listing, records: dict[str, Record], missing: list[Finding]) -> Scan:
+    ordered = sorted(records.values(), key=lambda record: natural_key(record.source))
+    findings = [*missing, *(Finding("surplus", name) for name in _surplus(listing, records))]
+    findings += [Finding("junk", name) for name in listing.names if is_junk(name)]
+    return Scan(tuple(ordered), tuple(findings))
+
+
+def _surplus(listing: Listing, records: dict[str, Record]) -> Iterator[str]:
+    """Image files beside the records that are none."""
+    folders = {folder_of(name) for name in records}
+    return (
+        name for name in listing.names
+        if name not in records and folder_of(name) in folders and name.lower().endswith(IMAGES) and not is_junk(name)
+    )

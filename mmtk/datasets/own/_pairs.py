@@ -1,0 +1,161 @@
+"""Which volumes are masks of which images, by patterns of their paths, and what organs the masks have."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from mmtk.datasets.collecting import natural_key
+from mmtk.datasets.listing import Listing
+from mmtk.datasets.own._layout import literal
+from mmtk.datasets.own._look import ending_of
+from mmtk.datasets.own._templates import matches
+from mmtk.errors import SourceError
+from mmtk.imaging import PLANES, read_mask, turn_volume
+
+MASKS = 10  # masks whose voxels are read
+_LEAST = 4  # voxels along each axis of a plane, below which an organ gives no image
+_TRIED = 50  # patterns, those first that most names suggest
+_FEWEST = 3  # slices, of which the middle ones are images
+_MASK_WORDS = {"seg", "segs", "segmentation", "segmentations", "mask", "masks", "label", "labels", "labelmap", "gt",
+               "groundtruth", "annotation", "annotations", "roi", "labelstr", "labelsts", "truth"}
+
+
+class Pairs(NamedTuple):
+    """Patterns of images and their masks, the pairs that fit, images without a mask, and other images there are."""
+
+    image: str
+    mask: str
+    pairs: tuple[tuple[str, str], ...]
+    lone: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+class Organs(NamedTuple):
+    """Values of masks: those that give images in at least half of the masks looked at, and the others.
+
+    ``axes`` is whether all masks tell their axes; ``looked`` is how many were read.
+    """
+
+    values: tuple[int, ...]
+    rare: tuple[int, ...]
+    axes: bool
+    looked: int
+    unread: tuple[str, ...]
+
+
+def is_mask(name: str) -> bool:
+    """Whether a word in a path says that a file is a mask."""
+    return any(word in _MASK_WORDS for word in re.split(r"[^a-z]+", name.lower()))
+
+
+def pair_up(names: Sequence[str]) -> Pairs | None:
+    """Join images and masks by patterns of their paths; None where there are no masks."""
+    masks = [name for name in names if is_mask(name)]
+    images = [name for name in names if name not in set(masks)]
+    fits = []
+    for mask_pattern, of_mask in _candidates(masks):
+        for pattern, of_image in _candidates(images):
+            both = of_image.keys() & of_mask.keys()
+            if both:
+                lone = of_image.keys() - both
+                rank = (-len(both), len(lone), pattern.count("{subject}") > 1, "**" in pattern, pattern, mask_pattern)
+                fits.append((rank, pattern, mask_pattern, of_image, of_mask))
+    fits.sort(key=lambda fit: fit[0])
+    if fits:
+        _, pattern, mask_pattern, of_image, of_mask = fits[0]
+        subjects = sorted(of_image, key=natural_key)
+        pairs = tuple((of_image[subject], of_mask[subject]) for subject in subjects if subject in of_mask)
+        alone = tuple(of_image[subject] for subject in subjects if subject not in of_mask)
+        used = {name for pair in pairs for name in pair} | set(alone)
+        return Pairs(pattern, mask_pattern, pairs, alone, tuple(name for name in names if name not in used))
+    return None
+
+
+def _candidates(names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Patterns with ``{subject}`` that fit some of the names, and the name of each subject."""
+    for pattern, _ in Counter(_patterns(names)).most_common(_TRIED):
+        subjects: dict[str, str] = {}
+        twice = False
+        for match in matches(pattern, names):
+            twice |= subjects.setdefault(match.values["subject"], match.name) != match.name
+        if subjects and not twice:
+            yield pattern, subjects
+
+
+def _patterns(names: Sequence[str]) -> Iterator[str]:
+    folders: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        *above, base = name.split("/")
+        folders["/".join(above)].append(base)
+        if above:
+            for prefix in ("**/",) if len(above) > 1 else ("",):
+                yield f"{prefix}{{subject}}/{literal(base)}"
+                if base.startswith(above[-1]):
+                    yield f"{prefix}{{subject}}/{{subject}}{literal(base.removeprefix(above[-1]))}"
+    for folder, bases in folders.items():
+        head = f"{literal(folder)}/" if folder else ""
+        for bases_of in _by_suffix(bases).values():
+            for start, end in dict.fromkeys(_ends(bases_of)):
+                yield f"{head}{literal(start)}{{subject}}{literal(end)}"
+
+
+def _by_suffix(bases: Sequence[str]) -> dict[str, list[str]]:
+    """Names by what follows their last mark between words, if that has no number that could be a subject's."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for base in bases:
+        stem = base[: len(base) - len(ending_of(base))]
+        last = re.search(r"[_-](?:[A-Za-z]\w*|0000)$", stem)
+        groups[f"{last[0] if last else ''}{ending_of(base)}"].append(base)
+    return groups
+
+
+def _ends(bases: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Starts and ends that names share, cut where a word ends."""
+    ending = ending_of(bases[0])
+    stems = [base[: len(base) - len(ending)] for base in bases]
+    start = _common(stems)
+    end = _common([stem[::-1] for stem in stems])[::-1]
+    starts = ["", *(start[: mark.end()] for mark in re.finditer("[_-]", start))]
+    last = re.search(r"[_-](?:[A-Za-z]\w*|0000)$", end if len(stems) > 1 else stems[0])
+    for text in starts:
+        for tail in (last[0] if last else "", ""):
+            yield text, f"{tail}{ending}"
+
+
+def _common(texts: Sequence[str]) -> str:
+    """What texts start with."""
+    first, last = min(texts), max(texts)
+    at = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return first[:at]
+
+
+def organs_of(listing: Listing, masks: Sequence[str]) -> Organs:
+    """The values of the first masks, and which of them are large enough to give images."""
+    from scipy import ndimage
+
+    shown: Counter[int] = Counter()
+    there: set[int] = set()
+    unread = []
+    axes = True
+    looked = 0
+    across = PLANES["axial"]
+    for name in masks[:MASKS]:
+        try:
+            mask = read_mask(listing.path(name))
+        except SourceError as error:
+            unread.append(f"{name}: {str(error).removeprefix(f'{error.what}: ')}")
+            continue
+        looked += 1
+        axes &= bool(mask.axes)
+        voxels = turn_volume(mask) if mask.axes else mask.voxels.transpose(2, 1, 0)
+        for value, box in enumerate(ndimage.find_objects(voxels), 1):
+            if box is not None:
+                there.add(value)
+                sides = [span.stop - span.start for span in box]
+                large = min(side for axis, side in enumerate(sides) if axis != across) >= _LEAST
+                shown[value] += large and sides[across] >= _FEWEST
+    values = tuple(sorted(value for value in there if 2 * shown[value] >= looked and shown[value]))
+    return Organs(values, tuple(sorted(there - set(values))), axes, looked, tuple(unread))

@@ -1,0 +1,88 @@
+"""Headers of MetaImage: ``.mha``, and ``.mhd`` with the voxels beside it."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+
+from mmtk.imaging._axes import VolumeHeader, lie
+from mmtk.imaging._files import AGAIN, ImageFile
+from mmtk.imaging._voxels import CONVERT, MAX_VOXELS, Layout, TextHeader, lines_of
+
+_TYPES = {
+    "met_char": "i1", "met_uchar": "u1", "met_short": "i2", "met_ushort": "u2", "met_int": "i4", "met_uint": "u4",
+    "met_long": "i4", "met_ulong": "u4", "met_long_long": "i8", "met_ulong_long": "u8", "met_float": "f4",
+    "met_double": "f8",
+}
+_TRUTHS = {"true": True, "false": False}
+_USUAL = {  # what is read no other way; SimpleITK leaves a scale out without a word
+    "ObjectType": "Image", "BinaryData": "True", "ElementNumberOfChannels": "1",
+    "ElementToIntensityFunctionSlope": "1", "ElementToIntensityFunctionOffset": "0",
+}
+_NAMES = {
+    "ElementByteOrderMSB": "BinaryDataByteOrderMSB", "Orientation": "TransformMatrix", "Rotation": "TransformMatrix",
+}
+
+
+def read_metaimage(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
+    """Read a header whose first bytes are ``head``."""
+    header, taken = _fields(stream, head, file)
+    dtype = np.dtype(header.choice("ElementType", _TYPES))
+    if header.choice("BinaryDataByteOrderMSB", _TRUTHS, default="False"):
+        dtype = dtype.newbyteorder(">")
+    for name, usual in _USUAL.items():
+        if (found := header.fields.get(name, usual)).lower() != usual.lower():
+            raise header.wrong(f"{name} = {usual}", found, CONVERT)
+    sizes = header.whole("DimSize")
+    if header.whole("NDims") != [len(sizes)]:
+        raise header.wrong(f"{header.fields['NDims']} sizes", header.fields["DimSize"])
+    if len(sizes) < 3 or min(sizes) < 1 or set(sizes[3:]) - {1} or math.prod(sizes) > MAX_VOXELS:
+        raise header.wrong("a volume of three axes", " x ".join(map(str, sizes)))
+    shape = (sizes[0], sizes[1], sizes[2])
+    steps = header.numbers("ElementSpacing")[:3]
+    known = len(steps) == 3 and all(0 < step < math.inf for step in steps)
+    spacing = (steps[0], steps[1], steps[2]) if known else (0.0, 0.0, 0.0)
+    signs, axes = _lie(header, len(sizes))
+    name = header.get("ElementDataFile", "LOCAL or a file's name")
+    if re.match(r"LIST\b|.*%", name):
+        raise header.wrong("voxels in one file", f"ElementDataFile = {name}", CONVERT)
+    data = None if name.upper() == "LOCAL" else header.beside(name)
+    packing: Literal["", "zlib"] = "zlib" if header.choice("CompressedData", _TRUTHS, default="False") else ""
+    offset = _offset(header, packing, data, math.prod(shape) * dtype.itemsize) + (0 if data else taken)
+    return Layout(VolumeHeader(shape, dtype, 1.0, 0.0, offset, signs, spacing, axes), taken, data, packing)
+
+
+def _fields(stream: IO[bytes], head: bytes, file: ImageFile) -> tuple[TextHeader, int]:
+    header = TextHeader(file, "MetaImage")
+    for line, taken in lines_of(stream, head, header):
+        name, equals, value = line.partition("=")
+        if not equals and line.strip():
+            raise header.wrong("fields, each with its name and a sign of equality", line)
+        if equals:
+            name = name.strip()
+            header.add(_NAMES.get(name, name), value)
+        if name == "ElementDataFile":
+            return header, taken
+    raise header.wrong("a header of MetaImage that ends with ElementDataFile", "one cut off", AGAIN)
+
+
+def _lie(header: TextHeader, count: int) -> tuple[tuple[int, int, int], str]:
+    """Signs and axes, by the matrix whose rows are steps towards left, posterior and superior."""
+    turn = header.numbers("TransformMatrix")
+    if not turn:
+        return (0, 0, 0), ""
+    if len(turn) != count * count:
+        raise header.wrong(f"a TransformMatrix of {count} x {count}", header.fields["TransformMatrix"])
+    return lie(np.array(turn).reshape(count, count)[:3, :3].T * np.array([[-1], [-1], [1]]))
+
+
+def _offset(header: TextHeader, packing: str, data: Path | None, length: int) -> int:
+    """Bytes to pass over before the voxels."""
+    count = header.whole("HeaderSize") if "HeaderSize" in header.fields else [0]
+    if len(count) > 1 or count[0] < -1 or (count[0] and (packing or not data)):
+        raise header.wrong("voxels that nothing stands before", f"HeaderSize = {header.fields['HeaderSize']}", CONVERT)
+    return header.at_end(data, length) if data and count[0] < 0 else count[0]

@@ -1,0 +1,133 @@
+"""Headers of NIfTI-1 and NIfTI-2."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import IO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtk.errors import ImageError
+from mmtk.imaging._axes import VolumeHeader, lie
+from mmtk.imaging._files import AGAIN, ImageFile
+from mmtk.imaging._voxels import CONVERT, MAX_VOXELS, Layout
+from mmtk.imaging.foreign import describe_any
+
+_LAST = 1 << 28  # byte up to which extensions may reach
+_TYPES = {
+    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
+}
+_OTHER_TYPES = {
+    1: "single bits", 32: "complex64", 128: "RGB", 1536: "float128", 1792: "complex128", 2048: "complex256",
+    2304: "RGBA",
+}
+_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # mm; who names none means mm
+
+
+class _Fields(NamedTuple):
+    """Where a version of the format keeps what, and in which type."""
+
+    name: str
+    length: int
+    magic: int
+    whole: bytes
+    apart: bytes
+    dims: tuple[int, str]
+    kind: tuple[int, str]
+    first: tuple[int, str]
+    scale: tuple[int, str]
+    sizes: tuple[int, str]
+    units: tuple[int, str]
+    codes: tuple[int, str]
+    quaternion: tuple[int, str]
+    rows: tuple[int, str]
+
+
+_ONE = _Fields(
+    "NIfTI-1", 348, 344, b"n+1\0", b"ni1\0", (40, "8h"), (70, "h"), (108, "f"), (112, "2f"), (76, "4f"), (123, "B"),
+    (252, "2h"), (256, "3f"), (280, "12f"),
+)
+_TWO = _Fields(
+    "NIfTI-2", 540, 4, b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n", (16, "8q"), (12, "h"), (168, "q"), (176, "2d"),
+    (104, "4d"), (500, "i"), (344, "2i"), (352, "3d"), (400, "12d"),
+)
+_VERSIONS = {
+    struct.pack(order + "i", fields.length): (fields, order) for fields in (_ONE, _TWO) for order in "<>"
+}
+_AND_MARK = 4  # bytes behind a header that tell of extensions
+
+
+def read_nifti(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
+    """Read a header whose first bytes are ``head``."""
+    fields, order = _VERSIONS.get(head, (_ONE, ""))
+    data = head + stream.read(fields.length - len(head))
+    magic = data[fields.magic :][: len(fields.whole)]
+    if len(data) < fields.length or not order or magic not in (fields.whole, fields.apart):
+        found, remedy = describe_any(data, CONVERT)
+        if found == "a DICOM file":
+            remedy = "give the folder of its series"
+        if order:
+            found, remedy = ("a header cut off", AGAIN) if len(data) < fields.length else _unmarked(fields)
+        raise ImageError(file, expected="a NIfTI, NRRD or MetaImage file", found=found, remedy=remedy)
+    if magic == fields.apart:
+        raise ImageError(file, expected="header and voxels in one file", found="a header alone", remedy=CONVERT)
+
+    def get(place: tuple[int, str]) -> tuple[float, ...]:
+        return struct.unpack_from(order + place[1], data, place[0])
+
+    axes, *dims = map(int, get(fields.dims))
+    kind, (offset,), (slope, inter) = int(get(fields.kind)[0]), get(fields.first), get(fields.scale)
+    shape = (dims[0], dims[1], dims[2])
+    if not 3 <= axes <= 7 or min(shape) < 1 or any(n > 1 for n in dims[3:axes]) or math.prod(shape) > MAX_VOXELS:
+        found = " x ".join(map(str, dims[: max(axes, 0)]))
+        raise ImageError(file, expected="a volume of three axes", found=found or "none")
+    if kind not in _TYPES:
+        found = f"NIfTI data type {kind}" + (f" ({_OTHER_TYPES[kind]})" if kind in _OTHER_TYPES else "")
+        remedy = "save its Hounsfield units as int16"
+        raise ImageError(file, expected="whole or floating numbers", found=found, remedy=remedy)
+    first = fields.length + _AND_MARK
+    if not first <= offset < _LAST or offset % 1:  # NaN too; from 0 nibabel reads the header as voxels
+        expected = f"voxels from byte {first} on, behind the header"
+        remedy = "save it again with the offset of its voxels"
+        raise ImageError(file, expected=expected, found=f"offset {offset:g}", remedy=remedy)
+    if slope == 0 or not (math.isfinite(slope) and math.isfinite(inter)):
+        slope, inter = 1.0, 0.0  # as the format defines it
+    last, *sizes = get(fields.sizes)
+    factor = _UNITS.get(int(get(fields.units)[0]) & 7, 0.0)
+    x, y, z = sizes if factor and all(0 < size * factor < math.inf for size in sizes) else (0.0, 0.0, 0.0)
+    signs, matrix_axes = _lie(get(fields.codes), get(fields.quaternion), last < 0, get(fields.rows))
+    dtype = np.dtype(order + _TYPES[kind])
+    spacing = (x * factor, y * factor, z * factor)
+    header = VolumeHeader(shape, dtype, slope, inter, int(offset), signs, spacing, matrix_axes)
+    return Layout(header, fields.length, ends=False)
+
+
+def _unmarked(fields: _Fields) -> tuple[str, str]:
+    if fields is _ONE:
+        return "one of Analyze 7.5", CONVERT
+    return "a NIfTI-2 header without its mark, as after a transfer as text", AGAIN
+
+
+def _lie(
+    codes: tuple[float, ...], quaternion: tuple[float, ...], mirrored: bool, rows: tuple[float, ...]
+) -> tuple[tuple[int, int, int], str]:
+    """Signs and axes by the affine matrix, else the quaternion; no axes where these two name different ones."""
+    by_quaternion = _turned_by(quaternion, mirrored) if codes[0] > 0 else None
+    if codes[1] > 0:
+        signs, axes = lie(np.array(rows).reshape(3, 4)[:, :3])
+        other = "" if by_quaternion is None else lie(by_quaternion)[1]
+        return signs, axes if other in ("", axes) else ""
+    return ((0, 0, 0), "") if by_quaternion is None else lie(by_quaternion)
+
+
+def _turned_by(quaternion: tuple[float, ...], mirrored: bool) -> NDArray[np.float64]:
+    b, c, d = quaternion
+    a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+    last = -1.0 if mirrored else 1.0
+    return np.array([
+        [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c) * last],
+        [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b) * last],
+        [2 * (b * d - a * c), 2 * (c * d + a * b), (a * a + d * d - b * b - c * c) * last],
+    ])

@@ -1,0 +1,140 @@
+"""Headers of NRRD: ``.nrrd``, and ``.nhdr`` with the voxels beside it."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+
+from mmtk.imaging._axes import VolumeHeader, lie
+from mmtk.imaging._files import AGAIN, ImageFile
+from mmtk.imaging._voxels import CONVERT, MAX_VOXELS, Layout, TextHeader, lines_of
+
+_TYPES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
+    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), "i2"),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
+    **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
+    **dict.fromkeys(
+        ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t"), "i8"
+    ),
+    **dict.fromkeys(
+        ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), "u8"
+    ),
+    "float": "f4", "double": "f8",
+}
+_PACKINGS: dict[str, Literal["", "gzip"]] = {"raw": "", "gzip": "gzip", "gz": "gzip"}
+_ORDERS = {"little": "<", "big": ">"}
+_SPACES = {  # whether their axes run towards right, anterior, superior
+    **dict.fromkeys(("right-anterior-superior", "ras"), (1, 1, 1)),
+    **dict.fromkeys(("left-anterior-superior", "las"), (-1, 1, 1)),
+    **dict.fromkeys(("left-posterior-superior", "lps"), (-1, -1, 1)),
+}
+_UNITS = {"": 1.0, "mm": 1.0, "millimeter": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm": 0.001, "micron": 0.001}
+_NAMES = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip"}
+
+
+def read_nrrd(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
+    """Read a header whose first bytes are ``head``."""
+    header, taken = _fields(stream, head, file)
+    kind, packing = header.choice("type", _TYPES), header.choice("encoding", _PACKINGS)
+    dtype = np.dtype(kind if kind.endswith("1") else header.choice("endian", _ORDERS) + kind)
+    sizes, vectors = header.whole("sizes"), _vectors(header)
+    if header.whole("dimension") != [len(sizes)]:
+        raise header.wrong(f"{header.fields['dimension']} sizes", header.fields["sizes"])
+    if not vectors:
+        vectors = [[]] * min(3, len(sizes)) + [None] * (len(sizes) - 3)
+    across = [at for at, vector in enumerate(vectors) if vector is not None]
+    if len(vectors) != len(sizes) or len(across) != 3 or not _is_volume(sizes, across):
+        raise header.wrong("a volume of three axes", " x ".join(map(str, sizes)))
+    x, y, z = across
+    signs, axes, spacing = _lie(header, [vectors[at] or [] for at in across], across)
+    shape = (sizes[x], sizes[y], sizes[z])
+    data = header.fields.get("data file", "")
+    if re.match(r"LIST\b|.*%", data):
+        raise header.wrong("voxels in one file", f"data file: {data}", CONVERT)
+    other = header.beside(data) if data else None
+    offset = _offset(header, packing, other, math.prod(shape) * dtype.itemsize) + (0 if other else taken)
+    return Layout(VolumeHeader(shape, dtype, 1.0, 0.0, offset, signs, spacing, axes), taken, other, packing)
+
+
+def _fields(stream: IO[bytes], head: bytes, file: ImageFile) -> tuple[TextHeader, int]:
+    header = TextHeader(file, "NRRD")
+    lines = lines_of(stream, head, header)
+    version, taken = next(lines)
+    if not re.fullmatch(r"NRRD000[1-5]", version):
+        raise header.wrong("NRRD of version 1 to 5", version, CONVERT)
+    for line, at in lines:
+        taken = at
+        if not line:
+            return header, taken
+        if line.startswith("#") or re.match(r"[^:]*:=", line):
+            continue
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise header.wrong("fields, each with its name and a colon", line)
+        name = name.strip().lower()
+        header.add(_NAMES.get(name, name), value)
+    if not header.fields.get("data file"):
+        raise header.wrong("a header of NRRD that ends with an empty line", "one cut off", AGAIN)
+    return header, taken
+
+
+def _is_volume(sizes: list[int], across: list[int]) -> bool:
+    rest = [size for at, size in enumerate(sizes) if at not in across]
+    return min(sizes) >= 1 and set(rest) <= {1} and math.prod(sizes) <= MAX_VOXELS
+
+
+def _vectors(header: TextHeader) -> list[list[float] | None]:
+    """The space direction of each of the array's axes; None for one that lies outside space."""
+    text = header.fields.get("space directions", "")
+    if re.sub(r"none|\([^()]*\)", "", text).strip():
+        raise header.wrong("space directions as vectors", text)
+    vectors = [
+        None if word == "none" else header.parse("space directions", word.strip("()").split(","))
+        for word in re.findall(r"none|\([^()]*\)", text)
+    ]
+    if any(vector is not None and len(vector) != 3 for vector in vectors):
+        raise header.wrong("space directions in three dimensions", text)
+    return vectors
+
+
+def _lie(
+    header: TextHeader, vectors: list[list[float]], across: list[int]
+) -> tuple[tuple[int, int, int], str, tuple[float, float, float]]:
+    """Signs, axes and spacing."""
+    signs, axes = (0, 0, 0), ""
+    if vectors[0]:
+        space = _SPACES.get(header.fields.get("space", "").lower())
+        if space:
+            signs, axes = lie(np.array(vectors).T * np.array(space)[:, None])
+        sizes = [math.hypot(*vector) for vector in vectors]
+        factors = set(_factors(header, "space units")) or {1.0}
+        factor = factors.pop() if len(factors) == 1 else 0.0
+        sizes = [size * factor for size in sizes]
+    else:
+        sizes, named = header.numbers("spacings"), _factors(header, "units")
+        sizes = [size * (named[at] if at < len(named) else 1.0) for at, size in enumerate(sizes)]
+        sizes = [sizes[at] for at in across if at < len(sizes)]
+    known = len(sizes) == 3 and all(0 < size < math.inf for size in sizes)
+    return signs, axes, (sizes[0], sizes[1], sizes[2]) if known else (0.0, 0.0, 0.0)
+
+
+def _factors(header: TextHeader, name: str) -> list[float]:
+    """Units in mm, 0 for one that is not known."""
+    return [_UNITS.get(unit.lower(), 0.0) for unit in re.findall(r'"([^"]*)"', header.fields.get(name, ""))]
+
+
+def _offset(header: TextHeader, packing: str, data: Path | None, length: int) -> int:
+    """Bytes to pass over before the voxels."""
+    moved = {name: header.whole(name) for name in ("line skip", "byte skip") if header.fields.get(name, "0") != "0"}
+    count = moved.get("byte skip", [0])
+    if "line skip" in moved or (moved and packing) or len(count) > 1 or count[0] < -1 or (count[0] < 0 and not data):
+        found = ", ".join(f"{name} {header.fields[name]}" for name in moved)
+        raise header.wrong("voxels that nothing stands before", found, CONVERT)
+    return header.at_end(data, length) if data and count[0] < 0 else count[0]

@@ -1,0 +1,122 @@
+"""Classes in scikit-learn's manner as methods: fitted on the training images, asked for the scores of every split."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtk.datasets.base import Task
+from mmtk.errors import ArgumentError, ScoreError
+from mmtk.runs import RunResult
+from mmtk.store import Split
+from mmtk.training.methods import Job
+
+_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_PLACED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_VALIDATION = ("X_val", "y_val")
+
+
+def run(job: Job, *, name: str, estimator: str) -> RunResult:
+    """Fit an estimator, given as ``module:name``, and leave its scores of every split; see `register`."""
+    try:
+        made = resolve_name(estimator)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ArgumentError(f"method {name}", expected=f"the class {estimator}", found=str(error)) from None
+    return job.leave({"method": name}, lambda: _predictions(job, name, made))
+
+
+def _predictions(job: Job, name: str, made: Callable[..., Any]) -> dict[str, NDArray[np.float64]]:
+    given = {"random_state": job.seed, "seed": job.seed, "budget": job.budget}
+    model = made(**{key: given[key] for key in _keywords(made) & given.keys()})
+    train, val = job.store.train, job.store.val
+    if _keywords(model.fit) >= set(_VALIDATION):
+        model.fit(*_known(train), **dict(zip(_VALIDATION, _known(val), strict=True)))
+    elif _needed(model.fit) >= 4:
+        model.fit(*_known(train), *_known(val))
+    else:
+        model.fit(*_known(train))
+    scores = {}
+    for done, split in enumerate(job.store.splits, 1):
+        table = model.predict_proba(split.images[:])
+        scores[split.name] = spread(table, getattr(model, "classes_", None), split, name)
+        job.progress(done, len(job.store.splits))
+    return scores
+
+
+def _keywords(call: Callable[..., Any]) -> set[str]:
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except (TypeError, ValueError):  # of what is not written in Python
+        return set()
+    return {one.name for one in parameters if one.kind in _KEYWORD}
+
+
+def _needed(call: Callable[..., Any]) -> int:
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except (TypeError, ValueError):
+        return 0
+    return sum(one.kind in _PLACED and one.default is inspect.Parameter.empty for one in parameters)
+
+
+def _known(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images, and labels as scikit-learn has them: a row of 0 and 1 for several labels, else a number."""
+    labels = split.labels.astype(np.int64)
+    return split.images[:], labels if split.info.task == Task.MULTILABEL else labels[:, 0]
+
+
+def spread(table: Any, classes: Any, split: Split, name: str) -> NDArray[np.float64]:
+    """A column for each class or label, of what an estimator gives.
+
+    Parameters
+    ----------
+    table : array, or for several labels a list of one for each
+        As ``predict_proba`` gives it.
+    classes : array, list of arrays or None
+        The estimator's ``classes_``: what its columns stand for.
+    split : Split
+    name : str
+        Of the method, for errors.
+
+    Raises
+    ------
+    ScoreError
+        If rows or columns are not those of the split.
+    """
+    several, outputs = split.info.task == Task.MULTILABEL, len(split.info.classes)
+    if isinstance(table, list) and several and len(table) == outputs:  # a table for each label, a column for each value
+        values = classes if isinstance(classes, list) else [np.arange(np.shape(one)[-1]) for one in table]
+        columns = [
+            np.asarray(one)[:, list(known).index(1)] if 1 in known else np.zeros(len(one))
+            for one, known in zip(table, values, strict=True)
+        ]
+        scores = np.stack(columns, axis=1)
+    else:
+        scores = np.asarray(table)
+    if scores.dtype.kind not in "fiub":
+        raise ScoreError(f"predict_proba of {name}", expected="numbers", found=f"dtype {scores.dtype}")
+    scores = scores.astype(np.float64)
+    if split.info.task == Task.BINARY and (scores.ndim == 1 or scores.shape[1:] == (1,)) and not _one_class(classes):
+        positive = scores.reshape(-1)
+        scores = np.stack([1 - positive, positive], axis=1)
+    expected = (len(split), outputs)
+    if not several and classes is not None and np.shape(classes) == scores.shape[1:] and len(scores) == len(split):
+        places = np.asarray(classes)
+        if places.dtype.kind in "iu" and ((places >= 0) & (places < outputs)).all():
+            placed = np.zeros(expected)
+            placed[:, places] = scores
+            return placed
+    if scores.shape != expected:
+        found, what = f"shape {scores.shape}", f"predict_proba of {name} on {split.name}"
+        raise ScoreError(what, expected=f"shape {expected}", found=found)
+    return scores
+
+
+def _one_class(classes: Any) -> bool:
+    """Whether an estimator has seen one class alone, whose chance is its only column."""
+    return classes is not None and np.shape(classes) == (1,)

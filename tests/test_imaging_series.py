@@ -1,0 +1,206 @@
+"""DICOM series read as volumes: against SimpleITK and nibabel, and refused where the slices make no volume."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.uid import RLELossless
+
+from mmtk.errors import ImageError
+from mmtk.imaging import probe_series, read_series, turn_volume
+from tests import dicoms
+
+SHAPE = (5, 18, 20)  # z, y, x
+STORED = np.random.default_rng(0).integers(0, 1 << 12, SHAPE).astype(np.uint16)
+AXIAL = (1, 0, 0, 0, 1, 0)
+
+
+def series(folder: Path, stored=STORED, *, orientation=AXIAL, origin=(-10.0, 4.5, 100.0), step=2.5, tilt=0.0,
+           changes=None, **more) -> Path:
+    """A slice a file, in no order of names or numbers; `changes` are further elements of single slices."""
+    rows, columns = np.array(orientation, float).reshape(2, 3)
+    normal = np.cross(rows, columns)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = np.random.default_rng(1).permutation(len(stored))
+    for place, pixels in enumerate(stored):
+        position = np.array(origin) + place * (step * normal + tilt * columns)
+        told = {
+            "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "Modality": "CT",
+            "ImagePositionPatient": [f"{x:.6f}" for x in position],
+            "ImageOrientationPatient": [f"{x:.10f}"[:16] for x in orientation], "PixelSpacing": ["0.75", "0.5"],
+            "RescaleSlope": "1", "RescaleIntercept": "-1024", "InstanceNumber": int(names[place]),
+            **more, **(changes or {}).get(place, {}),
+        }
+        syntax = told.pop("syntax", dicoms.EXPLICIT)
+        dicoms.file(folder, pixels, syntax, f"IM{names[place]:03d}", **told)
+    return folder
+
+
+def by_sitk(folder: Path):
+    import SimpleITK
+
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    image = reader.Execute()
+    return SimpleITK.GetArrayFromImage(image), image
+
+
+def test_slices_lie_in_the_order_of_their_positions(tmp_path: Path) -> None:
+    folder = series(tmp_path / "s")
+    header, volume = probe_series(folder), read_series(folder)
+    assert (header.shape, header.axes, header.signs) == ((20, 18, 5), "LPS", (-1, -1, 1))
+    assert header.spacing == volume.spacing == (0.5, 0.75, 2.5)
+    assert (header.dtype, header.slope, header.inter) == (np.dtype("<u2"), 1.0, -1024.0)
+    assert (volume.axes, volume.signs, volume.voxels.dtype) == ("LPS", (-1, -1, 1), np.int16)
+    np.testing.assert_array_equal(volume.voxels, STORED.astype(int) - 1024)
+    theirs, image = by_sitk(folder)
+    np.testing.assert_array_equal(volume.voxels, theirs)
+    assert image.GetSpacing() == volume.spacing
+    np.testing.assert_array_equal(turn_volume(volume), volume.voxels.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3), 2)))
+@pytest.mark.parametrize("signs", list(itertools.product((1, -1), repeat=2)))
+def test_axes_are_those_that_nibabel_names(tmp_path: Path, axes, signs) -> None:
+    """Of a twin in NIfTI, turned by each library."""
+    import nibabel
+
+    rows, columns = (np.eye(3)[axis] * sign for axis, sign in zip(axes, signs, strict=True))
+    folder = series(tmp_path / "s", orientation=(*rows, *columns))
+    volume = read_series(folder)
+    normal = np.cross(rows, columns)
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag([-1, -1, 1]) @ np.stack([rows * 0.5, columns * 0.75, normal * 2.5], axis=1)
+    nibabel.save(nibabel.Nifti1Image(STORED.transpose(2, 1, 0).astype(np.int16) - 1024, affine), tmp_path / "twin.nii")
+    twin = nibabel.load(tmp_path / "twin.nii")
+    assert volume.axes == probe_series(folder).axes == "".join(nibabel.aff2axcodes(twin.affine))
+    assert (0 in volume.signs) == (axes != (0, 1))
+    np.testing.assert_array_equal(volume.voxels, np.asarray(twin.dataobj).transpose(2, 1, 0))
+    if axes == (0, 1):
+        to_lps = nibabel.orientations.ornt_transform(
+            nibabel.io_orientation(twin.affine), nibabel.orientations.axcodes2ornt("LPS"))
+        np.testing.assert_array_equal(turn_volume(volume), nibabel.apply_orientation(twin.dataobj, to_lps))
+
+
+def test_oblique_slices_are_named_by_their_longest_directions(tmp_path: Path) -> None:
+    turned = np.deg2rad(20)
+    folder = series(tmp_path / "a", orientation=(1, 0, 0, 0, np.cos(turned), np.sin(turned)))
+    assert read_series(folder).axes == "LPS"
+    half = np.sqrt(0.5)
+    folder = series(tmp_path / "b", orientation=(half, half, 0, -half, half, 0))
+    assert sorted(read_series(folder).axes) in (sorted("LPS"), [])
+
+
+def test_each_slice_has_its_own_rescale_and_packing(tmp_path: Path) -> None:
+    from pydicom.encaps import encapsulate
+
+    from tests.test_imaging_dicom import rle
+
+    folder = series(tmp_path / "s", changes={
+        1: {"RescaleSlope": "0.5", "RescaleIntercept": "-3"}, 2: {"syntax": dicoms.IMPLICIT},
+        3: {"syntax": RLELossless, "PixelData": encapsulate([rle(STORED[3])])},
+    })
+    wanted = STORED - 1024.0
+    wanted[1] = STORED[1] * 0.5 - 3
+    np.testing.assert_array_equal(read_series(folder).voxels, np.floor(wanted + 0.5))
+    exact = read_series(folder, exact=True)
+    assert exact.voxels.dtype == np.float32
+    np.testing.assert_array_equal(exact.voxels, wanted)
+    assert read_series(series(tmp_path / "t"), exact=True).voxels.dtype == np.int16
+
+
+def test_units_beyond_int16_are_cut_or_kept(tmp_path: Path) -> None:
+    folder = series(tmp_path / "s", RescaleSlope="20")
+    wanted = STORED * 20.0 - 1024
+    np.testing.assert_array_equal(read_series(folder).voxels, np.minimum(wanted, 32767))
+    np.testing.assert_array_equal(read_series(folder, exact=True).voxels, wanted)
+
+
+def test_what_lies_beside_a_series_is_passed_over(tmp_path: Path) -> None:
+    folder = series(tmp_path / "s")
+    for name, content in ((".DS_Store", b"\0\1"), ("labels.csv", b"a,b"), ("DICOMDIR", b"x"), ("README", b"by hand\n"),
+                          ("Thumbs.db", b"\0")):
+        (folder / name).write_bytes(content)
+    (folder / "old").mkdir()
+    (folder / "old" / "x.dcm").write_bytes(b"")
+    np.testing.assert_array_equal(read_series(folder).voxels, STORED.astype(int) - 1024)
+
+
+def line(folder: Path) -> str:
+    with pytest.raises(ImageError) as caught:
+        read_series(folder)
+    with pytest.raises(ImageError) as probed:
+        probe_series(folder)
+    assert str(caught.value) == str(probed.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(str(folder)).removeprefix("/")
+
+
+OWN = "give each series a folder of its own"
+FAULTS = [
+    ({"changes": {1: {"SeriesInstanceUID": "1.2.6"}}}, f": expected one DICOM series, found 2; {OWN}"),
+    ({"changes": {1: {"SeriesInstanceUID": None}}}, "found 2"),
+    ({"changes": {2: {"ImagePositionPatient": [-10, 4.5, 106]}}}, "expected slices 2.5 mm apart, found "),
+    ({"changes": {2: {"ImagePositionPatient": [-10, 4.5, 102.5]}}}, "expected one slice in a place, found IM0"),
+    ({"changes": {2: {"ImageOrientationPatient": [0, 1, 0, 0, 0, 1]}}},
+     f"expected the orientation of the other slices, found another, as of a scout view; {OWN}"),
+    ({"changes": {2: {"PixelSpacing": [0.75, 0.6]}}}, "expected a pixel spacing of 0.75 x 0.5 mm, found 0.75 x 0.6"),
+    ({"tilt": 0.6}, ": expected slices straight above each other, found a shift of 3.2 pixels, as of a tilted gantry; "
+                    "resample it to straight axes, with `dcm2niix` say"),
+    ({"ImageOrientationPatient": None}, ": expected a slice of a volume, found no orientation; leave out what is none"),
+    ({"ImagePositionPatient": None, "PixelSpacing": None}, "found no position and no pixel spacing"),
+    ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "expected two directions at right angles"),
+    ({"PixelSpacing": [0, 1]}, "and a pixel spacing, found "),
+    ({"ImageOrientationPatient": [1, 0, 0, 0, 1]}, "expected 6 numbers in the element (0020,0037)"),
+    ({"NumberOfFrames": 3}, "expected one frame a file, found 3"),
+]
+
+
+@pytest.mark.parametrize(("how", "said"), FAULTS)
+def test_slices_that_make_no_volume_are_refused(tmp_path: Path, how, said: str) -> None:
+    assert said in line(series(tmp_path / "s", **how))
+
+
+def test_missing_slices_and_other_sizes_are_refused(tmp_path: Path) -> None:
+    folder = series(tmp_path / "s")
+    middle = next(path.name for path in folder.iterdir() if b"\\105.000000" in path.read_bytes())
+    kept = (folder / middle).read_bytes()
+    (folder / middle).unlink()
+    assert line(folder).startswith(": expected slices 2.5 mm apart, found 5 mm between IM0")
+    assert line(folder).endswith("; look for a missing slice")
+    (folder / middle).write_bytes(kept[:-100])
+    with pytest.raises(ImageError, match=r"a file cut off"):
+        probe_series(folder)
+    (folder / middle).write_bytes(b"")
+    assert line(folder) == f"{middle}: expected a DICOM file, found an empty file; fetch the file again"
+    for path in folder.iterdir():
+        path.unlink()
+    assert line(folder) == (": expected the slices of a DICOM series, found none; "
+                            "give the folder that the slices lie in")
+    series(folder, STORED[:1])
+    assert line(folder) == ": expected two slices at least, found one; read it as a single image"
+    series(folder)
+    dicoms.file(folder, dicoms.noise((18, 21)), name="IM9", ImagePositionPatient=[-10, 4.5, 112.5],
+                ImageOrientationPatient=list(AXIAL), PixelSpacing=[0.75, 0.5], RescaleSlope=1, RescaleIntercept=-1024)
+    assert line(folder) == f"IM9: expected 20 x 18 pixels, found 21 x 18; {OWN}"
+    assert "No such file" in line(tmp_path / "none")
+
+
+def test_positions_rounded_by_a_scanner_pass(tmp_path: Path) -> None:
+    changes = {place: {"ImagePositionPatient": [-10, 4.5, round(100 + place * 0.7, 1) + 0.02 * (place % 2)]}
+               for place in range(5)}
+    assert probe_series(series(tmp_path / "s", changes=changes)).spacing[2] == pytest.approx(0.7)
+
+
+def test_the_real_series_is_simpleitks(real_data: Path) -> None:
+    folder = real_data / "sources/ct-standin/example_ct_dicom"
+    if not folder.is_dir():
+        pytest.skip("the series is not here")
+    volume = read_series(folder)
+    theirs, image = by_sitk(folder)
+    np.testing.assert_array_equal(volume.voxels, theirs)
+    assert image.GetSpacing() == volume.spacing == probe_series(folder).spacing
+    assert volume.axes == "LPS"

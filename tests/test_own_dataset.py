@@ -1,0 +1,432 @@
+"""Somebody's own data by a dataset file: built as it says, by subject, and refused in one line where it is wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mmtk
+from mmtk import imaging, store
+from mmtk.builder import build
+from mmtk.datasets.base import SPLITS, Dataset, Record, Scan, Task
+from mmtk.datasets.own import read_dataset
+from mmtk.datasets.own._templates import matches
+from mmtk.datasets.splits import Shares
+from mmtk.datasets.steps import CenterCrop, Colour, Grey, Resize
+from mmtk.errors import ArgumentError, MmtkError, SourceError
+from tests.commands import invoke, run_mmtk
+from tests.own_data import TABLE, draw_table, drawing, rows, toml, write
+
+
+def built(file: Path, source: Path, out: Path, **options) -> store.Store:
+    (result,) = build(read_dataset(file), sources=source, out=out, **options)
+    return store.open(result.path)
+
+
+def sources(split: store.Split) -> list[str]:
+    return [name.decode() for name in split.records["source"]]
+
+
+# ------------------------------------------------------------------ what is built
+
+
+def test_a_table_becomes_a_store_by_one_command_and_every_fact_is_in_it(tmp_path):
+    file = toml(tmp_path / "lung.toml", table=TABLE, citation="Doe 2026", page="https://example.org/lung")
+    invoke("build", file, "--sources", draw_table(tmp_path / "raw"), "--out", tmp_path, "--size", 28, "--size", 64)
+    opened = store.open(tmp_path / "lungclinic_64.h5")
+    info = opened.info
+    assert (info.edition, info.pixels, info.split, info.own) == ("", "own", "own", True)
+    assert (info.title, info.licence, info.citation, info.source) == (
+        "Lung clinic", "CC BY 4.0", "Doe 2026", "Lung clinic"
+    )
+    assert (info.classes, info.task, info.page) == (("normal", "sick"), "binary-class", "https://example.org/lung")
+    assert opened.counts == {"train": 16, "val": 4, "test": 4}
+    kinds = {f"images/{name}": kind for name, _, kind in rows()}
+    people = {f"images/{name}": person for name, person, _ in rows()}
+    for split in opened.splits:
+        assert set(split.labels[:, 0].tolist()) == {0, 1}
+        for name, label, record in zip(sources(split), split.labels, split.records, strict=True):
+            assert info.classes[label[0]] == kinds[name]
+            assert record["subject"].decode() == people[name]
+    invoke("audit", tmp_path / "lungclinic_28.h5", "--near", 0)
+    assert "0 subjects in several splits" in invoke("audit", tmp_path / "lungclinic_28.h5", "--near", 0).output
+    assert "official" not in invoke("info", tmp_path / "lungclinic_28.h5").output
+
+
+def test_pixels_are_those_of_the_recipe(tmp_path):
+    raw = draw_table(tmp_path / "raw")
+    for recipe, prepared in (
+        ({}, lambda picture: imaging.center_crop(picture)),
+        ({"crop": "none", "filter": "bicubic"}, lambda picture: picture),
+        ({"steps": [{"step": "grey"}, {"step": "resize", "filter": "nearest"}]}, lambda picture: picture),
+    ):
+        opened = built(toml(tmp_path / "a.toml", table=TABLE, recipe=recipe), raw, tmp_path / "out", force=True)
+        steps = recipe.get("steps", [recipe])
+        for name, image in zip(sources(opened.test), opened.test.images, strict=True):
+            picture = prepared(cv2.imread(str(raw / name), cv2.IMREAD_GRAYSCALE))
+            wanted = imaging.resize(picture, (28, 28), filter=steps[-1].get("filter", "bilinear"))
+            np.testing.assert_array_equal(image, wanted)
+
+
+def test_colour_is_one_line(tmp_path):
+    for number, (name, _, kind) in enumerate(rows()):
+        grey = drawing(number, kind == "sick")
+        write(tmp_path / "raw" / kind / name, np.dstack([grey, grey // 2, grey // 4]))
+    file = toml(tmp_path / "a.toml", images={"files": "{class}/*.png"}, recipe={"colour": "rgb"})
+    opened = built(file, tmp_path / "raw", tmp_path)
+    assert opened.info.channels == 3
+    assert (opened.train.images[..., 0] < opened.train.images[..., 2]).mean() > 0.9  # red is the last of OpenCV's
+
+
+@pytest.mark.parametrize("val", [0, 25])
+def test_folders_name_split_class_and_subject(tmp_path, val):
+    for number, (name, person, kind) in enumerate(rows(patients=24)):
+        part = "test" if number % 8 > 3 else "Training" if val or number % 16 else "valid"
+        write(tmp_path / "raw" / part / f"{kind}_x" / f"{person}-{name}", drawing(number, kind == "sick"))
+    (tmp_path / "raw" / ".DS_Store").write_bytes(b"x")
+    images = {
+        "files": "{split}/{class}/{subject}-*", "names": {"normal_x": "normal", "sick_x": "sick"},
+    }
+    split = {"val": val} if val else {}
+    if not val:  # every class in val
+        for kind in ("normal", "sick"):
+            write(tmp_path / "raw" / "valid" / f"{kind}_x" / f"V{kind}-1.png", drawing(99, kind == "sick"))
+    for path in (tmp_path / "raw").rglob("P*"):  # the eighth image of a patient's pair would stand in another part
+        person = path.name[:3]
+        first = sorted((tmp_path / "raw").rglob(f"{person}-*"))[0]
+        path.rename(first.parent / path.name)
+    opened = built(toml(tmp_path / "a.toml", images=images, split=split), tmp_path / "raw", tmp_path)
+    for part in opened.splits:
+        for name, record in zip(sources(part), part.records, strict=True):
+            folder, _, file = name.split("/")
+            given = {"Training": "train", "valid": "val", "test": "test"}[folder]
+            assert part.name == given or (val and given == "train" and part.name == "val")
+            assert record["subject"].decode() == file.partition("-")[0]
+    people = [set(part.records["subject"]) for part in opened.splits]
+    assert sum(map(len, people)) == len(set().union(*people))
+
+
+def test_a_subject_by_a_pattern_of_the_path(tmp_path):
+    for number, (name, person, kind) in enumerate(rows()):
+        write(tmp_path / "raw" / kind / f"{person}_{name}", drawing(number, kind == "sick"))
+    images = {"files": ["{class}/*.png", "{class}/*.jpg"], "subject": "/(P[0-9]+)_"}
+    opened = built(toml(tmp_path / "a.toml", images=images), tmp_path / "raw", tmp_path)
+    assert {p.decode() for part in opened.splits for p in part.records["subject"]} == {p for _, p, _ in rows()}
+
+
+def test_several_labels_are_columns_of_0_and_1(tmp_path):
+    lines = [(name, person, str(int(kind == "sick")), str(n % 2)) for n, (name, person, kind) in enumerate(rows())]
+    raw = draw_table(tmp_path / "raw", lines, "file,patient,sick,odd")
+    table = {**TABLE, "label": None, "labels": ["sick", "odd"]}
+    opened = built(toml(tmp_path / "a.toml", task="multi-label", classes=None, table=table), raw, tmp_path)
+    assert (opened.info.task, opened.info.classes) == (Task.MULTILABEL, ("sick", "odd"))
+    wanted = {f"images/{name}": [int(a), int(b)] for name, _, a, b in lines}
+    for part in opened.splits:
+        assert part.labels.tolist() == [wanted[name] for name in sources(part)]
+
+
+def test_names_of_the_source_stand_for_classes(tmp_path):
+    lines = [(name, person, {"normal": "0", "sick": "1"}[kind]) for name, person, kind in rows()]
+    raw = draw_table(tmp_path / "raw", lines)
+    table = {**TABLE, "names": {"0": "normal", "1": "sick"}, "prefix": "images/", "suffix": ""}
+    opened = built(toml(tmp_path / "a.toml", table=table), raw, tmp_path)
+    kinds = {f"images/{name}": kind for name, _, kind in rows()}
+    assert [opened.info.classes[n] for n in opened.train.labels[:, 0]] == [kinds[s] for s in sources(opened.train)]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_more_than_256_values_by_a_window(tmp_path, bits, ending):
+    pictures, scale = {}, 1 if bits == 8 else 16
+    for number, (name, _, kind) in enumerate(rows()):
+        picture = drawing(number, kind == "sick").astype(f"uint{bits}") * np.array(scale, f"uint{bits}")
+        path = f"{kind}/{Path(name).stem}.{ending}"
+        flags = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if ending == "tif" else []
+        (tmp_path / "raw" / kind).mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / "raw" / path), picture, flags)
+        pictures[path] = picture
+    for window in ({"level": 100 * scale, "width": 120 * scale}, {"percentiles": [1, 99]}):
+        file = toml(tmp_path / "a.toml", images={"files": "{class}/*"}, window=window)
+        opened = built(file, tmp_path / "raw", tmp_path / "out", force=True)
+        for name, image in zip(sources(opened.train), opened.train.images, strict=True):
+            values = pictures[name].astype(np.float64)
+            low, high = (40 * scale, 160 * scale) if "level" in window else np.percentile(values, [1, 99])
+            grey = np.floor(np.clip((values - low) / (high - low), 0, 1) * 255 + 0.5).astype(np.uint8)
+            np.testing.assert_array_equal(image, imaging.resize(imaging.center_crop(grey), (28, 28)))
+
+
+def test_the_same_file_gives_the_same_bytes_and_is_left_alone(tmp_path):
+    raw, file = draw_table(tmp_path / "raw"), toml(tmp_path / "a.toml", table=TABLE)
+    first, second = (built(file, raw, tmp_path / name).path.read_bytes() for name in "ab")
+    assert first == second
+    assert build(read_dataset(file), sources=raw, out=tmp_path / "a")[0].reused
+    other = toml(tmp_path / "b.toml", table=TABLE, split={"seed": 1})
+    with pytest.raises(MmtkError, match="another plan"):
+        build(read_dataset(other), sources=raw, out=tmp_path / "a")
+
+
+def test_missing_images_stop_the_build_or_mark_the_store(tmp_path):
+    raw, file = draw_table(tmp_path / "raw"), toml(tmp_path / "a.toml", table=TABLE)
+    (raw / "images" / "im03_0.png").unlink()
+    with pytest.raises(SourceError, match=r"found no images/im03_0.png; put them there, or add --allow-partial"):
+        built(file, raw, tmp_path)
+    assert "1 missing" not in invoke("sources", file, "--sources", raw, code=1).output
+    opened = built(file, raw, tmp_path, allow_partial=True)
+    assert opened.info.partial
+    assert sum(opened.counts.values()) == 23
+
+
+def test_commands_that_know_a_flag_know_a_dataset_file(tmp_path):
+    raw, file = draw_table(tmp_path / "raw"), toml(tmp_path / "a.toml", table=TABLE)
+    assert json.loads(invoke("info", file, "--json").output)["flag"] == "lungclinic"
+    assert "24 of 24, complete" in invoke("sources", file, "--sources", raw).output
+    assert "train 16, val 4, test 4" in invoke("build", file, "--sources", raw, "--plan-only").output
+    assert mmtk.build(mmtk.read_dataset(file), sources=raw, out=tmp_path)[0].counts["train"] == 16
+
+
+# ------------------------------------------------------------------ what is refused
+
+_KEYS = {
+    "unknown key": ({"colour": "rgb"}, r"a\.toml: expected keys of flag, .*, found the unknown key colour"),
+    "unknown key of a table": ({"table": {**TABLE, "lable": "x"}}, r"table: .*key lable; did you mean label\?"),
+    "taken flag": ({"flag": "breastmnist"}, "flag: expected a flag of your own, found breastmnist, which is BreastMN"),
+    "taken alias": ({"flag": "organmnist_axial"}, "flag: expected a flag of your own"),
+    "malformed flag": ({"flag": "my-lung"}, "flag my-lung: expected a flag of at most 64 small letters"),
+    "flag with a path": ({"flag": "../lung"}, "expected a flag of at most 64 small letters"),
+    "no title": ({"title": None}, "expected the field title, found none"),
+    "text of two lines": ({"title": "a\\nb"}, None),
+    "unknown task": ({"task": "regression"}, "task: expected 'multi-label', 'binary-class'"),
+    "doubled class": ({"classes": ["a", "a"]}, "classes: expected each class once, found a twice"),
+    "three classes of two": ({"classes": ["a", "b", "c"]}, "expected 2 classes of a binary-class task, found 3"),
+    "blank class": ({"classes": ["a", " "]}, "classes: expected names of one line"),
+    "no images": ({"table": None}, r"\[images\]: expected one of \[table\], \[images\] and \[volumes\], found none"),
+    "table and images": ({"images": {"files": "*"}}, r"images: expected \[table\] or \[images\], found both"),
+    "label and labels": ({"table": {**TABLE, "labels": ["a"]}}, "task"),
+    "labels of one class": ({"table": {**TABLE, "label": None, "labels": ["a", "b"]}}, "use table.label"),
+    "no label": ({"table": {**TABLE, "label": None}}, "table.label: .* found neither"),
+    "name of no class": ({"table": {**TABLE, "names": {"0": "ill"}}}, "table.names.0: expected a class"),
+    "shares of 90": ({"split": {"shares": [70, 10, 10]}}, "split.shares: expected three shares above 0 that add up"),
+    "shares without val": ({"split": {"shares": [80, 0, 20]}}, "split.shares: expected three shares above 0"),
+    "two shares": ({"split": {"shares": [80, 20]}}, r"split\.shares: expected .* of length 3"),
+    "val without a split": ({"split": {"val": 10}}, "split.val: expected shares"),
+    "half a window": ({"window": {"level": 40}}, "window: expected level and width, found one of them"),
+    "empty window": ({"window": {}}, "window: expected level and width, from"),
+    "two windows": ({"window": {"level": 1, "width": 2, "percentiles": [1, 99]}}, "window: .*found several"),
+    "width of 0": ({"window": {"level": 1, "width": 0}}, "window.width: expected a width above 0, found 0 at level 1"),
+    "percentiles reversed": ({"window": {"percentiles": [99, 1]}}, "window.percentiles: expected two from 0 to 100"),
+    "window in colour": ({"window": {"level": 1, "width": 2}, "recipe": {"colour": "rgb"}}, "recipe.colour"),
+    "unknown filter": ({"recipe": {"filter": "cubic"}}, "recipe.filter: expected one of .*bilinear.*, found cubic"),
+    "unknown step": ({"recipe": {"steps": [{"step": "sharpen"}]}}, "recipe.steps: expected steps of grey, colour"),
+    "steps in no order": (
+        {"recipe": {"steps": [{"step": "grey"}, {"step": "resize"}, {"step": "center_crop"}]}},
+        "expected a grey image or a colour image before center_crop, found a grey image of the store's size",
+    ),
+    "steps and a line": ({"recipe": {"steps": [{"step": "grey"}], "crop": "none"}}, "recipe.steps: .*found both"),
+    "text for a number": ({"split": {"seed": "a"}}, r"split\.seed: expected a whole number, found text"),
+}
+
+
+@pytest.mark.parametrize("name", _KEYS)
+def test_a_wrong_key_is_one_line_with_file_and_key(tmp_path, name):
+    values, message = _KEYS[name]
+    file = toml(tmp_path / "a.toml", **{"table": TABLE, **values})
+    if message is None:
+        file.write_text(file.read_text().replace("\\\\n", "\\n"))
+        message = "title: expected one line of text"
+    with pytest.raises(ArgumentError, match=message) as caught:
+        read_dataset(file)
+    assert str(caught.value).startswith(str(file))
+
+
+def test_the_command_says_it_in_one_line_and_ends_with_2(tmp_path):
+    file = toml(tmp_path / "a.toml", table={**TABLE, "lable": "x"})
+    done = run_mmtk("build", file, "--sources", tmp_path, "--out", tmp_path, code=2)
+    assert done.stderr.startswith(f"mmtk: error: {file}: table: expected keys of file, column,")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("flag = ", "expected a dataset file as TOML, found"), ("\xff", None), ("a" * 0, "expected the field flag"),
+])
+def test_a_file_that_is_no_toml(tmp_path, text, message):
+    file = tmp_path / "a.toml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ArgumentError, match=message or "in UTF-8, found other bytes"):
+        read_dataset(file)
+    with pytest.raises(ArgumentError, match="No such file"):
+        read_dataset(tmp_path / "b.toml")
+
+
+_FIRST = rows()[0]
+_LINES = {
+    "label not in classes": ((_FIRST[0], "P00", "ill"), "column label: expected a class, .* found 'ill'"),
+    "blank label": ((_FIRST[0], "P00", ""), "expected a class, one of normal, sick, found ''"),
+    "blank subject": ((_FIRST[0], " ", "normal"), "column patient: expected a subject, found none; fill it in"),
+    "a file twice": ((rows()[1][0], "P00", "normal"), "expected images/im00_1.png once, found it again, first on"),
+    "a file with two labels": ((rows()[1][0], "P00", "sick"), "it again with another label, first on .*line"),
+    "a path outside": (("../../a.png", "P00", "normal"), "column file: expected a path inside the source"),
+    "no path": (("", "P00", "normal"), "column file: expected an image's path, found none"),
+}
+
+
+@pytest.mark.parametrize("name", _LINES)
+def test_a_wrong_row_is_one_line_with_file_and_row(tmp_path, name):
+    line, message = _LINES[name]
+    raw = draw_table(tmp_path / "raw", [line, *rows()[1:]])
+    with pytest.raises(SourceError, match=message):
+        built(toml(tmp_path / "a.toml", table=TABLE), raw, tmp_path)
+    assert not list(tmp_path.glob("*.h5"))
+
+
+@pytest.mark.parametrize("value", ["", "-1", "2", "0.5", "nan", "u"])
+def test_a_label_of_several_is_0_or_1(tmp_path, value):
+    lines = [(name, person, "1", value if n == 3 else str(n % 2)) for n, (name, person, _) in enumerate(rows())]
+    raw = draw_table(tmp_path / "raw", lines, "file,patient,sick,odd")
+    table = {**TABLE, "label": None, "labels": ["sick", "odd"]}
+    with pytest.raises(SourceError, match=r"line 5, column odd: expected 0 or 1, found '.*'; decide what it means"):
+        built(toml(tmp_path / "a.toml", task="multi-label", classes=None, table=table), raw, tmp_path)
+
+
+def test_a_subject_in_two_given_splits(tmp_path):
+    parts = ["train", "val", "test"]
+    lines = [(name, person, kind, parts[n % 3]) for n, (name, person, kind) in enumerate(rows())]
+    raw = draw_table(tmp_path / "raw", lines, "file,patient,label,set")
+    file = toml(tmp_path / "a.toml", table={**TABLE, "split": "set"})
+    with pytest.raises(SourceError, match=r"expected subject P00 in one split, found images/im00_0\.png in train"):
+        built(file, raw, tmp_path)
+    lines = [(*line[:3], "holdout") for line in lines]
+    with pytest.raises(SourceError, match="column set: expected a split, train, val or test, found 'holdout'"):
+        built(file, draw_table(raw, lines, "file,patient,label,set"), tmp_path)
+
+
+def test_a_class_with_no_test_image(tmp_path):
+    lines = [(name, person, kind if person == "P01" else "normal") for name, person, kind in rows()]
+    raw, file = draw_table(tmp_path / "raw", lines), toml(tmp_path / "a.toml", table=TABLE)
+    with pytest.raises(SourceError, match=r"expected a .* image of class sick, found none; give \[split\] other"):
+        built(file, raw, tmp_path)
+    assert built(file, raw, tmp_path, allow_partial=True).info.partial
+
+
+def test_a_window_that_is_lacking_or_fits_nothing(tmp_path):
+    for number, (name, _, kind) in enumerate(rows()):
+        write(tmp_path / "raw" / kind / name, drawing(number, kind == "sick").astype(np.uint16) * 16)
+    images = {"files": "{class}/*"}
+    with pytest.raises(MmtkError, match=r"expected 8-bit pixels, or a window, found a 16-bit PNG; add \[window\]"):
+        built(toml(tmp_path / "a.toml", images=images), tmp_path / "raw", tmp_path)
+    file = toml(tmp_path / "a.toml", images=images, window={"level": 50_000, "width": 400})
+    with pytest.raises(MmtkError, match="expected grey levels that differ, found a single one; see whether the window"):
+        built(file, tmp_path / "raw", tmp_path)
+
+
+def test_own_data_has_no_editions_and_no_choices(tmp_path):
+    raw, dataset = draw_table(tmp_path / "raw"), read_dataset(toml(tmp_path / "a.toml", table=TABLE))
+    for choice, message in (
+        ({"edition": "2020"}, "edition: expected none, since lungclinic was never published"),
+        ({"pixels": "official"}, "pixels: expected own, found official"),
+        ({"split": "grouped"}, "split: expected own, found grouped"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            build(dataset, sources=raw, out=tmp_path, **choice)
+
+
+# ------------------------------------------------------------------ one check of every dataset
+
+
+LUNG = Dataset(
+    flag="lung", title="Lung", modality="X-ray", task=Task.BINARY, classes=("a", "b"), channels=1, counts={},
+    source=mmtk.get_dataset("breastmnist").source, recipe=(Grey(), CenterCrop(), Resize()),
+    split=Shares(70, 10, 20), scan=lambda listing: Scan(()),
+)
+
+
+def own(**changes) -> Dataset:
+    return replace(LUNG, **changes)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"flag": "my-lung"}, "flag my-lung"), ({"flag": "Lung"}, "flag Lung"), ({"aliases": ("x y",)}, "flag x y"),
+    ({"channels": 3}, "a colour image of the store's size at its end"),
+    ({"recipe": (Colour(), CenterCrop(), Resize())}, "a grey image of the store's size at its end"),
+    ({"channels": 4}, r"channels: expected 1 \(grey\) or 3 \(colour\), found 4"),
+    ({"recipe": (Grey(), Resize(), CenterCrop())}, "before center_crop"),
+    ({"classes": ()}, "classes"), ({"classes": ("a",)}, "classes"), ({"classes": ("a", "a")}, "each class once"),
+    ({"task": Task.MULTICLASS, "classes": tuple(map(str, range(257)))}, "2 to 256 classes"),
+    ({"title": "a\nb"}, "title: expected one line of text"),
+])
+def test_a_dataset_that_could_not_be_read_again_is_none(changes, message):
+    with pytest.raises(ArgumentError, match=message):
+        own(**changes)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"labels": (0.5,)}, "whole numbers from 0 to 1, found 0.5"), ({"labels": (300,)}, "from 0 to 1, found 300"),
+    ({"labels": (-1,)}, "found -1"), ({"labels": (True,)}, "found True"), ({"labels": (0, 1)}, "expected 1 labels"),
+    ({"part": "valid"}, "expected the part train, val, test or none, found 'valid'"),
+    ({"source": ""}, "a name that no other image has"), ({"source": "im01_0.png"}, "a name that no other image has"),
+])
+def test_records_that_no_store_could_keep(tmp_path, changes, message):
+    raw = draw_table(tmp_path / "raw")
+    records = [Record(name, f"images/{name}", (int(kind == "sick"),), person) for name, person, kind in rows()]
+    records[0] = replace(records[0], **changes)
+    with pytest.raises(SourceError, match=message):
+        build(own(scan=lambda listing: Scan(tuple(records)), source=read_dataset(
+            toml(tmp_path / "a.toml", table=TABLE)).source), sources=raw, out=tmp_path)
+    assert not list(tmp_path.glob("lung_*"))
+
+
+# ------------------------------------------------------------------ shares
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 2)), min_size=3, max_size=120),
+    st.tuples(*[st.integers(1, 80)] * 3), st.integers(0, 3),
+)
+def test_no_subject_crosses_and_every_class_is_everywhere_it_can_be(images, shares, seed):
+    records = tuple(Record(f"{n}", f"{n}", (kind,), f"S{person}") for n, (person, kind) in enumerate(images))
+    splits = Shares(*shares, seed=seed).assign(records)
+    assert splits == Shares(*shares, seed=seed).assign(records)
+    assert set(splits) <= set(SPLITS)
+    held: dict[str, set[str]] = {}
+    for record, split in zip(records, splits, strict=True):
+        held.setdefault(record.subject, set()).add(split)
+    assert all(len(some) == 1 for some in held.values())
+
+
+@given(st.lists(st.integers(3, 40), min_size=2, max_size=4), st.integers(0, 5))
+def test_subjects_of_one_image_are_cut_exactly(sizes, seed):
+    kinds = [kind for kind, size in enumerate(sizes) for _ in range(size)]
+    records = tuple(Record(f"{n}", f"{n}", (kind,)) for n, kind in enumerate(kinds))
+    splits = Shares(70, 10, 20, seed=seed).assign(records)
+    for kind, size in enumerate(sizes):
+        counts = [sum(s == split and k == kind for s, k in zip(splits, kinds, strict=True)) for split in SPLITS]
+        assert all(counts)
+        assert all(abs(n - share * size) < 2 for n, share in zip(counts, (0.7, 0.1, 0.2), strict=True))
+
+
+@given(st.integers(0, 20))
+def test_every_label_of_several_gets_its_shares(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.random((400, 3)) < (0.5, 0.2, 0.05)
+    records = tuple(Record(f"{n}", f"{n}", tuple(map(int, row)), f"S{n // 2}") for n, row in enumerate(labels))
+    splits = np.array(Shares(70, 10, 20, seed=seed).assign(records))
+    for column in labels.T:
+        part = [np.mean(splits[column] == split) for split in SPLITS]
+        np.testing.assert_allclose(part, (0.7, 0.1, 0.2), atol=0.12)
+        assert all(part)
+
+
+def test_paths_fit_templates():
+    names = ["a/x.png", "a/b/x.png", "a/b/.DS_Store", "train/a/P1_2.PNG", "c/s/1", "c/s/2"]
+    assert [m.name for m in matches("*/*.png", names)] == ["a/x.png"]
+    assert [m.name for m in matches("**/x.png", names)] == ["a/x.png", "a/b/x.png"]
+    (match,) = matches("{split}/{class}/{subject}_?.png", names)
+    assert match.values == {"split": "train", "class": "a", "subject": "P1"}
+    assert [m.name for m in matches("c/*/", names)] == ["c/s"]
+    assert [m.name for m in matches("{class}/{class}/*", ["a/a/1", "a/b/1"])] == ["a/a/1"]

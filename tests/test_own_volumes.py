@@ -1,0 +1,227 @@
+"""Slices of somebody's own CT and MR volumes: whole slices, none twice, the patient upright, every grid in mm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from mmtk import imaging, store
+from mmtk.builder import build
+from mmtk.datasets.own import read_dataset
+from mmtk.errors import ArgumentError, MmtkError
+from tests.own_data import toml
+
+ORGANS = {"liver": 5, "kidneys": [2, 3]}
+VOLUMES = {"image": "{subject}/ct.nii.gz", "mask": "{subject}/seg.nii.gz", "organs": ORGANS}
+WINDOW = {"level": 50, "width": 400}
+HEAD = {"classes": None, "task": "multi-class", "window": WINDOW}
+
+
+def body(seed: int, shape: tuple[int, int, int] = (40, 36, 24)) -> tuple[np.ndarray, np.ndarray]:
+    """Hounsfield units (x to the left, y to the back, z up) and a mask of three organs."""
+    rng = np.random.default_rng(seed)
+    units = rng.integers(-150, 250, shape).astype(np.int16)
+    mask = np.zeros(shape, np.uint8)
+    mask[4:20, 6:22, 5:20] = 5
+    mask[24:32, 20:30, 2:12] = 2
+    mask[8:16, 24:32, 3:10] = 3
+    return units, mask
+
+
+def save(path: Path, array: np.ndarray, codes: str = "LPS", spacing: tuple[float, ...] = (2, 2, 3)) -> None:
+    """An array that runs to left, back and head, as a NIfTI whose axes run as `codes` says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
+    wanted = nib.orientations.axcodes2ornt(codes)
+    change = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("LPS"), wanted)
+    turned = nib.orientations.apply_orientation(array, change)
+    nib.save(nib.Nifti1Image(turned, affine @ nib.orientations.inv_ornt_aff(change, array.shape)), path)
+
+
+def draw(folder: Path, codes: str = "LPS", patients: int = 6, **options) -> Path:
+    for number in range(patients):
+        units, mask = body(number)
+        save(folder / f"p{number}" / "ct.nii.gz", units, codes, **options)
+        save(folder / f"p{number}" / "seg.nii.gz", mask, codes, **options)
+    return folder
+
+
+def built(tmp_path: Path, raw: Path, name: str = "out", **tables) -> store.Store:
+    file = toml(tmp_path / "a.toml", **{**HEAD, **tables})
+    (result,) = build(read_dataset(file), sources=raw, out=tmp_path / name, force=True)
+    return store.open(result.path)
+
+
+def rows_of(opened: store.Store) -> dict[str, tuple[np.ndarray, int, str]]:
+    rows = {}
+    for split in opened.splits:
+        for image, label, record in zip(split.images, split.labels, split.records, strict=True):
+            rows[record["source"].decode()] = image, int(label[0]), record["subject"].decode()
+    return rows
+
+
+UPRIGHT = {  # of an array (x to the left, y to the back, z up), by nibabel's axes and NumPy alone
+    "axial": lambda array, index: array[:, :, index].T,
+    "coronal": lambda array, index: array[:, index].T[::-1],
+    "sagittal": lambda array, index: array[index].T[::-1],
+}
+
+
+@pytest.mark.parametrize("plane", UPRIGHT)
+@pytest.mark.parametrize("codes", ["LPS", "RAS", "SPL", "AIR"])
+def test_slices_are_nibabels_pixel_by_pixel_in_every_order_of_axes(tmp_path, codes, plane):
+    raw = draw(tmp_path / "raw", codes)
+    opened = built(tmp_path, raw, volumes={**VOLUMES, "plane": plane})
+    assert opened.info.classes == ("liver", "kidneys")
+    across = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
+    seen = set()
+    for name, (image, label, subject) in rows_of(opened).items():
+        volume, organ, _, index = name.rsplit("-", 3)
+        assert volume == f"{subject}/ct"
+        file = nib.as_closest_canonical(nib.load(raw / subject / "ct.nii.gz"))
+        units = np.asarray(file.dataobj)[::-1, ::-1]  # nibabel's canonical axes run to right, front and head
+        mask = np.asarray(nib.as_closest_canonical(nib.load(raw / subject / "seg.nii.gz")).dataobj)[::-1, ::-1]
+        there = np.isin(mask, np.atleast_1d(list(ORGANS.values())[label]))
+        places = np.nonzero(there)
+        box = [slice(int(axis.min()), int(axis.max()) + 1) for axis in places]
+        low, high = box[across].start, box[across].stop - 1
+        assert low + 0.2 * (high - low) - 0.01 <= int(index) <= low + 0.8 * (high - low) + 0.01
+        grey = imaging.hu_window(units, 50, 400)
+        box[across] = slice(None)
+        wanted = imaging.resize(np.ascontiguousarray(UPRIGHT[plane](grey[tuple(box)], int(index))), (28, 28))
+        np.testing.assert_array_equal(image, wanted)
+        seen.add((subject, organ))
+    assert len(seen) == 12
+    people = [{r.decode() for r in part.records["subject"]} for part in opened.splits]
+    assert sum(map(len, people)) == len(set().union(*people)) == 6
+
+
+def test_slices_are_no_nearer_than_the_volume_has_them(tmp_path):
+    raw = draw(tmp_path / "raw")
+    every = rows_of(built(tmp_path, raw, volumes=VOLUMES))
+    for spacing in (0.5, 1, 3):  # the volumes have 3 mm
+        assert rows_of(built(tmp_path, raw, volumes={**VOLUMES, "spacing": spacing})).keys() == every.keys()
+    fewer = rows_of(built(tmp_path, raw, volumes={**VOLUMES, "spacing": 6}))
+    assert fewer.keys() < every.keys()
+    pictures = [image.tobytes() for image, *_ in every.values()]
+    assert len(set(pictures)) == len(pictures)
+
+
+def test_a_crop_is_square_in_mm(tmp_path):
+    units, mask = body(0)
+    for number in range(4):
+        save(tmp_path / "raw" / f"p{number}" / "ct.nii.gz", units + number, spacing=(1, 2, 3))
+        save(tmp_path / "raw" / f"p{number}" / "seg.nii.gz", mask, spacing=(1, 2, 3))
+    for crop, (width, height) in {"box": (16, 16), "square": (32, 16), "centre": (40, 20), "none": (40, 36)}.items():
+        opened = built(tmp_path, tmp_path / "raw", volumes={**VOLUMES, "crop": crop})
+        liver = opened.train.records[opened.train.labels[:, 0] == 0]
+        assert set(zip(liver["height"].tolist(), liver["width"].tolist(), strict=True)) == {(width, height)}  # x, y
+
+
+def test_whole_volumes_have_the_class_of_their_folder_or_table(tmp_path):
+    for number in range(6):
+        kind = ("flair", "t1")[number % 2]
+        values = np.random.default_rng(number).random((24, 24, 8)).astype(np.float32)
+        path = tmp_path / "raw" / kind / f"p{number}.nrrd"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(sitk.GetImageFromArray(values.transpose(2, 1, 0)), str(path))
+    table = ["file,kind,who", *(f"{p.relative_to(tmp_path / 'raw')},{p.parent.name},{p.stem}"
+                                for p in sorted((tmp_path / "raw").rglob("*.nrrd")))]
+    (tmp_path / "raw" / "list.csv").write_text("\n".join(table) + "\n")
+    head = {"classes": ["flair", "t1"], "task": "binary-class", "window": {"percentiles": [1, 99]}}
+    by_folder = built(tmp_path, tmp_path / "raw", images={"files": "{class}/{subject}.nrrd"}, volumes={}, **head)
+    columns = {"file": "list.csv", "column": "file", "label": "kind", "subject": "who"}
+    by_table = built(tmp_path, tmp_path / "raw", "two", table=columns, volumes={"keep": [0.0, 1.0]}, **head)
+    assert rows_of(by_folder).keys() == rows_of(by_table).keys()
+    assert sum(by_folder.counts.values()) == 48
+    name, (image, label, subject) = next(iter(rows_of(by_folder).items()))
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "raw" / ("flair", "t1")[label] / f"{subject}.nrrd")))
+    low, high = np.percentile(values, (1, 99))
+    grey = np.floor(np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * 255 + 0.5).astype(np.uint8)
+    wanted = imaging.resize(grey[int(name.rsplit("-", 1)[1])], (28, 28))
+    assert int(np.abs(image.astype(int) - wanted).max()) <= 1  # float32 values, of a window in double
+
+
+def test_the_file_may_lie_as_it_does(tmp_path):
+    raw = draw(tmp_path / "raw", "RAS")
+    opened = built(tmp_path, raw, volumes={**VOLUMES, "orientation": "file"})
+    for name, (image, label, subject) in rows_of(opened).items():
+        units, mask = (np.asarray(nib.load(raw / subject / f"{f}.nii.gz").dataobj) for f in ("ct", "seg"))
+        x, y, _ = np.nonzero(np.isin(mask, np.atleast_1d(list(ORGANS.values())[label])))
+        box = units[x.min() : x.max() + 1, y.min() : y.max() + 1, int(name.rsplit("-", 1)[1])]
+        grey = imaging.hu_window(np.ascontiguousarray(box), 50, 400)
+        np.testing.assert_array_equal(image, imaging.resize(grey, (28, 28)))
+
+
+_KEYS = {
+    "no window": ({"window": None}, "window: expected level and width, or percentiles, for the values of a volume"),
+    "window of DICOM": ({"window": {"from": "dicom"}}, "window.from"),
+    "no mask": ({"volumes": {"image": "*.nii", "organs": ORGANS}}, "volumes.mask: expected mask and organs, both"),
+    "no organs": ({"volumes": {"image": "*.nii", "mask": "*.nii"}}, "volumes.mask: expected mask and organs, both"),
+    "no image": ({"volumes": {"mask": "*.nii", "organs": ORGANS}}, "volumes.image: expected image, or"),
+    "place of the mask": ({"volumes": {**VOLUMES, "mask": "{split}/*"}}, "volumes.mask: expected the places of vol"),
+    "unknown place": ({"volumes": {**VOLUMES, "image": "{patient}/*"}}, r"volumes.image: .* found \{patient\}"),
+    "path outside": ({"volumes": {**VOLUMES, "image": "../*"}}, "volumes.image: expected a pattern of paths inside"),
+    "keep": ({"volumes": {**VOLUMES, "keep": [0.8, 0.2]}}, "volumes.keep: expected two parts from 0 to 1"),
+    "spacing": ({"volumes": {**VOLUMES, "spacing": -1}}, "volumes.spacing: expected mm between slices"),
+    "background": ({"volumes": {**VOLUMES, "organs": {"a": 0, "b": 1}}}, "volumes.organs: expected values of the mask"),
+    "one value twice": ({"volumes": {**VOLUMES, "organs": {"a": 1, "b": [1, 2]}}}, "volumes.organs: expected values"),
+    "plane": ({"volumes": {**VOLUMES, "plane": "frontal"}}, "volumes.plane: expected one of axial, coronal, sagittal"),
+    "other classes": ({"classes": ["a", "b"], "volumes": VOLUMES}, "classes: expected the organs, liver, kidneys"),
+    "colour": ({"recipe": {"colour": "rgb"}, "volumes": VOLUMES}, "recipe.colour"),
+}
+
+
+@pytest.mark.parametrize("name", _KEYS)
+def test_a_wrong_key_is_one_line(tmp_path, name):
+    tables, message = _KEYS[name]
+    with pytest.raises(ArgumentError, match=message):
+        read_dataset(toml(tmp_path / "a.toml", **{**HEAD, "volumes": VOLUMES, **tables}))
+
+
+def test_volumes_and_masks_that_do_not_fit(tmp_path):
+    raw = draw(tmp_path / "raw")
+    _, mask = body(0)
+    seg = raw / "p3" / "seg.nii.gz"
+    for array, options, message in (
+        (mask[:, :, 1:], {}, "the grid of p3/ct.nii.gz, 40 x 36 x 24 voxels of 2 x 2 x 3 mm, found 40 x 36 x 23"),
+        (mask, {"spacing": (2, 2, 1)}, "of 2 x 2 x 3 mm, found 40 x 36 x 24 voxels of 2 x 2 x 1 mm; resample one"),
+        ((mask + 0.5).astype(np.float32), {}, "whole numbers"),
+    ):
+        save(seg, array, **options)
+        with pytest.raises(MmtkError, match=message):
+            built(tmp_path, raw, volumes=VOLUMES)
+    seg.write_bytes(seg.read_bytes()[:-20])
+    with pytest.raises(MmtkError, match=r"seg\.nii\.gz"):
+        built(tmp_path, raw, volumes=VOLUMES)
+    seg.unlink()
+    with pytest.raises(MmtkError, match=r"one mask of p3/ct.nii.gz that fits \{subject\}/seg.nii.gz, found none"):
+        built(tmp_path, raw, volumes=VOLUMES)
+    with pytest.raises(MmtkError, match="expected volumes that fit x/"):
+        built(tmp_path, raw, volumes={**VOLUMES, "image": "x/{subject}.nii.gz"})
+
+
+def test_a_header_that_tells_too_little(tmp_path):
+    raw = draw(tmp_path / "raw")
+    units, mask = body(0)
+    for name, array in (("ct", units), ("seg", mask)):
+        nib.save(nib.Nifti1Image(array, None), raw / "p2" / f"{name}.nii.gz")
+    with pytest.raises(MmtkError, match=r"expected a header that tells its axes, .* volumes.orientation = .file."):
+        built(tmp_path, raw, volumes=VOLUMES)
+    assert built(tmp_path, raw, volumes={**VOLUMES, "orientation": "file"})
+
+
+def test_organs_too_small_to_show_are_named(tmp_path):
+    raw = draw(tmp_path / "raw")
+    _, mask = body(0)
+    mask[mask == 5] = 0
+    mask[1:3, 1:3, 1:9] = 5
+    save(raw / "p1" / "seg.nii.gz", mask)
+    file = toml(tmp_path / "a.toml", **HEAD, volumes=VOLUMES)
+    (result,) = build(read_dataset(file), sources=raw, out=tmp_path)
+    assert [str(f.kind) for f in result.findings] == ["left out"]
+    assert "p1/ct.nii.gz liver: 2 x 2 voxels" in result.findings[0].name
