@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,17 @@ def test_runs_are_found_at_any_depth_in_the_papers_order(made):
     assert (runs[2].tested.labels == opened.test.labels).all()
     assert runs[2].tested.images.shape == opened.test.images.shape
     assert {run.marks for run in runs} == {("other test images",)}
+
+
+@pytest.mark.parametrize("with_store", [True, False])
+def test_runs_on_a_file_that_was_never_published_are_marked(tmp_path, with_store):
+    opened = store.open(write_small_store(tmp_path / "a.h5"))
+    arrays = {split.name: (split.images, split.labels, split.records) for split in opened.splits}
+    info = replace(opened.info, pixels="imported", split="imported")
+    path = store.write_store(tmp_path / "stores" / "breastmnist_8.h5", info, arrays)
+    write_small_run(path, tmp_path / "runs" / "one")
+    (run,), _ = find_runs(tmp_path / "runs", path.parent if with_store else None)
+    assert run.marks == ("unpublished",)
 
 
 def test_what_set_ups_of_one_title_differ_in_is_added_to_it(made, tmp_path):

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from mmtk import compat, store
+from mmtk.compat import hub
 from mmtk.errors import ArgumentError, MmtkError, StoreError
-from tests.commands import invoke, run_mmtk
+from tests.commands import invoke, run_mmtk, run_python
 from tests.small_stores import MULTILABEL, write_small_store
 
 FORMS = ("imagefolder", "parquet")
@@ -126,6 +127,7 @@ def test_no_name_leaves_unless_it_is_kept(tmp_path, form):
     kept = everything(compat.export_hub(opened, tmp_path / "kept", form, keep_names=True))
     assert not [word for word in ("Müller/train11.png", "H-1") if word.encode() not in kept]
     assert b"keyed hashes" not in kept
+    assert opened.digest.encode() in kept
 
 
 def test_subjects_are_the_same_in_every_size_and_others_with_every_key(tmp_path):
@@ -187,7 +189,8 @@ def test_the_card_tells_marks_provenance_and_recipe(tmp_path):
     opened = own_store(tmp_path, recipe=recipe, synthetic=True, unchecked=("a|b",), classes=("<b>x</b>", "y|z"))
     folder = compat.export_hub(opened, tmp_path / "out")
     text = (folder / "README.md").read_text()
-    for part in ("**SYNTHETIC**", f"`{recipe}`", opened.digest, "by rule", "https://lung.example", "y\\|z", "a\\|b"):
+    assert opened.digest not in text, "it covers the names"
+    for part in ("**SYNTHETIC**", f"`{recipe}`", "by rule", "https://lung.example", "y\\|z", "a\\|b"):
         assert part in text
     assert "<b>" not in text.split("---\n")[2].replace("\\<", "")
     assert 'tags: ["medical", "mmtk", "noise", "synthetic"]' in text
@@ -234,6 +237,38 @@ def test_the_command_writes_what_the_function_does(tmp_path):
     assert np.array_equal(image, opened.test.images[4])
     invoke("export", opened.path, "--to", "hub", "--out", tmp_path / "p", "--as", "parquet", "--keep-names")
     assert sorted(os.listdir(tmp_path / "p" / "data")) == ["test.parquet", "train.parquet"]
+
+
+FULL = """
+import resource, signal, sys
+from mmtk.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+main()
+"""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, form):
+    opened = own_store(tmp_path, "colour")
+    out = tmp_path / "new" / "out"
+    done = run_python("-c", FULL, "export", opened.path, "--to", "hub", "--as", form, "--out", out, code=2)
+    assert done.stderr.startswith(f"mmtk: error: {out}: expected room to write it, found File too large")
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(out.parent.iterdir())
+
+
+def test_of_two_who_make_a_key_the_first_one_counts(tmp_path, monkeypatch):
+    opened, path = own_store(tmp_path), tmp_path / "lungclinic.key"
+    write = hub._write_synced
+
+    def late(temporary: Path, content: bytes) -> None:
+        write(temporary, content)
+        path.write_text("0" * 64)
+
+    monkeypatch.setattr(hub, "_write_synced", late)
+    assert hub._key(opened) == bytes(32)
+    assert path.read_text() == "0" * 64
 
 
 def test_what_cannot_be_shared_is_said(tmp_path, monkeypatch):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mmtk import matching, store
+from mmtk.base import md5_of
 from mmtk.errors import ArgumentError, StoreError
 from tests.commands import invoke, run_python
 from tests.small_stores import write_small_store
@@ -143,6 +145,25 @@ def test_a_store_of_an_unknown_dataset_tells_all_that_commands_need(own, tmp_pat
     assert invoke("show", own, "--out", tmp_path / "m.png").stdout == f"{tmp_path / 'm.png'}: {flag} train\n"
     assert "0 groups of equal pictures" in invoke("audit", own, "--near", "0").stdout
     assert "35 rows, 35 exact" in invoke("match", own, out / f"{flag}.npz").stdout
+
+
+def test_of_an_own_dataset_nothing_is_called_official(own, tmp_path):
+    opened = store.open(own)
+    arrays = {split.name: (split.images, split.labels, split.records) for split in opened.splits}
+    facts = {"edition": "", "pixels": "own", "split": "own", "page": "https://own.example"}
+    path = store.write_store(tmp_path / own.name, replace(opened.info, **facts), arrays)
+    shown = invoke("info", path).stdout
+    assert "page         https://own.example\n" in shown
+    assert "edition" not in shown
+    compared = invoke("verify", path, "--against-official").stdout
+    assert compared.splitlines()[1:] == ["  nobody published this dataset: there is nothing official to compare"]
+    assert not json.loads(invoke("verify", path, "--against-official", "--json").stdout)[str(path)]["official"]["md5"]
+    described = json.loads(invoke("info", path, "--croissant").stdout)
+    assert described["url"] == "https://own.example"
+    assert "version" not in described
+    npz = store.export_npz(store.open(path), tmp_path)
+    told = invoke("import", npz, "--out", tmp_path / "in").stdout
+    assert f"; none; imported from the file with MD5 {md5_of(npz)}\n" in told
 
 
 def test_an_unknown_dataset_is_matched_with_no_other_and_not_imported(own, tmp_path):

@@ -140,7 +140,7 @@ def test_marks_are_shown_and_with_closes_nothing(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells memory by /proc")
 def test_memory_stays_flat_however_large_the_store(tmp_path):
-    path = write_small_store(tmp_path / "a.h5", (900, 2, 2), size=224, synthetic=True)
+    path = write_small_store(tmp_path / "a.h5", (900, 2, 2), size=224, partial=True)
     code = (
         "import sys\n"
         "from mmtk import store\n"
@@ -157,7 +157,7 @@ def test_memory_stays_flat_however_large_the_store(tmp_path):
         "store.import_npz(kept[-1], sys.argv[4])\n"
         "print(anonymous() - before)\n"
     )
-    args = [write_small_store(tmp_path / "small.h5", size=32, synthetic=True), path, tmp_path / "npz", tmp_path / "back"]
+    args = [write_small_store(tmp_path / "small.h5", size=32), path, tmp_path / "npz", tmp_path / "back"]
     done = run_python("-c", code, *args, code=0)
     assert int(done.stdout) < 25_000, "kB of anonymous memory for 45 MB of images"
 

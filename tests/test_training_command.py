@@ -77,12 +77,13 @@ def test_a_synthetic_store_is_said(tmp_path):
         ({}, "quick", 28, 100, None),
         ({"synthetic": True}, "isbi21", 28, 100, None),
         ({"partial": True}, "isbi21", 28, 100, None),
+        ({"pixels": "imported"}, "isbi21", 28, 100, None),
     ],
 )
 def test_the_papers_figures_stand_only_beside_a_run_like_the_papers(
     tmp_path, marks, protocol, resolution, epochs, expected
 ):
-    info = open_store(write_small_store(tmp_path / "s.h5", size=28, **marks)).info
+    info = replace(open_store(write_small_store(tmp_path / "s.h5", size=28)).info, **marks)
     result = RunResult(tmp_path, {"test": Metrics(0.5, 0.5)}, {"test": 9}, 1, epochs, reused=False)
     facts = {"protocol": protocol, "model": "resnet18", "resolution": resolution}
     assert published(info, facts, result) == expected

@@ -47,7 +47,12 @@ def fetch_command(
 @click.option("--force", is_flag=True, help="Replace a store of other content.")
 @json_option
 def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json: bool) -> None:
-    """Turn NPZ, a MedMNIST file, into a store; one that is there from the same file is left alone."""
+    """Turn NPZ into a store: a MedMNIST file, or one that mmtk export wrote of a dataset of your own.
+
+    A file of MedMNIST is official by its MD5 alone. One that was never published is marked as such if it has the counts
+    of an edition, and refused if it has not: a dataset file is the way for images of your own. A store that is there
+    from the same file is left alone.
+    """
     from mmtk import store
 
     path = store.import_npz(npz, out, flag, force)
@@ -56,7 +61,7 @@ def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json:
         info = opened.info
         echo_json({
             "path": str(path), "counts": opened.counts, "membership": info.membership,
-            "synthetic": info.synthetic, "partial": info.partial,
+            "synthetic": info.synthetic, "partial": info.partial, "unpublished": info.unpublished,
         })
     else:
         click.echo(f"{path}: {counts_text(opened.counts)}; {opened.info.membership}{_marks(opened.info.marks)}")

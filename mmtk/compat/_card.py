@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmtk.datasets.base import Task
+from mmtk.datasets.marks import PARTIAL, SYNTHETIC, UNPUBLISHED
 from mmtk.store import Store, StoreInfo
 
 _CC = re.compile(r"CC[ -](BY(?:-NC)?(?:-SA|-ND)?)[ -](\d\.\d)", re.IGNORECASE)
@@ -20,15 +21,14 @@ _OTHERS = {
     "pddl": ("pddl", "https://opendatacommons.org/licenses/pddl/1-0/"),
 }
 _NONE = {"", "-", "?", "none", "no", "unknown", "not known", "not stated", "unlicensed", "unlicenced", "todo", "tbd"}
-_TASKS = {Task.MULTILABEL: "multi-label-image-classification", Task.ORDINAL: ""}
 _SIZES = (
     (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 )
 _MEANING = {
-    "SYNTHETIC": "The images were drawn by a program and show no patient: they are for tests of software.",
-    "PARTIAL": "These are a part of the dataset.",
-    "UNPUBLISHED": "These come from a file that is not the published one: images, labels and their order may be any.",
+    SYNTHETIC: "The images were drawn by a program and show no patient: they are for tests of software.",
+    PARTIAL: "These are a part of the dataset.",
+    UNPUBLISHED: "These come from a file that is not the published one: images, labels and their order may be any.",
 }
 
 
@@ -90,13 +90,14 @@ def _front_matter(store: Store, features: Sequence[Mapping[str, Any]], files: Ma
     name, page = licence_of(info.licence)
     total = sum(store.counts.values())
     unnamed = {"license_name": info.licence, **({"license_link": page or info.page} if page or info.page else {})}
-    task = _TASKS.get(Task(info.task), "multi-class-image-classification")
+    kind = Task.MULTILABEL if info.labels > 1 else Task.MULTICLASS
+    task = f"{kind.partition(',')[0]}-image-classification"
     values = {
         "pretty_name": info.title,
         "license": name,
         **(unnamed if name == "other" else {}),
         "task_categories": ["image-classification"],
-        **({"task_ids": [task]} if task else {}),
+        **({"task_ids": [task]} if info.task != Task.ORDINAL else {}),
         "tags": ["medical", "mmtk", _slug(info.modality), *map(str.lower, info.marks.split())],
         "size_categories": [next((word for below, word in _SIZES if total < below), "n>10M")],
         "configs": [{
@@ -117,20 +118,22 @@ def _body(store: Store, hidden: bool) -> str:
     marks = [f"> **{mark}**: {_MEANING[mark]}\n" for mark in info.marks.split()]
     kind = "grey" if info.channels == 1 else "colour"
     intro = f"{info.modality}, {info.size} x {info.size} px, {kind}; {info.task}.\n"
-    names = (
-        "`source` and `subject` are keyed hashes (HMAC-SHA256) of file names and patients: equal ones are equal, and "
-        "without the key, which is no part of this dataset, nobody can find or try out what they were."
-        if hidden else "`source` and `subject` are the names of the source."
-    )
+    names = "`source` names the file of a row, and `subject`, where there is one, the patient"
+    if hidden:
+        names += (
+            ", both by keyed hashes (HMAC-SHA256): equal ones are equal, and without the key, which is no part of this "
+            "dataset, nobody can find or try out what they were"
+        )
     recipe = info.recipe if info.recipe != "[]" else "not known"
     provenance = {
         "source": info.source, "page": info.page, "pixels": info.pixels, "edition": info.edition, "split": info.split,
         "rows": info.membership, "recipe": f"`{recipe}`", "SHA-256 of the recipe": info.recipe_hash,
-        "SHA-256 of the store": store.digest, "not checked": "; ".join(info.unchecked),
+        "SHA-256 of the store": "" if hidden else store.digest,  # by which who guesses all names could know it
+        "not checked": "; ".join(info.unchecked),
         "written by": f"mmtk {info.mmtk_version}",
     }
     return "\n".join([
-        f"# {_md(info.title)}\n", *marks, f"{_md(intro)}", "## Classes\n", _class_table(store), f"{names}\n",
+        f"# {_md(info.title)}\n", *marks, f"{_md(intro)}", "## Classes\n", _class_table(store), f"{names}.\n",
         "## Where it comes from\n",
         "".join(f"- {key}: {value if key == 'recipe' else _md(value)}\n" for key, value in provenance.items() if value),
         "## Licence\n", f"{_md(info.licence)}\n", *(["## Citation\n", f"{_md(info.citation)}\n"] * bool(info.citation)),

@@ -17,6 +17,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from mmtk.compat._card import card_text, citation_text, has_licence, licence_tex
 from mmtk.compat.croissant import shared_croissant
 from mmtk.datasets.official import SPLIT_WORDS
 from mmtk.errors import ArgumentError, MmtkError, StoreError
-from mmtk.files import publish_folder, sync_folder, telling, write_atomically, writing
+from mmtk.files import publish, publish_folder, sync_folder, telling, writing
 from mmtk.store import Split, Store
 
 FORMS = ("imagefolder", "parquet")
@@ -144,13 +145,7 @@ def _key(store: Store) -> bytes:
     expected = f"a key of {2 * _KEY_BYTES} hex letters"
     with telling(path):
         if not path.exists():
-            text = f"{secrets.token_hex(_KEY_BYTES)}\n".encode()
-
-            def write(file: Any) -> None:
-                os.fchmod(file.fileno(), 0o600)
-                file.write(text)
-
-            write_atomically(path, write, force=False)
+            _make_key(path)
         try:
             key = bytes.fromhex(path.read_text(encoding="ascii"))
         except ValueError:
@@ -159,6 +154,21 @@ def _key(store: Store) -> bytes:
         remedy = "move it away, and new hashes are made, or add --keep-names"
         raise StoreError(path, expected=expected, found="another file", remedy=remedy)
     return key
+
+
+def _make_key(path: Path) -> None:
+    """Make a key that nobody else can read, unless another process was first: what it shared has hashes by its key."""
+    with writing(path) as temporary:
+        with suppress(OSError):
+            temporary.chmod(0o600)
+        _write_synced(temporary, f"{secrets.token_hex(_KEY_BYTES)}\n".encode())
+        try:
+            os.link(temporary, path)  # which, other than a new name, replaces nothing
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            publish(temporary, path)
+        sync_folder(path.parent)
 
 
 # --------------------------------------------------------------------- files

@@ -91,8 +91,7 @@ def _built_name(title: str, built: Store | None) -> Cell:
     info = built.info
     edition = [] if info.own else [f"edition {info.edition}"]
     tip = ", ".join([f"{info.size} px", *edition, f"pixels {info.pixels}", f"split {info.split}"])
-    marks = tuple(word for word, on in (("synthetic", info.synthetic), ("partial", info.partial)) if on)
-    return Cell(title, marks=marks, tip=tip)
+    return Cell(title, marks=tuple(info.marks.lower().split()), tip=tip)
 
 
 def _task(dataset: Dataset | StoreInfo) -> Cell:

@@ -11,8 +11,8 @@ from itertools import groupby
 
 # why a figure may not be held against others -> the sign beside it
 SIGNS = {
-    "synthetic": "s", "partial": "p", "fewer epochs": "e", "other test images": "t", "fewer datasets": "d",
-    "differs": "≠",
+    "synthetic": "s", "partial": "p", "unpublished": "u", "fewer epochs": "e", "other test images": "t",
+    "fewer datasets": "d", "differs": "≠",
 }
 NONE = "–"  # a cell without a figure
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "≠": r"$\neq$"}

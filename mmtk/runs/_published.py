@@ -60,7 +60,7 @@ def published(info: StoreInfo, facts: Mapping[str, Any], result: RunResult) -> t
     result : RunResult
     """
     same = facts.get("protocol") == _PROTOCOL and result.epochs == _EPOCHS and info.size == 28
-    if not same or info.synthetic or info.partial:
+    if not same or info.synthetic or info.partial or info.unpublished:
         return None
     row = f"{MODELS.get(facts['model']).title} ({facts.get('resolution', info.size)})"
     return TABLE_2.get(row, {}).get(info.flag)

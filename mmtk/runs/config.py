@@ -16,7 +16,7 @@ from mmtk.values import typed
 
 VERSION = 1
 _OWN = ("version", "title", "seed", "device", "store", "made_with")  # all other keys of the file are settings
-_ADDED = ("store task", "store channels")  # which the runs of methods had not before the file had a version
+_ADDED = ("store task", "store channels", "store unpublished")  # which earlier runs, or those of methods, had not
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class StoreFacts:
     synthetic: bool = False
     partial: bool = False
     content: str = ""
+    unpublished: bool = False
 
     @classmethod
     def of(cls, store: Store) -> StoreFacts:
@@ -38,7 +39,7 @@ class StoreFacts:
         info = store.info
         return cls(
             info.flag, info.size, info.task, info.channels, info.edition, info.synthetic, info.partial,
-            store.content_digest(),
+            store.content_digest(), info.unpublished,
         )
 
 

@@ -63,6 +63,7 @@ class Run:
     tested: Tested | None
     synthetic: bool
     partial: bool
+    unpublished: bool = False
 
     @property
     def test(self) -> Metrics:
@@ -80,7 +81,8 @@ class Run:
     @property
     def marks(self) -> tuple[str, ...]:
         """Why its images are not those of the paper, if so."""
-        found = tuple(word for word, on in (("synthetic", self.synthetic), ("partial", self.partial)) if on)
+        marks = {"synthetic": self.synthetic, "partial": self.partial, "unpublished": self.unpublished}
+        found = tuple(mark for mark, holds in marks.items() if holds)
         flag = self.dataset.flag
         other = flag in TEN and self.result.images["test"] != get_dataset(flag).counts["2020"].test
         return found or (("other test images",) if other else ())
@@ -206,7 +208,7 @@ def _read(folder: Path, base: Path, stores: str | Path | None, digests: dict[Pat
         raise MmtkError(folder / CONFIG, expected="a dataset that mmtk knows", found=about.flag, remedy=remedy)
     run = Run(
         _name(folder, base), dataset, config, config.setup, result, tuple(_log(folder / LOG)), None, result.synthetic,
-        about.partial,
+        about.partial, about.unpublished,
     )
     return _unscored(run) if opened is None else _scored(run, opened, digests)
 
@@ -269,7 +271,7 @@ def _scored(run: Run, opened: store.Store, digests: dict[Path, str]) -> Run:
     scored = score_tests(run.result, info.flag, info.size, path.parent)
     images = None if scored.own_order else opened.test.images
     tested = Tested(scored.labels, scored.predictions.scores, scored.subjects, info.task, info.classes, images)
-    return replace(run, tested=tested, synthetic=info.synthetic, partial=info.partial)
+    return replace(run, tested=tested, synthetic=info.synthetic, partial=info.partial, unpublished=info.unpublished)
 
 
 def _unscored(run: Run) -> Run:
