@@ -222,6 +222,30 @@ def test_the_same_file_gives_the_same_bytes_and_is_left_alone(tmp_path):
         build(read_dataset(other), sources=raw, out=tmp_path / "a")
 
 
+@pytest.mark.parametrize(("key", "value"), [
+    ("licence", "CC0"), ("title", "Other"), ("modality", "CT"), ("citation", "Roe"), ("page", "https://x.org"),
+    ("provider", "Us"), ("task", "ordinal-regression"), ("classes", ["healthy", "sick"]),
+])
+def test_a_fact_that_is_mended_comes_into_the_store(tmp_path, key, value):
+    raw, out = draw_table(tmp_path / "raw"), tmp_path / "out"
+    table = {**TABLE, "names": {"normal": "healthy"}} if key == "classes" else TABLE
+    built(toml(tmp_path / "a.toml", table=TABLE), raw, out)
+    other = toml(tmp_path / "b.toml", **{"table": table, key: value})
+    with pytest.raises(MmtkError, match="another plan; add --force"):
+        built(other, raw, out)
+    info = built(other, raw, out, force=True).info
+    assert getattr(info, {"provider": "source"}.get(key, key)) == (tuple(value) if key == "classes" else value)
+
+
+def test_force_builds_from_files_that_have_changed(tmp_path):
+    raw, file = draw_table(tmp_path / "raw"), toml(tmp_path / "a.toml", table=TABLE)
+    before = built(file, raw, tmp_path).train.images[:]
+    for number, (name, _, kind) in enumerate(rows()):
+        write(raw / "images" / name, drawing(number + 100, kind == "sick"))
+    np.testing.assert_array_equal(built(file, raw, tmp_path).train.images[:], before)
+    assert not np.array_equal(built(file, raw, tmp_path, force=True).train.images[:], before)
+
+
 def test_missing_images_stop_the_build_or_mark_the_store(tmp_path):
     raw, file = draw_table(tmp_path / "raw"), toml(tmp_path / "a.toml", table=TABLE)
     (raw / "images" / "im03_0.png").unlink()

@@ -109,7 +109,7 @@ def build(
     workers : int, optional
         Threads; by default one a core this process may use.
     force : bool
-        Replace stores that were built from another plan.
+        Replace stores that were built from another plan, and of data of one's own those of the same plan too.
     progress : callable, optional
         Takes a flag, gives a callable of images done and images in all.
 
@@ -281,7 +281,8 @@ def _build_together(
 
 
 def _is_there(path: Path, plan: Plan, size: int, force: bool) -> bool:
-    return store.already_there(path, plan.info(size).plan_hash, force)
+    there = store.already_there(path, plan.info(size).plan_hash, force)
+    return there and not (force and plan.dataset.own)  # whose files may have changed: no plan knows their pixels
 
 
 def _finish(journal: Journal, plans: list[Plan], paths: list[Path], out: Path) -> None:

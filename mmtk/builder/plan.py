@@ -117,22 +117,26 @@ class Plan:
             "partial": self.partial,
             "size": size,
         }
+        told: dict[str, Any] = {
+            "title": dataset.title,
+            "modality": dataset.modality,
+            "task": dataset.task.value,
+            "classes": dataset.classes,
+            "licence": dataset.source.licence,
+            "citation": dataset.source.citation,
+            "source": dataset.source.name,
+            "page": dataset.source.page,
+        }
+        mended = told if dataset.own else {}  # by people, in their file: a store left alone would not show it
         return StoreInfo(
             **facts,
+            **told,
             membership=self.membership,
-            title=dataset.title,
-            modality=dataset.modality,
-            task=dataset.task.value,
-            classes=dataset.classes,
             channels=dataset.channels,
             recipe_hash=recipe_hash(self.recipe(size)),
-            licence=dataset.source.licence,
-            citation=dataset.source.citation,
-            source=dataset.source.name,
-            page=dataset.source.page,
             family="" if dataset.family == dataset.flag else dataset.family,
             unchecked=dataset.unchecked_at(size, self.edition),
-            plan_hash=facts_hash({**facts, "membership": self.basis, "rows": self.identity or self.digest}),
+            plan_hash=facts_hash({**facts, **mended, "membership": self.basis, "rows": self.identity or self.digest}),
             mmtk_version=__version__,
         )
 

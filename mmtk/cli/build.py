@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 @click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", show_default=True,
               help="At a bad image: stop, or leave it out, name it in a findings file and exit 1.")
 @click.option("--plan-only", is_flag=True, help="Print the counts beside the published ones and stop.")
-@click.option("--force", is_flag=True, help="Replace stores that were built from another plan.")
+@click.option("--force", is_flag=True,
+              help="Replace stores that were built from another plan; of your own data, all.")
 @click.option("--workers", type=int, help="Threads; by default one a core.")
 @json_option
 @click.pass_context
