@@ -444,6 +444,34 @@ def test_a_window_that_is_lacking_or_fits_nothing(tmp_path):
         built(file, tmp_path / "raw", tmp_path)
 
 
+@pytest.mark.parametrize("command", ["build", "build --plan-only", "sources"])
+def test_two_files_of_one_flag_are_refused_and_one_file_twice_is_one(tmp_path, command):
+    raw = draw_table(tmp_path / "raw")
+    file, other = toml(tmp_path / "a.toml", table=TABLE), toml(tmp_path / "b.toml", table=TABLE, title="Other")
+    name, *options = command.split()
+    out = ["--out", tmp_path] if name == "build" else []
+    error = invoke(name, file, other, "--sources", raw, *out, *options, code=1).exception
+    assert str(error) == "flag lungclinic: expected one dataset of it, found two; give one of them another flag"
+    invoke(name, file, file, "--sources", raw, *out, *options)
+
+
+def test_several_files_in_one_command(tmp_path):
+    raw = draw_table(tmp_path / "raw")
+    files = [toml(tmp_path / f"{flag}.toml", table=TABLE, flag=flag) for flag in ("one", "two")]
+    invoke("build", *files, "--sources", raw, "--out", tmp_path)
+    assert all((tmp_path / f"{flag}_28.h5").is_file() for flag in ("one", "two"))
+
+
+def test_a_name_that_is_no_dataset_tells_of_dataset_files(tmp_path):
+    for name, message in (
+        (tmp_path, f"expected a flag, or a dataset file (.toml), found a folder; mmtk draft {tmp_path} writes one"),
+        ("skinlesions", "organsmnist, or a dataset file (.toml), as mmtk draft DIR writes it"),
+    ):
+        done = run_mmtk("build", name, "--sources", tmp_path, "--out", tmp_path, code=2)
+        assert done.stderr.endswith(f"{message}\n")
+        assert done.stderr.count("\n") == 1
+
+
 def test_own_data_has_no_editions_and_no_choices(tmp_path):
     raw, dataset = draw_table(tmp_path / "raw"), read_dataset(toml(tmp_path / "a.toml", table=TABLE))
     for choice, message in (

@@ -19,6 +19,7 @@ from mmtk.builder.recipe import expect_readable
 from mmtk.builder.work import Left, Target, fill
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
+from mmtk.datasets.checks import check_apart
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_map
 from mmtk.errors import ArgumentError, ImageError, StoreError
@@ -129,6 +130,7 @@ def build(
     """
     named = [flags] if isinstance(flags, str | Dataset) else list(flags)
     datasets = [flag if isinstance(flag, Dataset) else get_dataset(flag) for flag in named]
+    check_apart(datasets)
     wanted = sorted(set(sizes))
     workers = cores() if workers is None else workers
     if not wanted or not 1 <= wanted[0] <= wanted[-1] <= store.LARGEST_SIZE:

@@ -9,6 +9,7 @@ from typing import Any
 from mmtk.builder.plan import Plan, make_plan
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import Dataset
+from mmtk.datasets.checks import check_apart
 from mmtk.datasets.listing import find_source, open_listing
 from mmtk.errors import ArgumentError
 
@@ -39,8 +40,9 @@ def preview(
     if sources is None and listing is None:
         raise ArgumentError("sources", expected="a folder with raw data, or a listing", found="neither")
     plans = []
-    for flag in flags:
-        dataset = flag if isinstance(flag, Dataset) else get_dataset(flag)
+    datasets = [flag if isinstance(flag, Dataset) else get_dataset(flag) for flag in flags]
+    check_apart(datasets)
+    for dataset in datasets:
         files = open_listing(listing) if listing else find_source(sources, dataset)  # type: ignore[arg-type]
         plans.append(make_plan(dataset, files, headers=False, **choices))
     return plans

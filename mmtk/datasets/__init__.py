@@ -68,13 +68,15 @@ def list_datasets() -> tuple[Dataset, ...]:
     return tuple(_DATASETS)
 
 
-def get_dataset(name: str) -> Dataset:
+def get_dataset(name: str, others: str = "") -> Dataset:
     """A dataset by its flag or an alias, in any case of letters.
 
     Parameters
     ----------
     name : str
         For instance ``breastmnist``, or ``organmnist_axial`` of 2020.
+    others : str
+        What else could have been given, for the error.
 
     Returns
     -------
@@ -85,7 +87,7 @@ def get_dataset(name: str) -> Dataset:
     ArgumentError
         If no dataset has that name; it suggests those that come close.
     """
-    return _DATASETS.get(name.lower())
+    return _DATASETS.get(name.lower(), others)
 
 
 def find_dataset(flag: str) -> Dataset | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mmtk.datasets.steps import Pipeline, check_recipe
@@ -16,6 +16,21 @@ if TYPE_CHECKING:
 MOST_CLASSES = 256  # a label is a byte
 _FLAG = re.compile("[a-z][a-z0-9_]{0,63}")  # a flag is part of the names of files
 _TEXTS = ("title", "modality", "licence", "citation", "page")
+
+
+def check_apart(datasets: Iterable[Dataset]) -> None:
+    """Refuse two datasets of one flag, whose stores would have one name.
+
+    Raises
+    ------
+    ArgumentError
+        If there are such.
+    """
+    known: dict[str, Dataset] = {}
+    for dataset in datasets:
+        if known.setdefault(dataset.flag, dataset) != dataset:
+            remedy = "give one of them another flag"
+            raise ArgumentError(f"flag {dataset.flag}", expected="one dataset of it", found="two", remedy=remedy)
 
 
 def check_dataset(dataset: Dataset) -> None:

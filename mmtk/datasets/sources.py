@@ -11,6 +11,7 @@ from typing import Any
 
 from mmtk.datasets import list_datasets
 from mmtk.datasets.base import Dataset
+from mmtk.datasets.checks import check_apart
 from mmtk.datasets.listing import find_source
 from mmtk.errors import SourceError
 
@@ -87,6 +88,7 @@ def choose(flags: Iterable[str]) -> tuple[Dataset, ...]:
     for dataset in known:
         families.setdefault(dataset.family, []).append(dataset)
     chosen = [dataset for flag in flags for dataset in families.get(flag) or [named(flag)]]
+    check_apart(chosen)
     return tuple({dataset.flag: dataset for dataset in chosen or known}.values())
 
 

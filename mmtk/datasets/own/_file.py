@@ -56,7 +56,12 @@ def named(name: str) -> Dataset:
     ArgumentError
         If there is none, or the file is no dataset file.
     """
-    return read_dataset(name) if name.lower().endswith(".toml") else get_dataset(name)
+    if name.lower().endswith(".toml"):
+        return read_dataset(name)
+    if find_dataset(name.lower()) is None and Path(name).is_dir():
+        remedy = f"mmtk draft {name} writes one"
+        raise ArgumentError(name, expected="a flag, or a dataset file (.toml)", found="a folder", remedy=remedy)
+    return get_dataset(name, ", or a dataset file (.toml), as mmtk draft DIR writes it")
 
 
 def read_dataset(path: str | PathLike[str]) -> Dataset:
