@@ -507,6 +507,17 @@ def test_volumes_with_masks(folder: Path, image: str, mask: str, image_pattern: 
     assert counts == {split: 8 * share for split, share in (("train", 7), ("val", 1), ("test", 2))}
 
 
+def test_a_mask_belongs_to_the_image_of_its_grid(folder: Path) -> None:
+    for number in range(4):
+        write_nifti(folder / f"p{number}_ct.nii", np.repeat(voxels(number), 2, axis=2))
+        write_nifti(folder / f"p{number}_ct_small.nii", voxels(number))
+        write_nifti(folder / f"p{number}_seg.nii", organs())
+    text, draft, counts = build(folder)
+    assert draft["volumes"]["image"] == "{subject}_ct_small.nii"
+    assert "Left out: 4 other volumes, such as p0_ct.nii." in text
+    assert sum(counts.values())
+
+
 def test_mr_volumes_by_folders_of_classes(folder: Path) -> None:
     for number in range(20):
         write_nifti(folder / CLASSES[number % 2] / f"{number}.nii.gz", voxels(number, low=0))

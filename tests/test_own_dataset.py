@@ -455,6 +455,12 @@ def test_two_files_of_one_flag_are_refused_and_one_file_twice_is_one(tmp_path, c
     invoke(name, file, file, "--sources", raw, *out, *options)
 
 
+def test_own_data_cannot_be_built_under_a_flag_that_is_known(tmp_path):
+    raw, dataset = draw_table(tmp_path / "raw"), read_dataset(toml(tmp_path / "a.toml", table=TABLE))
+    with pytest.raises(ArgumentError, match="flag breastmnist: expected a flag of your own, found that of BreastMNIST"):
+        build(replace(dataset, flag="breastmnist"), sources=raw, out=tmp_path)
+
+
 def test_several_files_in_one_command(tmp_path):
     raw = draw_table(tmp_path / "raw")
     files = [toml(tmp_path / f"{flag}.toml", table=TABLE, flag=flag) for flag in ("one", "two")]

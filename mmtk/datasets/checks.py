@@ -19,15 +19,21 @@ _TEXTS = ("title", "modality", "licence", "citation", "page")
 
 
 def check_apart(datasets: Iterable[Dataset]) -> None:
-    """Refuse two datasets of one flag, whose stores would have one name.
+    """Refuse two datasets of one flag, whose stores would have one name, and own data under a flag that is known.
 
     Raises
     ------
     ArgumentError
         If there are such.
     """
+    from mmtk.datasets import find_dataset
+
     known: dict[str, Dataset] = {}
     for dataset in datasets:
+        taken = find_dataset(dataset.flag) if dataset.own else None
+        if taken is not None and taken != dataset:
+            found = f"that of {taken.title}"
+            raise ArgumentError(f"flag {dataset.flag}", expected="a flag of your own", found=found)
         if known.setdefault(dataset.flag, dataset) != dataset:
             remedy = "give one of them another flag"
             raise ArgumentError(f"flag {dataset.flag}", expected="one dataset of it", found="two", remedy=remedy)

@@ -94,7 +94,7 @@ class _Draft:
         self.look = look_at_volumes(listing, names, self.series) if self.volumes else look_at_images(
             listing, names, things.dicom
         )
-        self.pairs = pair_up(names) if self.volumes and not self.series else None
+        self.pairs = pair_up(listing, names) if self.volumes and not self.series else None
         self.hounsfield, self.span = False, ""
         if self.volumes and not self.series:
             images = [image for image, _ in self.pairs.pairs] if self.pairs else names

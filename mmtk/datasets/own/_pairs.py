@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mmtk.datasets.collecting import natural_key
@@ -13,7 +13,7 @@ from mmtk.datasets.own._layout import literal
 from mmtk.datasets.own._look import ending_of
 from mmtk.datasets.own._templates import matches
 from mmtk.errors import SourceError
-from mmtk.imaging import PLANES, read_mask, turn_volume
+from mmtk.imaging import PLANES, probe_volume, read_mask, turn_volume
 
 MASKS = 10  # masks whose voxels are read
 _LEAST = 4  # voxels along each axis of a plane, below which an organ gives no image
@@ -69,8 +69,11 @@ def masks_among(names: Sequence[str]) -> tuple[list[str], set[str]]:
     return (patterns, masks) if len(masks) < len(names) else ([], set())
 
 
-def pair_up(names: Sequence[str]) -> Pairs | None:
-    """Join images and masks by patterns of their paths; None where there are no masks."""
+def pair_up(listing: Listing, names: Sequence[str]) -> Pairs | None:
+    """Join images and masks by patterns of their paths; None where there are no masks.
+
+    Of patterns that join as many, those whose first image and mask have as many voxels are taken.
+    """
     masks = [name for name in names if is_mask(name)]
     images = [name for name in names if name not in set(masks)]
     fits = []
@@ -83,13 +86,25 @@ def pair_up(names: Sequence[str]) -> Pairs | None:
                 fits.append((rank, pattern, mask_pattern, of_image, of_mask))
     fits.sort(key=lambda fit: fit[0])
     if fits:
-        _, pattern, mask_pattern, of_image, of_mask = fits[0]
+        as_good = [fit for fit in fits if fit[0][:2] == fits[0][0][:2]][:_TRIED]
+        best = next((fit for fit in as_good if _same_grid(listing, *fit[3:])), fits[0]) if len(as_good) > 1 else fits[0]
+        _, pattern, mask_pattern, of_image, of_mask = best
         subjects = sorted(of_image, key=natural_key)
         pairs = tuple((of_image[subject], of_mask[subject]) for subject in subjects if subject in of_mask)
         alone = tuple(of_image[subject] for subject in subjects if subject not in of_mask)
         used = {name for pair in pairs for name in pair} | set(alone)
         return Pairs(pattern, mask_pattern, pairs, alone, tuple(name for name in names if name not in used))
     return None
+
+
+def _same_grid(listing: Listing, of_image: Mapping[str, str], of_mask: Mapping[str, str]) -> bool:
+    """Whether the first image and its mask have as many voxels."""
+    subject = min(of_image.keys() & of_mask.keys(), key=natural_key)
+    try:
+        shapes = [sorted(probe_volume(listing.path(of[subject])).shape) for of in (of_image, of_mask)]
+    except SourceError:
+        return False
+    return shapes[0] == shapes[1]
 
 
 def _candidates(names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
