@@ -14,7 +14,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 import mmtk
-from mmtk.errors import ArgumentError, SourceError
+from mmtk.errors import ArgumentError, ImageError, SourceError
 from tests.commands import invoke, run_mmtk
 from tests.pictures import picture
 
@@ -436,6 +436,19 @@ def test_dicom_images(folder: Path) -> None:
     text, draft, _ = build(folder)
     assert draft["window"] == {"percentiles": [0.5, 99.5]}
     assert "40 of them name a window" in text
+
+
+def test_dicom_without_a_window_is_refused(folder: Path) -> None:
+    for number in range(16):
+        write_dicom(folder / CLASSES[number // 2 % 2] / f"{number}.dcm", number)
+    text = mmtk.draft_dataset(folder)
+    file = folder.parent / "a.toml"
+    file.write_text(re.sub(r"\[window\]\n.*\n", "", text))
+    reason = r"expected 8-bit pixels, or a window, found a DICOM; add \[window\] to the dataset file"
+    with pytest.raises(ImageError, match=reason):
+        mmtk.build(mmtk.read_dataset(file), sources=folder, out=folder.parent)
+    with pytest.raises(SourceError, match=f"expected at least one image that can be used, found none: .*{reason}"):
+        mmtk.build(mmtk.read_dataset(file), sources=folder, out=folder.parent, on_error="skip")
 
 
 def test_the_suggested_subject_of_dicom_can_be_taken(folder: Path) -> None:

@@ -227,7 +227,8 @@ def make_plan(
         found = read_headers(records, listing, pipeline, bad if skip_bad else None, dataset.own)
     records = [record for record in records if record.source not in bad]
     if not records:
-        raise SourceError(listing.root, expected="at least one image that can be used", found="none")
+        why = f"none: {next(iter(bad.values()))}" if bad else "none"
+        raise SourceError(listing.root, expected="at least one image that can be used", found=why)
     if known is None and listing.phantom is None:
         known = official_map(dataset.flag)
     lacking: list[Finding] = []
