@@ -167,9 +167,14 @@ def test_the_same_file_gives_the_same_bytes_and_is_left_alone(tmp_path):
     first, second = (built(file, raw, tmp_path / name).path.read_bytes() for name in "ab")
     assert first == second
     assert build(read_dataset(file), sources=raw, out=tmp_path / "a")[0].reused
-    other = toml(tmp_path / "b.toml", table=TABLE, split={"seed": 1})
+    changes = {"split": {"seed": 1}}, {"licence": "CC0"}, {"title": "Lungs"}, {"classes": ["sick", "normal"]}
+    for change in changes:
+        other = toml(tmp_path / "b.toml", **{"table": TABLE, **change})
+        with pytest.raises(MmtkError, match="another plan"):
+            build(read_dataset(other), sources=raw, out=tmp_path / "a")
+    write(raw / "images" / "im00_0.png", drawing(99, True))
     with pytest.raises(MmtkError, match="another plan"):
-        build(read_dataset(other), sources=raw, out=tmp_path / "a")
+        build(read_dataset(file), sources=raw, out=tmp_path / "a")
 
 
 def test_missing_images_stop_the_build_or_mark_the_store(tmp_path):
