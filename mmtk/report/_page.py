@@ -25,6 +25,9 @@ from mmtk.report._tables import Table, spans
 from mmtk.runs import Run, by_flag, find_runs, foremost, setups_of
 
 
+_FEW = 4  # datasets whose titles do not all stand in that of the page
+
+
 @dataclass(frozen=True)
 class _Section:
     """What the page shows of one dataset."""
@@ -92,8 +95,7 @@ def write(
         ))
     looks = [figures.style_of(place) for place in range(len(setups))]
     text = _render(
-        title="MedMNIST Classification Decathlon" if of_paper else ", ".join(titles[flag] for flag in by_flag(found)),
-        of_paper=of_paper, runs=found, setups=list(zip(setups, looks, strict=True)), notes=notes, tables=tables, sections=sections,
+        title=_title(of_paper, [titles[flag] for flag in by_flag(found)]), of_paper=of_paper, runs=found, setups=list(zip(setups, looks, strict=True)), notes=notes, tables=tables, sections=sections,
         samples=[(one.info, pictures.sample(one)) for one in opened.values()],
         marks=sorted({mark for run in found for mark in run.marks}), spans=spans, about=_about(by_flag(found)),
     )
@@ -104,6 +106,12 @@ def write(
                 files[page.with_name(f"{page.stem}.{table.name}.{ending}")] = form()
     _write_all(files, force)
     return list(files), notes
+
+
+def _title(of_paper: bool, titles: list[str]) -> str:
+    if of_paper:
+        return "MedMNIST Classification Decathlon"
+    return ", ".join(titles) if len(titles) < _FEW else f"{len(titles)} datasets"
 
 
 def _about(flags: Iterable[str]) -> str:
