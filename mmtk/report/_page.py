@@ -24,7 +24,6 @@ from mmtk.report import _pictures as pictures
 from mmtk.report._tables import Table, spans
 from mmtk.runs import Run, by_flag, find_runs, foremost, setups_of
 
-
 _FEW = 4  # datasets whose titles do not all stand in that of the page
 
 
