@@ -94,7 +94,8 @@ def write(
         ))
     looks = [figures.style_of(place) for place in range(len(setups))]
     text = _render(
-        title=_title(of_paper, [titles[flag] for flag in by_flag(found)]), of_paper=of_paper, runs=found, setups=list(zip(setups, looks, strict=True)), notes=notes, tables=tables, sections=sections,
+        title=_title(of_paper, [titles[flag] for flag in by_flag(found)]), of_paper=of_paper,
+        runs=found, setups=list(zip(setups, looks, strict=True)), notes=notes, tables=tables, sections=sections,
         samples=[(one.info, pictures.sample(one)) for one in opened.values()],
         marks=sorted({mark for run in found for mark in run.marks}), spans=spans, about=_about(by_flag(found)),
     )
