@@ -265,6 +265,92 @@ def test_of_several_tables_the_best_is_taken_and_the_others_named(folder: Path) 
         mmtk.draft_dataset(folder, "no.csv")
 
 
+def test_several_labels_in_a_cell(folder: Path) -> None:
+    cells = ["No Finding", "Mass", "Mass|Edema", "Edema", "Edema|Mass"]
+    for number in range(60):
+        write_image(folder / "images" / f"{number:03d}.png", number)
+    rows = [f"{n:03d}.png,{cells[n % 5]},{n // 2},0.14{n % 3}" for n in range(60)]
+    write_text(folder / "entry.csv", "Image,Finding Labels,Patient ID,Spacing[x,y]".replace("[x,y]", " y]"), *rows)
+    text, draft, counts = build(folder)
+    assert (draft["task"], draft["classes"]) == ("multi-label, binary-class", ["Edema", "Mass"])
+    assert "36, 36 of 60 rows" in text
+    table = draft["table"]
+    assert (table["label"], table["separator"], table["names"]) == ("Finding Labels", "|", {"No Finding": ""})
+    assert sum(counts.values()) == 60
+
+
+@pytest.mark.parametrize(("start", "strip"), [
+    ("C:\\data\\images\\", "C:/data/images/"), ("/home/x/images/", "/home/x/images/"), (".\\images\\", None),
+])
+def test_paths_of_another_machine(folder: Path, start: str, strip: str | None) -> None:
+    for number in range(12):
+        write_image(folder / "images" / f"{number}.png", number)
+    write_text(folder / "a.csv", "file,label", *[f"{start}{n}.png,{CLASSES[n % 2]}" for n in range(12)])
+    _, draft, counts = build(folder)
+    assert draft["table"].get("strip") == strip
+    assert sum(counts.values()) == 12
+
+
+_UNUSED = {
+    "letters": ("file,label", "IM00{n}.PNG,{kind}", "column file names them but for small and capital letters"),
+    "zeros": ("file,label", "{n},{kind}", "column file names them but for zeros at the start, which spreadsheets drop"),
+    "head": ("1{n:03d}.png,normal", "{n:03d}.png,{kind}", "its first line is a row, where it should name the columns"),
+    "twice": ("file,label,label", "{n:03d}.png,{kind},1", "several of its columns are named label: rename them"),
+    "cells": ("file,label", "{n:03d}.png,{kind}, sure", "line 2 has more cells than there are columns"),
+    "others": ("file,label", "x{n}.png,{kind}", "none of its columns names them: file, label"),
+    "rows": ("file,label", "000.png,{kind}", "none of its columns names them"),
+    "boxes": ("file,label", "{m:03d}.png,{kind}", "column file names some of them several times, where a row an image"),
+}
+
+
+@pytest.mark.parametrize("name", _UNUSED)
+def test_why_a_table_is_not_taken(folder: Path, name: str) -> None:
+    head, row, reason = _UNUSED[name]
+    for number in range(12):
+        write_image(folder / "images" / f"{'im' * (name == 'letters')}{number:03d}.png", number)
+    if name == "head":
+        write_image(folder / "images" / "1{n:03d}.png", 50)
+    write_text(folder / "a.csv", head, *[row.format(n=n, m=n // 2, kind=CLASSES[n % 2]) for n in range(12)])
+    text = " ".join(mmtk.draft_dataset(folder).replace("\n#", "").split())
+    assert f"TODO: a.csv is not taken: {reason}" in text
+
+
+def test_a_spreadsheet_is_to_be_saved_as_csv(folder: Path) -> None:
+    write_image(folder / "images" / "1.png", 1)
+    (folder / "labels.xlsx").write_bytes(b"PK\3\4")
+    (folder / "labels.csv").write_bytes(b"PK\3\4")
+    text = mmtk.draft_dataset(folder)
+    assert "labels.xlsx is not taken: save it as CSV." in text
+    assert "labels.csv is not taken: expected a text file, found a spreadsheet or a zip; save it as CSV." in text
+
+
+def test_classes_spelled_in_several_ways_are_one(folder: Path) -> None:
+    for number in range(18):
+        write_image(folder / "images" / f"{number}.png", number)
+    words = ["normal", "sick", "normal", "sick", "Normal", "SICK"]
+    write_text(folder / "a.csv", "file,label", *[f"{n}.png,{words[n % 6]}" for n in range(18)])
+    text, draft, counts = build(folder)
+    assert draft["classes"] == ["normal", "sick"]
+    assert "9, 9 images" in text
+    assert draft["table"]["names"] == {"Normal": "normal", "SICK": "sick"}
+    assert sum(counts.values()) == 18
+
+
+@pytest.mark.parametrize(("name", "exclude"), [
+    ("{kind}/{n}_mask.png", "*_mask*"), ("{kind}/{n} (1)-Seg_2.png", "*-Seg*"),
+    ("masks/{kind}/{n}.png", "**/masks/**/*"), ("{kind}/masks/{n}.png", "**/masks/**/*"),
+])
+def test_masks_among_images_are_excluded(folder: Path, name: str, exclude: str) -> None:
+    for number in range(16):
+        kind = CLASSES[number % 2]
+        write_image(folder / kind / f"{number}.png", number)
+        write_image(folder / name.format(kind=kind, n=number), number + 50)
+    text, draft, counts = build(folder)
+    assert draft["classes"] == list(CLASSES)
+    assert (draft["images"]["exclude"], sum(counts.values())) == (exclude, 16)
+    assert "16 that look like masks" in text
+
+
 def test_files_of_a_table_may_lie_in_several_folders(folder: Path) -> None:
     for number in range(60):
         write_image(folder / f"images_{number // 30 + 1:03d}" / f"IM{number}.png", number)

@@ -141,6 +141,56 @@ def test_names_of_the_source_stand_for_classes(tmp_path):
     assert [opened.info.classes[n] for n in opened.train.labels[:, 0]] == [kinds[s] for s in sources(opened.train)]
 
 
+def test_a_cell_may_hold_several_labels(tmp_path):
+    cells = ["A", "A|B", "none", " B | A ", "B", "none"]
+    lines = [(name, person, cells[n % 6]) for n, (name, person, _) in enumerate(rows())]
+    table = {**TABLE, "subject": None, "separator": "|", "names": {"none": ""}}
+    file = toml(tmp_path / "a.toml", task="multi-label", classes=["A", "B"], table=table)
+    raw = draw_table(tmp_path / "raw", lines)
+    opened = built(file, raw, tmp_path)
+    wanted = {f"images/{name}": ["A" in cell, "B" in cell] for name, _, cell in lines}
+    for part in opened.splits:
+        assert part.labels.tolist() == [wanted[name] for name in sources(part)]
+    for cell, message in (
+        ("A|C", "expected a class, one of A, B, found 'C'"), ("", "found ''"), ("A|", "found ''"),
+        ("none|A", "column label: expected 'none' alone, as it means no class, found 'none.A'"),
+    ):
+        draw_table(raw, [*lines[:-1], (*lines[-1][:2], cell)])
+        with pytest.raises(SourceError, match=message):
+            built(file, raw, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("exclude", "surplus"), [("*_mask*", 0), (["**/*_mask.png", "*_mask_1.png"], 0), ([], 2)])
+def test_what_lies_among_the_images_can_be_excluded(tmp_path, exclude, surplus):
+    for number, (name, _, kind) in enumerate(rows()):
+        write(tmp_path / "raw" / kind / name, drawing(number, kind == "sick"))
+    for name in ("im00_0_mask.png", "im00_0_mask_1.png"):
+        write(tmp_path / "raw" / "normal" / name, drawing(99, False))
+    images = {"files": "{class}/im??_?.png", "exclude": exclude}
+    (result,) = build(read_dataset(toml(tmp_path / "a.toml", images=images)), sources=tmp_path / "raw", out=tmp_path)
+    assert sum(result.counts.values()) == 24
+    assert sum(finding.kind == "surplus" for finding in result.findings) == surplus
+    if exclude:
+        file = toml(tmp_path / "b.toml", images={**images, "files": "{class}/*"})
+        assert sum(built(file, tmp_path / "raw", tmp_path / "b").counts.values()) == 24
+
+
+@pytest.mark.parametrize(("start", "strip"), [
+    ("C:\\data\\images\\", "C:\\data\\"), ("/home/x/images/", "/home/x/"),
+    ("https://x.org/images/", "https://x.org/"), (".\\images\\", ""),
+])
+def test_paths_of_another_machine_start_with_what_can_be_left_out(tmp_path, start, strip):
+    raw = draw_table(tmp_path / "raw", [(start + name, person, kind) for name, person, kind in rows()])
+    table = {**TABLE, "prefix": ""}
+    if strip:
+        for prefix in ("", "images/"):
+            with pytest.raises(SourceError, match=r"expected a path inside the source, found .*; give .* table\.strip"):
+                built(toml(tmp_path / "a.toml", table={**table, "prefix": prefix}), raw, tmp_path)
+        with pytest.raises(SourceError, match=r"line 2, column file: .* a path that starts with D:/, table\.strip"):
+            built(toml(tmp_path / "a.toml", table={**table, "strip": "D:\\"}), raw, tmp_path)
+    assert built(toml(tmp_path / "a.toml", table={**table, "strip": strip}), raw, tmp_path).counts["train"] == 16
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("ending", ["png", "tif"])
 def test_more_than_256_values_by_a_window(tmp_path, bits, ending):
@@ -233,6 +283,17 @@ _KEYS = {
         {"recipe": {"steps": [{"step": "grey"}, {"step": "resize"}, {"step": "center_crop"}]}},
         "expected a grey image or a colour image before center_crop, found a grey image of the store's size",
     ),
+    "separator of one class": ({"table": {**TABLE, "separator": "|"}}, 'expected task = "multi-label" with table.sep'),
+    "separator beside labels": (
+        {"task": "multi-label", "table": {**TABLE, "label": None, "labels": ["normal", "sick"], "separator": "|"}},
+        "table.separator: expected label beside it",
+    ),
+    "separator without label": (
+        {"task": "multi-label", "table": {**TABLE, "label": None, "separator": "|"}}, "table.label: .* found neither"
+    ),
+    "none of the classes": ({"table": {**TABLE, "names": {"0": ""}}}, "table.names.0: expected a class.* found none"),
+    "exclude of a place": ({"table": None, "images": {"exclude": "{class}/*"}}, r"images.exclude: .* found \{class\}"),
+    "exclude outside": ({"table": None, "images": {"exclude": "../*"}}, "images.exclude: expected a pattern of paths"),
     "steps and a line": ({"recipe": {"steps": [{"step": "grey"}], "crop": "none"}}, "recipe.steps: .*found both"),
     "text for a number": ({"split": {"seed": "a"}}, r"split\.seed: expected a whole number, found text"),
 }
@@ -288,6 +349,40 @@ def test_a_wrong_row_is_one_line_with_file_and_row(tmp_path, name):
     with pytest.raises(SourceError, match=message):
         built(toml(tmp_path / "a.toml", table=TABLE), raw, tmp_path)
     assert not list(tmp_path.glob("*.h5"))
+
+
+_TEXTS = {
+    "a column twice": (lambda text: text.replace("patient,label", "label,label"), "expected one column label, found s"),
+    "too many cells": (lambda text: text.replace("sick", "sick,very", 1), "line 4: expected 3 cells, found 4;"),
+    "capital letters": (lambda text: text.replace("im", "IM"), "found images/im00_0.png in the place of images/IM00"),
+    "other files": (lambda text: text.replace("im", "x"), "column file: expected paths of files that are there, found"),
+    "a spreadsheet": (lambda text: "PK\3\4" + text, "found a spreadsheet or a zip; save it as CSV"),
+}
+
+
+@pytest.mark.parametrize("name", _TEXTS)
+def test_a_wrong_table_is_one_line_with_its_file(tmp_path, name):
+    change, message = _TEXTS[name]
+    raw = draw_table(tmp_path / "raw")
+    (raw / "labels.csv").write_text(change((raw / "labels.csv").read_text()))
+    with pytest.raises(SourceError, match=message) as caught:
+        built(toml(tmp_path / "a.toml", table={**TABLE, "subject": None}), raw, tmp_path, allow_partial=True)
+    assert str(caught.value).startswith(str(raw / "labels.csv"))
+
+
+def test_a_table_that_is_not_there_or_a_spreadsheet(tmp_path):
+    raw = draw_table(tmp_path / "raw")
+    (raw / "labels.csv").rename(raw / "labels.xlsx")
+    for file, found in (("labels.csv", "labels.xlsx; save it as"), ("labels.xlsx", "a spreadsheet; save it as CSV")):
+        with pytest.raises(SourceError, match=f"expected the table {file} as CSV, found {found}"):
+            built(toml(tmp_path / "a.toml", table={**TABLE, "file": file}), raw, tmp_path)
+
+
+def test_a_table_as_spreadsheets_write_it(tmp_path):
+    raw = draw_table(tmp_path / "raw")
+    text = (raw / "labels.csv").read_text().replace("file,patient", " file , patient").replace(",", ";")
+    (raw / "labels.csv").write_bytes((text + ";;\n\n;;\n").replace("\n", "\r\n").encode("utf-16"))
+    assert built(toml(tmp_path / "a.toml", table=TABLE), raw, tmp_path).counts["train"] == 16
 
 
 @pytest.mark.parametrize("value", ["", "-1", "2", "0.5", "nan", "u"])

@@ -12,7 +12,8 @@ import SimpleITK as sitk
 from mmtk import imaging, store
 from mmtk.builder import build
 from mmtk.datasets.own import read_dataset
-from mmtk.errors import ArgumentError, MmtkError
+from mmtk.errors import ArgumentError, ImageError, MmtkError
+from tests.commands import invoke, run_mmtk
 from tests.own_data import toml
 
 ORGANS = {"liver": 5, "kidneys": [2, 3]}
@@ -203,6 +204,33 @@ def test_volumes_and_masks_that_do_not_fit(tmp_path):
         built(tmp_path, raw, volumes=VOLUMES)
     with pytest.raises(MmtkError, match="expected volumes that fit x/"):
         built(tmp_path, raw, volumes={**VOLUMES, "image": "x/{subject}.nii.gz"})
+
+
+@pytest.mark.parametrize("fault", ["cut", "mask of another grid", "four axes"])
+def test_a_bad_volume_can_be_left_out(tmp_path, fault):
+    raw = draw(tmp_path / "raw")
+    units, mask = body(0)
+    if fault == "cut":
+        path = raw / "p3" / "ct.nii.gz"
+        path.write_bytes(path.read_bytes()[:300])
+    elif fault == "four axes":
+        save(raw / "p3" / "ct.nii.gz", np.stack([units, units], -1))
+    else:
+        save(raw / "p3" / "seg.nii.gz", mask[:, :, 1:])
+    file = toml(tmp_path / "a.toml", **HEAD, volumes=VOLUMES)
+    with pytest.raises(ImageError, match="p3/"):
+        build(read_dataset(file), sources=raw, out=tmp_path / "out")
+    assert "p3/" in invoke("sources", file, "--sources", raw, code=1).output
+    done = run_mmtk("build", file, "--sources", raw, "--out", tmp_path / "out", "--on-error", "skip", code=1)
+    assert "left out: p3/ct.nii.gz: " in done.stdout + done.stderr
+    opened = store.open(tmp_path / "out" / "lungclinic_28.h5")
+    assert opened.info.partial
+    people = {record["subject"].decode() for split in opened.splits for record in split.records}
+    assert "p3" not in people
+    assert "p2" in people
+    assert "p3/ct.nii.gz" in (tmp_path / "out" / "lungclinic_findings.csv").read_text()
+    (again,) = build(read_dataset(file), sources=raw, out=tmp_path / "out", on_error="skip")
+    assert again.reused
 
 
 def test_a_header_that_tells_too_little(tmp_path):

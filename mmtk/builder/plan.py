@@ -213,9 +213,11 @@ def make_plan(
         remedy = "put them there" if dataset.own else f"get it from {source.page} ({source.licence})"
         remedy += ", or add --allow-partial"
         raise SourceError(listing.root, expected=f"all of {source.name}", found=f"no {names}{more}", remedy=remedy)
+    if scan.bad and not skip_bad:
+        raise scan.bad[0][1]
     check_records(dataset, scan.records)
     records = [record for record in scan.records if record.source not in without and record.source not in blank]
-    bad: dict[str, str] = {}
+    bad = {name: str(error) for name, error in scan.bad}
     found: dict[str, Header] = {}
     findings = list(scan.findings)
     if headers and pipeline.takes_volumes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmtk.datasets.checks import check_dataset
 from mmtk.datasets.steps import BySize, Pipeline, Recipe, recipe_to_json, without_flaws
-from mmtk.errors import ArgumentError
+from mmtk.errors import ArgumentError, ImageError
 from mmtk.imaging import PLANES
 
 if TYPE_CHECKING:
@@ -124,10 +124,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a listing holds: records in a fixed order, and findings."""
+    """What a listing holds: records in a fixed order, findings, and files that had to be read and cannot be used."""
 
     records: tuple[Record, ...]
     findings: tuple[Finding, ...] = ()
+    bad: tuple[tuple[str, ImageError], ...] = ()
 
 
 @dataclass(frozen=True)

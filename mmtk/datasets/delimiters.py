@@ -10,4 +10,5 @@ _DELIMITERS = ",;\t"
 def delimiter_of(text: str, columns: tuple[str, ...]) -> str:
     """The delimiter that gives most of the wanted columns in a text's first line, a comma where none gives any."""
     first = text.partition("\n")[0]
-    return max(_DELIMITERS, key=lambda mark: len(set(columns) & set(next(csv.reader([first], delimiter=mark), ()))))
+    names = {mark: map(str.strip, next(csv.reader([first], delimiter=mark), ())) for mark in _DELIMITERS}
+    return max(_DELIMITERS, key=lambda mark: len(set(columns).intersection(names[mark])))

@@ -83,6 +83,8 @@ class Listing:
             raise SourceError(path, expected="a readable text file", found=reason_of(error), remedy=remedy) from None
         if (stands := stand_in(data[:MOST_BYTES])) is not None:
             raise SourceError(path, expected="a text file", found=stands.name, remedy=stands.remedy)
+        if data.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
+            raise SourceError(path, expected="a text file", found="a spreadsheet or a zip", remedy="save it as CSV")
         if len(data) > _LARGEST_TEXT:
             raise SourceError(path, expected=f"a text file of at most {_LARGEST_TEXT} bytes", found="a larger one")
         encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"

@@ -107,6 +107,8 @@ def look(dataset: Dataset, folder: str | os.PathLike[str]) -> SourceReport:
             problem = f"packed in {', '.join(listing.packed)}, which mmtk build unpacks beside them"
             return SourceReport(dataset, place, synthetic, problem=problem)
         scan = dataset.scan(listing)
+        if scan.bad:
+            raise scan.bad[0][1]
     except SourceError as error:
         return SourceReport(dataset, place, synthetic, problem=str(error))
     if dataset.own:

@@ -53,7 +53,9 @@ def read_table(listing: Listing, name: str, columns: tuple[str, ...]) -> Iterato
     path = listing.path(name)
     text = listing.read_text(name)
     try:
+        columns = tuple(column.strip() for column in columns)
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter_of(text, columns))
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         lacking = [column for column in columns if column not in (reader.fieldnames or ())]
         if lacking:
             found = ", ".join(reader.fieldnames or ()) or "none"
@@ -61,7 +63,13 @@ def read_table(listing: Listing, name: str, columns: tuple[str, ...]) -> Iterato
                 path, expected=f"a column {' and '.join(lacking)}", found=found,
                 remedy="save it as CSV, with commas between the columns and their names in the first line",
             )
+        if twice := [column for column in columns if reader.fieldnames.count(column) > 1]:
+            raise SourceError(path, expected=f"one column {twice[0]}", found="several", remedy="rename the others")
         for row in reader:
+            if any(cell.strip() for cell in row.get(None, ())):
+                where, remedy = f"{path} line {reader.line_num}", "put cells with a comma in them into quotes"
+                found = f"{len(row) - 1 + len(row[None])}"
+                raise SourceError(where, expected=f"{len(reader.fieldnames)} cells", found=found, remedy=remedy)
             yield f"{path} line {reader.line_num}", tuple(row[column] or "" for column in columns)
     except csv.Error as error:
         raise SourceError(path, expected="a CSV file", found=str(error)) from None

@@ -12,7 +12,7 @@ from mmtk.datasets.base import Task
 from mmtk.datasets.collecting import folder_of, is_junk, natural_key
 from mmtk.datasets.listing import Listing, open_listing
 from mmtk.datasets.own._columns import TableLook, choose, look_at_tables
-from mmtk.datasets.own._files import ANYWHERE
+from mmtk.datasets.own._files import ANYWHERE, SHEETS
 from mmtk.datasets.own._labels import FLAG_WORDS
 from mmtk.datasets.own._layout import Layout, lay_out
 from mmtk.datasets.own._look import (
@@ -25,8 +25,8 @@ from mmtk.datasets.own._look import (
     look_at_volumes,
     sort_out,
 )
-from mmtk.datasets.own._pairs import Organs, Pairs, is_mask, organs_of, pair_up
-from mmtk.datasets.own._toml import TODO, Page
+from mmtk.datasets.own._pairs import Organs, Pairs, masks_among, organs_of, pair_up
+from mmtk.datasets.own._toml import TODO, Page, as_toml
 from mmtk.errors import SourceError
 from mmtk.imaging import probe_dicom
 
@@ -89,7 +89,8 @@ class _Draft:
             remedy = "give the folder that they lie in"
             expected = "images, volumes or DICOM files in it"
             raise SourceError(listing.root, expected=expected, found="none", remedy=remedy)
-        self.names = names
+        self.exclude, self.masks = ([], set[str]()) if self.volumes else masks_among(names)
+        self.names = names = tuple(name for name in names if name not in self.masks)
         self.look = look_at_volumes(listing, names, self.series) if self.volumes else look_at_images(
             listing, names, things.dicom
         )
@@ -99,10 +100,13 @@ class _Draft:
             images = [image for image, _ in self.pairs.pairs] if self.pairs else names
             self.hounsfield, self.span = are_hounsfield(listing, images)
         self.modality = self._modality()
-        self.tables = look_at_tables(listing, things.tables, names)
+        self.tables, self.unused = look_at_tables(listing, things.tables, names)
         chosen = choose(self.tables, things.tables, wanted)
         self.organs = organs_of(listing, [mask for _, mask in self.pairs.pairs]) if self.pairs else None
         self._say_what_is_there()
+        if not chosen:
+            self._say_of_unused()
+        self.page.gap()
         if self.pairs and self.organs and not wanted and (len(self.organs.values) > 1 or not chosen):
             self._write_masks(self.pairs, self.organs)
         elif chosen and (chosen.tells or wanted):
@@ -150,7 +154,12 @@ class _Draft:
                   "volumes": len(self.things.volumes) if not self.volumes or self.series else 0}
         if some := [f"{number:,} {kind}" for kind, number in beside.items() if number]:
             page.say(f"Also there, and left out: {' and '.join(some)}.")
-        page.gap()
+
+    def _say_of_unused(self) -> None:
+        sheets = [name for name in self.listing.names if name.lower().endswith(SHEETS) and not is_junk(name)]
+        unused = {**self.unused, **dict.fromkeys(sheets, "save it as CSV")}
+        for name in [*unused][:_SHOWN]:
+            self.page.say(f"{TODO}{name} is not taken: {unused[name]}.")
 
     # ------------------------------------------------------------- parts of the file
 
@@ -170,14 +179,15 @@ class _Draft:
         page.put("citation", "")
         page.put("page", "", "where it is described")
 
-    def _write_classes(self, words: Sequence[str], counts: Sequence[int] | None) -> None:
+    def _write_classes(self, words: Sequence[str], counts: Sequence[int] | None, unit: str = "") -> None:
         """The head of a dataset with a class an image, or the gap where there is none."""
         if not words:
             lacking = "the classes: neither folders nor a table tell them"
             self._write_head(Task.BINARY, [], f'{TODO}{lacking}, such as ["normal", "sick"]')
             return
         numbers = ", ".join(f"{count:,}" for count in counts) if counts else ""
-        about = f"{numbers} {'volumes' if self.volumes else 'images'}" if numbers else ""
+        unit = unit or ("volumes" if self.volumes else "images")
+        about = f"{numbers} {unit}" if numbers else ""
         ordered = len(words) > 2 and all(re.search("[0-9]", word) for word in words)
         note = f'"{Task.ORDINAL}" if the classes are grades' if ordered else ""
         self._write_head(_task_of(words), [word.strip() for word in words], about, note)
@@ -192,13 +202,20 @@ class _Draft:
         if table.labels:
             counts = ", ".join(f"{table.counts[name]:,}" for name in table.labels)
             self._write_head(Task.MULTILABEL, table.labels, f"{counts} of {table.rows:,} rows are 1")
+        elif table.separator:
+            counts = ", ".join(f"{table.counts[name]:,}" for name in words)
+            self._write_head(Task.MULTILABEL, words, f"{counts} of {table.rows:,} rows")
         else:
-            counted = [table.counts[word] for word in words]
-            self._write_classes([names.get(word, word) for word in words], counted)
+            merged = Counter[str]()
+            for word in words:
+                merged[names.get(word, word)] += table.counts[word]
+            self._write_classes([*merged], [*merged.values()], "rows" if table.lost else "")
         page.table("table")
         self._say_of_tables(table)
         page.put("file", table.file)
         page.put("column", table.column, _files_told(table, len(self.names), "volumes" if self.volumes else "images"))
+        if table.strip:
+            page.put("strip", table.strip, "with which paths start on the machine that wrote the table; left out")
         for key, text in (("prefix", table.prefix), ("suffix", table.suffix)):
             if text:
                 page.put(key, text, "in whatever folder" if text == ANYWHERE else "")
@@ -206,10 +223,14 @@ class _Draft:
             page.put("labels", table.labels)
         else:
             page.put("label", table.label, "" if table.label else f"{TODO}the column of the class")
+        if table.separator:
+            page.put("separator", table.separator, "between the labels of an image")
         if names:
-            page.put("names", names, "what the values of the column mean")
+            page.put("names", names, "words that mean none of the classes" if table.separator else
+                     "what the values of the column mean")
         elif table.label and all(word.lower() in FLAG_WORDS for word in words):
-            page.say(f'{TODO}what the values mean: name the classes, and names = {{ "0" = "normal", "1" = "sick" }}.')
+            meant = as_toml({word: "sick" if FLAG_WORDS[word.lower()] else "normal" for word in words})
+            page.say(f"{TODO}what the values mean: name the classes, and names = {meant}.")
         if table.unclear:
             what = "something else than 0 or 1" if table.labels else "no label"
             page.say(f"{TODO}{_rows(table.unclear)} {what}: fill in, or leave the rows out.")
@@ -256,7 +277,7 @@ class _Draft:
 
     def _write_paths(self) -> None:
         page = self.page
-        everything = [name for name in self.listing.names if not is_junk(name)]
+        everything = [name for name in self.listing.names if not is_junk(name) and name not in self.masks]
         layout = lay_out(self.names, everything, self.series)
         words = layout.classes
         self._write_classes(words, layout.counts if words else None)
@@ -270,9 +291,9 @@ class _Draft:
             page.say("Move the files into a folder a class, or write a table with a row a file.")
         if layout.left:
             page.say(f"{layout.left:,} lie deeper, or less deep, and are left out. files may be several patterns.")
-        masks = [name for name in self.names if is_mask(name.rpartition("/")[2])]
-        if not self.volumes and 0 < len(masks) < len(self.names):
-            page.say(f"{TODO}{len(masks):,} look like masks, such as {masks[0]}: move them elsewhere.")
+        if self.exclude:
+            page.put("exclude", self.exclude[0] if len(self.exclude) == 1 else self.exclude,
+                     f"{len(self.masks):,} that look like masks")
         self._say_subjects(layout)
         if self.volumes:
             self._write_volumes()
@@ -396,6 +417,13 @@ def _files_told(table: TableLook, total: int, kind: str) -> str:
 def _classes_of(table: TableLook) -> tuple[list[str], dict[str, str]]:
     """The words of a column of labels in their order, and names for them where they say yes and no."""
     words = sorted(table.counts, key=natural_key)
+    if table.separator:
+        return [word for word in words if word not in table.none], dict.fromkeys(table.none, "")
+    common: dict[str, str] = {}
+    for word in sorted(words, key=lambda word: -table.counts[word]):
+        common.setdefault(word.lower(), word)
+    if len(common) < len(words):  # spelled in several ways
+        return words, {word: common[word.lower()] for word in words if common[word.lower()] != word}
     if table.labels or not words or not all(word.lower() in FLAG_WORDS for word in words) or table.generic:
         return words, {}
     return words, {word: table.label if FLAG_WORDS[word.lower()] else f"no {table.label}" for word in words}

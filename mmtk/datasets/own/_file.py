@@ -68,11 +68,13 @@ def read_dataset(path: str | PathLike[str]) -> Dataset:
 
     ``[table]``
         ``file`` with a row an image, whose ``column`` holds its path after ``prefix`` and before ``suffix`` (with
-        ``prefix = "**/"`` in whatever folder); ``label`` is the column of its class, ``labels`` are columns of 0 and 1;
+        ``prefix = "**/"`` in whatever folder); ``strip`` is what paths of another machine start with, to be left out.
+        ``label`` is the column of its class, with ``separator`` of several; ``labels`` are columns of 0 and 1;
         ``subject`` and ``split`` are columns too.
     ``[images]``
         ``files`` is a pattern such as ``{split}/{class}/{subject}_*.png``, or several. Without ``{class}`` a file's
-        folder is its class. ``subject`` may be a regular expression whose first group is the subject.
+        folder is its class. Files that fit ``exclude``, such as ``*_mask.png``, are passed by. ``subject`` may be a
+        regular expression whose first group is the subject.
     ``[volumes]``
         Slices of volumes, which ``image`` and ``mask`` name by patterns such as ``{subject}/ct.nii.gz``; a pattern that
         ends in ``/`` names folders of DICOM series. ``organs`` are classes and their values in the mask. How they are
@@ -81,7 +83,8 @@ def read_dataset(path: str | PathLike[str]) -> Dataset:
         ``orientation`` (``patient`` or ``file``). Beside ``[table]`` or ``[images]`` these name the volumes and their
         classes.
 
-    In ``[table]`` and ``[images]``, ``names`` gives the classes that the source's own words mean. ``subject = "dicom"``
+    In ``[table]`` and ``[images]``, ``names`` gives the classes that the source's own words mean (beside ``separator``,
+    ``""`` for none of them). ``subject = "dicom"``
     reads the patient's id in each DICOM. ``[split]`` has ``shares`` in percent and ``seed``, or, where the source gives
     train and test alone, ``val``: the percent of train that becomes it. ``[window]`` is for DICOM, 16-bit and CT:
     ``level`` and ``width``, ``from = "dicom"`` or ``percentiles``. ``[recipe]`` has ``colour`` (``grey`` or ``rgb``),
@@ -150,8 +153,12 @@ class _Reader:
                 expected = f"a class for each of the {len(file.table.labels)} columns in table.labels"
                 raise self.refuse("classes", expected, str(len(file.classes)))
             return file.classes or file.table.labels
-        if _TASKS[file.task] is Task.MULTILABEL:
-            raise self.refuse("table.labels", f"the columns of 0 and 1 of a {_MULTILABEL} task", "none")
+        several = file.table.separator if file.table else ""
+        if (_TASKS[file.task] is Task.MULTILABEL) != bool(several):
+            if several:
+                raise self.refuse("task", f'task = "{_MULTILABEL}" with table.separator', repr(file.task))
+            remedy = "or table.separator where a cell holds several words"
+            raise self.refuse("table.labels", f"the columns of 0 and 1 of a {_MULTILABEL} task", "none", remedy)
         organs = tuple(file.volumes.organs) if file.volumes else ()
         if organs and file.classes and file.classes != organs:
             expected = f"the organs, {', '.join(organs)}, or no classes"
@@ -171,12 +178,18 @@ class _Reader:
             if bool(file.table.label) == bool(file.table.labels):
                 found = "both" if file.table.label else "neither"
                 raise self.refuse("table.label", "label, a column, or labels, several of 0 and 1", found)
-            self.expect_names("table.names", file.table.names, classes)
+            if file.table.separator and file.table.labels:
+                raise self.refuse("table.separator", "label beside it, one column", "labels")
+            self.expect_names("table.names", file.table.names, classes, bool(file.table.separator))
             files = TableScan(file.table, Words(classes, file.table.names), self.file.volumes is not None)
         elif file.images:
             templates = as_tuple(file.images.files)
             for template in templates:
                 self.expect_template("images.files", template)
+            for template in as_tuple(file.images.exclude):
+                self.expect_template("images.exclude", template)
+                if places := places_of(template):
+                    raise self.refuse("images.exclude", "a pattern without places", f"{{{places.pop()}}}", "write *")
             self.expect_pattern("images.subject", file.images.subject, *templates)
             self.expect_names("images.names", file.images.names, classes)
             files = PathScan(file.images, Words(classes, file.images.names))
@@ -217,10 +230,10 @@ class _Reader:
         except ArgumentError as error:
             raise self.refuse(key, error.expected, error.found) from None
 
-    def expect_names(self, key: str, names: dict[str, str], classes: tuple[str, ...]) -> None:
+    def expect_names(self, key: str, names: dict[str, str], classes: tuple[str, ...], blank: bool = False) -> None:
         for word, name in names.items():
-            if name not in classes:
-                raise self.refuse(f"{key}.{word}", f"a class, one of {', '.join(classes)}", name)
+            if name not in classes and (name or not blank):
+                raise self.refuse(f"{key}.{word}", f"a class, one of {', '.join(classes)}", name or "none")
 
     def expect_pattern(self, key: str, pattern: str, *templates: str) -> None:
         if pattern and any("subject" in places_of(template) for template in templates):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -17,6 +18,8 @@ from mmtk.errors import SourceError
 
 BY_DICOM = "dicom"  # in the place of a subject: the patient's id in each file
 ANYWHERE = "**/"  # in the place of a prefix: files in whatever folder
+SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".parquet", ".feather")  # tables in another form than text
+_SHOWN = 3  # names in a message
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class TableScan:
         columns = tuple(dict.fromkeys(wanted))
         seen: dict[str, tuple[tuple[int, ...], str]] = {}
         for where, cells in read_table(listing, self._file(listing), columns):
+            if not any(map(str.strip, cells)):
+                continue  # spreadsheets end in such rows
             row = dict(zip(columns, cells, strict=True))
             name = self._path(f"{where}, column {table.column}", row[table.column].strip(), places)
             labels = self._labels(where, row)
@@ -56,19 +61,41 @@ class TableScan:
                 missing.append(Finding("missing", name))
                 continue
             records[name] = Record(name, name, labels, self._subject(where, row, listing, name), part)
+        if missing and not records:
+            raise self._nothing(listing, missing[0].name, there)
         return _scan(listing, records, missing)
+
+    def _nothing(self, listing: Listing, first: str, there: Collection[str]) -> SourceError:
+        """What is wrong where none of the files that a table names is there."""
+        found = f"none of them, such as {first}"
+        remedy = "mend table.prefix, suffix or strip, or give another --sources"
+        if other := next((name for name in sorted(there) if name.lower() == first.lower()), ""):
+            found = f"{other} in the place of {first}"
+            remedy = "small and capital letters differ: rename one of them"
+        where = f"{listing.path(self.table.file)}, column {self.table.column}"
+        return SourceError(where, expected="paths of files that are there", found=found, remedy=remedy)
 
     def _file(self, listing: Listing) -> str:
         name = inside("table.file", self.table.file)
-        if name not in listing.names:
-            close = ", ".join(n for n in listing.names if n.lower().endswith((".csv", ".tsv", ".txt")))[:80] or "none"
-            raise SourceError(listing.root, expected=f"the table {name}", found=f"tables: {close}")
-        return name
+        sheet = name.lower().endswith(SHEETS)
+        if name in listing.names and not sheet:
+            return name
+        others = [n for n in listing.names if n.lower().endswith((".csv", ".tsv", ".txt", *SHEETS))]
+        found = "a spreadsheet" if sheet and name in listing.names else ", ".join(others[:_SHOWN]) or "no table"
+        remedy = "save it as CSV" if found.lower().endswith(("a spreadsheet", *SHEETS)) else "mend table.file"
+        raise SourceError(listing.root, expected=f"the table {name} as CSV", found=found, remedy=remedy)
 
     def _path(self, where: str, word: str, places: Mapping[str, list[str]]) -> str:
         if not word:
             remedy = "fill it in, or leave the row out"
             raise SourceError(where, expected="an image's path", found="none", remedy=remedy)
+        word, strip = word.replace("\\", "/"), self.table.strip.replace("\\", "/")
+        if not word.startswith(strip):
+            raise SourceError(where, expected=f"a path that starts with {strip}, table.strip", found=repr(word))
+        word = word[len(strip) :]
+        if is_absolute(word):
+            remedy = "give what all paths start with up to the source as table.strip, and it is left out"
+            raise SourceError(where, expected="a path inside the source", found=repr(word), remedy=remedy)
         if self.table.prefix != ANYWHERE:
             return inside(where, f"{self.table.prefix}{word}{self.table.suffix}")
         end = inside(where, f"{word}{self.table.suffix}")
@@ -81,7 +108,10 @@ class TableScan:
     def _labels(self, where: str, row: dict[str, str]) -> tuple[int, ...]:
         if self.table.labels:
             return tuple(flag_of(f"{where}, column {name}", row[name]) for name in self.table.labels)
-        return (self.words.label(f"{where}, column {self.table.label}", row[self.table.label]),)
+        where, cell = f"{where}, column {self.table.label}", row[self.table.label]
+        if self.table.separator:
+            return self.words.labels(where, cell, self.table.separator)
+        return (self.words.label(where, cell),)
 
     def _subject(self, where: str, row: dict[str, str], listing: Listing, name: str) -> str:
         if self.table.subject == BY_DICOM:
@@ -111,9 +141,12 @@ class PathScan:
             If no file fits, or a folder names no class or split.
         """
         records: dict[str, Record] = {}
+        excluded = self._excluded(listing)
         pattern = SubjectPattern("" if self.images.subject == BY_DICOM else self.images.subject)
         for template in as_tuple(self.images.files):
             for name, values in matches(template, listing.names):
+                if name in excluded:
+                    continue
                 where = f"{listing.root}/{name}"
                 word = values.get("class", PurePosixPath(name).parent.name)
                 part = split_of(where, values["split"]) if "split" in values else ""
@@ -124,7 +157,13 @@ class PathScan:
         if not records:
             expected = f"files that fit {' or '.join(as_tuple(self.images.files))}"
             raise SourceError(listing.root, expected=expected, found="none", remedy="mend images.files")
-        return _scan(listing, records, [])
+        return _scan(listing, records, [], excluded)
+
+    def _excluded(self, listing: Listing) -> set[str]:
+        """The names that are to be passed by."""
+        templates = as_tuple(self.images.exclude)
+        anywhere = (text if "/" in text else f"{ANYWHERE}{text}" for text in templates)
+        return {match.name for template in anywhere for match in matches(template, listing.names)}
 
 
 def _by_last(names: Iterable[str]) -> dict[str, list[str]]:
@@ -139,6 +178,11 @@ def _by_last(names: Iterable[str]) -> dict[str, list[str]]:
 def as_tuple(files: str | tuple[str, ...]) -> tuple[str, ...]:
     """One pattern, or several."""
     return (files,) if isinstance(files, str) else files
+
+
+def is_absolute(path: str) -> bool:
+    """Whether a path, with forward slashes, starts at the root of a disk, or is an address."""
+    return path.startswith("/") or re.match("[A-Za-z]+:", path) is not None
 
 
 def inside(where: str, name: str) -> str:
@@ -176,9 +220,11 @@ def _column(subject: str) -> str:
     return "" if subject == BY_DICOM else subject
 
 
-def _scan(listing: Listing, records: dict[str, Record], missing: list[Finding]) -> Scan:
+def _scan(
+    listing: Listing, records: dict[str, Record], missing: list[Finding], excluded: Collection[str] = ()
+) -> Scan:
     ordered = sorted(records.values(), key=lambda record: natural_key(record.source))
-    findings = [*missing, *(Finding("surplus", name) for name in _surplus(listing, records))]
+    findings = [*missing, *(Finding("surplus", n) for n in _surplus(listing, records) if n not in excluded)]
     findings += [Finding("junk", name) for name in listing.names if is_junk(name)]
     return Scan(tuple(ordered), tuple(findings))
 

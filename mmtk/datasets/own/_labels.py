@@ -43,6 +43,21 @@ class Words:
             raise SourceError(where, expected=expected, found=repr(word), remedy=remedy)
         return self.classes.index(name)
 
+    def labels(self, where: str, cell: str, separator: str) -> tuple[int, ...]:
+        """Of each class whether it is among the words of a cell; names with no class behind them say that none is.
+
+        Raises
+        ------
+        SourceError
+            If a word is neither, or the cell says both.
+        """
+        words = [word.strip() for word in cell.split(separator)]
+        none = [word for word in words if self.names.get(word) == ""]
+        there = {self.label(where, word) for word in words if word not in none}
+        if none and there:
+            raise SourceError(where, expected=f"{none[0]!r} alone, as it means no class", found=repr(cell))
+        return tuple(int(number in there) for number in range(len(self.classes)))
+
 
 def flag_of(where: str, word: str) -> int:
     """A label that is set or not, 1 or 0.

@@ -22,6 +22,9 @@ _FEWEST = 3  # slices, of which the middle ones are images
 _MASK_WORDS = {"seg", "segs", "segmentation", "segmentations", "mask", "masks", "label", "labels", "labelmap", "gt",
                "groundtruth", "annotation", "annotations", "roi", "labelstr", "labelsts", "truth"}
 
+_MASK_FOLDERS = {"mask", "masks", "seg", "segs", "segmentation", "segmentations", "groundtruth", "ground_truth", "gt"}
+_MARKED = re.compile("([_. -])([A-Za-z]+)")
+
 
 class Pairs(NamedTuple):
     """Patterns of images and their masks, the pairs that fit, images without a mask, and other images there are."""
@@ -49,6 +52,21 @@ class Organs(NamedTuple):
 def is_mask(name: str) -> bool:
     """Whether a word in a path says that a file is a mask."""
     return any(word in _MASK_WORDS for word in re.split(r"[^a-z]+", name.lower()))
+
+
+def masks_among(names: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Patterns of the masks among flat images, and these, if they lie beside images or in folders of their own."""
+    patterns = []
+    for name in names:
+        *folders, base = name.split("/")
+        stem = base[: len(base) - len(ending_of(base))]
+        if word := next((m for m in _MARKED.finditer(stem) if m[2].lower() in _MASK_WORDS), None):
+            patterns.append(f"*{word[1]}{word[2]}*")
+        elif folder := next((folder for folder in folders if folder.lower() in _MASK_FOLDERS), ""):
+            patterns.append(f"**/{literal(folder)}/**/*")
+    patterns = sorted(set(patterns))
+    masks = {match.name for text in patterns for match in matches(text if "/" in text else f"**/{text}", names)}
+    return (patterns, masks) if len(masks) < len(names) else ([], set())
 
 
 def pair_up(names: Sequence[str]) -> Pairs | None:
@@ -116,8 +134,8 @@ def _ends(bases: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Starts and ends that names share, cut where a word ends."""
     ending = ending_of(bases[0])
     stems = [base[: len(base) - len(ending)] for base in bases]
-    start = _common(stems)
-    end = _common([stem[::-1] for stem in stems])[::-1]
+    start = common_start(stems)
+    end = common_start([stem[::-1] for stem in stems])[::-1]
     starts = ["", *(start[: mark.end()] for mark in re.finditer("[_-]", start))]
     last = re.search(r"[_-](?:[A-Za-z]\w*|0000)$", end if len(stems) > 1 else stems[0])
     for text in starts:
@@ -125,7 +143,7 @@ def _ends(bases: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield text, f"{tail}{ending}"
 
 
-def _common(texts: Sequence[str]) -> str:
+def common_start(texts: Sequence[str]) -> str:
     """What texts start with."""
     first, last = min(texts), max(texts)
     at = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))

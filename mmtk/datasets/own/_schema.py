@@ -18,10 +18,12 @@ class Table(_Keys, frozen=True):
 
     file: str
     column: str
+    strip: str = ""
     prefix: str = ""
     suffix: str = ""
     label: str = ""
     labels: tuple[str, ...] = ()
+    separator: str = ""
     names: dict[str, str] = {}
     subject: str = ""
     split: str = ""
@@ -31,6 +33,7 @@ class Images(_Keys, frozen=True):
     """Images by their paths, whose parts tell class, subject and split."""
 
     files: str | tuple[str, ...] = "{class}/*"
+    exclude: str | tuple[str, ...] = ()
     names: dict[str, str] = {}
     subject: str = ""
 

@@ -54,29 +54,44 @@ class VolumeScan:
     def __call__(self, listing: Listing) -> Scan:
         """Records volume by volume, class by class, slice by slice. Every volume's header and mask is read.
 
+        Volumes that cannot be read, lack in their header what is asked of it or do not fit their mask, are bad.
+
         Raises
         ------
         SourceError
-            If there are no volumes, one has no mask or a mask of another shape, or a header lacks what is asked of it.
+            If there are no volumes, or one has no mask.
         """
         sources, findings = self._sources(listing)
         records: list[Record] = []
+        bad: list[tuple[str, ImageError]] = []
         for source in sources:
-            path = listing.path(source.file)
-            header = probe_volume(path)
-            spacing, shape = self._axes(path, header)
-            for labels, name, box in self._boxes(listing, source, header, shape):
-                sides = [box[2 * i + 1] - box[2 * i] for i in range(3) if i != self._across]
-                if min(sides) < _LEAST:
-                    shown = f"{name or source.file}: {sides[0]} x {sides[1]} voxels"
-                    findings.append(Finding("left out", f"{source.file} {shown}", "too small to show anything"))
-                    continue
-                region = self._region(path, box, shape, spacing)
-                for index in self._slices(path, box, spacing):
-                    cut = Cut(self.volumes.plane, index - region[2 * self._across], region, _extents(region))
-                    place = "-".join(filter(None, (_stem(source.file), name, self.volumes.plane, f"{index:04d}")))
-                    records.append(Record(place, source.file, labels, source.subject, source.part, cut))
-        return Scan(tuple(records), tuple(findings))
+            try:
+                slices, small = self._records(listing, source)
+            except ImageError as error:
+                bad.append((source.file, error))
+            else:
+                records += slices
+                findings += small
+        return Scan(tuple(records), tuple(findings), tuple(bad))
+
+    def _records(self, listing: Listing, source: _Source) -> tuple[list[Record], list[Finding]]:
+        """The slices of a volume, and what is too small in it."""
+        records, findings = list[Record](), list[Finding]()
+        path = listing.path(source.file)
+        header = probe_volume(path)
+        spacing, shape = self._axes(path, header)
+        for labels, name, box in self._boxes(listing, source, header, shape):
+            sides = [box[2 * i + 1] - box[2 * i] for i in range(3) if i != self._across]
+            if min(sides) < _LEAST:
+                shown = f"{name or source.file}: {sides[0]} x {sides[1]} voxels"
+                findings.append(Finding("left out", f"{source.file} {shown}", "too small to show anything"))
+                continue
+            region = self._region(path, box, shape, spacing)
+            for index in self._slices(path, box, spacing):
+                cut = Cut(self.volumes.plane, index - region[2 * self._across], region, _extents(region))
+                place = "-".join(filter(None, (_stem(source.file), name, self.volumes.plane, f"{index:04d}")))
+                records.append(Record(place, source.file, labels, source.subject, source.part, cut))
+        return records, findings
 
     @property
     def _across(self) -> int:
