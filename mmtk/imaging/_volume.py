@@ -210,12 +210,12 @@ def _convert_exactly(
             raise ImageError(file, expected="finite numbers, as float32 holds them", found=found)
         fits = _ENDS.min <= low and high <= _ENDS.max and (np.floor(values) == values).all()
         if voxels.dtype == np.int16 and not fits:
-            voxels = _widened(voxels, place.start)
+            voxels = widened(voxels, place.start)
         voxels[place] = values
     return voxels
 
 
-def _widened(voxels: NDArray[np.int16], count: int) -> NDArray[np.float32]:
+def widened(voxels: NDArray[np.int16], count: int) -> NDArray[np.float32]:
     """As float32, in the same memory; the first ``count`` are kept."""
     voxels.resize(2 * len(voxels), refcheck=False)
     wide = voxels.view(np.float32)
