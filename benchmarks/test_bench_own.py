@@ -152,7 +152,7 @@ def test_build_of_dicom(benchmark: Any, clinic: Path, tmp_path: Path, who: str) 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of many rows; of its images there are but the names, which is all that a plan without headers asks for."""
+    """A table of many rows; its images are empty, for a plan without headers asks for no more than names."""
     folder = tmp_path_factory.mktemp("table")
     (folder / "images").mkdir()
     with (folder / "labels.csv").open("w", newline="") as file:

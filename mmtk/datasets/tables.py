@@ -61,7 +61,8 @@ def read_table(listing: Listing, name: str, columns: tuple[str, ...]) -> Iterato
                 path, expected=f"a column {' and '.join(lacking)}", found=found,
                 remedy="save it as CSV, with commas between the columns and their names in the first line",
             )
+        where = str(path)
         for row in reader:
-            yield f"{path} line {reader.line_num}", tuple(row[column] or "" for column in columns)
+            yield f"{where} line {reader.line_num}", tuple(row[column] or "" for column in columns)
     except csv.Error as error:
         raise SourceError(path, expected="a CSV file", found=str(error)) from None

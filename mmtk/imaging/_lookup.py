@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_T = TypeVar("_T", bound=np.generic)
 _BLOCK = 1 << 15  # codes whose numbers stay in the near cache
 
 
 def look_up(
-    table: NDArray[_T], codes: NDArray[np.uint16] | NDArray[np.uint8], out: NDArray[_T] | None = None
-) -> NDArray[_T]:
+    table: NDArray[Any], codes: NDArray[np.uint16] | NDArray[np.uint8], out: NDArray[Any] | None = None
+) -> NDArray[Any]:
     """``table[codes]``, three to ten times as fast.
 
     Parameters
@@ -38,7 +37,7 @@ def look_up(
     return out
 
 
-def _line(table: NDArray[_T]) -> tuple[int, int, int] | None:
+def _line(table: NDArray[Any]) -> tuple[int, int, int] | None:
     """The bit to turn in codes, the step and the first entry of an int16 table that is a line; each modulo 2**16."""
     if table.dtype != np.int16:
         return None

@@ -108,6 +108,10 @@ def read_series(folder: str | os.PathLike[str], exact: bool = False) -> Volume:
     for start, item in zip(range(0, len(voxels), size), geometry.slices, strict=True):
         with reading(item.path, "DICOM"):
             header, codes, tables = read_dicom(item.path)
+        if header != item.header:
+            expected, found = "the header that it had a moment before", "another"
+            remedy = "do not change sources while they are read"
+            raise ImageError(item.path, expected=expected, found=found, remedy=remedy)
         modality = tables.get("modality")
         if modality or known != (header.stored, header.signed, header.rescale):
             table = _units(header, modality, exact)
