@@ -48,7 +48,7 @@ sanitize: $(VENV)/ready
 SECONDS ?= 600
 fuzz: $(VENV)/ready
 	$(PIP) install -c .ci/constraints.txt -e '.[fuzz]'
-	for target in header png tiff nifti volume; do \
+	for target in header png deep tiff dicom series nifti volume; do \
 	  $(BIN)/python -m tests.fuzz.run $$target -max_total_time=$(SECONDS) || exit 1; done
 	mkdir -p build
 	clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Isrc_ext \

@@ -11,7 +11,8 @@ def gather(
 def jpeg_round_trip(images: NDArray[np.uint8], quality: int, /) -> None: ...
 def unpack_strips(data: bytes, spans: NDArray[np.int64], step: int, dst: NDArray[np.uint8], /) -> tuple[int, int]: ...
 def unfilter_grey(
-    raw: bytes | bytearray, dst: NDArray[np.uint8] | None, channels: int, rounded: NDArray[np.uint8] | None = None, /
+    raw: bytes | bytearray | memoryview, dst: NDArray[np.uint8] | None, channels: int,
+    rounded: NDArray[np.uint8] | None = None, /,
 ) -> None: ...
 
 def zoom(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import io
 import json
 import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,11 @@ from mmtk.datasets import get_dataset
 from mmtk.datasets.collecting import natural_key
 from mmtk.datasets.listing import find_source, open_listing
 from mmtk.datasets.maps import read_map
+from mmtk.datasets.own._files import patient_of
 from mmtk.datasets.tables import read_table
 from mmtk.errors import SourceError, system_remedy
 from mmtk.phantom import write_phantom
+from tests import dicoms
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -260,3 +264,44 @@ def test_names_that_are_no_utf8_do_no_harm(tmp_path: Path) -> None:
     assert found.path.read_bytes() == expected.path.read_bytes()
     (surplus,) = found.findings
     assert surplus.name.encode().endswith(b"benign \\udce9.png")
+
+
+def test_files_of_many_zips_are_found_without_a_look_at_each(tmp_path: Path) -> None:
+    """A hundred thousand files in hundreds of zips would take as many looks as both together multiplied."""
+    for number in (1, 2, 10):
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        with zipfile.ZipFile(tmp_path / "sub" / f"p{number}.zip", "w") as archive:
+            archive.writestr("in/a.txt", f"{number}")
+    touch(tmp_path, "sub/p1.zipped/b.txt")
+    listing = open_listing(tmp_path)
+
+    class Counted(dict):
+        def items(self):
+            raise AssertionError("all archives are looked through")
+
+    listing = dataclasses.replace(listing, archives=Counted(listing.archives))
+    assert [listing.read_text(f"sub/p{number}.zip/in/a.txt") for number in (1, 2, 10)] == ["1", "2", "10"]
+    assert listing.path("sub/p1.zipped/b.txt") == tmp_path / "sub/p1.zipped/b.txt"
+
+
+def test_the_patient_of_a_file_is_found_without_a_look_at_all_names(tmp_path: Path) -> None:
+    for name in ("a/2.dcm", "a/sub/1.dcm", "a b/1.dcm", "b/1.dcm"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        dicoms.file(tmp_path / name.rpartition("/")[0], dicoms.noise(), name=name.rpartition("/")[2], PatientID=name)
+    touch(tmp_path, "a/.DS_Store", "a/._2.dcm")
+    looked = []
+
+    class Counted(tuple):
+        def __iter__(self):
+            for name in tuple.__iter__(self):
+                looked.append(name)
+                yield name
+
+        def __getitem__(self, at):
+            looked.append(at)
+            return tuple.__getitem__(self, at)
+
+    listing = open_listing(tmp_path)
+    listing = dataclasses.replace(listing, names=Counted((*listing.names, *(f"z/{n:06}.dcm" for n in range(20_000)))))
+    assert [patient_of(listing, name) for name in ("a", "a b", "b/1.dcm")] == ["a/2.dcm", "a b/1.dcm", "b/1.dcm"]
+    assert len(looked) < 200

@@ -20,6 +20,7 @@ from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLossle
 
 from mmtk.errors import ImageError
 from mmtk.imaging import Header, dicom_subject, probe_values, read_values
+from tests.commands import peak_of
 from tests.dicoms import BIG, EXPLICIT, IMPLICIT, NAME, dataset, file, lut, noise, written
 
 SYNTAXES = (IMPLICIT, EXPLICIT, BIG)
@@ -523,3 +524,11 @@ def test_reading_dicom_imports_neither_library(tmp_path: Path) -> None:
     code = "import sys; from mmtk.imaging import read_values; read_values(sys.argv[1]); " \
            "assert not {'pydicom', 'SimpleITK', 'cv2'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code, path], check=True)
+
+
+def test_the_largest_image_takes_its_codes_and_its_values(tmp_path: Path) -> None:
+    path = file(tmp_path, np.full((10_000, 10_000), 5, np.uint16), RescaleSlope="1", RescaleIntercept="-1024")
+    code = "assert read_values(path).pixels.max() == -1019"
+    peak, line = peak_of(code, path, first="from mmtk.imaging import read_values")
+    assert line == "read"
+    assert peak < 2 * 191 + 16

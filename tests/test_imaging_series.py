@@ -10,8 +10,9 @@ import pytest
 from pydicom.uid import RLELossless
 
 from mmtk.errors import ImageError
-from mmtk.imaging import probe_series, read_series, turn_volume
+from mmtk.imaging import _series, probe_series, read_series, turn_volume
 from tests import dicoms
+from tests.commands import peak_of
 
 SHAPE = (5, 18, 20)  # z, y, x
 STORED = np.random.default_rng(0).integers(0, 1 << 12, SHAPE).astype(np.uint16)
@@ -206,3 +207,32 @@ def test_the_real_series_is_simpleitks(real_data: Path) -> None:
     np.testing.assert_array_equal(volume.voxels, theirs)
     assert image.GetSpacing() == volume.spacing == probe_series(folder).spacing
     assert volume.axes == "LPS"
+
+
+def test_a_slice_changed_meanwhile_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = series(tmp_path)
+    read, paths = _series.read_dicom, []
+
+    def changing(path: Path):
+        if not paths:
+            for other in folder.iterdir():
+                if other != path:
+                    dicoms.file(folder, STORED[0], name=other.name, RescaleSlope="2", RescaleIntercept="0")
+        paths.append(path)
+        return read(path)
+
+    monkeypatch.setattr(_series, "read_dicom", changing)
+    with pytest.raises(ImageError, match="expected the header that it had a moment before, found another"):
+        read_series(folder)
+
+
+@pytest.mark.parametrize("broken", [None, 0, 39])
+def test_exact_series_take_their_own_memory_and_little_more(tmp_path: Path, broken: int | None) -> None:
+    """Whether they turn out broken at the very end, at once or not at all."""
+    stored = np.ones((40, 1024, 1024), np.uint16)
+    changes = {} if broken is None else {broken: {"RescaleSlope": "0.5"}}
+    series(tmp_path, stored, changes=changes)
+    code = f"assert (read_series(path, exact=True).voxels.dtype == numpy.int16) is {broken is None}"
+    peak, line = peak_of(code, tmp_path, first="from mmtk.imaging import read_series")
+    assert line == "read"
+    assert peak < (80 if broken is None else 160) + 32  # of that, a block on its way to float32 takes 16

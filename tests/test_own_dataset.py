@@ -217,9 +217,14 @@ def test_the_same_file_gives_the_same_bytes_and_is_left_alone(tmp_path):
     first, second = (built(file, raw, tmp_path / name).path.read_bytes() for name in "ab")
     assert first == second
     assert build(read_dataset(file), sources=raw, out=tmp_path / "a")[0].reused
-    other = toml(tmp_path / "b.toml", table=TABLE, split={"seed": 1})
+    changes = {"split": {"seed": 1}}, {"licence": "CC0"}, {"title": "Lungs"}, {"classes": ["sick", "normal"]}
+    for change in changes:
+        other = toml(tmp_path / "b.toml", **{"table": TABLE, **change})
+        with pytest.raises(MmtkError, match="another plan"):
+            build(read_dataset(other), sources=raw, out=tmp_path / "a")
+    write(raw / "images" / "im00_0.png", drawing(99, True))
     with pytest.raises(MmtkError, match="another plan"):
-        build(read_dataset(other), sources=raw, out=tmp_path / "a")
+        build(read_dataset(file), sources=raw, out=tmp_path / "a")
 
 
 @pytest.mark.parametrize(("key", "value"), [
@@ -237,13 +242,19 @@ def test_a_fact_that_is_mended_comes_into_the_store(tmp_path, key, value):
     assert getattr(info, {"provider": "source"}.get(key, key)) == (tuple(value) if key == "classes" else value)
 
 
-def test_force_builds_from_files_that_have_changed(tmp_path):
-    raw, file = draw_table(tmp_path / "raw"), toml(tmp_path / "a.toml", table=TABLE)
-    before = built(file, raw, tmp_path).train.images[:]
-    for number, (name, _, kind) in enumerate(rows()):
-        write(raw / "images" / name, drawing(number + 100, kind == "sick"))
-    np.testing.assert_array_equal(built(file, raw, tmp_path).train.images[:], before)
-    assert not np.array_equal(built(file, raw, tmp_path, force=True).train.images[:], before)
+def test_force_builds_from_files_that_have_changed_and_are_as_long(tmp_path):
+    def draw(seed):
+        for number, (name, _, kind) in enumerate(rows()):
+            path = tmp_path / "raw" / kind / f"{Path(name).stem}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), drawing(number + seed, kind == "sick"), [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+
+    file = toml(tmp_path / "a.toml", images={"files": "{class}/*"})
+    draw(0)
+    before = built(file, tmp_path / "raw", tmp_path).train.images[:]
+    draw(100)
+    np.testing.assert_array_equal(built(file, tmp_path / "raw", tmp_path).train.images[:], before)
+    assert not np.array_equal(built(file, tmp_path / "raw", tmp_path, force=True).train.images[:], before)
 
 
 def test_missing_images_stop_the_build_or_mark_the_store(tmp_path):

@@ -138,10 +138,9 @@ def go_the_whole_way(base: Path, methods_in: str, *first: object, env: dict[str,
     assert "AUC 1.000" in run_mmtk("evaluate", csv, "--stores", stores, env=alone, code=0).stdout
     run_mmtk("report", runs, "--stores", stores, "--out", base / "page.html", env=alone, code=0)
     page = (base / "page.html").read_text()
-    assert "on 1 other dataset, beside" in page
+    assert "on 1 dataset.</p>" in page
     assert (base / "page.other_scores.csv").read_text().splitlines()[1] == "\"Mean brightness, 5 s\",1.000,1.000"
-    assert "Mean brightness" not in (base / "page.table2.csv").read_text()
-    assert "Lung" not in (base / "page.table1.csv").read_text()
+    assert not (base / "page.table2.csv").exists()
 
 
 def test_a_file_brings_a_dataset_and_methods(tmp_path: Path) -> None:

@@ -494,7 +494,7 @@ def test_other_sets_stand_in_tables_of_their_own_and_are_called_official_nowhere
 
     shutil.rmtree(tmp_path / "runs" / "breastmnist")
     _, notes = write_report(tmp_path / "runs", tmp_path / "alone.html", stores=tmp_path / "stores")
-    assert "on 1 other dataset, beside" in (tmp_path / "alone.html").read_text()
+    assert "on 1 dataset.</p>" in (tmp_path / "alone.html").read_text()
     assert not any(note.startswith("No run of") for note in notes)
 
 

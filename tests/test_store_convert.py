@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtk import store
+from mmtk.compat import export_hub
 from mmtk.datasets import get_dataset
 from mmtk.datasets.maps import known_rows, official_map
 from mmtk.datasets.steps import recipe_to_json
@@ -153,6 +154,17 @@ def test_what_has_neither_the_md5_nor_the_counts_of_a_dataset_is_no_file_of_it(t
         path = store.import_npz(mark_npz(tmp_path / "mine.npz", comment), tmp_path / "s", flag, force=True)
         info = store.open(path).info
         assert (info.marks, info.edition) == (told, "unknown")
+
+
+def test_small_files_under_a_dataset_s_name_are_none_of_its(tmp_path):
+    """As tests of other programs have them: they may be read, and say for good that they are not the published ones."""
+    np.savez(tmp_path / "dermamnist.npz", **make_arrays("dermamnist", (60, 20, 20), 2))
+    opened = store.open(store.import_npz(tmp_path / "dermamnist.npz", tmp_path))
+    info = opened.info
+    assert (info.marks, info.edition, info.pixels) == ("PARTIAL UNPUBLISHED", "unknown", "imported")
+    assert (info.source, info.licence, info.citation, info.page) == ("", "", "", "")
+    with pytest.raises(MmtkError, match="expected a licence to share it under, found none"):
+        export_hub(opened, tmp_path / "hub")
 
 
 def test_the_same_arrays_saved_otherwise_are_imported_but_not_official(real_data, tmp_path):

@@ -13,6 +13,7 @@ from mmtk import __version__
 from mmtk.builder.headers import expect_slices, read_headers, slice_headers
 from mmtk.datasets.base import SPLITS, Dataset, Finding, Record, SplitRule
 from mmtk.datasets.checks import check_records, check_rows
+from mmtk.datasets.collecting import folder_of
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import OfficialMap, official_map
 from mmtk.datasets.splits import GroupedCut
@@ -117,26 +118,26 @@ class Plan:
             "partial": self.partial,
             "size": size,
         }
-        told: dict[str, Any] = {
+        said: dict[str, Any] = {
             "title": dataset.title,
             "modality": dataset.modality,
             "task": dataset.task.value,
             "classes": dataset.classes,
+            "channels": dataset.channels,
             "licence": dataset.source.licence,
             "citation": dataset.source.citation,
             "source": dataset.source.name,
             "page": dataset.source.page,
+            "family": "" if dataset.family == dataset.flag else dataset.family,
         }
-        mended = told if dataset.own else {}  # by people, in their file: a store left alone would not show it
+        decides = {**facts, **said} if dataset.own else facts  # of the others these are what mmtk says, not a user
         return StoreInfo(
             **facts,
-            **told,
+            **said,
             membership=self.membership,
-            channels=dataset.channels,
             recipe_hash=recipe_hash(self.recipe(size)),
-            family="" if dataset.family == dataset.flag else dataset.family,
             unchecked=dataset.unchecked_at(size, self.edition),
-            plan_hash=facts_hash({**facts, **mended, "membership": self.basis, "rows": self.identity or self.digest}),
+            plan_hash=facts_hash({**decides, "membership": self.basis, "rows": self.identity or self.digest}),
             mmtk_version=__version__,
         )
 
@@ -253,6 +254,7 @@ def make_plan(
         if gap and not allow_partial:
             raise gap
         lacking += [Finding("missing", str(gap))] if gap else []
+        basis = {**basis, "files": facts_hash(_sizes(listing, records))} if headers else basis
     if pipeline.takes_volumes and edition not in dataset.blank_in:
         membership += "; without blank slices"
     unknown_header = Header("unknown", 1, 1, dataset.channels)
@@ -269,6 +271,16 @@ def make_plan(
         findings=tuple(findings),
         bad=bad,
     )
+
+
+def _sizes(listing: Listing, records: list[Record]) -> dict[str, int]:
+    """Bytes of each record's file, or of the files in its folder: images that were written anew make another plan."""
+    sizes = dict.fromkeys((record.file for record in records), 0)
+    for name in listing.names:
+        of = name if name in sizes else folder_of(name)
+        if of in sizes:
+            sizes[of] += listing.size(name)
+    return sizes
 
 
 def _by_rule(rule: SplitRule, records: list[Record]) -> tuple[dict[str, list[Record]], str, dict[str, Any]]:

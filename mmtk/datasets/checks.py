@@ -117,7 +117,7 @@ def check_records(dataset: Dataset, records: Sequence[Record]) -> None:
 
 
 def _is_text(name: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def check_rows(dataset: Dataset, rows: Mapping[str, Sequence[Record]]) -> SourceError | None:

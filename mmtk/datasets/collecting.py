@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from mmtk.datasets.listing import Listing
 
 _JUNK_NAMES = {".ds_store", "thumbs.db", "desktop.ini"}
+_NUMBERS = re.compile("([0-9]+)")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 def natural_key(text: str) -> tuple[tuple[int, str], ...]:
     """Sort key under which ``benign (9)`` comes before ``benign (10)``; a number is compared by length, then digits."""
-    parts = ((part, part.lstrip("0")) for part in re.split("([0-9]+)", text))
-    return tuple((len(number), number) if part.isdecimal() else (-1, part) for part, number in parts)
+    parts = [(part, part.lstrip("0")) for part in _NUMBERS.split(text)]
+    return tuple([(len(number), number) if part.isdecimal() else (-1, part) for part, number in parts])
 
 
 def is_junk(name: str) -> bool:

@@ -52,11 +52,15 @@ class Listing:
 
     def path(self, name: str) -> Path | ZipMember:
         """The file of a name, on disk or in a zip; both have ``open``."""
-        for prefix, archive in self.archives.items():
-            if not prefix:
-                return archive.member(name)
-            if name.startswith(f"{prefix}/"):
-                return archive.member(name.removeprefix(f"{prefix}/"))
+        if not self.archives:
+            return self.root / name
+        if "" in self.archives:
+            return self.archives[""].member(name)
+        at = name.find("/")
+        while at > 0:
+            if name[:at] in self.archives:
+                return self.archives[name[:at]].member(name[at + 1 :])
+            at = name.find("/", at + 1)
         return self.root / name
 
     def size(self, name: str) -> int:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
+from math import lcm
 
 from mmtk.datasets.base import SPLITS, Counts, Record, SplitRule
 
@@ -208,15 +209,15 @@ def _deal(
 ) -> dict[str, str]:
     """The split of each subject: the one that lacks most of its classes."""
     wanted = {key: max(count, 1) for key, count in lacking.items()}
+    common = lcm(*wanted.values())  # over which all shares are whole numbers
+    parts = {key: common // count for key, count in wanted.items()}
     dealt = {}
     for name in sorted(groups, key=lambda name: (-len(groups[name]), _draw(seed, name))):
         held = _held(groups[name], kinds)
 
-        def fit(split: str, held: Counter[_Kind] = held) -> tuple[int, Fraction]:
+        def fit(split: str, held: Counter[_Kind] = held) -> tuple[int, int]:
             over = sum(max(0, n - lacking[split, kind]) for kind, n in held.items())
-            share = sum((Fraction(n * lacking[split, kind], wanted[split, kind]) for kind, n in held.items()),
-                        Fraction(0))
-            return (-over, share)
+            return (-over, sum(n * lacking[split, kind] * parts[split, kind] for kind, n in held.items()))
 
         dealt[name] = max(SPLITS, key=fit)
         for kind, n in held.items():

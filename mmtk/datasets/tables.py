@@ -65,11 +65,12 @@ def read_table(listing: Listing, name: str, columns: tuple[str, ...]) -> Iterato
             )
         if twice := [column for column in columns if reader.fieldnames.count(column) > 1]:
             raise SourceError(path, expected=f"one column {twice[0]}", found="several", remedy="rename the others")
+        file = str(path)
         for row in reader:
             if any(cell.strip() for cell in row.get(None, ())):
-                where, remedy = f"{path} line {reader.line_num}", "put cells with a comma in them into quotes"
+                where, remedy = f"{file} line {reader.line_num}", "put cells with a comma in them into quotes"
                 found = f"{len(row) - 1 + len(row[None])}"
                 raise SourceError(where, expected=f"{len(reader.fieldnames)} cells", found=found, remedy=remedy)
-            yield f"{path} line {reader.line_num}", tuple(row[column] or "" for column in columns)
+            yield f"{file} line {reader.line_num}", tuple(row[column] or "" for column in columns)
     except csv.Error as error:
         raise SourceError(path, expected="a CSV file", found=str(error)) from None

@@ -13,6 +13,7 @@ from mmtk.errors import ArgumentError
 
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that a plane lies across
 _TOWARDS = ("RL", "AP", "SI")  # along a patient's three axes, those of a matrix first
+Bounds = tuple[int, int, int, int, int, int]
 _TURNED = "LPS"  # to the patient's left, back and head
 _TIE = 1e-3  # by which an axis is to be nearer to one of the patient's than to the next: 0.04 degrees
 
@@ -162,6 +163,22 @@ def turn_volume(volume: Volume) -> NDArray[Any]:
     axes, order = _told(volume), _order(volume)
     x, y, z = (slice(None, None, 1 if axes[at] in _TURNED else -1) for at in order)
     return volume.voxels.transpose(2, 1, 0).transpose(order)[x, y, z]
+
+
+def turn_box(volume: Volume, box: Bounds) -> Bounds:
+    """Where a box of a volume's array lies as `turn_volume` turns it.
+
+    Raises
+    ------
+    ArgumentError
+        If the file does not tell its axes.
+    """
+    axes, order, sides = _told(volume), _order(volume), volume.voxels.shape[::-1]
+    bounds = [box[2 * at : 2 * at + 2] for at in range(3)]
+    (xmin, xmax), (ymin, ymax), (zmin, zmax) = (
+        bounds[at] if axes[at] in _TURNED else (sides[at] - bounds[at][1], sides[at] - bounds[at][0]) for at in order
+    )
+    return xmin, xmax, ymin, ymax, zmin, zmax
 
 
 def cut_plane(grid: NDArray[Any], plane: str, index: int) -> NDArray[Any]:

@@ -211,7 +211,7 @@ def _read(
         codes = np.frombuffer(raw, dtype, header.height * header.width)
         _expect_end(elements, coding)
     codes = codes.reshape(header.height, header.width).astype(dtype.newbyteorder("="), copy=False)
-    if header.stored < header.allocated:
+    if int(codes.max()) >> header.stored:  # else they need no copy
         codes = codes & dtype.type((1 << header.stored) - 1)
     tables = {key: _read_table(elements, element, header) for key, element in header.tables.items()}
     return header, codes, tables

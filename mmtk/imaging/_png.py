@@ -53,22 +53,50 @@ def _stored_pixels(
 
 
 def decode_png16(
-    data: bytes, path: ImageFile, header: Header, orientation: int, parts: list[memoryview]
+    data: bytes, path: ImageFile, header: Header, orientation: int, chunks: set[bytes], parts: list[memoryview]
 ) -> NDArray[np.uint16]:
     """Pixels of a grey PNG of 16 bits whose header and chunks were accepted, alpha dropped."""
     if orientation >= 5:
         header = header._replace(height=header.width, width=header.height)  # as stored
-    rows = _unpacked(parts, path, header, interlaced=data[28] != 0, depth=2)
-    if data[28] == 0:
-        filters = np.frombuffer(rows, np.uint8)[:: 1 + 2 * header.width * header.channels]
-        if filters.max() > _LAST_FILTER:
-            raise damaged(path, "PNG", f"row {(filters > _LAST_FILTER).argmax()} has an unknown filter")
-    image = _opencv_pixels(data, path, -1)  # IMREAD_UNCHANGED
-    if image.dtype != np.uint16 or image.shape[:2] != (header.height, header.width):
-        expected = f"{header.width} x {header.height} pixels of 16 bits"
-        raise ImageError(path, expected=expected, found=f"{image.dtype}, {image.shape[1]} x {image.shape[0]}")
-    grey = image if image.ndim == 2 else image[:, :, 0]
+    interlaced = data[28] != 0
+    rows = _unpacked(parts, path, header, interlaced, depth=2)
+    grey = None
+    if not interlaced:
+        lines = np.frombuffer(rows, np.uint8).reshape(header.height, -1)
+        if lines[:, 0].max() > _LAST_FILTER:
+            row = (lines[:, 0] > _LAST_FILTER).argmax()
+            raise damaged(path, "PNG", f"row {row} has an unknown filter")
+        grey = _deep_pixels(lines, header) if chunks <= _PLAIN else None
+    if grey is None:
+        image = _opencv_pixels(data, path, -1)  # IMREAD_UNCHANGED
+        if image.dtype != np.uint16 or image.shape[:2] != (header.height, header.width):
+            expected = f"{header.width} x {header.height} pixels of 16 bits"
+            raise ImageError(path, expected=expected, found=f"{image.dtype}, {image.shape[1]} x {image.shape[0]}")
+        grey = image if image.ndim == 2 else image[:, :, 0]
     return np.ascontiguousarray(turn(grey, orientation))
+
+
+def _deep_pixels(lines: NDArray[np.uint8], header: Header) -> NDArray[np.uint16] | None:
+    """Pixels of unpacked rows of 16 bits; None where no compiler was there.
+
+    A filter takes each byte of a pixel by itself, so high and low bytes are two images of 8 bits.
+    """
+    try:
+        from mmtk._native import unfilter_grey
+    except ImportError:
+        return None
+    height, width, step = header.height, header.width, 2 * header.channels
+    raw = np.empty((height, width + 1), np.uint8)
+    raw[:, 0] = lines[:, 0]
+    plane, pixels = np.empty((height, width), np.uint8), np.empty((height, width), np.uint16)
+    for place in (0, 1):
+        raw[:, 1:] = lines[:, 1 + place :: step]
+        unfilter_grey(raw.data.cast("B"), plane, 1)
+        if place:
+            pixels |= plane
+        else:
+            np.left_shift(plane, np.uint16(8), out=pixels)
+    return pixels
 
 
 def _unpacked(

@@ -14,7 +14,9 @@ from mmtk.errors import ImageError
 from mmtk.imaging._axes import Volume, VolumeHeader, lie
 from mmtk.imaging._dicom import START, Dicom, Table, is_dicom, probe_dicom_file, read_dicom
 from mmtk.imaging._files import reading
-from mmtk.imaging._values import modality_units
+from mmtk.imaging._lookup import look_up
+from mmtk.imaging._values import as_values, modality_units
+from mmtk.imaging._volume import widened
 from mmtk.imaging.foreign import MOST_BYTES, describe
 
 _GAP = 0.1  # of the usual distance of two slices, by which theirs may differ: a missing one makes a whole
@@ -99,25 +101,36 @@ def read_series(folder: str | os.PathLike[str], exact: bool = False) -> Volume:
     """
     geometry = _ordered(Path(folder))
     first = geometry.slices[0].header
-    voxels = np.empty((len(geometry.slices), first.height, first.width), np.float32 if exact else np.int16)
+    shape, size = (len(geometry.slices), first.height, first.width), first.height * first.width
+    voxels: NDArray[Any] = np.empty(len(geometry.slices) * size, np.int16)
     known: tuple[Any, ...] = ()
-    table = np.empty(0)
-    for plane, item in zip(voxels, geometry.slices, strict=True):
+    table: NDArray[Any] = np.empty(0, np.int16)
+    for start, item in zip(range(0, len(voxels), size), geometry.slices, strict=True):
         with reading(item.path, "DICOM"):
             header, codes, tables = read_dicom(item.path)
+        if header != item.header:
+            expected, found = "the header that it had a moment before", "another"
+            remedy = "do not change sources while they are read"
+            raise ImageError(item.path, expected=expected, found=found, remedy=remedy)
         modality = tables.get("modality")
         if modality or known != (header.stored, header.signed, header.rescale):
             table = _units(header, modality, exact)
             known = () if modality else (header.stored, header.signed, header.rescale)
-        plane[:] = table[codes]
-    if exact and all(_fits(plane) for plane in voxels):
-        voxels = voxels.astype(np.int16)
-    return Volume(voxels, geometry.signs, geometry.spacing, geometry.axes)
+        place = voxels[start : start + size].reshape(codes.shape)
+        if table.dtype == voxels.dtype:
+            look_up(table, codes, place)
+            continue
+        plane = look_up(table, codes)
+        if voxels.dtype == np.int16 and not _fits(plane):
+            del place
+            voxels = widened(voxels, start)
+        voxels[start : start + size] = plane.reshape(-1)
+    return Volume(voxels.reshape(shape), geometry.signs, geometry.spacing, geometry.axes)
 
 
-def _units(header: Dicom, modality: Table | None, exact: bool) -> NDArray[Any]:
+def _units(header: Dicom, modality: Table | None, exact: bool) -> NDArray[np.int16] | NDArray[np.float32]:
     units = modality_units(header, modality)
-    return units if exact else np.clip(np.floor(units + 0.5), -32768, 32767)
+    return as_values(units if exact else np.clip(np.floor(units + 0.5), -32768, 32767))
 
 
 def _fits(plane: NDArray[Any]) -> bool:

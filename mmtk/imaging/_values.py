@@ -13,6 +13,7 @@ from mmtk.errors import ImageError
 from mmtk.imaging._dicom import START, Dicom, Table, is_dicom, probe_dicom_file, read_dicom
 from mmtk.imaging._files import ImageFile, as_file, expect_checksum, open_file, reading
 from mmtk.imaging._headers import Header, read_file, read_header
+from mmtk.imaging._lookup import look_up
 from mmtk.imaging._png import check_chunks, decode_png16
 from mmtk.imaging._reader import decode
 from mmtk.imaging._tiff import decode_tiff16
@@ -71,7 +72,7 @@ class _Voi:
         if self.header.inverted:
             shares = 1 - shares
         levels = np.floor(np.round(shares * 255, 9) + 0.5).astype(np.uint8)  # a half is one in either direction
-        return levels[self.codes]
+        return look_up(levels, self.codes)
 
     def _shares(self, file: str) -> NDArray[np.float64]:
         """For each code the share of the range from black to white."""
@@ -188,7 +189,7 @@ def _of_dicom(file: ImageFile) -> Values:
     values = as_values(units)
     if header.inverted:  # the largest number of the stored range for the smallest, signed or not
         values = values[np.arange(len(values)) ^ (len(values) - 1)]
-    return Values(values[codes], os.fspath(file), voi)
+    return Values(look_up(values, codes), os.fspath(file), voi)
 
 
 def _of_image(data: bytes, file: ImageFile) -> Values:
@@ -196,8 +197,8 @@ def _of_image(data: bytes, file: ImageFile) -> Values:
     _expect_grey(header, file)
     pixels: NDArray[np.int16] | NDArray[np.float32]
     if header.format == "png16":
-        _, parts = check_chunks(data, file)
-        pixels = decode_png16(data, file, header, orientation, parts).astype(np.float32)
+        chunks, parts = check_chunks(data, file)
+        pixels = decode_png16(data, file, header, orientation, chunks, parts).astype(np.float32)
     elif header.format == "tiff16":
         pixels = decode_tiff16(data, file, header, tags).astype(np.float32)
     else:

@@ -25,6 +25,7 @@ from mmtk.imaging._voxels import KIND, MAX_BYTES, Layout, fill, unpacked, voxels
 
 _BLOCK = 1 << 22  # voxels converted at a time
 _ENDS = np.iinfo(np.int16)
+_NARROW = ("i1", "u1", "i2", "u2", "f4")  # which float32 holds as they are
 
 
 def probe_volume(path: str | os.PathLike[str]) -> VolumeHeader:
@@ -178,23 +179,31 @@ def _expect_whole(file: ImageFile, layout: Layout, packed: bool) -> None:
         raise damaged(data, KIND, f"{size} bytes where its header says {whole}")
 
 
-def _blocks(stream: IO[bytes], header: VolumeHeader, file: ImageFile) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """The values, block by block, and their places."""
+def _blocks(
+    stream: IO[bytes], header: VolumeHeader, file: ImageFile, exact: bool
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """The values, block by block, and their places: as double, or where they stay as they are and float32 holds them
+    all, as stored."""
     count = math.prod(header.shape)
     buffer = np.empty(min(_BLOCK, count), header.dtype)
+    kind = header.dtype.kind + str(header.dtype.itemsize)
+    stored = exact and kind in _NARROW and (header.slope, header.inter) == (1.0, 0.0)
     for start in range(0, count, _BLOCK):
         block = buffer[: min(_BLOCK, count - start)]
         fill(stream, block.view(np.uint8).data, file)
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = block.astype(np.float64) * header.slope + header.inter
-        if np.isnan(values).any():
+        if stored:
+            values = block.astype(header.dtype.newbyteorder("="), copy=False)
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = block.astype(np.float64) * header.slope + header.inter
+        if values.dtype.kind == "f" and np.isnan(values).any():
             raise ImageError(file, expected="numbers", found="NaN", remedy="replace NaN, say by -1024 (air)")
         yield slice(start, start + len(block)), values
 
 
 def _convert(stream: IO[bytes], header: VolumeHeader, voxels: NDArray[np.int16], file: ImageFile) -> None:
     """Stream numbers of any type into Hounsfield units."""
-    for place, values in _blocks(stream, header, file):
+    for place, values in _blocks(stream, header, file, False):
         voxels[place] = np.clip(np.floor(values + 0.5), _ENDS.min, _ENDS.max)
 
 
@@ -202,20 +211,21 @@ def _convert_exactly(
     stream: IO[bytes], header: VolumeHeader, voxels: NDArray[Any], file: ImageFile
 ) -> NDArray[Any]:
     """Stream numbers of any type into int16, and from the first that it does not hold on into float32."""
-    most = np.finfo(np.float32).max
-    for place, values in _blocks(stream, header, file):
-        low, high = values.min(), values.max()
+    most = float(np.finfo(np.float32).max)
+    for place, values in _blocks(stream, header, file, True):
+        low, high = float(values.min()), float(values.max())
         if not -most <= low <= high <= most:
             found = f"{low if -low > most else high:g}"
             raise ImageError(file, expected="finite numbers, as float32 holds them", found=found)
-        fits = _ENDS.min <= low and high <= _ENDS.max and (np.floor(values) == values).all()
+        whole = values.dtype.kind != "f" or bool((np.floor(values) == values).all())
+        fits = whole and _ENDS.min <= low and high <= _ENDS.max
         if voxels.dtype == np.int16 and not fits:
-            voxels = _widened(voxels, place.start)
+            voxels = widened(voxels, place.start)
         voxels[place] = values
     return voxels
 
 
-def _widened(voxels: NDArray[np.int16], count: int) -> NDArray[np.float32]:
+def widened(voxels: NDArray[np.int16], count: int) -> NDArray[np.float32]:
     """As float32, in the same memory; the first ``count`` are kept."""
     voxels.resize(2 * len(voxels), refcheck=False)
     wide = voxels.view(np.float32)

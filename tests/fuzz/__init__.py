@@ -7,7 +7,7 @@ import io
 
 from mmtk.errors import ImageError
 
-TARGETS = ("header", "png", "tiff", "nifti", "volume")
+TARGETS = ("header", "png", "deep", "tiff", "dicom", "series", "nifti", "volume")
 
 
 class InMemory:

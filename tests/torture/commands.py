@@ -55,6 +55,8 @@ COMMANDS: dict[str, Command] = {
         Command("build/force", f"{_BUILD} --sources {{in}}/sources --force", 1.5, before="other/again"),
         Command("build/go-on", f"{_BUILD} --sources {{in}}/sources", 1.5, before="half"),
         Command("build/match", f"{_BUILD} --sources {{in}}/sources --match-npz {{in}}/npz", 3.0),
+        Command("build/own", "build {in}/own/clinic.toml --sources {in}/own --out {out} --size 28 --size 64", 2.0),
+        Command("build/own-volumes", "build {in}/organs/organs.toml --sources {in}/organs --out {out}", 2.0),
         Command("import/plain", "import {in}/npz/breastmnist.npz --out {out}", 1.5),
         Command("import/force", "import {in}/npz/breastmnist.npz --out {out} --force", 1.5, before="other/store"),
         Command("export/npz", f"export {_STORE} --to npz --out {{out}}"),

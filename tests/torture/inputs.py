@@ -18,6 +18,7 @@ from mmtk.phantom import write_phantom
 from tests.small_runs import write_small_run
 from tests.small_stores import write_small_store
 from tests.torture.children import run_child
+from tests.torture.own import draw_organs, draw_own
 from tests.torture.stores import make_stores
 
 _WIDTH = 48  # pixels: of that size a build takes as long as its system calls
@@ -26,7 +27,8 @@ _WIDTH = 48  # pixels: of that size a build takes as long as its system calls
 def make_inputs(folder: Path) -> None:
     """Fill a folder with all inputs.
 
-    ``sources``, ``bad`` (one image is damaged), ``stores``, ``npz``, ``half`` (a build that was killed), ``runs``,
+    ``sources``, ``own`` and ``organs`` (DICOM, and volumes with masks, each with its dataset file), ``bad`` (one image
+    is damaged), ``stores``, ``npz``, ``half`` (a build that was killed), ``runs``,
     ``kinds`` (stores of every kind), and ``other`` (files of other content that are to be replaced).
     """
     sources = folder / "sources"
@@ -39,6 +41,8 @@ def make_inputs(folder: Path) -> None:
     shutil.copytree(sources, folder / "bad")
     damaged = sorted(path for path in (folder / "bad").rglob("*.png") if "mask" not in path.name)[3]
     damaged.write_bytes(damaged.read_bytes()[:-40])
+    draw_own(folder / "own")
+    draw_organs(folder / "organs")
     (made,) = _built(folder, folder / "stores")
     store.export_npz(store.open(made), folder / "npz")
     half = folder / "half"

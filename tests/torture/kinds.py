@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.torture import files, stores
+from tests.torture import files, own, stores
 from tests.torture.mutants import Prepare
 
 # name -> (share of all mutants, what makes them)
@@ -12,6 +12,7 @@ MUTANTS: dict[str, tuple[float, Prepare]] = {
     "npz/bytes": (0.04, files.npz_mutants(False)),
     "npz/arrays": (0.01, files.npz_mutants(True)),
     **{f"images/{kind}": (0.014, files.image_mutants(kind)) for kind in files.IMAGES},
+    **{f"own/{kind}": (0.012, own.own_mutants(kind)) for kind in own.KINDS},
     **{f"archives/{kind}": (0.012, files.archive_mutants(kind)) for kind in files.ARCHIVES},
     **{f"runs/{kind}": (0.006, files.run_mutants(kind)) for kind in files.RUN_FILES},
     "runs/result": (0.012, files.result_mutants()),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import PurePosixPath
 
 from mmtk.datasets.base import Finding, Record, Scan
@@ -193,10 +195,11 @@ def inside(where: str, name: str) -> str:
     SourceError
         If it is blank, or leads out of the source.
     """
-    path = PurePosixPath(name.replace("\\", "/"))
-    if not path.name or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    path = name.replace("\\", "/")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts or path.startswith("/") or ".." in parts or ":" in parts[0]:
         raise SourceError(where, expected="a path inside the source", found=repr(name))
-    return str(path)
+    return "/".join(parts)
 
 
 def patient_of(listing: Listing, name: str) -> str:
@@ -209,7 +212,9 @@ def patient_of(listing: Listing, name: str) -> str:
     """
     from mmtk.imaging import dicom_subject
 
-    file = next((n for n in listing.names if folder_of(n) == name and not is_junk(n)), name)
+    start = f"{name}/"
+    within = takewhile(lambda n: n.startswith(start), islice(listing.names, bisect_left(listing.names, start), None))
+    file = next((n for n in within if folder_of(n) == name and not is_junk(n)), name)
     path = listing.path(file)
     if not (subject := dicom_subject(path)):
         raise SourceError(path, expected="a patient's id in it", found="none", remedy="give subjects in another way")

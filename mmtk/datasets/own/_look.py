@@ -110,7 +110,7 @@ def sort_out(listing: Listing) -> Things:
 
 def is_text(name: str) -> bool:
     """Whether a name can stand in a TOML file: one that is no UTF-8 cannot."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _is_dicom(listing: Listing, name: str) -> bool:

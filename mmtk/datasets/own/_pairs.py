@@ -190,5 +190,6 @@ def organs_of(listing: Listing, masks: Sequence[str]) -> Organs:
                 sides = [span.stop - span.start for span in box]
                 large = min(side for axis, side in enumerate(sides) if axis != across) >= _LEAST
                 shown[value] += large and sides[across] >= _FEWEST
+        del mask, voxels  # before the next one is read
     values = tuple(sorted(value for value in there if 2 * shown[value] >= looked and shown[value]))
     return Organs(values, tuple(sorted(there - set(values))), axes, looked, tuple(unread))

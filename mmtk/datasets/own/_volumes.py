@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from mmtk.datasets.own._labels import SubjectPattern, split_of
 from mmtk.datasets.own._schema import Volumes
 from mmtk.datasets.own._templates import matches
 from mmtk.errors import ImageError, SourceError
-from mmtk.imaging import PLANES, ImageFile, VolumeHeader, probe_volume, read_mask, turn_volume
+from mmtk.imaging import PLANES, ImageFile, VolumeHeader, boxes_of, probe_volume, read_mask, turn_box, turn_volume
 
 _LEAST = 4  # voxels of an organ along each axis of a plane: what is smaller shows nothing
 _SAME = 1e-3  # of a voxel, by which a mask's may differ from its image's
@@ -62,11 +62,14 @@ class VolumeScan:
             If there are no volumes, or one has no mask.
         """
         sources, findings = self._sources(listing)
+        mask = self.volumes.mask
+        end = "/" if mask.endswith("/") else ""  # of folders
+        masks = [f"{match.name}{end}" for match in matches(mask, listing.names)] if self.organs else []
         records: list[Record] = []
         bad: list[tuple[str, ImageError]] = []
         for source in sources:
             try:
-                slices, small = self._records(listing, source)
+                slices, small = self._records(listing, masks, source)
             except ImageError as error:
                 bad.append((source.file, error))
             else:
@@ -74,13 +77,15 @@ class VolumeScan:
                 findings += small
         return Scan(tuple(records), tuple(findings), tuple(bad))
 
-    def _records(self, listing: Listing, source: _Source) -> tuple[list[Record], list[Finding]]:
+    def _records(
+        self, listing: Listing, masks: list[str], source: _Source
+    ) -> tuple[list[Record], list[Finding]]:
         """The slices of a volume, and what is too small in it."""
         records, findings = list[Record](), list[Finding]()
         path = listing.path(source.file)
         header = probe_volume(path)
         spacing, shape = self._axes(path, header)
-        for labels, name, box in self._boxes(listing, source, header, shape):
+        for labels, name, box in self._boxes(listing, masks, source, header, shape):
             sides = [box[2 * i + 1] - box[2 * i] for i in range(3) if i != self._across]
             if min(sides) < _LEAST:
                 shown = f"{name or source.file}: {sides[0]} x {sides[1]} voxels"
@@ -126,14 +131,14 @@ class VolumeScan:
         return header.turned_spacing, header.turned_shape
 
     def _boxes(
-        self, listing: Listing, source: _Source, header: VolumeHeader, shape: tuple[int, int, int]
+        self, listing: Listing, masks: list[str], source: _Source, header: VolumeHeader, shape: tuple[int, int, int]
     ) -> Iterator[tuple[tuple[int, ...], str, Box]]:
         """Labels, name and box of what is cut from a volume."""
         if not self.organs:
             assert source.labels is not None
             yield source.labels, "", (0, shape[0], 0, shape[1], 0, shape[2])
             return
-        path = listing.path(self._mask(listing, source))
+        path = listing.path(self._mask(listing, masks, source))
         turned = self.volumes.orientation == "patient"
         stamp = (path.stat().st_mtime_ns, path.stat().st_size) if isinstance(path, Path) else (0, 0)
         boxes, axes, spacing, size = _organ_boxes(path, stamp, self.organs, turned)
@@ -146,8 +151,8 @@ class VolumeScan:
             if box is not None:
                 yield (number,), name, box
 
-    def _mask(self, listing: Listing, source: _Source) -> str:
-        masks = [match.name for match in matches(self.volumes.mask, listing.names, source.values)]
+    def _mask(self, listing: Listing, names: list[str], source: _Source) -> str:
+        masks = [match.name for match in matches(self.volumes.mask, names, source.values)]
         beside = [name for name in masks if name.rpartition("/")[0] == source.file.rpartition("/")[0]]
         masks = beside if len(masks) > 1 else masks
         if len(masks) != 1:
@@ -201,20 +206,12 @@ def _organ_boxes(
 ) -> tuple[list[Box | None], str, tuple[float, ...], tuple[int, int, int]]:
     """The box of each organ in a mask, and the mask's axes, spacing and shape; `stamp` tells a changed file."""
     mask = read_mask(path)
-    voxels: np.ndarray[Any, Any] = turn_volume(mask) if turned and mask.axes else mask.voxels.transpose(2, 1, 0)
-    spacing = mask.turned_spacing if turned and mask.axes else mask.spacing
-    x, y, z = voxels.shape
-    return [_box_of(np.isin(voxels, values)) for values in organs], mask.axes, spacing, (x, y, z)
-
-
-def _box_of(organ: np.ndarray[Any, Any]) -> Box | None:
-    bounds: list[int] = []
-    for axis in range(3):
-        there = np.flatnonzero(organ.any(axis=tuple(other for other in range(3) if other != axis)))
-        if not len(there):
-            return None
-        bounds += [int(there[0]), int(there[-1]) + 1]
-    return _box(bounds)
+    boxes = boxes_of(mask.voxels, organs)
+    if not (turned and mask.axes):
+        z, y, x = mask.voxels.shape
+        return boxes, mask.axes, mask.spacing, (x, y, z)
+    x, y, z = turn_volume(mask).shape
+    return [box and turn_box(mask, box) for box in boxes], mask.axes, mask.turned_spacing, (x, y, z)
 
 
 def _box(bounds: list[int]) -> Box:
