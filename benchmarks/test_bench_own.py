@@ -21,7 +21,7 @@ from pydicom.pixels import apply_modality_lut
 from mmtk.builder import build, make_plan
 from mmtk.datasets.listing import find_source
 from mmtk.datasets.own import read_dataset
-from mmtk.imaging import read_series, read_values, read_volume
+from mmtk.imaging import percentile_window, read_series, read_values, read_volume
 from tests import dicoms
 from tests.own_data import TABLE, toml
 from tests.peers import torchvision
@@ -55,6 +55,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sitk.WriteImage(image, str(folder / "packed.nrrd"), True)
     sitk.WriteImage(image, str(folder / "plain.mha"))
     sitk.WriteImage(image, str(folder / "packed.mha"), True)
+    sitk.WriteImage(sitk.Cast(image, sitk.sitkFloat32) * 0.1, str(folder / "float.mha"))
+    sitk.WriteImage(sitk.Cast(image > 1000, sitk.sitkUInt8), str(folder / "mask.nii.gz"))
     return folder
 
 
@@ -75,7 +77,8 @@ def series_by_sitk(path: Path) -> np.ndarray:
 
 def volume_by_mmtk(path: Path) -> np.ndarray:
     """A copy, since mapped voxels are not read before they are asked for."""
-    return np.array(read_volume(path).voxels)
+    volume = read_volume(path, exact=True)
+    return volume.voxels if volume.voxels.flags.writeable else np.array(volume.voxels)
 
 
 READERS: dict[str, tuple[str, dict[str, Callable[[Path], np.ndarray]]]] = {
@@ -90,7 +93,7 @@ READERS: dict[str, tuple[str, dict[str, Callable[[Path], np.ndarray]]]] = {
         "mmtk": lambda path: read_values(path).pixels, "OpenCV": lambda p: cv2.imread(str(p), cv2.IMREAD_UNCHANGED),
     }),
     **{f"{name}, 60 x 512 x 512": (name, {"mmtk": volume_by_mmtk, "SimpleITK": by_sitk})
-       for name in ("packed.nrrd", "plain.mha", "packed.mha")},
+       for name in ("packed.nrrd", "plain.mha", "packed.mha", "float.mha", "mask.nii.gz")},
 }
 
 
@@ -104,6 +107,17 @@ def test_read(benchmark: Any, folder: Path, kind: str, who: str) -> None:
     values = benchmark.pedantic(ways[who], (folder / name,), rounds=5, warmup_rounds=1)
     cv2.setNumThreads(threads)
     assert np.array_equal(values, ways["mmtk"](folder / name))
+
+
+@pytest.mark.parametrize("who", ["mmtk", "NumPy, percentiles alone"])
+@pytest.mark.parametrize("kind", ["int16", "float32"])
+def test_percentiles(benchmark: Any, kind: str, who: str) -> None:
+    benchmark.group = f"percentile window of 2000 x 2000, {kind}"
+    values = soft((2000, 2000), 1 << 14).astype(kind)
+    if who == "mmtk":
+        benchmark.pedantic(percentile_window, (values, 1, 99), rounds=3, warmup_rounds=1)
+    else:
+        benchmark.pedantic(np.percentile, (values, (1, 99)), rounds=3, warmup_rounds=1)
 
 
 @pytest.fixture(scope="module")
