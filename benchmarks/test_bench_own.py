@@ -4,19 +4,19 @@ What to expect, by the bytes that must be moved at 4 to 10 GB/s and operations a
 2,000: 8 MB read, looked at for loose bits and shifted into 8 MB more, 2 to 4 ms; pydicom goes over 32 MB of double
 twice, three times as slow; SimpleITK copies thrice, four times. By a table, which NumPy's indexing took 7 ms for, all
 were as fast. A series of 60 slices: two headers of 0.1 ms, 0.15 ms to read and 0.05 to shift each, 25 ms and the pages
-of 31 MB; SimpleITK twice that. A PNG of 16 bits: libdeflate is twice zlib, and 1 ns a byte for filters, so twice OpenCV;
-as long as OpenCV decoded it a second time, 0.7. What is packed goes by its inflater, ISA-L at 300 MB/s, 1.4 times
-SimpleITK's zlib; with Python's it was 0.8. Plain and floating voxels are but copied, as fast as SimpleITK's, or better;
-by way of double they were 0.3, and a mask of bytes, which hardly takes time to inflate, 0.06. Percentiles by counting
-are 1.5 ns a pixel, NumPy's partition 2 to 10, by how many are equal. A build decodes, looks up twice and resizes 0.8
-million pixels in 3 ms; PIL's and pydicom's copies are three to four times that. A plan sorts, deals out subjects and
-checks each row in 15 us; pandas and the system's look for a file are 6 to 10, so it must be slower: 0.4.
+of 31 MB; SimpleITK twice that. A PNG of 16 bits: libdeflate is twice zlib, and 1 ns a byte for filters, so twice
+OpenCV; as long as OpenCV decoded it a second time, 0.7. What is packed goes by its inflater, ISA-L at 300 MB/s, 1.4
+times SimpleITK's zlib; with Python's it was 0.8. Plain and floating voxels are but copied, as fast as SimpleITK's, or
+better; by way of double they were 0.3, and a mask of bytes, which hardly takes time to inflate, 0.06. Percentiles by
+counting are 1.5 ns a pixel, NumPy's partition 2 to 10, by how many are equal. A build decodes, looks up twice and
+resizes 0.8 million pixels in 3 ms; PIL's and pydicom's copies are three to four times that. A plan sorts, deals out
+subjects and checks each row in 15 us; pandas and the system's look for a file are 6 to 10, so it must be slower: 0.4.
 
-Measured, before these were mended and after, by the least of several runs: DICOM 8.7 and 4.6 ms or less, pydicom 6.4
-and SimpleITK 13.3; series 60 and 27, exact 87 and 27, SimpleITK 62; PNG 18.0 and 6.7, OpenCV 12.8; packed NRRD 86 and
-86, SimpleITK 121; packed MetaImage 163 and 97, SimpleITK 133; floats 150 and 42, SimpleITK 47; mask 116 and 7,
-SimpleITK 6; percentiles of noise 40 and 7; the build 884 and 568, the straightforward one 2,184; the plan 1.20 and
-0.88 s, pandas 0.3 to 0.5.
+Measured, before these were mended and after, by the least of several runs: DICOM 8.7 and 4.6 ms, 2.0 where the memory
+of the one before is taken again, pydicom 6.4 (less behind than expected) and SimpleITK 13.3; series 60 and 27, exact 87
+and 27, SimpleITK 62; PNG 18.0 and 6.7, OpenCV 12.8; packed NRRD 86 and 86, SimpleITK 121; packed MetaImage 163 and 97,
+SimpleITK 133; floats 150 and 42, SimpleITK 47; mask 116 and 7, SimpleITK 6; percentiles of noise 40 and 7; the build
+884 and 568, the straightforward one 2,184; the plan 1.20 and 0.88 s, pandas 0.3 to 0.5.
 """
 
 from __future__ import annotations
