@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import astuple, dataclass
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Counts, Record, SplitRule
 from mmtk.datasets.maps import EVIDENCE, official_map
 from mmtk.datasets.pneumonia import scan as scan_pneumonia
-from mmtk.datasets.splits import ByPart, FloorCut, GroupedCut, SubjectCut
+from mmtk.datasets.splits import ByPart, FloorCut, GroupedCut, SubjectCut, _deal, _draw, _targets
 
 MAPPED = ("breastmnist", "pneumoniamnist", "dermamnist")
 
@@ -214,3 +215,32 @@ def test_a_field_that_a_rule_gets_later_does_not_change_its_facts() -> None:
 
     assert Later(0.7, 0.8).facts() == FloorCut(0.7, 0.8).facts()
     assert Later(0.7, 0.8, shuffled=False).facts() == {**FloorCut(0.7, 0.8).facts(), "shuffled": False}
+
+
+@given(
+    st.lists(st.lists(st.lists(st.integers(0, 4), max_size=4, unique=True), min_size=1, max_size=4), max_size=25),
+    st.sampled_from([(70, 10, 20), (0.6, 0.2, 0.2), (1, 1, 1), (99, 1, 0)]),
+)
+def test_whole_numbers_deal_as_fractions_do(subjects, parts) -> None:
+    """The shares of what a split lacks, over one common number, stand in the order of the fractions."""
+    rows = [labels for some in subjects for labels in some]
+    kinds = [[(), *((label,) for label in labels)] for labels in rows]
+    groups: dict[str, list[int]] = {}
+    for number, some in enumerate(subjects):
+        start = sum(map(len, subjects[:number]))
+        groups[f"s{number}"] = list(range(start, start + len(some)))
+    shares = {split: Fraction(part) / sum(map(Fraction, parts)) for split, part in zip(SPLITS, parts, strict=True)}
+    lacking = _targets(kinds, shares)
+    wanted = {key: max(count, 1) for key, count in lacking.items()}
+    left, expected = dict(lacking), {}
+    for name in sorted(groups, key=lambda name: (-len(groups[name]), _draw(3, name))):
+        held = Counter(kind for row in groups[name] for kind in kinds[row])
+        fits = {
+            split: (-sum(max(0, n - left[split, kind]) for kind, n in held.items()),
+                    sum((Fraction(n * left[split, kind], wanted[split, kind]) for kind, n in held.items()), Fraction()))
+            for split in SPLITS
+        }
+        expected[name] = max(SPLITS, key=lambda split: fits[split])
+        for kind, n in held.items():
+            left[expected[name], kind] -= n
+    assert _deal(groups, kinds, dict(lacking), 3) == expected

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from pydicom.uid import RLELossless
 
+from mmtk.datasets.listing import open_listing
+from mmtk.datasets.own import read_dataset
 from mmtk.errors import ImageError
 from mmtk.imaging import _series, probe_series, read_series, turn_volume
 from tests import dicoms
 from tests.commands import peak_of
+from tests.own_data import toml
 
 SHAPE = (5, 18, 20)  # z, y, x
 STORED = np.random.default_rng(0).integers(0, 1 << 12, SHAPE).astype(np.uint16)
@@ -236,3 +239,22 @@ def test_exact_series_take_their_own_memory_and_little_more(tmp_path: Path, brok
     peak, line = peak_of(code, tmp_path, first="from mmtk.imaging import read_series")
     assert line == "read"
     assert peak < (80 if broken is None else 160) + 32  # of that, a block on its way to float32 takes 16
+
+
+def test_masks_may_be_folders_of_series(tmp_path: Path) -> None:
+    mask = np.zeros((5, 18, 20), np.uint16)
+    mask[1:4, 3:9, 4:12] = 1
+    for patient in ("p1", "p2"):
+        series(tmp_path / patient / "ct")
+        series(tmp_path / patient / "seg", mask, RescaleIntercept="0")
+    organs = {"liver": 1, "spleen": 2}
+    volumes = {"image": "{subject}/ct/", "mask": "{subject}/seg/", "organs": organs, "keep": [0.0, 1.0]}
+    file = toml(
+        tmp_path / "organs.toml", classes=None, task="multi-class", volumes=volumes, window={"level": 50, "width": 400}
+    )
+    scan = read_dataset(file).scan(open_listing(tmp_path))
+    cuts = [(record.file, record.cut) for record in scan.records]
+    assert [(name, cut.slice) for name, cut in cuts if cut] == [
+        (f"{patient}/ct", index) for patient in ("p1", "p2") for index in range(3)
+    ]
+    assert {cut.box for _, cut in cuts if cut} == {(4, 12, 3, 9, 1, 4)}

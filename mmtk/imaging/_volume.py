@@ -227,6 +227,8 @@ def _convert_exactly(
 
 def widened(voxels: NDArray[np.int16], count: int) -> NDArray[np.float32]:
     """As float32, in the same memory; the first ``count`` are kept."""
+    if not count:  # then no memory was touched yet
+        return np.empty(len(voxels), np.float32)
     voxels.resize(2 * len(voxels), refcheck=False)
     wide = voxels.view(np.float32)
     for start in reversed(range(0, count, _BLOCK)):  # each is read before its place is written to
