@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from mmtk.datasets.own import read_dataset
 from mmtk.datasets.own._templates import matches
 from mmtk.datasets.splits import Shares
 from mmtk.datasets.steps import CenterCrop, Colour, Grey, Resize
-from mmtk.errors import ArgumentError, MmtkError, SourceError
+from mmtk.errors import ArgumentError, MmtkError, SourceError, StoreError
 from tests.commands import invoke, run_mmtk
 from tests.own_data import TABLE, draw_table, drawing, rows, toml, write
 
@@ -242,19 +244,51 @@ def test_a_fact_that_is_mended_comes_into_the_store(tmp_path, key, value):
     assert getattr(info, {"provider": "source"}.get(key, key)) == (tuple(value) if key == "classes" else value)
 
 
-def test_force_builds_from_files_that_have_changed_and_are_as_long(tmp_path):
-    def draw(seed):
-        for number, (name, _, kind) in enumerate(rows()):
-            path = tmp_path / "raw" / kind / f"{Path(name).stem}.tif"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            assert cv2.imwrite(str(path), drawing(number + seed, kind == "sick"), [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+def draw_stored(raw, seed):
+    """Images that are as long whatever they show."""
+    for number, (name, _, kind) in enumerate(rows()):
+        path = raw / kind / f"{Path(name).stem}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), drawing(number + seed, kind == "sick"), [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+    return raw
 
-    file = toml(tmp_path / "a.toml", images={"files": "{class}/*"})
-    draw(0)
-    before = built(file, tmp_path / "raw", tmp_path).train.images[:]
-    draw(100)
-    np.testing.assert_array_equal(built(file, tmp_path / "raw", tmp_path).train.images[:], before)
-    assert not np.array_equal(built(file, tmp_path / "raw", tmp_path, force=True).train.images[:], before)
+
+@pytest.mark.parametrize("how", ["written", "moved", "packed"])
+def test_a_store_of_files_that_have_changed_is_never_left_alone(tmp_path, how):
+    file, raw = toml(tmp_path / "a.toml", images={"files": "{class}/*"}), draw_stored(tmp_path / "raw", 0)
+    source = raw
+    if how == "packed":
+        source = Path(shutil.make_archive(str(tmp_path / "raw"), "zip", raw))
+    before = built(file, source, tmp_path).train.images[:]
+    assert "left alone" in invoke("build", file, "--sources", source, "--out", tmp_path).output
+    if how == "moved":  # files that say they are old
+        other = draw_stored(tmp_path / "other", 100)
+        for path in other.rglob("*.tif"):
+            os.utime(path, (0, 0))
+            path.replace(raw / path.relative_to(other))
+    else:
+        draw_stored(raw, 100)
+        if how == "packed":
+            shutil.make_archive(str(tmp_path / "raw"), "zip", raw)
+    with pytest.raises(StoreError, match=r"28.h5: expected .* as they are now, found \S*tif changed after .*--force"):
+        built(file, source, tmp_path)
+    assert not np.array_equal(built(file, source, tmp_path, force=True).train.images[:], before)
+    built(file, source, tmp_path)
+
+
+def test_what_a_killed_build_read_before_files_changed_is_not_gone_on_with(tmp_path, monkeypatch):
+    file, raw = toml(tmp_path / "a.toml", images={"files": "{class}/*"}), draw_stored(tmp_path / "raw", 0)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mmtk.builder._build._finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            built(file, raw, tmp_path / "out")
+    draw_stored(raw, 100)
+    images = built(file, raw, tmp_path / "out").train.images[:]
+    np.testing.assert_array_equal(images, built(file, raw, tmp_path / "anew").train.images[:])
 
 
 def test_missing_images_stop_the_build_or_mark_the_store(tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 from mmtk import __version__, store
 from mmtk.base import Progress
 from mmtk.builder.clock import Clock
+from mmtk.builder.files import Change, last_change
 from mmtk.builder.journal import Journal, clear_work
 from mmtk.builder.plan import Plan, make_plan
 from mmtk.builder.recipe import expect_readable
@@ -110,7 +111,8 @@ def build(
     workers : int, optional
         Threads; by default one a core this process may use.
     force : bool
-        Replace stores that were built from another plan, and of data of one's own those of the same plan too.
+        Replace stores that were built from another plan, and of data of one's own those of the same plan too. Without
+        it, one whose files have changed since it was built is refused.
     progress : callable, optional
         Takes a flag, gives a callable of images done and images in all.
 
@@ -235,7 +237,8 @@ def _build_together(
         (number, size): store.store_path(out, plan.dataset.flag, size)
         for number, plan in enumerate(plans) for size in sizes
     }
-    there = {key for key, path in final.items() if _is_there(path, plans[key[0]], key[1], force)}
+    changed = [_last_change(plan, listing) for plan in plans]
+    there = {key for key, path in final.items() if _is_there(path, plans[key[0]], key[1], force, changed[key[0]])}
     missing = {key: path for key, path in final.items() if key not in there}
     built = list(plans)
     folder = out / f".{makes[0].dataset.family}.build"
@@ -245,9 +248,9 @@ def _build_together(
             _check_space(out, plans, list(missing), folder)
             with Journal(folder) as journal:
                 for key, path in missing.items():  # again: a build that has just ended may have left another plan's
-                    _is_there(path, plans[key[0]], key[1], force)
+                    _is_there(path, plans[key[0]], key[1], force, changed[key[0]])
                 with clock("plan", workers):
-                    targets = _targets(journal, plans, list(missing))
+                    targets = _targets(journal, plans, list(missing), changed)
                 worked = sorted({number for number, _ in missing})
                 own = [plans[number] for number in worked]
                 left = fill(
@@ -282,9 +285,22 @@ def _build_together(
     ]
 
 
-def _is_there(path: Path, plan: Plan, size: int, force: bool) -> bool:
+def _last_change(plan: Plan, listing: Listing) -> Change | None:
+    """Of one's own data, whose files may change at any time: no plan knows their pixels."""
+    if not plan.dataset.own:
+        return None
+    return last_change((row.record for split in SPLITS for row in plan.rows[split]), listing)
+
+
+def _is_there(path: Path, plan: Plan, size: int, force: bool, changed: Change | None) -> bool:
     there = store.already_there(path, plan.info(size).plan_hash, force)
-    return there and not (force and plan.dataset.own)  # whose files may have changed: no plan knows their pixels
+    if not there or changed is None or force:
+        return there and changed is None
+    if changed.time >= path.stat().st_mtime_ns:
+        remedy = "add --force to build it again, or choose another --out"
+        expected = "a store of the files as they are now"
+        raise StoreError(path, expected=expected, found=f"{changed.name} changed after it was built", remedy=remedy)
+    return True
 
 
 def _finish(journal: Journal, plans: list[Plan], paths: list[Path], out: Path) -> None:
@@ -321,9 +337,14 @@ def _check_space(out: Path, plans: list[Plan], missing: list[tuple[int, int]], f
         )
 
 
-def _targets(journal: Journal, plans: list[Plan], missing: list[tuple[int, int]]) -> list[Target]:
-    """The skeletons of a build in its work folder: those of a killed one of the same plans, or new ones."""
-    identity = {"mmtk": __version__, "plans": [plans[number].info(size).plan_hash for number, size in missing]}
+def _targets(
+    journal: Journal, plans: list[Plan], missing: list[tuple[int, int]], changed: list[Change | None]
+) -> list[Target]:
+    """The skeletons of a build in its work folder: those of a killed one of the same plans and files, or new ones."""
+    identity = {
+        "mmtk": __version__, "plans": [plans[number].info(size).plan_hash for number, size in missing],
+        "changed": [changed[number] and changed[number].time for number, _ in missing],
+    }
     files = [(plans[number], size) for number, size in missing]
     if journal.resume(identity):
         paths = [store.store_path(journal.folder, plan.dataset.flag, size) for plan, size in files]

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mmtk import __version__
+from mmtk.builder.files import sizes_of
 from mmtk.builder.headers import expect_slices, read_headers, slice_headers
 from mmtk.datasets.base import SPLITS, Dataset, Finding, Record, SplitRule
 from mmtk.datasets.checks import check_records, check_rows
-from mmtk.datasets.collecting import folder_of
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import OfficialMap, official_map
 from mmtk.datasets.splits import GroupedCut
@@ -254,7 +254,7 @@ def make_plan(
         if gap and not allow_partial:
             raise gap
         lacking += [Finding("missing", str(gap))] if gap else []
-        basis = {**basis, "files": facts_hash(_sizes(listing, records))} if headers else basis
+        basis = {**basis, "files": facts_hash(sizes_of(records, listing))} if headers else basis
     if pipeline.takes_volumes and edition not in dataset.blank_in:
         membership += "; without blank slices"
     unknown_header = Header("unknown", 1, 1, dataset.channels)
@@ -271,16 +271,6 @@ def make_plan(
         findings=tuple(findings),
         bad=bad,
     )
-
-
-def _sizes(listing: Listing, records: list[Record]) -> dict[str, int]:
-    """Bytes of each record's file, or of the files in its folder: images that were written anew make another plan."""
-    sizes = dict.fromkeys((record.file for record in records), 0)
-    for name in listing.names:
-        of = name if name in sizes else folder_of(name)
-        if of in sizes:
-            sizes[of] += listing.size(name)
-    return sizes
 
 
 def _by_rule(rule: SplitRule, records: list[Record]) -> tuple[dict[str, list[Record]], str, dict[str, Any]]:
