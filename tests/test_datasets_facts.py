@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import re
-from dataclasses import astuple, replace
+from dataclasses import astuple, fields, replace
+from importlib.resources import files
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -25,6 +27,7 @@ from mmtk.datasets.steps import (
     Resize,
     RoundTrip,
     Slice,
+    Step,
     Turn,
     Zoom,
     recipe_from_json,
@@ -142,6 +145,14 @@ def test_recipes_come_back_from_json_and_their_hash_tells_them_apart(one, other)
 def test_unknown_steps_are_refused(text: str) -> None:
     with pytest.raises(ArgumentError, match="steps of"):
         recipe_from_json(text)
+
+
+def test_the_format_tells_what_every_step_does() -> None:
+    table = files("mmtk.store").joinpath("FORMAT.md").read_text().partition("### Recipes")[2].partition("###")[0]
+    told = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
+    assert set(told) == {step.name for step in get_args(Step)}
+    for step in get_args(Step):
+        assert all(f"`{field.name}`" in told[step.name] for field in fields(step))
 
 
 def test_what_is_official_depends_on_the_size() -> None:

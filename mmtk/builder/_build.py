@@ -343,7 +343,7 @@ def _targets(
     """The skeletons of a build in its work folder: those of a killed one of the same plans and files, or new ones."""
     identity = {
         "mmtk": __version__, "plans": [plans[number].info(size).plan_hash for number, size in missing],
-        "changed": [changed[number] and changed[number].time for number, _ in missing],
+        "changed": [change.time for number, _ in missing if (change := changed[number])],
     }
     files = [(plans[number], size) for number, size in missing]
     if journal.resume(identity):

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
               help="At a bad image: stop, or leave it out, name it in a findings file and exit 1.")
 @click.option("--plan-only", is_flag=True, help="Print the counts beside the published ones and stop.")
 @click.option("--force", is_flag=True,
-              help="Replace stores that were built from another plan; of your own data, all.")
+              help="Replace stores that were built from another plan; of your own data, all. Without it, one whose "
+              "files have changed is refused.")
 @click.option("--workers", type=int, help="Threads; by default one a core.")
 @json_option
 @click.pass_context
