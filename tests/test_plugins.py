@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -84,9 +85,9 @@ def write_plugin(path: Path, text: str) -> Path:
     return path
 
 
-def install(folder: Path, name: str, modules: dict[str, str], points: dict[str, list[str]]) -> Path:
-    """Publish a package and install it into a folder, as pip does without a network."""
-    tree, site = folder / f"tree-{name}", folder / "site"
+def publish(folder: Path, name: str, modules: dict[str, str], points: dict[str, list[str]]) -> Path:
+    """Write a package as somebody would publish it."""
+    tree = folder / f"tree-{name}"
     tree.mkdir()
     for module, text in modules.items():
         (tree / f"{module}.py").write_text(text)
@@ -97,8 +98,14 @@ def install(folder: Path, name: str, modules: dict[str, str], points: dict[str, 
     for group, values in points.items():
         lines += [f'[project.entry-points."{group}"]', *values]
     (tree / "pyproject.toml").write_text("\n".join(lines) + "\n")
+    return tree
+
+
+def install(folder: Path, *trees: Path) -> Path:
+    """Install packages into a folder, as pip does without a network."""
+    site = folder / "site"
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--no-input"]
-    run_python("-m", "pip", "install", "-q", *options, "--target", site, tree, code=0, cwd=folder)
+    run_python("-m", "pip", "install", "-q", *options, "--target", site, *trees, code=0, cwd=folder)
     return site
 
 
@@ -106,8 +113,10 @@ def with_path(*folders: Path) -> dict[str, object]:
     return {"PYTHONPATH": os.pathsep.join(map(str, (*folders, *filter(None, [os.environ.get("PYTHONPATH")]))))}
 
 
-def go_the_whole_way(base: Path, methods_in: str, *first: object, env: dict[str, object] | None = None) -> None:
-    """List, build, score, evaluate and report an eleventh dataset by commands; two methods fail beside it."""
+def list_build_and_score(
+    base: Path, methods_in: str, *first: object, env: dict[str, object] | None = None
+) -> dict[str, Any]:
+    """List, build and score an eleventh dataset by commands, and give the facts of its run; two methods fail beside."""
     sources = write_images(base / "sources")
     stores, runs = base / "stores", base / "runs"
 
@@ -130,31 +139,37 @@ def go_the_whole_way(base: Path, methods_in: str, *first: object, env: dict[str,
     assert kept.startswith("Traceback (most recent call last):")
     assert "in helper" in kept
     assert "Traceback" not in told.stderr
-    (csv,) = (runs / good["out"]).glob("lungmnist_test_*.csv")
-    shown = mmtk("decathlon", "--stores", stores, "--out", runs, "--method", "brightness", "--budget", 5).stdout
-    assert f"{good['seconds']:.1f} s of 5 s" in shown
-    # after the build, a store is enough
-    alone = {"PYTHONPATH": None, "MMTK_PLUGINS": None}
-    assert "AUC 1.000" in run_mmtk("evaluate", csv, "--stores", stores, env=alone, code=0).stdout
-    run_mmtk("report", runs, "--stores", stores, "--out", base / "page.html", env=alone, code=0)
-    page = (base / "page.html").read_text()
-    assert "on 1 dataset.</p>" in page
-    assert (base / "page.other_scores.csv").read_text().splitlines()[1] == "\"Mean brightness, 5 s\",1.000,1.000"
-    assert not (base / "page.table2.csv").exists()
+    return good
 
 
 def test_a_file_brings_a_dataset_and_methods(tmp_path: Path) -> None:
     own = DATASET.replace('counts={"2026": COUNTS}', "counts={}")  # of no edition
     mine = write_plugin(tmp_path / "mine.py", own + "import mmtk\nmmtk.register(LUNG)\n")
     methods = write_plugin(tmp_path / "my_methods.py", METHODS)
-    go_the_whole_way(tmp_path, methods.name, "--plugin", mine, "--plugin", methods)
+    good = list_build_and_score(tmp_path, methods.name, "--plugin", mine, "--plugin", methods)
+    stores, runs = tmp_path / "stores", tmp_path / "runs"
+    (csv,) = (runs / good["out"]).glob("lungmnist_test_*.csv")
+    again = ("--stores", stores, "--out", runs, "--method", "brightness", "--budget", 5)
+    shown = run_mmtk("--plugin", methods, "decathlon", *again, code=0).stdout
+    assert f"{good['seconds']:.1f} s of 5 s" in shown
+    # after the build, a store is enough
+    alone = {"PYTHONPATH": None, "MMTK_PLUGINS": None}
+    assert "AUC 1.000" in run_mmtk("evaluate", csv, "--stores", stores, env=alone, code=0).stdout
+    run_mmtk("report", runs, "--stores", stores, "--out", tmp_path / "page.html", env=alone, code=0)
+    page = (tmp_path / "page.html").read_text()
+    assert "on 1 dataset.</p>" in page
+    assert (tmp_path / "page.other_scores.csv").read_text().splitlines()[1] == "\"Mean brightness, 5 s\",1.000,1.000"
+    assert not (tmp_path / "page.table2.csv").exists()
 
 
 @pytest.mark.slow
 def test_packages_bring_a_dataset_and_methods(tmp_path: Path) -> None:
-    install(tmp_path, "mmtk-lung", {"lung_of_ours": DATASET}, {"mmtk.datasets": ['lung = "lung_of_ours:LUNG"']})
-    site = install(tmp_path, "mmtk-ours", {"methods_of_ours": METHODS}, {"mmtk.methods": ['ours = "methods_of_ours"']})
-    go_the_whole_way(tmp_path, "methods_of_ours.py", env=with_path(site))
+    site = install(
+        tmp_path,
+        publish(tmp_path, "mmtk-lung", {"lung_of_ours": DATASET}, {"mmtk.datasets": ['lung = "lung_of_ours:LUNG"']}),
+        publish(tmp_path, "mmtk-ours", {"methods_of_ours": METHODS}, {"mmtk.methods": ['ours = "methods_of_ours"']}),
+    )
+    list_build_and_score(tmp_path, "methods_of_ours.py", env=with_path(site))
 
 
 METHOD = """import mmtk
@@ -162,6 +177,18 @@ METHOD = """import mmtk
 @mmtk.method("NAME", "Mine")
 def mine(job):
     return None
+"""
+
+
+LOAD_EACH = """
+import sys
+from mmtk import plugins
+from mmtk.errors import ArgumentError
+for path in sys.argv[1:]:
+    try:
+        plugins.announce([path])
+    except ArgumentError as error:
+        print(error)
 """
 
 
@@ -187,14 +214,18 @@ def test_what_cannot_be_loaded_is_one_line_with_a_remedy(tmp_path: Path) -> None
         "json": ("", "expected a name no other module has, found"),
         "my-plugin": ("", "expected a name of letters, digits and _, found my-plugin; rename it"),
     }
-    for name, (text, said) in texts.items():
-        path = write_plugin(tmp_path / f"{name}.py", text)
-        for ways in ((("--plugin", path), {}), ((), {"MMTK_PLUGINS": path})):
-            done = run_mmtk(*ways[0], "list", code=2, env=ways[1])
-            assert done.stderr.startswith(f"mmtk: error: plugin {path}: expected "), name
-            assert said in done.stderr
-            assert done.stderr.count("\n") == 1
-            assert done.stdout == ""
+    paths = {name: write_plugin(tmp_path / f"{name}.py", text) for name, (text, _) in texts.items()}
+    done = run_python("-c", LOAD_EACH, *paths.values(), code=0)
+    for (name, path), line in zip(paths.items(), done.stdout.splitlines(), strict=True):
+        assert line.startswith(f"plugin {path}: expected "), name
+        assert texts[name][1] in line
+    path = paths["takes_a_flag"]
+    for first, env in ((("--plugin", path), {}), ((), {"MMTK_PLUGINS": path})):
+        done = run_mmtk(*first, "list", code=2, env=env)
+        assert done.stderr.startswith(f"mmtk: error: plugin {path}: expected ")
+        assert texts["takes_a_flag"][1] in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert done.stdout == ""
     for path, said in ((tmp_path / "missing.py", "found none"), (tmp_path, "found a folder")):
         done = run_mmtk("--plugin", path, "list", code=2)
         assert done.stderr == f"mmtk: error: plugin {path}: expected a file of Python, .py, {said}\n"
@@ -203,9 +234,9 @@ def test_what_cannot_be_loaded_is_one_line_with_a_remedy(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_a_broken_package_stops_no_command_that_does_without_it(tmp_path: Path) -> None:
     taken = DATASET.replace('"lungmnist"', '"breastmnist"')
-    site = install(tmp_path, "mmtk-broken", {"taken_by_ours": taken, "broken_of_ours": "1 / 0"}, {
+    site = install(tmp_path, publish(tmp_path, "mmtk-broken", {"taken_by_ours": taken, "broken_of_ours": "1 / 0"}, {
         "mmtk.datasets": ['a = "broken_of_ours"', 'b = "taken_by_ours:LUNG"', 'c = "taken_by_ours:COUNTS"'],
-    })
+    }))
     done = run_mmtk("list", code=0, env=with_path(site))
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]][-1] == "organsmnist"
     first, second, third = done.stderr.splitlines()
