@@ -397,7 +397,7 @@ def test_a_file_that_is_no_toml(tmp_path, text, message):
 _FIRST = rows()[0]
 _LINES = {
     "label not in classes": ((_FIRST[0], "P00", "ill"), "column label: expected a class, .* found 'ill'"),
-    "blank label": ((_FIRST[0], "P00", ""), "expected a class, one of normal, sick, found ''"),
+    "blank label": ((_FIRST[0], "P00", ""), "found ''; fill it in, or leave the row out"),
     "blank subject": ((_FIRST[0], " ", "normal"), "column patient: expected a subject, found none; fill it in"),
     "a file twice": ((rows()[1][0], "P00", "normal"), "expected images/im00_1.png once, found it again, first on"),
     "a file with two labels": ((rows()[1][0], "P00", "sick"), "it again with another label, first on .*line"),
@@ -532,6 +532,29 @@ def test_own_data_has_no_editions_and_no_choices(tmp_path):
     ):
         with pytest.raises(ArgumentError, match=message):
             build(dataset, sources=raw, out=tmp_path, **choice)
+
+
+@pytest.mark.parametrize("option", ["--map", "--match-npz"])
+def test_own_data_has_no_published_rows(tmp_path, option):
+    raw, file = draw_table(tmp_path / "raw"), toml(tmp_path / "a.toml", table=TABLE)
+    invoke("build", file, "--sources", raw, "--out", tmp_path)
+    invoke("export", tmp_path / "lungclinic_28.h5", "--to", "npz", "--out", tmp_path)
+    rows_of = tmp_path
+    if option == "--map":
+        rows_of = tmp_path / "map.csv"
+        rows_of.write_text("split,index,image_id\ntrain,0,images/im00_0.png\n")
+    done = run_mmtk("build", file, "--sources", raw, "--out", tmp_path / "again", option, rows_of, code=2)
+    name = option.strip("-").replace("-", "_")
+    assert done.stderr == (
+        f"mmtk: error: {name}: expected datasets that are published, found lungclinic, which is not; "
+        "give its split in a column or in paths\n"
+    )
+
+
+def test_own_data_has_no_phantom(tmp_path):
+    done = run_mmtk("phantom", toml(tmp_path / "a.toml", table=TABLE), "--out", tmp_path / "raw", code=2)
+    assert done.stderr.startswith("mmtk: error: phantom of lungclinic: expected one of pathmnist, chestmnist")
+    assert "dataset file" not in done.stderr
 
 
 # ------------------------------------------------------------------ one check of every dataset

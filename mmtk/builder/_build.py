@@ -133,6 +133,7 @@ def build(
     named = [flags] if isinstance(flags, str | Dataset) else list(flags)
     datasets = [flag if isinstance(flag, Dataset) else get_dataset(flag) for flag in named]
     check_apart(datasets)
+    _expect_published(datasets, match_npz=match_npz, map=map_csv)
     wanted = sorted(set(sizes))
     workers = cores() if workers is None else workers
     if not wanted or not 1 <= wanted[0] <= wanted[-1] <= store.LARGEST_SIZE:
@@ -173,6 +174,15 @@ def build(
         clear(_scratch(out, dataset))
         clear_leftovers(_scratch(out, dataset))
     return [result for flag in dict.fromkeys(dataset.flag for dataset in datasets) for result in results[flag]]
+
+
+def _expect_published(datasets: list[Dataset], **rows: str | Path | None) -> None:
+    """Refuse the rows of a published dataset for one that is somebody's own: its file says which row is where."""
+    for dataset in datasets:
+        for name, given in rows.items():
+            if dataset.own and given is not None:
+                found, remedy = f"{dataset.flag}, which is not", "give its split in a column or in paths"
+                raise ArgumentError(name, expected="datasets that are published", found=found, remedy=remedy)
 
 
 def _recover(

@@ -40,7 +40,7 @@ class Plan:
     Attributes
     ----------
     rows : the rows of each split, in their order
-    split : the choice of membership, official or grouped
+    split : the choice of membership: official or grouped, or own where nobody published one
     membership : how it came about, for users
     basis : the same as JSON values, for the hash
     bad : images whose header cannot be used, with the reason; they are in no row

@@ -25,7 +25,7 @@ _COMMANDS = {
     "build": ("build", "Build stores from raw images."),
     "fetch": ("stores", "Fetch the official .npz files, resumed and MD5-checked."),
     "import": ("stores", "Turn a MedMNIST .npz into a store."),
-    "export": ("stores", "Write a store as .npz or as a PNG folder."),
+    "export": ("stores", "Write a store as .npz, as PNG, or as a folder to share."),
     "verify": ("stores", "Recompute the checksums of stores."),
     "match": ("matching", "Tell which source is which row of an official .npz."),
     "audit": ("matching", "Find duplicates, conflicting labels and subjects in several splits."),

@@ -22,9 +22,12 @@ def phantom_command(flags: tuple[str, ...], out: Path, scale: float, seed: int) 
     """
     from mmtk.datasets.marks import SYNTHETIC
     from mmtk.datasets.sources import choose
-    from mmtk.phantom import PHANTOMS, write_phantom
+    from mmtk.phantom import PHANTOMS, expect_drawn, write_phantom
 
-    for family in dict.fromkeys(dataset.family for dataset in choose(flags or PHANTOMS)):
+    chosen = choose(flags or PHANTOMS)
+    for dataset in chosen:
+        expect_drawn(dataset)
+    for family in dict.fromkeys(dataset.family for dataset in chosen):
         with progress_bar(f"phantom {family}") as progress:
             path = write_phantom(family, out, scale, seed, progress)
         click.echo(f"{path}: {SYNTHETIC} {family}, scale {scale:g}, seed {seed}")

@@ -86,8 +86,10 @@ def export_command(
 ) -> None:
     """Write STORE as MedMNIST's .npz, as PNG files with a CSV, as a compressed store, or as a folder to share.
 
-    A compressed store reads like any other. The .npz of a dataset of your own brings its facts, for mmtk import. A
-    folder to share (--to hub) is what Hugging Face's datasets and mlcroissant load, with card, licence and citation;
+    A compressed store reads like any other, and has the names of files and subjects too. The .npz of a dataset of your
+    own brings its facts, for mmtk import.
+
+    A folder to share (--to hub) is what Hugging Face's datasets and mlcroissant load, with card, licence and citation;
     without a licence there is none. Names of files and subjects are keyed hashes in it: the key, FLAG.key beside STORE,
     is yours to keep.
     """

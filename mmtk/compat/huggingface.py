@@ -24,7 +24,8 @@ def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> 
     -------
     datasets.DatasetDict
         Splits "train", "validation" and "test", empty ones left out; columns ``image``, ``label`` (a ``ClassLabel``, or
-        for multi-label tasks a list of the labels that are set), ``source`` and ``subject``. The ``info`` of each has
+        for multi-label tasks a list of the labels that are set), ``source`` and ``subject``, as the store has them: to
+        share them as hashes alone, see `export_hub`. The ``info`` of each has
         the licence, the citation, the source's page and a description with the marks.
 
     Raises

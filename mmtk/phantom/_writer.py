@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtk.base import Progress
+from mmtk.datasets.base import Dataset
 from mmtk.datasets.listing import PHANTOM_FILE
 from mmtk.datasets.sources import choose
 from mmtk.errors import ArgumentError, SourceError
@@ -18,6 +19,18 @@ PHANTOMS: dict[str, Any] = {  # each has counts, extras and images
     "pathmnist": _path, "chestmnist": _chest, "dermamnist": _derma, "octmnist": _oct, "pneumoniamnist": _pneumonia,
     "retinamnist": _retina, "breastmnist": _breast, "organmnist": _organ,
 }
+
+
+def expect_drawn(dataset: Dataset) -> None:
+    """Refuse a dataset of which there is no phantom, such as somebody's own.
+
+    Raises
+    ------
+    ArgumentError
+        If it is one.
+    """
+    if dataset.family not in PHANTOMS:
+        raise ArgumentError(f"phantom of {dataset.flag}", expected=f"one of {', '.join(PHANTOMS)}")
 
 
 def write_phantom(
@@ -51,9 +64,8 @@ def write_phantom(
         If something else lies at ``out/<flag>``.
     """
     dataset = choose([flag])[0]
-    family = PHANTOMS.get(dataset.family)
-    if family is None:
-        raise ArgumentError(f"phantom of {dataset.flag}", expected=f"one of {', '.join(PHANTOMS)}")
+    expect_drawn(dataset)
+    family = PHANTOMS[dataset.family]
     if not 0 < scale <= 1:
         raise ArgumentError("scale", expected="a number above 0 and at most 1", found=str(scale))
     if seed < 0:

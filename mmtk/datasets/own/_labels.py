@@ -40,6 +40,8 @@ class Words:
         if name not in self.classes:
             expected = f"a class, one of {', '.join(self.classes)}"
             remedy = "add it to classes, or to names with the class that it means"
+            if not word.strip():
+                remedy = "fill it in, or leave the row out"
             raise SourceError(where, expected=expected, found=repr(word), remedy=remedy)
         return self.classes.index(name)
 
