@@ -162,7 +162,6 @@ def test_a_file_brings_a_dataset_and_methods(tmp_path: Path) -> None:
     assert not (tmp_path / "page.table2.csv").exists()
 
 
-@pytest.mark.slow
 def test_packages_bring_a_dataset_and_methods(tmp_path: Path) -> None:
     site = install(
         tmp_path,
@@ -231,7 +230,6 @@ def test_what_cannot_be_loaded_is_one_line_with_a_remedy(tmp_path: Path) -> None
         assert done.stderr == f"mmtk: error: plugin {path}: expected a file of Python, .py, {said}\n"
 
 
-@pytest.mark.slow
 def test_a_broken_package_stops_no_command_that_does_without_it(tmp_path: Path) -> None:
     taken = DATASET.replace('"lungmnist"', '"breastmnist"')
     site = install(tmp_path, publish(tmp_path, "mmtk-broken", {"taken_by_ours": taken, "broken_of_ours": "1 / 0"}, {

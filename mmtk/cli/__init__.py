@@ -16,7 +16,7 @@ from mmtk.errors import MmtkError, system_remedy
 
 # command -> (module of this package, one line of help, shown without importing the module)
 _COMMANDS = {
-    "list": ("datasets", "List the ten datasets."),
+    "list": ("datasets", "List the datasets there are."),
     "info": ("datasets", "Show the facts of a dataset or a store."),
     "doctor": ("machine", "Say what this machine can do and which kernels are in use."),
     "sources": ("datasets", "Say which raw data is there, what is missing and where to get it."),

@@ -133,7 +133,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """Gives each record its split; used where no official map is known, and for phantoms.
+    """Gives each record its split; used where no official map is known, for own data and for phantoms.
 
     A rule is a dataclass of JSON values, with a name by which it stays known.
     """
