@@ -218,6 +218,14 @@ def test_one_frame_is_a_volume_and_several_are_none(tmp_path: Path) -> None:
             probe_volume(tmp_path / name)
 
 
+def test_a_pair_of_header_and_voxels_is_named(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Pair(noise(), affine_of("LPS")), tmp_path / "a.hdr")
+    nib.save(nib.Nifti1Pair(noise(), affine_of("LPS")), tmp_path / "b.img.gz")
+    for name, part in {"a.hdr": "header", "a.img": "voxels", "b.hdr.gz": "header", "b.img.gz": "voxels"}.items():
+        with pytest.raises(ImageError, match=rf"found the {part} of a pair of .hdr and .img; save it as NIfTI-1"):
+            probe_volume(tmp_path / name)
+
+
 # ------------------------------------------------------------------- damage, where numbers are scaled and kept as float
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from typing import IO, NamedTuple
 
@@ -13,7 +14,7 @@ from mmtk.errors import ImageError
 from mmtk.imaging._axes import Vector, VolumeHeader, lie, place_of
 from mmtk.imaging._files import AGAIN, ImageFile
 from mmtk.imaging._voxels import CONVERT, MAX_VOXELS, Layout
-from mmtk.imaging.foreign import describe_any
+from mmtk.imaging.foreign import describe, describe_any
 
 _LAST = 1 << 28  # byte up to which extensions may reach
 _TYPES = {
@@ -68,11 +69,15 @@ def read_nifti(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
         found, remedy = describe_any(data, CONVERT)
         if found == "a DICOM file":
             remedy = "give the folder of its series"
+        is_pair = os.fspath(file).lower().removesuffix(".gz").endswith(".img")
+        if is_pair and not order and describe(data, CONVERT) is None:
+            found, remedy = "the voxels of a pair of .hdr and .img", CONVERT
         if order:
             found, remedy = ("a header cut off", AGAIN) if len(data) < fields.length else _unmarked(fields)
         raise ImageError(file, expected="a NIfTI, NRRD or MetaImage file", found=found, remedy=remedy)
     if magic == fields.apart:
-        raise ImageError(file, expected="header and voxels in one file", found="a header alone", remedy=CONVERT)
+        found = "the header of a pair of .hdr and .img"
+        raise ImageError(file, expected="header and voxels in one file", found=found, remedy=CONVERT)
 
     def get(place: tuple[int, str]) -> tuple[float, ...]:
         return struct.unpack_from(order + place[1], data, place[0])

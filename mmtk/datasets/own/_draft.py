@@ -23,6 +23,7 @@ from mmtk.datasets.own._look import (
     is_text,
     look_at_images,
     look_at_volumes,
+    pairs_among,
     sort_out,
 )
 from mmtk.datasets.own._pairs import Organs, Pairs, masks_among, organs_of, pair_up
@@ -88,7 +89,8 @@ class _Draft:
         if not names:
             remedy = "give the folder that they lie in"
             expected = "images, volumes or DICOM files in it"
-            raise SourceError(listing.root, expected=expected, found="none", remedy=remedy)
+            found, _, better = pairs_among(listing.names).partition("; ")
+            raise SourceError(listing.root, expected=expected, found=found or "none", remedy=better or remedy)
         self.exclude, self.masks = ([], set[str]()) if self.volumes else masks_among(names)
         self.names = names = tuple(name for name in names if name not in self.masks)
         self.look = look_at_volumes(listing, names, self.series) if self.volumes else look_at_images(
@@ -145,6 +147,11 @@ class _Draft:
                      "or leaves it out with --on-error skip.")
             for line in look.unread[:_SHOWN]:
                 page.say(line.strip(), "    " if line.startswith(" ") else "  ")
+        if look.crowded:
+            page.say(f"{TODO}several DICOM series lie in a folder, such as {look.crowded[0]}: move each into a folder "
+                     "of its own inside it, and draft again.")
+        if pairs := pairs_among(self.listing.names):
+            page.say(f"{TODO}left out: {pairs}.")
         if any(fact.placed for fact in look.dicom):
             page.say("Some are slices: to be cut as a volume, each series needs a folder of its own below this one.")
         if nameless := sum(not is_text(name) for name in self.listing.names):
