@@ -222,7 +222,7 @@ SHIFTS = {  # of voxels of 2 x 2 x 3 mm
     "a slice": ({"shift": (0, 0, -3)}, PLACE + r"\(0, 0, -3\) mm; resample one to the other"),
     "half a voxel": ({"shift": (0, 1, 0)}, PLACE + r"\(0, 1, 0\) mm"),
     "far": ({"shift": (0, 0, 812.5)}, PLACE + r"\(0, 0, 812.5\) mm"),
-    "tilted": ({"turn": np.deg2rad(5)}, "axes that run as those of p3/ct.nii.gz, found 2.9 voxels between corners; re"),
+    "tilted": ({"turn": np.deg2rad(5)}, "axes that run as those of p3/ct.nii.gz, found 3.4 voxels between corners; re"),
     "rounded": ({"shift": (0.05, -0.05, 0.05)}, ""),
     "turned by rounding": ({"turn": 1e-3}, ""),
 }

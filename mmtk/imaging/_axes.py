@@ -50,30 +50,30 @@ class _Lying:
         return Grid(self._sides, self.spacing, self.origin, self.steps)
 
     @property
-    def turned_grid(self) -> Grid:
-        """As `turn_volume` turns it."""
-        x, y, z = order = _order(self)
-        shape, spacing, steps = self._sides, self.spacing, self.steps
-        axes, origin = _told(self), self.origin
-        turned = None
-        if steps:
-            along = {at: np.array(steps[at]) * (1 if axes[at] in _TURNED else -1) for at in order}
-            first = -sum((shape[at] - 1) * along[at] for at in order if axes[at] not in _TURNED)
-            turned = (_vector(along[x]), _vector(along[y]), _vector(along[z]))
-            origin = origin and _vector(np.array(origin) + first)
-        return Grid(
-            (shape[x], shape[y], shape[z]), (spacing[x], spacing[y], spacing[z]), origin if steps else None, turned
-        )
-
-    @property
     def turned_shape(self) -> tuple[int, int, int]:
         """As `turn_volume` turns it."""
-        return self.turned_grid.shape
+        shape, (x, y, z) = self._sides, _order(self)
+        return (shape[x], shape[y], shape[z])
 
     @property
     def turned_spacing(self) -> Vector:
         """As `turn_volume` turns it."""
-        return self.turned_grid.spacing
+        x, y, z = _order(self)
+        return (self.spacing[x], self.spacing[y], self.spacing[z])
+
+    @property
+    def turned_grid(self) -> Grid:
+        """As `turn_volume` turns it."""
+        axes, order, sides = _told(self), _order(self), self._sides
+        if self.steps is None:
+            return Grid(self.turned_shape, self.turned_spacing, None, None)
+        steps = np.array(self.steps)
+        back = [at for at in order if axes[at] not in _TURNED]  # axes that are turned round
+        first = sum(((sides[at] - 1) * steps[at] for at in back), np.zeros(3))
+        steps[back] *= -1
+        x, y, z = (_vector(steps[at]) for at in order)
+        origin = self.origin and _vector(first + self.origin)
+        return Grid(self.turned_shape, self.turned_spacing, origin, (x, y, z))
 
     @property
     def turned_origin(self) -> Vector | None:
