@@ -78,9 +78,11 @@ def organs(*rare: int) -> np.ndarray:
     return mask
 
 
-def write_nifti(path: Path, values: np.ndarray) -> None:
+def write_nifti(path: Path, values: np.ndarray, height: float = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1.5, -1.5, 3, 1])), path)
+    affine = np.diag([-1.5, -1.5, 3, 1])
+    affine[2, 3] = height
+    nibabel.save(nibabel.Nifti1Image(values, affine), path)
 
 
 def build(folder: Path, table: str = "") -> tuple[str, dict, dict[str, int]]:
@@ -550,6 +552,15 @@ def test_a_mask_belongs_to_the_image_of_its_grid(folder: Path) -> None:
     text, draft, counts = build(folder)
     assert draft["volumes"]["image"] == "{subject}_ct_small.nii"
     assert "Left out: 4 other volumes, such as p0_ct.nii." in text
+    assert sum(counts.values())
+
+
+def test_a_mask_belongs_to_the_image_of_its_place(folder: Path) -> None:
+    for number in range(4):
+        for name, values, shift in (("ct", voxels(number), 30), ("ct_late", voxels(number), 0), ("seg", organs(), 0)):
+            write_nifti(folder / f"p{number}_{name}.nii", values, shift)
+    _, draft, counts = build(folder)
+    assert draft["volumes"]["image"] == "{subject}_ct_late.nii"
     assert sum(counts.values())
 
 

@@ -32,8 +32,8 @@ from mmtk.imaging import (
 
 _LEAST = 4  # voxels of an organ along each axis of a plane: what is smaller shows nothing
 _SAME = 1e-3  # of a voxel, by which a mask's may differ from its image's
-# Voxels by which a mask may lie beside its image. Rounded headers come to a tenth (positions to 0.1 mm, directions to
-# four digits, a float32 quaternion); half a voxel is taking its corner for its centre, and one a slice lost in between.
+# Voxels by which a mask may lie beside its image. Of 512 x 512 x 400 voxels, positions rounded to 0.1 mm and directions
+# to four digits come to 0.12, NIfTI's float32 to 0.001; half a voxel is a corner taken for the centre.
 _BESIDE = 0.25
 _TILTED = 0.5  # voxels between their corners, from which on the nearest voxel is another one
 _RESAMPLE = "resample one to the other"
