@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydicom.uid import RLELossless
 from mmtk.datasets.listing import open_listing
 from mmtk.datasets.own import read_dataset
 from mmtk.errors import ImageError
-from mmtk.imaging import _series, probe_series, read_series, turn_volume
+from mmtk.imaging import _series, probe_series, probe_volume, read_series, turn_volume, voxels_apart
 from tests import dicoms
 from tests.commands import peak_of
 from tests.own_data import toml
@@ -66,6 +67,19 @@ def test_slices_lie_in_the_order_of_their_positions(tmp_path: Path) -> None:
     assert volume.origin == header.origin == volume.turned_origin == (10.0, -4.5, 100.0)
     assert image.GetOrigin() == (-10.0, 4.5, 100.0)
     np.testing.assert_array_equal(turn_volume(volume), volume.voxels.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz", "nrrd", "mha"])
+def test_a_series_and_what_simpleitk_saves_of_it_lie_in_one_place(tmp_path: Path, ending: str) -> None:
+    import SimpleITK
+
+    turned = np.deg2rad(12)
+    folder = series(tmp_path / "s", orientation=(np.cos(turned), np.sin(turned), 0, -np.sin(turned), np.cos(turned), 0))
+    SimpleITK.WriteImage(by_sitk(folder)[1], str(tmp_path / f"a.{ending}"))
+    ours, theirs = probe_series(folder), probe_volume(tmp_path / f"a.{ending}")
+    assert max(voxels_apart(ours.turned_grid, theirs.turned_grid)) < 1e-4
+    elsewhere = replace(theirs, origin=tuple(np.add(theirs.origin, (0, 0, 1.25))))
+    assert voxels_apart(ours.turned_grid, elsewhere.turned_grid) == pytest.approx((0.5, 0), abs=1e-4)
 
 
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3), 2)))
