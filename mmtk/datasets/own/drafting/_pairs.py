@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from mmtk.datasets.collecting import natural_key
 from mmtk.datasets.listing import Listing
-from mmtk.datasets.own._layout import literal
-from mmtk.datasets.own._look import ending_of
 from mmtk.datasets.own._templates import matches
+from mmtk.datasets.own.drafting._layout import literal
+from mmtk.datasets.own.drafting._look import ending_of
 from mmtk.errors import SourceError
 from mmtk.imaging import PLANES, probe_volume, read_mask, turn_volume, voxels_apart
 

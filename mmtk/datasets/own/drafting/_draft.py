@@ -11,11 +11,11 @@ from mmtk.datasets import find_dataset
 from mmtk.datasets.base import Task
 from mmtk.datasets.collecting import folder_of, is_junk, natural_key
 from mmtk.datasets.listing import Listing, open_listing
-from mmtk.datasets.own._columns import TableLook, choose, look_at_tables
 from mmtk.datasets.own._files import ANYWHERE, SHEETS
 from mmtk.datasets.own._labels import FLAG_WORDS
-from mmtk.datasets.own._layout import Layout, lay_out
-from mmtk.datasets.own._look import (
+from mmtk.datasets.own.drafting._columns import TableLook, choose, look_at_tables
+from mmtk.datasets.own.drafting._layout import Layout, lay_out
+from mmtk.datasets.own.drafting._look import (
     LOOKS,
     SERIES,
     Things,
@@ -26,8 +26,8 @@ from mmtk.datasets.own._look import (
     pairs_among,
     sort_out,
 )
-from mmtk.datasets.own._pairs import Organs, Pairs, masks_among, organs_of, pair_up
-from mmtk.datasets.own._toml import TODO, Page, as_toml
+from mmtk.datasets.own.drafting._pairs import Organs, Pairs, masks_among, organs_of, pair_up
+from mmtk.datasets.own.drafting._toml import TODO, Page, as_toml
 from mmtk.errors import SourceError
 from mmtk.imaging import probe_dicom
 

@@ -14,8 +14,8 @@ from mmtk.datasets.delimiters import named_delimiter
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.own._files import ANYWHERE, is_absolute
 from mmtk.datasets.own._labels import FLAG_WORDS, SPLIT_WORDS
-from mmtk.datasets.own._look import ending_of
-from mmtk.datasets.own._pairs import common_start
+from mmtk.datasets.own.drafting._look import ending_of
+from mmtk.datasets.own.drafting._pairs import common_start
 from mmtk.errors import ArgumentError, SourceError
 
 _DELIMITERS = ",;\t"
