@@ -238,6 +238,21 @@ def test_a_table_is_read_whatever_stands_between_its_columns(tmp_path: Path, mar
     assert rows == [(f"{tmp_path}/a.csv line 2", ("L1", "I1")), (f"{tmp_path}/a.csv line 3", ("L2", "I2"))]
 
 
+@pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "SEP=;", "sep=;;"])
+def test_a_first_line_may_name_what_stands_between_the_columns(tmp_path: Path, line: str) -> None:
+    """As tables for Excel have it; lines are counted as an editor shows them."""
+    (tmp_path / "a.csv").write_bytes(f"{line}\r\nlesion_id;image_id\r\nL1;I1\r\nL2;I2;3\r\n".encode("utf-8-sig"))
+    rows = read_table(open_listing(tmp_path), "a.csv", COLUMNS)
+    assert next(rows) == (f"{tmp_path}/a.csv line 3", ("L1", "I1"))
+    with pytest.raises(SourceError, match=r"a.csv line 4: expected 2 cells, found 3"):
+        next(rows)
+
+
+def test_a_named_mark_counts_though_another_gives_the_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("sep=|\nlesion_id|image_id|a;b\nL1|I,1|\n")
+    assert [row for _, row in read_table(open_listing(tmp_path), "a.csv", COLUMNS)] == [("L1", "I,1")]
+
+
 def test_a_table_without_its_columns_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("lesion_id|image_id\n")
     with pytest.raises(SourceError, match=r"found lesion_id\|image_id; save it as CSV, with commas between"):

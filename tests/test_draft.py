@@ -78,9 +78,11 @@ def organs(*rare: int) -> np.ndarray:
     return mask
 
 
-def write_nifti(path: Path, values: np.ndarray) -> None:
+def write_nifti(path: Path, values: np.ndarray, height: float = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1.5, -1.5, 3, 1])), path)
+    affine = np.diag([-1.5, -1.5, 3, 1])
+    affine[2, 3] = height
+    nibabel.save(nibabel.Nifti1Image(values, affine), path)
 
 
 def build(folder: Path, table: str = "") -> tuple[str, dict, dict[str, int]]:
@@ -240,6 +242,18 @@ def test_a_table_tells_files_labels_subjects_and_asides(folder: Path, mark: str)
     assert "could be labels" not in text
     assert not re.search("Ann|Name", text)
     assert sum(counts.values()) == 60
+
+
+@pytest.mark.parametrize("mark", [";", "|"])
+def test_a_table_for_excel_names_its_mark(folder: Path, mark: str) -> None:
+    write_images(folder)
+    write_table(folder, "labels.csv", "file,label,patient", lambda n: f"IM{n:03d}.png,{CLASSES[n % 2]},p{n // 2}", mark)
+    plain = (folder / "labels.csv").read_text()
+    (folder / "labels.csv").write_text(f"sep={mark}\n{plain}")
+    _, keys, counts = build(folder)
+    assert keys["table"]["column"] == "file"
+    assert keys["table"]["label"] == "label"
+    assert sum(counts.values()) == plain.count("\n") - 1
 
 
 def test_of_several_tables_the_best_is_taken_and_the_others_named(folder: Path) -> None:
@@ -477,6 +491,16 @@ def test_dicom_series_by_folders_and_by_a_table(folder: Path) -> None:
     assert sum(counts.values()) == 80
 
 
+def test_several_series_in_a_folder_are_to_be_moved_apart(folder: Path) -> None:
+    for kind in CLASSES:
+        for number in range(3):
+            for place in range(4):
+                write_dicom(folder / kind / f"{number}_{place}.dcm", number, 2.0 * place, series=f"1.2.{number}")
+    text = " ".join(mmtk.draft_dataset(folder).replace("\n#", "").split())
+    assert ("TODO: several DICOM series lie in a folder, such as normal: move each into a folder of its own inside it, "
+            "and draft again.") in text
+
+
 def test_dicom_series_in_a_table(folder: Path) -> None:
     for number in range(20):
         write_series(folder / "data" / f"scan{number}" / "thin", number)
@@ -528,6 +552,15 @@ def test_a_mask_belongs_to_the_image_of_its_grid(folder: Path) -> None:
     text, draft, counts = build(folder)
     assert draft["volumes"]["image"] == "{subject}_ct_small.nii"
     assert "Left out: 4 other volumes, such as p0_ct.nii." in text
+    assert sum(counts.values())
+
+
+def test_a_mask_belongs_to_the_image_of_its_place(folder: Path) -> None:
+    for number in range(4):
+        for name, values, shift in (("ct", voxels(number), 30), ("ct_late", voxels(number), 0), ("seg", organs(), 0)):
+            write_nifti(folder / f"p{number}_{name}.nii", values, shift)
+    _, draft, counts = build(folder)
+    assert draft["volumes"]["image"] == "{subject}_ct_late.nii"
     assert sum(counts.values())
 
 
@@ -613,6 +646,19 @@ def test_the_command_prints_the_draft_alone(folder: Path) -> None:
         write_image(folder / CLASSES[number % 2] / f"{number}.png", number)
     done = run_mmtk("draft", folder, code=0)
     assert (done.stdout, done.stderr) == (mmtk.draft_dataset(folder), "")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_pairs_of_header_and_voxels_are_to_be_saved_as_one(folder: Path, beside: bool) -> None:
+    for number in range(3):
+        nibabel.save(nibabel.Nifti1Pair(voxels(number), np.eye(4)), folder / f"mri{number}.hdr")
+    told = "3 volumes as pairs of .hdr and .img; save them as .nii.gz"
+    if not beside:
+        assert f"found {told}" in run_mmtk("draft", folder, code=2).stderr
+        return
+    for number in range(4):
+        write_nifti(folder / CLASSES[number % 2] / f"{number}.nii.gz", voxels(number))
+    assert f"# TODO: left out: {told}." in mmtk.draft_dataset(folder)
 
 
 @pytest.mark.parametrize("what", ["empty", "missing", "text"])

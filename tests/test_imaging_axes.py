@@ -38,6 +38,13 @@ def turned(image) -> np.ndarray:
     return np.asarray(nib.as_closest_canonical(image).dataobj)[::-1, ::-1]
 
 
+def first_of(image) -> np.ndarray:
+    """Where the first voxel of `turned` lies."""
+    canonical = nib.as_closest_canonical(image)
+    x, y, _ = canonical.shape
+    return (canonical.affine @ (x - 1, y - 1, 0, 1))[:3]
+
+
 def noise(shape=(4, 5, 6), seed=0) -> np.ndarray:
     return np.random.default_rng(seed).integers(-1000, 3000, shape).astype(np.int16)
 
@@ -72,6 +79,9 @@ def test_every_slice_in_every_order_of_axes_is_nibabels(tmp_path: Path, axes: st
         assert header.turned_shape == expected.shape
         closest = nib.as_closest_canonical(image).header.get_zooms()
         assert volume.turned_spacing == header.turned_spacing == pytest.approx(closest)
+        assert volume.origin == header.origin == (-30, 20, 700)
+        assert np.transpose(volume.steps) == pytest.approx(image.affine[:3, :3])
+        assert volume.turned_origin == header.turned_origin == pytest.approx(first_of(image))
         assert axes_of(volume.signs) == (axes if axes[0] in "RL" and axes[1] in "AP" else "")
 
 
@@ -97,6 +107,7 @@ def test_any_volume_in_any_order_of_axes_a_little_oblique(
     assert volume.axes == "".join(nib.aff2axcodes(image.affine))
     assert np.array_equal(turn_volume(volume), turned(image))
     assert volume.turned_spacing == pytest.approx(nib.as_closest_canonical(image).header.get_zooms(), rel=1e-5)
+    assert volume.turned_origin == pytest.approx(first_of(image), rel=1e-5, abs=1e-4)
 
 
 def test_oblique_and_sheared_matrices_have_nibabels_axes() -> None:
@@ -139,14 +150,50 @@ def test_where_quaternion_and_matrix_name_different_axes_there_are_none(tmp_path
     image.set_qform(affine_of("LPS"), 0)
     nib.save(image, tmp_path / "alone.nii")
     assert read_volume(tmp_path / "alone.nii").axes == "PLS"
+    places = [probe_volume(tmp_path / f"{name}.nii").origin for name in ("same", "mirrored", "turned", "alone")]
+    assert places == [(-30, 20, 700), None, None, (-30, 20, 700)]
     image.set_sform(affine_of("PLS"), 0)
     nib.save(image, tmp_path / "neither.nii")
     volume = read_volume(tmp_path / "neither.nii")
-    assert volume.axes == ""
-    for ask in (lambda: turn_volume(volume), lambda: volume.turned_spacing,
+    assert (volume.axes, volume.origin, volume.steps) == ("", None, None)
+    for ask in (lambda: turn_volume(volume), lambda: volume.turned_spacing, lambda: volume.turned_origin,
                 lambda: probe_volume(tmp_path / "neither.nii").turned_shape):
         with pytest.raises(ArgumentError, match="one that tells its axes"):
             ask()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_quaternion_tells_the_place_where_there_is_no_matrix(tmp_path: Path, version: int, mirrored: bool) -> None:
+    affine = affine_of("RAS")
+    affine[:3, :3] = nib.eulerangles.euler2mat(0.3, -0.2, 0.1) @ affine[:3, :3]
+    affine[:3, 0] *= -1 if mirrored else 1
+    image = image_of(noise(), affine, version)
+    image.set_qform(affine, 1)
+    image.set_sform(None, 0)
+    nib.save(image, tmp_path / "a.nii")
+    twin, volume = nib.load(tmp_path / "a.nii"), read_volume(tmp_path / "a.nii")
+    assert twin.header["sform_code"] == 0
+    assert volume.origin == (-30, 20, 700)
+    assert np.transpose(volume.steps) == pytest.approx(twin.affine[:3, :3], abs=1e-6)
+    assert volume.turned_origin == pytest.approx(first_of(twin))
+    image.set_qform(affine_of("RAS"), 1)  # the matrix counts where both are given
+    image.set_sform(affine_of("RAS") + np.outer((9, 8, 7, 0), (0, 0, 0, 1)), 1)
+    nib.save(image, tmp_path / "both.nii")
+    assert probe_volume(tmp_path / "both.nii").origin == (-21, 28, 707)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_what_is_no_number_is_no_place(tmp_path: Path, number: float) -> None:
+    image = image_of(noise(), affine_of("LPS"))
+    image.header["srow_x"][3] = number
+    (tmp_path / "a.nii").write_bytes(image.header.binaryblock + bytes(4) + noise().tobytes("F"))
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[108:112], content[344:348] = np.float32(352).tobytes(), b"n+1\0"
+    (tmp_path / "a.nii").write_bytes(content)
+    volume = read_volume(tmp_path / "a.nii")
+    assert (volume.axes, volume.origin, volume.turned_origin) == ("LPS", None, None)
+    assert volume.steps == ((-0.5, 0, 0), (0, -0.75, 0), (0, 0, 2.5))
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -158,6 +205,8 @@ def test_sizes_are_in_mm_whatever_the_unit(tmp_path: Path, version: int) -> None
         volume = read_volume(tmp_path / "a.nii")
         assert volume.spacing == pytest.approx([size * factor for size in SPACING])
         assert volume.turned_spacing == pytest.approx([factor * size for size in (0.5, 2.5, 0.75)])
+        assert volume.origin == (pytest.approx((-30 * factor, 20 * factor, 700 * factor)) if factor else None)
+        assert (volume.steps is None) == (factor == 0)
 
 
 def test_one_frame_is_a_volume_and_several_are_none(tmp_path: Path) -> None:
@@ -166,6 +215,14 @@ def test_one_frame_is_a_volume_and_several_are_none(tmp_path: Path) -> None:
         assert np.array_equal(turn_volume(read_volume(tmp_path / name)), noise())
         nib.save(make(np.stack([noise(), noise()], -1), affine_of("LPS")), tmp_path / name)
         with pytest.raises(ImageError, match="a volume of three axes, found 4 x 5 x 6 x 2"):
+            probe_volume(tmp_path / name)
+
+
+def test_a_pair_of_header_and_voxels_is_named(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Pair(noise(), affine_of("LPS")), tmp_path / "a.hdr")
+    nib.save(nib.Nifti1Pair(noise(), affine_of("LPS")), tmp_path / "b.img.gz")
+    for name, part in {"a.hdr": "header", "a.img": "voxels", "b.hdr.gz": "header", "b.img.gz": "voxels"}.items():
+        with pytest.raises(ImageError, match=rf"found the {part} of a pair of .hdr and .img; save it as NIfTI-1"):
             probe_volume(tmp_path / name)
 
 

@@ -22,6 +22,7 @@ sitk = pytest.importorskip("SimpleITK")
 ORDERS = ["".join(letters) for order in itertools.permutations(("RL", "AP", "SI")) for letters in
           itertools.product(*order)]
 FILES = ["a.nrrd", "a.nhdr", "a.mha", "a.mhd"]
+ORIGIN = (-160.5, 12.25, 1003.75)  # as SimpleITK has it, to the left and the back
 TYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
 
 
@@ -36,7 +37,12 @@ def image_of(voxels: np.ndarray, axes="LPS", spacing=(0.5, 0.75, 2.5)):
     for at, letter in enumerate(axes):
         direction["RLAPIS".index(letter) // 2, at] = 1 if letter in "LPS" else -1
     image.SetDirection(direction.ravel())
+    image.SetOrigin(ORIGIN)
     return image
+
+
+def to_ras(point) -> tuple[float, ...]:
+    return -point[0], -point[1], point[2]
 
 
 def turned(image) -> np.ndarray:
@@ -74,6 +80,10 @@ def test_every_order_of_axes_turns_as_simpleitk_turns_it(tmp_path: Path, name: s
     assert np.array_equal(turn_volume(volume), turned(image))
     assert volume.turned_spacing == pytest.approx(sitk.DICOMOrient(image, "LPS").GetSpacing())
     assert header.turned_shape == turned(image).shape
+    assert volume.origin == header.origin == to_ras(sitk.ReadImage(str(path)).GetOrigin())
+    assert volume.turned_origin == header.turned_origin == to_ras(sitk.DICOMOrient(image, "LPS").GetOrigin())
+    steps = [np.subtract(image.TransformIndexToPhysicalPoint(at), ORIGIN) for at in np.eye(3, dtype=int).tolist()]
+    np.testing.assert_allclose(volume.steps, steps * np.array([-1, -1, 1]))
 
 
 @settings(max_examples=60, deadline=None)
@@ -161,9 +171,59 @@ def test_what_a_header_says(tmp_path: Path, content: bytes, axes: str, spacing: 
     assert np.array_equal(volume.voxels, VOXELS)
 
 
+NRRD_AT = changed(NRRD, ("encoding", "space origin: (-1.5,20,300)\nencoding"))
+META_AT = changed(META, ("ElementSpacing", "Offset = -1.5 20 300\nElementSpacing"))
+
+
+def at(content: bytes, *changes: tuple[bytes, bytes]) -> bytes:
+    for old, new in changes:
+        assert old in content
+        content = content.replace(old, new)
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "origin", "turned_origin"),
+    [
+        (NRRD_AT, (1.5, -20, 300), (1.5, -20, 300)),
+        (at(NRRD_AT, (b"left-posterior-superior", b"RAS")), (-1.5, 20, 300), (1, 23, 300)),
+        (at(NRRD_AT, (b"left-posterior-superior", b"LAS")), (1.5, 20, 300), (1.5, 23, 300)),
+        (at(NRRD_AT, (b"left-posterior-superior", b"scanner-xyz")), None, ""),
+        (at(NRRD_AT, (b"endian", b'space units: "cm" "cm" "cm"\nendian')), (15, -200, 3000), (15, -200, 3000)),
+        (at(NRRD_AT, (b"endian", b'space units: "cm" "mm" "mm"\nendian')), None, None),
+        (at(NRRD_AT, (b"(-1.5,20,300)", b"( -1.5, 20, nan )")), None, None),
+        (changed(NRRD), None, None),
+        (META_AT, (1.5, -20, 300), (1.5, -20, 300)),
+        (at(META_AT, (b"Offset", b"Position")), (1.5, -20, 300), (1.5, -20, 300)),
+        (at(META_AT, (b"Offset", b"Origin")), (1.5, -20, 300), (1.5, -20, 300)),
+        (at(META_AT, (b"= 1 0 0 0 1 0 0 0 1", b"= 0 0 -1 0 1 0 1 0 0")), (1.5, -20, 300), (1.5, -20, 297.5)),
+        (at(META_AT, (b"TransformMatrix = 1 0 0 0 1 0 0 0 1\n", b"")), (1.5, -20, 300), ""),
+        (at(META_AT, (b"ElementSpacing = 0.5 0.75 2.5\n", b"")), (1.5, -20, 300), None),
+        (at(META_AT, (b"NDims = 3", b"NDims = 4"), (b"6 5 4", b"6 5 4 1"), (b"0.5 0.75 2.5", b"0.5 0.75 2.5 1"),
+            (b"20 300", b"20 300 0"), (b"1 0 0 0 1 0 0 0 1", b"1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1")), (1.5, -20, 300),
+         (1.5, -20, 300)),
+        (changed(META), None, None),
+    ],
+)
+def test_where_a_header_says_that_it_lies(tmp_path: Path, content: bytes, origin, turned_origin) -> None:
+    (tmp_path / "a").write_bytes(content)
+    header = probe_volume(tmp_path / "a")
+    assert header.origin == (pytest.approx(origin) if origin else None)
+    if turned_origin == "":  # which way the axes run is not said
+        assert (header.axes, header.steps) == ("", None)
+    else:
+        assert header.turned_origin == (pytest.approx(turned_origin) if turned_origin else None)
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
+        (at(NRRD_AT, (b"(-1.5,20,300)", b"(-1.5,20)")), "a space origin in three dimensions"),
+        (at(NRRD_AT, (b"(-1.5,20,300)", b"-1.5,20,300")), "a space origin in three dimensions"),
+        (at(NRRD_AT, (b"(-1.5,20,300)", b"(-1.5,x,300)")), "numbers as space origin"),
+        (at(META_AT, (b"-1.5 20 300", b"-1.5 20")), "an Offset of 3 numbers, found -1.5 20"),
+        (at(META_AT, (b"-1.5 20 300", b"-1.5 x 300")), "numbers as Offset"),
+        (at(META_AT, (b"Offset", b"Origin = 1 2 3\nOffset")), "Offset once, found it twice"),
         (changed(NRRD, ("NRRD0004", "NRRD0009")), "found NRRD0009; save it as NIfTI-1"),
         (changed(NRRD, ("type: short\n", "")), r"of NRRD with type \(a type of whole or floating numbers\), found n"),
         (changed(NRRD, ("short", "block")), "type of whole or floating numbers, found block"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydicom.uid import RLELossless
 from mmtk.datasets.listing import open_listing
 from mmtk.datasets.own import read_dataset
 from mmtk.errors import ImageError
-from mmtk.imaging import _series, probe_series, read_series, turn_volume
+from mmtk.imaging import _series, probe_series, probe_volume, read_series, turn_volume, voxels_apart
 from tests import dicoms
 from tests.commands import peak_of
 from tests.own_data import toml
@@ -63,7 +64,22 @@ def test_slices_lie_in_the_order_of_their_positions(tmp_path: Path) -> None:
     theirs, image = by_sitk(folder)
     np.testing.assert_array_equal(volume.voxels, theirs)
     assert image.GetSpacing() == volume.spacing
+    assert volume.origin == header.origin == volume.turned_origin == (10.0, -4.5, 100.0)
+    assert image.GetOrigin() == (-10.0, 4.5, 100.0)
     np.testing.assert_array_equal(turn_volume(volume), volume.voxels.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz", "nrrd", "mha"])
+def test_a_series_and_what_simpleitk_saves_of_it_lie_in_one_place(tmp_path: Path, ending: str) -> None:
+    import SimpleITK
+
+    turned = np.deg2rad(12)
+    folder = series(tmp_path / "s", orientation=(np.cos(turned), np.sin(turned), 0, -np.sin(turned), np.cos(turned), 0))
+    SimpleITK.WriteImage(by_sitk(folder)[1], str(tmp_path / f"a.{ending}"))
+    ours, theirs = probe_series(folder), probe_volume(tmp_path / f"a.{ending}")
+    assert max(voxels_apart(ours.turned_grid, theirs.turned_grid)) < 1e-4
+    elsewhere = replace(theirs, origin=tuple(np.add(theirs.origin, (0, 0, 1.25))))
+    assert voxels_apart(ours.turned_grid, elsewhere.turned_grid) == pytest.approx((0.5, 0), abs=1e-4)
 
 
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3), 2)))
@@ -83,6 +99,8 @@ def test_axes_are_those_that_nibabel_names(tmp_path: Path, axes, signs) -> None:
     assert volume.axes == probe_series(folder).axes == "".join(nibabel.aff2axcodes(twin.affine))
     assert (0 in volume.signs) == (axes != (0, 1))
     np.testing.assert_array_equal(volume.voxels, np.asarray(twin.dataobj).transpose(2, 1, 0))
+    assert volume.origin == (10.0, -4.5, 100.0)
+    assert np.transpose(volume.steps) == pytest.approx(affine[:3, :3])
     if axes == (0, 1):
         to_lps = nibabel.orientations.ornt_transform(
             nibabel.io_orientation(twin.affine), nibabel.orientations.axcodes2ornt("LPS"))
@@ -96,6 +114,12 @@ def test_oblique_slices_are_named_by_their_longest_directions(tmp_path: Path) ->
     half = np.sqrt(0.5)
     folder = series(tmp_path / "b", orientation=(half, half, 0, -half, half, 0))
     assert sorted(read_series(folder).axes) in (sorted("LPS"), [])
+
+
+def test_slices_that_drift_aside_step_where_they_lie(tmp_path: Path) -> None:
+    volume = read_series(series(tmp_path / "s", tilt=0.05))
+    assert volume.steps == (pytest.approx((-0.5, 0, 0)), pytest.approx((0, -0.75, 0)), pytest.approx((0, -0.05, 2.5)))
+    assert volume.spacing == (0.5, 0.75, 2.5)
 
 
 def test_each_slice_has_its_own_rescale_and_packing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmtk.errors import ImageError
-from mmtk.imaging import _numba_kernels, read_image
+from mmtk.imaging import Header, _numba_kernels, probe, probe_page, probe_values, read_image, read_values
 from tests import pictures
 
 PLAIN, PACKBITS = 1, 32773
@@ -180,6 +181,34 @@ READ = {  # what OpenCV and Pillow read, and no other; see mmtk/imaging/READINGS
     "least and largest sample": (tiff(GREY, 20, change={280: (3, [50]), 281: (3, [100])}), GREY),
     "two pages": (pages(), GREY),
 }
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("second", ["same", "smaller", "a small copy", "a mask", "larger"])
+def test_a_second_page_of_own_data_may_be_a_small_copy_alone(tmp_path: Path, second: str, colour: bool) -> None:
+    def at(height: int, width: int) -> Image.Image:
+        return Image.fromarray(picture(height, width, 3 if colour else 1, seed=height))
+
+    size = {"smaller": (18, 20), "larger": (40, 30)}.get(second, (20, 30))
+    kind = {"a small copy": 1, "a mask": 4}.get(second, 0)
+    path = tmp_path / "a.tif"
+    at(20, 30).save(path, save_all=True, append_images=[at(*size)])
+    data = bytearray(path.read_bytes())
+    if kind:  # a type for the second directory, in the place of a tag that does not matter
+        start = struct.unpack("<I", data[4:8])[0]
+        start = struct.unpack_from("<I", data, start + 2 + 12 * struct.unpack_from("<H", data, start)[0])[0]
+        struct.pack_into("<HHII", data, start + 2, 254, 4, 1, kind)
+        path.write_bytes(data)
+    assert probe(path) == Header("tiff", 20, 30, 3 if colour else 1)  # as in the official sets
+    looks = [probe_page] if colour else [probe_page, probe_values, read_values]
+    for look in looks:
+        if second in ("same", "larger"):
+            with pytest.raises(ImageError, match="expected a TIFF of one page, found several; save the page that"):
+                look(path)
+        else:
+            look(path)
+
+
 REFUSED = {
     "no photometric": (tiff(GREY, 20, change={262: None}), "found no word on whether 0 is black or white;"),
     "palette": (tiff(GREY, 20, change={262: (3, [3])}), r"found photometric 3 \(a palette\);"),

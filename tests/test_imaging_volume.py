@@ -331,7 +331,7 @@ def changed(at: int, layout: str, *values) -> bytes:
         (nifti(noise())[:100], "a header cut off; fetch the file again"),
         (bytes(128) + b"DICM" + bytes(400), "a DICOM file; give the folder of its series"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not the file itself; get the file with"),
-        (changed(344, "4s", b"ni1\0"), "a header alone"),
+        (changed(344, "4s", b"ni1\0"), "header of a pair of .hdr and .img; save it as NIfTI-1"),
         (changed(40, "<h", 2), "7 x 6"),
         (changed(40, "<5h", 4, 7, 6, 5, 3), "7 x 6 x 5 x 3"),
         (changed(40, "<4h", 3, 32000, 32000, 32000), "32000 x 32000 x 32000"),

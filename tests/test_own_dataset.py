@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import mmtk
 from mmtk import imaging, store
@@ -486,6 +487,18 @@ def test_a_window_that_is_lacking_or_fits_nothing(tmp_path):
         built(toml(tmp_path / "a.toml", images=images), tmp_path / "raw", tmp_path)
     file = toml(tmp_path / "a.toml", images=images, window={"level": 50_000, "width": 400})
     with pytest.raises(MmtkError, match="expected grey levels that differ, found a single one; see whether the window"):
+        built(file, tmp_path / "raw", tmp_path)
+
+
+@pytest.mark.parametrize("window", [None, {"level": 100, "width": 200}])
+def test_a_tiff_of_several_pages_is_not_its_first_page(tmp_path, window):
+    for number, (name, _, kind) in enumerate(rows()):
+        path = tmp_path / "raw" / kind / f"{name}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawing(number, kind == "sick")).save(path)
+    Image.open(path).save(path, save_all=True, append_images=[Image.fromarray(drawing(99, True))])
+    file = toml(tmp_path / "a.toml", images={"files": "{class}/*"}, **({"window": window} if window else {}))
+    with pytest.raises(MmtkError, match="expected a TIFF of one page, found several; save the page that counts"):
         built(file, tmp_path / "raw", tmp_path)
 
 

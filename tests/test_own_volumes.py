@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import nibabel as nib
@@ -204,6 +205,81 @@ def test_volumes_and_masks_that_do_not_fit(tmp_path):
         built(tmp_path, raw, volumes=VOLUMES)
     with pytest.raises(MmtkError, match="expected volumes that fit x/"):
         built(tmp_path, raw, volumes={**VOLUMES, "image": "x/{subject}.nii.gz"})
+
+
+def moved(path: Path, *shift: float, turn: float = 0.0) -> None:
+    """Shift a file by so many mm and turn it round its first voxel, its voxels left as they are."""
+    image = nib.load(path)
+    affine = image.affine.copy()
+    affine[:3, 3] += shift or (0, 0, 0)
+    affine[:3, :3] = nib.eulerangles.euler2mat(turn) @ affine[:3, :3]
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), path)
+
+
+PLACE = r"seg\.nii\.gz: expected the place of p3/ct.nii.gz, first voxel at \(0, 0, 0\) mm, found "
+SHIFTS = {  # of voxels of 2 x 2 x 3 mm
+    "a voxel": ({"shift": (2, 0, 0)}, PLACE + r"\(2, 0, 0\) mm; resample one to the other"),
+    "a slice": ({"shift": (0, 0, -3)}, PLACE + r"\(0, 0, -3\) mm; resample one to the other"),
+    "half a voxel": ({"shift": (0, 1, 0)}, PLACE + r"\(0, 1, 0\) mm"),
+    "far": ({"shift": (0, 0, 812.5)}, PLACE + r"\(0, 0, 812.5\) mm"),
+    "tilted": ({"turn": np.deg2rad(5)}, "axes that run as those of p3/ct.nii.gz, found 3.4 voxels between corners; re"),
+    "rounded": ({"shift": (0.05, -0.05, 0.05)}, ""),
+    "turned by rounding": ({"turn": 1e-3}, ""),
+}
+
+
+@pytest.mark.parametrize("orientation", ["patient", "file"])
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_a_mask_must_lie_where_its_image_does(tmp_path, shift, orientation):
+    how, message = SHIFTS[shift]
+    raw = draw(tmp_path / "raw")
+    volumes = {**VOLUMES, "orientation": orientation}
+    before = rows_of(built(tmp_path, raw, volumes=volumes))
+    moved(raw / "p3" / "seg.nii.gz", *how.get("shift", ()), turn=how.get("turn", 0.0))
+    if message:
+        with pytest.raises(ImageError, match=message):
+            built(tmp_path, raw, volumes=volumes)
+    else:
+        assert rows_of(built(tmp_path, raw, volumes=volumes)).keys() == before.keys()
+
+
+def test_a_mask_may_be_stored_in_any_order_of_axes(tmp_path):
+    orders = ["".join(letters) for order in itertools.permutations(("RL", "AP", "SI"))
+              for letters in itertools.product(*order)]
+    raw = draw(tmp_path / "raw", patients=len(orders))
+    straight = rows_of(built(tmp_path, raw, "straight", volumes=VOLUMES))
+    for number, codes in enumerate(orders):
+        path = raw / f"p{number}" / "seg.nii.gz"
+        image = nib.load(path)
+        change = nib.orientations.ornt_transform(
+            nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(codes))
+        nib.save(image.as_reoriented(change), path)
+        assert "".join(nib.aff2axcodes(nib.load(path).affine)) == codes
+    for name, row in rows_of(built(tmp_path, raw, "turned", volumes=VOLUMES)).items():
+        assert all(np.array_equal(ours, theirs) for ours, theirs in zip(row, straight[name], strict=True))
+    with pytest.raises(ImageError, match="expected the"):  # as stored, most of them are not one voxel by voxel
+        built(tmp_path, raw, volumes={**VOLUMES, "orientation": "file"})
+
+
+@pytest.mark.parametrize("silent", ["image", "mask"])
+def test_where_one_does_not_tell_its_place_nothing_is_compared(tmp_path, silent):
+    raw = tmp_path / "raw"
+    for number in range(6):
+        units, mask = body(number)
+        for name, array, fixed in (("image", units, 7.0), ("mask", mask, 0.0)):
+            path = raw / f"p{number}" / f"{name}.nrrd"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture = sitk.GetImageFromArray(array.transpose(2, 1, 0))
+            picture.SetOrigin((fixed, 0.0, 0.0))
+            sitk.WriteImage(picture, str(path))
+    volumes = {**VOLUMES, "image": "{subject}/image.nrrd", "mask": "{subject}/mask.nrrd"}
+    with pytest.raises(ImageError, match=r"first voxel at \(-7, 0, 0\) mm, found \(0, 0, 0\) mm"):
+        built(tmp_path, raw, volumes=volumes)
+    for path in raw.rglob(f"{silent}.nrrd"):
+        content = path.read_bytes()
+        line = next(line for line in content.splitlines(keepends=True) if line.startswith(b"space origin"))
+        path.write_bytes(content.replace(line, b""))
+    assert rows_of(built(tmp_path, raw, volumes=volumes))
 
 
 @pytest.mark.parametrize("fault", ["cut", "mask of another grid", "four axes"])

@@ -11,7 +11,7 @@ from mmtk.datasets.base import Dataset, Finding, Record
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.steps import Pipeline
 from mmtk.errors import ArgumentError, ImageError
-from mmtk.imaging import Header, ImageFile, VolumeHeader, probe, probe_values, probe_volume
+from mmtk.imaging import Header, ImageFile, VolumeHeader, probe, probe_page, probe_values, probe_volume
 from mmtk.matching import reversed_axes
 
 _T = TypeVar("_T")
@@ -62,9 +62,9 @@ def read_headers(
 
 
 def _probe_grey_levels(path: ImageFile) -> Header:
-    """As `probe`; where a file would be an image if it were known what becomes black and white, that is said."""
+    """As `probe_page`; where a file would be an image if it were known what becomes black and white, that is said."""
     try:
-        return probe(path)
+        return probe_page(path)
     except ImageError as error:
         try:
             header = probe_values(path)

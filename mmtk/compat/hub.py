@@ -79,7 +79,7 @@ def export_hub(
         raise ArgumentError("form", expected=" or ".join(FORMS), found=form)
     info, final = store.info, Path(out) if Path(out).name else Path(out).absolute()
     if not has_licence(info):
-        remedy = "add the key licence to its dataset file, say who may do what, and build it again"
+        remedy = "add the key licence to its dataset file, say who may do what, and build it again with --force"
         told = info.licence or "none"
         raise StoreError(store.path, expected="a licence to share it under", found=told, remedy=remedy)
     if not any(store.counts.values()):

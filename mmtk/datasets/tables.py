@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mmtk.datasets.base import Dataset
 from mmtk.datasets.collecting import is_junk
-from mmtk.datasets.delimiters import delimiter_of
+from mmtk.datasets.delimiters import delimiter_of, named_delimiter
 from mmtk.errors import SourceError
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def find_file(listing: Listing, dataset: Dataset, pattern: str, shown: str) -> s
 
 def read_table(listing: Listing, name: str, columns: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The rows of a table; between its columns stands a comma, a semicolon (as spreadsheets write it where the comma is
-    in numbers) or a tab, whichever gives the columns that are wanted.
+    in numbers) or a tab, whichever gives the columns that are wanted, or what a first line such as
+    ``sep=;`` names.
 
     Yields
     ------
@@ -51,10 +52,11 @@ def read_table(listing: Listing, name: str, columns: tuple[str, ...]) -> Iterato
         If a column is absent or the text is no table.
     """
     path = listing.path(name)
-    text = listing.read_text(name)
+    mark, text, above = named_delimiter(listing.read_text(name))
     try:
         columns = tuple(column.strip() for column in columns)
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter_of(text, columns))
+        mark = mark or delimiter_of(text, columns)
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         lacking = [column for column in columns if column not in (reader.fieldnames or ())]
         if lacking:
@@ -68,9 +70,9 @@ def read_table(listing: Listing, name: str, columns: tuple[str, ...]) -> Iterato
         file = str(path)
         for row in reader:
             if any(cell.strip() for cell in row.get(None, ())):
-                where, remedy = f"{file} line {reader.line_num}", "put cells with a comma in them into quotes"
+                where, remedy = f"{file} line {above + reader.line_num}", "put cells with a comma in them into quotes"
                 found = f"{len(row) - 1 + len(row[None])}"
                 raise SourceError(where, expected=f"{len(reader.fieldnames)} cells", found=found, remedy=remedy)
-            yield f"{file} line {reader.line_num}", tuple(row[column] or "" for column in columns)
+            yield f"{file} line {above + reader.line_num}", tuple(row[column] or "" for column in columns)
     except csv.Error as error:
         raise SourceError(path, expected="a CSV file", found=str(error)) from None

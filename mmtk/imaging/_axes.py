@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,74 @@ from mmtk.errors import ArgumentError
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that a plane lies across
 _TOWARDS = ("RL", "AP", "SI")  # along a patient's three axes, those of a matrix first
 Bounds = tuple[int, int, int, int, int, int]
+Vector = tuple[float, float, float]
+Steps = tuple[Vector, Vector, Vector]
 _TURNED = "LPS"  # to the patient's left, back and head
+_FLAT = 1e-6  # below which three axes are taken to lie in one plane
 _TIE = 1e-3  # by which an axis is to be nearer to one of the patient's than to the next: 0.04 degrees
 
 
+class Grid(NamedTuple):
+    """How the voxels of an array ``(x, y, z)`` lie; origin and steps as in `VolumeHeader`."""
+
+    shape: tuple[int, int, int]
+    spacing: Vector
+    origin: Vector | None
+    steps: Steps | None
+
+
+class _Lying:
+    """What follows from how a volume lies."""
+
+    axes: str
+    signs: tuple[int, int, int]
+    spacing: Vector
+    origin: Vector | None
+    steps: Steps | None
+
+    @property
+    def _sides(self) -> tuple[int, int, int]:
+        raise NotImplementedError
+
+    @property
+    def grid(self) -> Grid:
+        """Of the file's array."""
+        return Grid(self._sides, self.spacing, self.origin, self.steps)
+
+    @property
+    def turned_shape(self) -> tuple[int, int, int]:
+        """As `turn_volume` turns it."""
+        shape, (x, y, z) = self._sides, _order(self)
+        return (shape[x], shape[y], shape[z])
+
+    @property
+    def turned_spacing(self) -> Vector:
+        """As `turn_volume` turns it."""
+        x, y, z = _order(self)
+        return (self.spacing[x], self.spacing[y], self.spacing[z])
+
+    @property
+    def turned_grid(self) -> Grid:
+        """As `turn_volume` turns it."""
+        axes, order, sides = _told(self), _order(self), self._sides
+        if self.steps is None:
+            return Grid(self.turned_shape, self.turned_spacing, None, None)
+        steps = np.array(self.steps)
+        back = [at for at in order if axes[at] not in _TURNED]  # axes that are turned round
+        first = sum(((sides[at] - 1) * steps[at] for at in back), np.zeros(3))
+        steps[back] *= -1
+        x, y, z = (_vector(steps[at]) for at in order)
+        origin = self.origin and _vector(first + self.origin)
+        return Grid(self.turned_shape, self.turned_spacing, origin, (x, y, z))
+
+    @property
+    def turned_origin(self) -> Vector | None:
+        """Where the first voxel lies after `turn_volume`."""
+        return self.turned_grid.origin
+
+
 @dataclass(frozen=True)
-class VolumeHeader:
+class VolumeHeader(_Lying):
     """What a volume's header says.
 
     Attributes
@@ -41,6 +104,12 @@ class VolumeHeader:
         Three letters towards which the axes of the file's array run, such as "RAS", "LPS" or "SPL": right or left,
         anterior or posterior, superior or inferior, the nearest where they run obliquely. Empty where the file does not
         say, contradicts itself, or two are as near.
+    origin : (x, y, z) or None
+        Where the centre of the first voxel of the file's array lies, in mm towards right, anterior and superior, as
+        in NIfTI. None where the file does not say, or contradicts itself about the axes.
+    steps : three of (x, y, z), or None
+        From a voxel to the next along each axis of the file's array, in mm towards right, anterior and superior; their
+        directions are those of the axes. None as of the origin.
     """
 
     shape: tuple[int, int, int]
@@ -51,38 +120,33 @@ class VolumeHeader:
     signs: tuple[int, int, int]
     spacing: tuple[float, float, float]
     axes: str = ""
+    origin: Vector | None = None
+    steps: Steps | None = None
 
     @property
     def bytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
-    def turned_shape(self) -> tuple[int, int, int]:
-        """As `turn_volume` turns it."""
-        x, y, z = _order(self)
-        return (self.shape[x], self.shape[y], self.shape[z])
-
-    @property
-    def turned_spacing(self) -> tuple[float, float, float]:
-        """As `turn_volume` turns it."""
-        x, y, z = _order(self)
-        return (self.spacing[x], self.spacing[y], self.spacing[z])
+    def _sides(self) -> tuple[int, int, int]:
+        return self.shape
 
 
 @dataclass(frozen=True)
-class Volume:
+class Volume(_Lying):
     """A volume: ``voxels`` (nz, ny, nx), of a CT Hounsfield units as int16; for the rest see `VolumeHeader`."""
 
     voxels: NDArray[Any]
     signs: tuple[int, int, int] = (0, 0, 0)
     spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
     axes: str = ""
+    origin: Vector | None = None
+    steps: Steps | None = None
 
     @property
-    def turned_spacing(self) -> tuple[float, float, float]:
-        """As `turn_volume` turns it."""
-        x, y, z = _order(self)
-        return (self.spacing[x], self.spacing[y], self.spacing[z])
+    def _sides(self) -> tuple[int, int, int]:
+        z, y, x = self.voxels.shape
+        return (x, y, z)
 
 
 def nearest_axes(matrix: NDArray[np.float64]) -> str:
@@ -98,7 +162,7 @@ def nearest_axes(matrix: NDArray[np.float64]) -> str:
     if not lengths.all():
         return ""
     left, strengths, right = np.linalg.svd(steps / lengths)
-    if strengths[-1] < 1e-6:  # two axes run alike
+    if strengths[-1] < _FLAT:  # two axes run alike
         return ""
     rotation = left @ right
     letters = ["", "", ""]
@@ -123,6 +187,24 @@ def body_signs(matrix: NDArray[np.float64]) -> tuple[int, int, int]:
     return (x, y, z)
 
 
+def place_of(
+    matrix: NDArray[np.float64], origin: Sequence[float] | NDArray[np.float64], factor: float = 1.0
+) -> tuple[Vector | None, Steps | None]:
+    """Origin and steps in mm, from the matrix of `nearest_axes` and an origin; None for what is no place."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        columns, first = matrix.T * factor, np.array(origin[:3], float) * factor
+        lengths = np.sqrt((columns * columns).sum(axis=1, keepdims=True))
+        whole = columns.shape == (3, 3) and bool(np.isfinite(lengths).all() and lengths.all())
+        whole = whole and abs(float(np.linalg.det(columns / lengths))) > _FLAT
+    x, y, z = map(_vector, columns) if whole else ((0.0, 0.0, 0.0),) * 3
+    return _vector(first) if len(first) == 3 and np.isfinite(first).all() else None, (x, y, z) if whole else None
+
+
+def _vector(numbers: NDArray[np.float64]) -> Vector:
+    x, y, z = numbers.tolist()
+    return x, y, z
+
+
 def lie(matrix: NDArray[np.float64]) -> tuple[tuple[int, int, int], str]:
     """Signs and axes, from the matrix of `nearest_axes`; no axes where the two would differ."""
     signs, axes = body_signs(matrix), nearest_axes(matrix)
@@ -134,13 +216,13 @@ def axes_of(signs: tuple[int, int, int]) -> str:
     return "" if 0 in signs else "".join(pair[sign < 0] for pair, sign in zip(_TOWARDS, signs, strict=True))
 
 
-def _order(volume: Volume | VolumeHeader) -> tuple[int, ...]:
+def _order(volume: _Lying) -> tuple[int, ...]:
     """The array's axes that run along the patient's x, y and z."""
     axes = _told(volume)
     return tuple(next(at for at, letter in enumerate(axes) if letter in pair) for pair in _TOWARDS)
 
 
-def _told(volume: Volume | VolumeHeader) -> str:
+def _told(volume: _Lying) -> str:
     axes = volume.axes or axes_of(volume.signs)
     if not axes:
         raise ArgumentError("volume", expected="one that tells its axes", found="one that does not")

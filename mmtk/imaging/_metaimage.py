@@ -9,7 +9,7 @@ from typing import IO, Literal
 
 import numpy as np
 
-from mmtk.imaging._axes import VolumeHeader, lie
+from mmtk.imaging._axes import Steps, Vector, VolumeHeader, lie, place_of
 from mmtk.imaging._files import AGAIN, ImageFile
 from mmtk.imaging._voxels import CONVERT, MAX_VOXELS, Layout, TextHeader, lines_of
 
@@ -25,7 +25,10 @@ _USUAL = {  # what is read no other way; SimpleITK leaves a scale out without a 
 }
 _NAMES = {
     "ElementByteOrderMSB": "BinaryDataByteOrderMSB", "Orientation": "TransformMatrix", "Rotation": "TransformMatrix",
+    "Position": "Offset", "Origin": "Offset",
 }
+
+_TO_RAS = np.array([[-1], [-1], [1]])  # from axes that run to the left and the back
 
 
 def read_metaimage(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
@@ -43,17 +46,18 @@ def read_metaimage(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
     if len(sizes) < 3 or min(sizes) < 1 or set(sizes[3:]) - {1} or math.prod(sizes) > MAX_VOXELS:
         raise header.wrong("a volume of three axes", " x ".join(map(str, sizes)))
     shape = (sizes[0], sizes[1], sizes[2])
-    steps = header.numbers("ElementSpacing")[:3]
-    known = len(steps) == 3 and all(0 < step < math.inf for step in steps)
-    spacing = (steps[0], steps[1], steps[2]) if known else (0.0, 0.0, 0.0)
-    signs, axes = _lie(header, len(sizes))
+    apart = header.numbers("ElementSpacing")[:3]
+    known = len(apart) == 3 and all(0 < size < math.inf for size in apart)
+    spacing = (apart[0], apart[1], apart[2]) if known else (0.0, 0.0, 0.0)
+    signs, axes, origin, steps = _lie(header, len(sizes), spacing)
     name = header.get("ElementDataFile", "LOCAL or a file's name")
     if re.match(r"LIST\b|.*%", name):
         raise header.wrong("voxels in one file", f"ElementDataFile = {name}", CONVERT)
     data = None if name.upper() == "LOCAL" else header.beside(name)
     packing: Literal["", "zlib"] = "zlib" if header.choice("CompressedData", _TRUTHS, default="False") else ""
     offset = _offset(header, packing, data, math.prod(shape) * dtype.itemsize) + (0 if data else taken)
-    return Layout(VolumeHeader(shape, dtype, 1.0, 0.0, offset, signs, spacing, axes), taken, data, packing)
+    whole = VolumeHeader(shape, dtype, 1.0, 0.0, offset, signs, spacing, axes, origin, steps)
+    return Layout(whole, taken, data, packing)
 
 
 def _fields(stream: IO[bytes], head: bytes, file: ImageFile) -> tuple[TextHeader, int]:
@@ -70,14 +74,20 @@ def _fields(stream: IO[bytes], head: bytes, file: ImageFile) -> tuple[TextHeader
     raise header.wrong("a header of MetaImage that ends with ElementDataFile", "one cut off", AGAIN)
 
 
-def _lie(header: TextHeader, count: int) -> tuple[tuple[int, int, int], str]:
-    """Signs and axes, by the matrix whose rows are steps towards left, posterior and superior."""
-    turn = header.numbers("TransformMatrix")
+def _lie(
+    header: TextHeader, count: int, spacing: Vector
+) -> tuple[tuple[int, int, int], str, Vector | None, Steps | None]:
+    """Signs, axes, origin and steps, by the matrix whose rows are steps towards left, posterior and superior."""
+    turn, offset = header.numbers("TransformMatrix"), header.numbers("Offset")
+    if offset and len(offset) != count:
+        raise header.wrong(f"an Offset of {count} numbers", header.fields["Offset"])
+    first = np.array(offset[:3]) * _TO_RAS[: len(offset), 0]
     if not turn:
-        return (0, 0, 0), ""
+        return (0, 0, 0), "", place_of(np.zeros((3, 3)), first)[0], None
     if len(turn) != count * count:
         raise header.wrong(f"a TransformMatrix of {count} x {count}", header.fields["TransformMatrix"])
-    return lie(np.array(turn).reshape(count, count)[:3, :3].T * np.array([[-1], [-1], [1]]))
+    matrix = np.array(turn).reshape(count, count)[:3, :3].T * _TO_RAS
+    return *lie(matrix), *place_of(matrix * spacing, first)
 
 
 def _offset(header: TextHeader, packing: str, data: Path | None, length: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from typing import IO, NamedTuple
 
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._axes import VolumeHeader, lie
+from mmtk.imaging._axes import Vector, VolumeHeader, lie, place_of
 from mmtk.imaging._files import AGAIN, ImageFile
 from mmtk.imaging._voxels import CONVERT, MAX_VOXELS, Layout
-from mmtk.imaging.foreign import describe_any
+from mmtk.imaging.foreign import describe, describe_any
 
 _LAST = 1 << 28  # byte up to which extensions may reach
 _TYPES = {
@@ -47,11 +48,11 @@ class _Fields(NamedTuple):
 
 _ONE = _Fields(
     "NIfTI-1", 348, 344, b"n+1\0", b"ni1\0", (40, "8h"), (70, "h"), (108, "f"), (112, "2f"), (76, "4f"), (123, "B"),
-    (252, "2h"), (256, "3f"), (280, "12f"),
+    (252, "2h"), (256, "6f"), (280, "12f"),
 )
 _TWO = _Fields(
     "NIfTI-2", 540, 4, b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n", (16, "8q"), (12, "h"), (168, "q"), (176, "2d"),
-    (104, "4d"), (500, "i"), (344, "2i"), (352, "3d"), (400, "12d"),
+    (104, "4d"), (500, "i"), (344, "2i"), (352, "6d"), (400, "12d"),
 )
 _VERSIONS = {
     struct.pack(order + "i", fields.length): (fields, order) for fields in (_ONE, _TWO) for order in "<>"
@@ -68,11 +69,15 @@ def read_nifti(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
         found, remedy = describe_any(data, CONVERT)
         if found == "a DICOM file":
             remedy = "give the folder of its series"
+        is_pair = os.fspath(file).lower().removesuffix(".gz").endswith(".img")
+        if is_pair and not order and describe(data, CONVERT) is None:
+            found, remedy = "the voxels of a pair of .hdr and .img", CONVERT
         if order:
             found, remedy = ("a header cut off", AGAIN) if len(data) < fields.length else _unmarked(fields)
         raise ImageError(file, expected="a NIfTI, NRRD or MetaImage file", found=found, remedy=remedy)
     if magic == fields.apart:
-        raise ImageError(file, expected="header and voxels in one file", found="a header alone", remedy=CONVERT)
+        found = "the header of a pair of .hdr and .img"
+        raise ImageError(file, expected="header and voxels in one file", found=found, remedy=CONVERT)
 
     def get(place: tuple[int, str]) -> tuple[float, ...]:
         return struct.unpack_from(order + place[1], data, place[0])
@@ -97,10 +102,11 @@ def read_nifti(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
     last, *sizes = get(fields.sizes)
     factor = _UNITS.get(int(get(fields.units)[0]) & 7, 0.0)
     x, y, z = sizes if factor and all(0 < size * factor < math.inf for size in sizes) else (0.0, 0.0, 0.0)
-    signs, matrix_axes = _lie(get(fields.codes), get(fields.quaternion), last < 0, get(fields.rows))
+    signs, matrix_axes, affine = _lie(get(fields.codes), get(fields.quaternion), last < 0, (x, y, z), get(fields.rows))
     dtype = np.dtype(order + _TYPES[kind])
     spacing = (x * factor, y * factor, z * factor)
-    header = VolumeHeader(shape, dtype, slope, inter, int(offset), signs, spacing, matrix_axes)
+    place = (None, None) if affine is None or not factor else place_of(affine[:, :3], affine[:, 3], factor)
+    header = VolumeHeader(shape, dtype, slope, inter, int(offset), signs, spacing, matrix_axes, *place)
     return Layout(header, fields.length, ends=False)
 
 
@@ -111,15 +117,21 @@ def _unmarked(fields: _Fields) -> tuple[str, str]:
 
 
 def _lie(
-    codes: tuple[float, ...], quaternion: tuple[float, ...], mirrored: bool, rows: tuple[float, ...]
-) -> tuple[tuple[int, int, int], str]:
-    """Signs and axes by the affine matrix, else the quaternion; no axes where these two name different ones."""
-    by_quaternion = _turned_by(quaternion, mirrored) if codes[0] > 0 else None
+    codes: tuple[float, ...], quaternion: tuple[float, ...], mirrored: bool, sizes: Vector, rows: tuple[float, ...]
+) -> tuple[tuple[int, int, int], str, NDArray[np.float64] | None]:
+    """Signs, axes and the affine matrix, else that of the quaternion.
+
+    Neither axes nor a matrix where these two name different axes, and no matrix where there is neither of them.
+    """
+    turn = _turned_by(quaternion[:3], mirrored) if codes[0] > 0 else None
     if codes[1] > 0:
-        signs, axes = lie(np.array(rows).reshape(3, 4)[:, :3])
-        other = "" if by_quaternion is None else lie(by_quaternion)[1]
-        return signs, axes if other in ("", axes) else ""
-    return ((0, 0, 0), "") if by_quaternion is None else lie(by_quaternion)
+        affine = np.array(rows).reshape(3, 4)
+        signs, axes = lie(affine[:, :3])
+        other = "" if turn is None else lie(turn)[1]
+        return (signs, axes, affine) if other in ("", axes) else (signs, "", None)
+    if turn is None:
+        return (0, 0, 0), "", None
+    return *lie(turn), np.column_stack([turn * sizes, quaternion[3:]])
 
 
 def _turned_by(quaternion: tuple[float, ...], mirrored: bool) -> NDArray[np.float64]:

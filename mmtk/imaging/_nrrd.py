@@ -9,7 +9,7 @@ from typing import IO, Literal
 
 import numpy as np
 
-from mmtk.imaging._axes import VolumeHeader, lie
+from mmtk.imaging._axes import Steps, Vector, VolumeHeader, lie, place_of
 from mmtk.imaging._files import AGAIN, ImageFile
 from mmtk.imaging._voxels import CONVERT, MAX_VOXELS, Layout, TextHeader, lines_of
 
@@ -53,14 +53,15 @@ def read_nrrd(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
     if len(vectors) != len(sizes) or len(across) != 3 or not _is_volume(sizes, across):
         raise header.wrong("a volume of three axes", " x ".join(map(str, sizes)))
     x, y, z = across
-    signs, axes, spacing = _lie(header, [vectors[at] or [] for at in across], across)
+    signs, axes, spacing, origin, steps = _lie(header, [vectors[at] or [] for at in across], across)
     shape = (sizes[x], sizes[y], sizes[z])
     data = header.fields.get("data file", "")
     if re.match(r"LIST\b|.*%", data):
         raise header.wrong("voxels in one file", f"data file: {data}", CONVERT)
     other = header.beside(data) if data else None
     offset = _offset(header, packing, other, math.prod(shape) * dtype.itemsize) + (0 if other else taken)
-    return Layout(VolumeHeader(shape, dtype, 1.0, 0.0, offset, signs, spacing, axes), taken, other, packing)
+    whole = VolumeHeader(shape, dtype, 1.0, 0.0, offset, signs, spacing, axes, origin, steps)
+    return Layout(whole, taken, other, packing)
 
 
 def _fields(stream: IO[bytes], head: bytes, file: ImageFile) -> tuple[TextHeader, int]:
@@ -106,23 +107,37 @@ def _vectors(header: TextHeader) -> list[list[float] | None]:
 
 def _lie(
     header: TextHeader, vectors: list[list[float]], across: list[int]
-) -> tuple[tuple[int, int, int], str, tuple[float, float, float]]:
-    """Signs, axes and spacing."""
+) -> tuple[tuple[int, int, int], str, Vector, Vector | None, Steps | None]:
+    """Signs, axes, spacing, origin and steps."""
     signs, axes = (0, 0, 0), ""
+    space = _SPACES.get(header.fields.get("space", "").lower())
+    factors = set(_factors(header, "space units")) or {1.0}
+    factor = factors.pop() if len(factors) == 1 else 0.0
+    first, matrix = _origin(header), np.zeros((3, 3))
     if vectors[0]:
-        space = _SPACES.get(header.fields.get("space", "").lower())
         if space:
-            signs, axes = lie(np.array(vectors).T * np.array(space)[:, None])
+            matrix = np.array(vectors).T * np.array(space)[:, None]
+            signs, axes = lie(matrix)
         sizes = [math.hypot(*vector) for vector in vectors]
-        factors = set(_factors(header, "space units")) or {1.0}
-        factor = factors.pop() if len(factors) == 1 else 0.0
         sizes = [size * factor for size in sizes]
     else:
         sizes, named = header.numbers("spacings"), _factors(header, "units")
         sizes = [size * (named[at] if at < len(named) else 1.0) for at, size in enumerate(sizes)]
         sizes = [sizes[at] for at in across if at < len(sizes)]
     known = len(sizes) == 3 and all(0 < size < math.inf for size in sizes)
-    return signs, axes, (sizes[0], sizes[1], sizes[2]) if known else (0.0, 0.0, 0.0)
+    spacing = (sizes[0], sizes[1], sizes[2]) if known else (0.0, 0.0, 0.0)
+    if not (space and factor):
+        return signs, axes, spacing, None, None
+    return signs, axes, spacing, *place_of(matrix, [at * sign for at, sign in zip(first, space, strict=False)], factor)
+
+
+def _origin(header: TextHeader) -> list[float]:
+    """In the file's space; empty where it does not say."""
+    text = header.fields.get("space origin", "")
+    first = header.parse("space origin", text.strip("()").split(",")) if text else []
+    if first and (len(first) != 3 or (text[0], text[-1]) != ("(", ")")):
+        raise header.wrong("a space origin in three dimensions", text)
+    return first
 
 
 def _factors(header: TextHeader, name: str) -> list[float]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._axes import Volume, VolumeHeader, lie
+from mmtk.imaging._axes import Steps, Vector, Volume, VolumeHeader, lie, place_of
 from mmtk.imaging._dicom import START, Dicom, Table, is_dicom, probe_dicom_file, read_dicom
 from mmtk.imaging._files import reading
 from mmtk.imaging._lookup import look_up
@@ -36,12 +36,14 @@ class _Slice(NamedTuple):
 
 
 class _Geometry(NamedTuple):
-    """Slices in order, voxel size, and signs and letters of the array's axes."""
+    """Slices in order, and how their array lies."""
 
     slices: list[_Slice]
     spacing: tuple[float, float, float]
     signs: tuple[int, int, int]
     axes: str
+    origin: Vector | None
+    steps: Steps | None
 
 
 def probe_series(folder: str | os.PathLike[str]) -> VolumeHeader:
@@ -72,7 +74,8 @@ def probe_series(folder: str | os.PathLike[str]) -> VolumeHeader:
     shape = (first.width, first.height, len(geometry.slices))
     kind = ("i" if first.signed else "u") + str(first.allocated // 8)
     dtype: np.dtype[Any] = np.dtype(first.coding.order + kind)
-    return VolumeHeader(shape, dtype, *first.rescale, 0, geometry.signs, geometry.spacing, geometry.axes)
+    _, spacing, signs, axes, origin, steps = geometry
+    return VolumeHeader(shape, dtype, *first.rescale, 0, signs, spacing, axes, origin, steps)
 
 
 def read_series(folder: str | os.PathLike[str], exact: bool = False) -> Volume:
@@ -125,7 +128,8 @@ def read_series(folder: str | os.PathLike[str], exact: bool = False) -> Volume:
             del place
             voxels = widened(voxels, start)
         voxels[start : start + size] = plane.reshape(-1)
-    return Volume(voxels.reshape(shape), geometry.signs, geometry.spacing, geometry.axes)
+    _, spacing, signs, axes, origin, steps = geometry
+    return Volume(voxels.reshape(shape), signs, spacing, axes, origin, steps)
 
 
 def _units(header: Dicom, modality: Table | None, exact: bool) -> NDArray[np.int16] | NDArray[np.float32]:
@@ -162,7 +166,11 @@ def _ordered(folder: Path) -> _Geometry:
         remedy = "resample it to straight axes, with `dcm2niix` say"
         raise ImageError(folder, expected="slices straight above each other", found=found, remedy=remedy)
     signs, axes = lie(np.stack([rows, columns, normal], axis=1) * _TO_RAS)
-    return _Geometry(slices, (across, down, apart), signs, axes)
+    first_voxel, last = positions[order[0]], positions[order[-1]]
+    up = (last - first_voxel) / (len(slices) - 1)  # not quite along the normal, if slices drift aside
+    steps = np.stack([rows * across, columns * down, up], axis=1)
+    place = place_of(steps * _TO_RAS, first_voxel * np.ravel(_TO_RAS))
+    return _Geometry(slices, (across, down, apart), signs, axes, *place)
 
 
 def _files(folder: Path) -> Iterable[Path]:

@@ -13,14 +13,15 @@ SIGNATURES = (b"II*\0", b"MM\0*")
 WIDTH, HEIGHT, BITS, PACKING, PHOTOMETRIC, FILL_ORDER, OFFSETS = 256, 257, 258, 259, 262, 266, 273
 ORIENTATION, CHANNELS, ROWS, LENGTHS, PLANES, PREDICTOR = 274, 277, 278, 279, 284, 317
 TILES, EXTRA, FORMAT, DEPTH = {322, 323, 324, 325}, 338, 339, 32997
+SUBFILE, _ASIDE = 254, 0b101  # and its bits of a smaller copy and a mask
 NEXT = -1  # no tag: the place of another directory
 PLAIN, PACKBITS = 1, 32773
 WHITE_IS_ZERO = 0
 
-_READ = {
+_READ = frozenset({
     WIDTH, HEIGHT, BITS, PACKING, PHOTOMETRIC, FILL_ORDER, OFFSETS, ORIENTATION, CHANNELS, ROWS, LENGTHS, PLANES,
     PREDICTOR, EXTRA, FORMAT, DEPTH, *TILES,
-}
+})
 _TYPES = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4)}  # of whole numbers, and their bytes
 _FEW = 16  # values of a tag that has not one for each strip
 _PACKINGS = {2: "CCITT", 3: "fax", 4: "fax", 5: "LZW", 6: "old JPEG", 7: "JPEG", 8: "deflate", 32946: "deflate",
@@ -31,20 +32,20 @@ _FORMATS = {2: "signed", 3: "floating", 4: "undefined"}
 Tags = dict[int, tuple[int, ...]]
 
 
-def read_tags(stream: IO[bytes], path: ImageFile, start: bytes) -> Tags:
+def read_tags(stream: IO[bytes], path: ImageFile, start: bytes, wanted: frozenset[int] = _READ) -> Tags:
     """The whole numbers of those tags of a TIFF's first directory that matter here; none for one of another type."""
     order = "<" if start[:2] == b"II" else ">"
     stream.seek(struct.unpack(order + "I", start[4:8])[0])
     (count,) = struct.unpack(order + "H", take(stream, 2, path))
     tags: Tags = {}
     entries = take(stream, 12 * count, path)
-    if stream.read(4).strip(b"\0"):
-        tags[NEXT] = ()
+    if (place := struct.unpack(order + "I", (stream.read(4) + bytes(4))[:4])[0]) != 0:
+        tags[NEXT] = (place,)
     for tag, kind, number, value in struct.iter_unpack(order + "HHI4s", entries):
         if tag in tags:  # which one counts, decoders disagree about
             raise ImageError(path, expected="each tag of a TIFF once", found=f"tag {tag} twice", remedy=AGAIN)
         tags[tag] = ()
-        if tag not in _READ or kind not in _TYPES or number > (MAX_SIDE if tag in (OFFSETS, LENGTHS) else _FEW):
+        if tag not in wanted or kind not in _TYPES or number > (MAX_SIDE if tag in (OFFSETS, LENGTHS) else _FEW):
             continue
         letter, width = _TYPES[kind]
         size = number * width
@@ -53,6 +54,20 @@ def read_tags(stream: IO[bytes], path: ImageFile, start: bytes) -> Tags:
             value = take(stream, size, path)
         tags[tag] = struct.unpack(f"{order}{number}{letter}", value[:size])
     return tags
+
+
+def expect_one_page(stream: IO[bytes], path: ImageFile, tags: Tags) -> None:
+    """Refuse a TIFF of a first directory with these tags, if its second page is no smaller copy and no mask."""
+    if NEXT not in tags:
+        return
+    stream.seek(0)
+    mark = stream.read(4)
+    place = struct.pack(("<" if mark[:2] == b"II" else ">") + "I", *tags[NEXT])
+    second = read_tags(stream, path, mark + place, frozenset({SUBFILE, WIDTH, HEIGHT}))
+    smaller = all(0 < first(second, side, 0) < first(tags, side, 0) for side in (WIDTH, HEIGHT))
+    if not (max(first(second, SUBFILE, 0), 0) & _ASIDE or smaller):
+        remedy = "save the page that counts as a file of its own"
+        raise ImageError(path, expected="a TIFF of one page", found="several", remedy=remedy)
 
 
 def first(tags: Tags, tag: int, default: int) -> int:

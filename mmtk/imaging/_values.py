@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from mmtk.errors import ImageError
 from mmtk.imaging._dicom import START, Dicom, Table, is_dicom, probe_dicom_file, read_dicom
 from mmtk.imaging._files import ImageFile, as_file, expect_checksum, open_file, reading
-from mmtk.imaging._headers import Header, read_file, read_header
+from mmtk.imaging._headers import Header, probe, read_file, read_header
 from mmtk.imaging._lookup import look_up
 from mmtk.imaging._png import check_chunks, decode_png16
 from mmtk.imaging._reader import decode
+from mmtk.imaging._tags import expect_one_page
 from mmtk.imaging._tiff import decode_tiff16
 
 _GREY = "grey values"
@@ -112,7 +113,8 @@ def probe_values(path: str | os.PathLike[str]) -> Header:
     Raises
     ------
     ImageError
-        As `mmtk.imaging.probe`, but for grey of 16 bits in a PNG or TIFF, which is taken, and colour, which is not.
+        As `mmtk.imaging.probe`, but for grey of 16 bits in a PNG or TIFF, which is taken, and colour and several pages
+        of a TIFF, which are not.
         Of a DICOM file: if it holds several frames, colour, no pixels, a DICOMDIR or packed pixels of which it cannot
         be proved that they are whole; if an element is out of order, of an unknown kind or reaches beyond the file; or
         if its pixels are not as many as its header says.
@@ -125,12 +127,26 @@ def probe_values(path: str | os.PathLike[str]) -> Header:
         return Header("dicom", header.height, header.width, 1)
     try:
         with open_file(file, "image") as stream:
-            found = read_header(stream, file, deep=True).header
+            found, _, tags = read_header(stream, file, deep=True)
+            expect_one_page(stream, file, tags)
     except ImageError:
         expect_checksum(file, "image")
         raise
     _expect_grey(found, file)
     return found
+
+
+def probe_page(path: str | os.PathLike[str]) -> Header:
+    """As `mmtk.imaging.probe`, which takes the first page of a TIFF in the official sets; here it must be the only one.
+
+    A second page that is smaller, or marked as a smaller copy or a mask, does not count.
+    """
+    header = probe(path)
+    if header.format == "tiff":
+        file = as_file(path)
+        with open_file(file, "image") as stream:
+            expect_one_page(stream, file, read_header(stream, file).tags)
+    return header
 
 
 def read_values(path: str | os.PathLike[str]) -> Values:
@@ -193,7 +209,9 @@ def _of_dicom(file: ImageFile) -> Values:
 
 
 def _of_image(data: bytes, file: ImageFile) -> Values:
-    header, orientation, tags = read_header(io.BytesIO(data), file, deep=True)
+    stream = io.BytesIO(data)
+    header, orientation, tags = read_header(stream, file, deep=True)
+    expect_one_page(stream, file, tags)
     _expect_grey(header, file)
     pixels: NDArray[np.int16] | NDArray[np.float32]
     if header.format == "png16":

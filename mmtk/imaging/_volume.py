@@ -91,7 +91,8 @@ def read_volume(path: str | os.PathLike[str], exact: bool = False) -> Volume:
             voxels = _read(content, layout, file, packed, exact)
         while not isinstance(file, Path) and stream.read(1 << 20):  # where the checksum of an archive is compared
             pass
-    return Volume(voxels.reshape(header.shape[::-1]), header.signs, header.spacing, header.axes)
+    voxels = voxels.reshape(header.shape[::-1])
+    return Volume(voxels, header.signs, header.spacing, header.axes, header.origin, header.steps)
 
 
 def read_mask(path: str | os.PathLike[str]) -> Volume:

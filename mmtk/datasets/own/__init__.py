@@ -1,6 +1,6 @@
 """Somebody's own data as a dataset: a TOML file says where its images are, what they show and how they are cut."""
 
-from mmtk.datasets.own._draft import draft_dataset
 from mmtk.datasets.own._file import named, read_dataset
+from mmtk.datasets.own.drafting import draft_dataset
 
 __all__ = ["draft_dataset", "named", "read_dataset"]

@@ -18,10 +18,25 @@ from mmtk.datasets.own._labels import SubjectPattern, split_of
 from mmtk.datasets.own._schema import Volumes
 from mmtk.datasets.own._templates import matches
 from mmtk.errors import ImageError, SourceError
-from mmtk.imaging import PLANES, ImageFile, VolumeHeader, boxes_of, probe_volume, read_mask, turn_box, turn_volume
+from mmtk.imaging import (
+    PLANES,
+    Grid,
+    ImageFile,
+    VolumeHeader,
+    boxes_of,
+    probe_volume,
+    read_mask,
+    turn_box,
+    voxels_apart,
+)
 
 _LEAST = 4  # voxels of an organ along each axis of a plane: what is smaller shows nothing
 _SAME = 1e-3  # of a voxel, by which a mask's may differ from its image's
+# Voxels by which a mask may lie beside its image. Of 512 x 512 x 400 voxels, positions rounded to 0.1 mm and directions
+# to four digits come to 0.12, NIfTI's float32 to 0.001; half a voxel is a corner taken for the centre.
+_BESIDE = 0.25
+_TILTED = 0.5  # voxels between their corners, from which on the nearest voxel is another one
+_RESAMPLE = "resample one to the other"
 
 
 class _Source(NamedTuple):
@@ -84,8 +99,9 @@ class VolumeScan:
         records, findings = list[Record](), list[Finding]()
         path = listing.path(source.file)
         header = probe_volume(path)
-        spacing, shape = self._axes(path, header)
-        for labels, name, box in self._boxes(listing, masks, source, header, shape):
+        grid = self._grid(path, header)
+        shape, spacing = grid.shape, grid.spacing
+        for labels, name, box in self._boxes(listing, masks, source, grid):
             sides = [box[2 * i + 1] - box[2 * i] for i in range(3) if i != self._across]
             if min(sides) < _LEAST:
                 shown = f"{name or source.file}: {sides[0]} x {sides[1]} voxels"
@@ -121,32 +137,32 @@ class VolumeScan:
             raise SourceError(listing.root, expected=expected, found="none", remedy="mend volumes.image")
         return found, []
 
-    def _axes(self, path: ImageFile, header: VolumeHeader) -> tuple[tuple[float, ...], tuple[int, int, int]]:
-        """Spacing and shape along the axes that boxes count."""
+    def _grid(self, path: ImageFile, header: VolumeHeader) -> Grid:
+        """Along the axes that boxes count."""
         if self.volumes.orientation == "file":
-            return header.spacing, header.shape
+            return header.grid
         if not header.axes:
             remedy = 'mend it, or set volumes.orientation = "file"'
             raise ImageError(path, expected="a header that tells its axes", found="one that does not", remedy=remedy)
-        return header.turned_spacing, header.turned_shape
+        return header.turned_grid
 
     def _boxes(
-        self, listing: Listing, masks: list[str], source: _Source, header: VolumeHeader, shape: tuple[int, int, int]
+        self, listing: Listing, masks: list[str], source: _Source, grid: Grid
     ) -> Iterator[tuple[tuple[int, ...], str, Box]]:
         """Labels, name and box of what is cut from a volume."""
         if not self.organs:
             assert source.labels is not None
-            yield source.labels, "", (0, shape[0], 0, shape[1], 0, shape[2])
+            yield source.labels, "", (0, grid.shape[0], 0, grid.shape[1], 0, grid.shape[2])
             return
         path = listing.path(self._mask(listing, masks, source))
         turned = self.volumes.orientation == "patient"
         stamp = (path.stat().st_mtime_ns, path.stat().st_size) if isinstance(path, Path) else (0, 0)
-        boxes, axes, spacing, size = _organ_boxes(path, stamp, self.organs, turned)
-        wanted, _ = self._axes(listing.path(source.file), header)
-        same = all(abs(a - b) <= _SAME * max(a, b) for a, b in zip(spacing, wanted, strict=True))
-        if size != shape or not same or (turned and not axes):
-            expected = f"the grid of {source.file}, {_grid(shape, wanted)}"
-            raise ImageError(path, expected=expected, found=_grid(size, spacing), remedy="resample one to the other")
+        boxes, axes, own = _organ_boxes(path, stamp, self.organs, turned)
+        same = all(abs(a - b) <= _SAME * max(a, b) for a, b in zip(own.spacing, grid.spacing, strict=True))
+        if own.shape != grid.shape or not same or (turned and not axes):
+            expected = f"the grid of {source.file}, {_voxels(grid)}"
+            raise ImageError(path, expected=expected, found=_voxels(own), remedy=_RESAMPLE)
+        _expect_place(path, own, source.file, grid)
         for number, (name, box) in enumerate(zip(self.volumes.organs, boxes, strict=True)):
             if box is not None:
                 yield (number,), name, box
@@ -203,15 +219,24 @@ class VolumeScan:
 @lru_cache(maxsize=4096)
 def _organ_boxes(
     path: ImageFile, stamp: tuple[int, int], organs: tuple[tuple[int, ...], ...], turned: bool
-) -> tuple[list[Box | None], str, tuple[float, ...], tuple[int, int, int]]:
-    """The box of each organ in a mask, and the mask's axes, spacing and shape; `stamp` tells a changed file."""
+) -> tuple[list[Box | None], str, Grid]:
+    """The box of each organ in a mask, and the mask's axes and grid; `stamp` tells a changed file."""
     mask = read_mask(path)
     boxes = boxes_of(mask.voxels, organs)
     if not (turned and mask.axes):
-        z, y, x = mask.voxels.shape
-        return boxes, mask.axes, mask.spacing, (x, y, z)
-    x, y, z = turn_volume(mask).shape
-    return [box and turn_box(mask, box) for box in boxes], mask.axes, mask.turned_spacing, (x, y, z)
+        return boxes, mask.axes, mask.grid
+    return [box and turn_box(mask, box) for box in boxes], mask.axes, mask.turned_grid
+
+
+def _expect_place(path: ImageFile, grid: Grid, image: str, wanted: Grid) -> None:
+    """A mask must lie where its image does, as far as both say."""
+    beside, tilted = voxels_apart(grid, wanted)
+    if beside > _BESIDE:
+        expected = f"the place of {image}, first voxel at {_point(wanted)}"
+        raise ImageError(path, expected=expected, found=_point(grid), remedy=_RESAMPLE)
+    if tilted > _TILTED:
+        expected = f"axes that run as those of {image}"
+        raise ImageError(path, expected=expected, found=f"{tilted:.1f} voxels between corners", remedy=_RESAMPLE)
 
 
 def _box(bounds: list[int]) -> Box:
@@ -223,9 +248,13 @@ def _extents(box: Box) -> tuple[int, int, int]:
     return box[1] - box[0], box[3] - box[2], box[5] - box[4]
 
 
-def _grid(shape: tuple[int, ...], spacing: tuple[float, ...]) -> str:
-    sizes = " x ".join(f"{size:g}" for size in spacing)
-    return f"{' x '.join(map(str, shape))} voxels of {sizes} mm"
+def _voxels(grid: Grid) -> str:
+    sizes = " x ".join(f"{size:g}" for size in grid.spacing)
+    return f"{' x '.join(map(str, grid.shape))} voxels of {sizes} mm"
+
+
+def _point(grid: Grid) -> str:
+    return f"({', '.join(f'{round(at, 3):g}' for at in grid.origin or ())}) mm"
 
 
 def _stem(file: str) -> str:

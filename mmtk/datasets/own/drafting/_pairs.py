@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from mmtk.datasets.collecting import natural_key
 from mmtk.datasets.listing import Listing
-from mmtk.datasets.own._layout import literal
-from mmtk.datasets.own._look import ending_of
 from mmtk.datasets.own._templates import matches
+from mmtk.datasets.own.drafting._layout import literal
+from mmtk.datasets.own.drafting._look import ending_of
 from mmtk.errors import SourceError
-from mmtk.imaging import PLANES, probe_volume, read_mask, turn_volume
+from mmtk.imaging import PLANES, probe_volume, read_mask, turn_volume, voxels_apart
 
 MASKS = 10  # masks whose voxels are read
 _LEAST = 4  # voxels along each axis of a plane, below which an organ gives no image
@@ -72,7 +72,7 @@ def masks_among(names: Sequence[str]) -> tuple[list[str], set[str]]:
 def pair_up(listing: Listing, names: Sequence[str]) -> Pairs | None:
     """Join images and masks by patterns of their paths; None where there are no masks.
 
-    Of patterns that join as many, those whose first image and mask have as many voxels are taken.
+    Of patterns that join as many, those are taken whose first image and mask have as many voxels in the same place.
     """
     masks = [name for name in names if is_mask(name)]
     images = [name for name in names if name not in set(masks)]
@@ -98,13 +98,16 @@ def pair_up(listing: Listing, names: Sequence[str]) -> Pairs | None:
 
 
 def _same_grid(listing: Listing, of_image: Mapping[str, str], of_mask: Mapping[str, str]) -> bool:
-    """Whether the first image and its mask have as many voxels."""
+    """Whether the first image and its mask have as many voxels, in the same place as far as both say."""
     subject = min(of_image.keys() & of_mask.keys(), key=natural_key)
     try:
-        shapes = [sorted(probe_volume(listing.path(of[subject])).shape) for of in (of_image, of_mask)]
+        image, mask = (probe_volume(listing.path(of[subject])) for of in (of_image, of_mask))
     except SourceError:
         return False
-    return shapes[0] == shapes[1]
+    if not (image.axes and mask.axes):
+        return sorted(image.shape) == sorted(mask.shape)
+    grids = image.turned_grid, mask.turned_grid
+    return grids[0].shape == grids[1].shape and max(voxels_apart(*grids)) < 1
 
 
 def _candidates(names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:

@@ -11,11 +11,11 @@ from mmtk.datasets import find_dataset
 from mmtk.datasets.base import Task
 from mmtk.datasets.collecting import folder_of, is_junk, natural_key
 from mmtk.datasets.listing import Listing, open_listing
-from mmtk.datasets.own._columns import TableLook, choose, look_at_tables
 from mmtk.datasets.own._files import ANYWHERE, SHEETS
 from mmtk.datasets.own._labels import FLAG_WORDS
-from mmtk.datasets.own._layout import Layout, lay_out
-from mmtk.datasets.own._look import (
+from mmtk.datasets.own.drafting._columns import TableLook, choose, look_at_tables
+from mmtk.datasets.own.drafting._layout import Layout, lay_out
+from mmtk.datasets.own.drafting._look import (
     LOOKS,
     SERIES,
     Things,
@@ -23,10 +23,11 @@ from mmtk.datasets.own._look import (
     is_text,
     look_at_images,
     look_at_volumes,
+    pairs_among,
     sort_out,
 )
-from mmtk.datasets.own._pairs import Organs, Pairs, masks_among, organs_of, pair_up
-from mmtk.datasets.own._toml import TODO, Page, as_toml
+from mmtk.datasets.own.drafting._pairs import Organs, Pairs, masks_among, organs_of, pair_up
+from mmtk.datasets.own.drafting._toml import TODO, Page, as_toml
 from mmtk.errors import SourceError
 from mmtk.imaging import probe_dicom
 
@@ -88,7 +89,8 @@ class _Draft:
         if not names:
             remedy = "give the folder that they lie in"
             expected = "images, volumes or DICOM files in it"
-            raise SourceError(listing.root, expected=expected, found="none", remedy=remedy)
+            found, _, better = pairs_among(listing.names).partition("; ")
+            raise SourceError(listing.root, expected=expected, found=found or "none", remedy=better or remedy)
         self.exclude, self.masks = ([], set[str]()) if self.volumes else masks_among(names)
         self.names = names = tuple(name for name in names if name not in self.masks)
         self.look = look_at_volumes(listing, names, self.series) if self.volumes else look_at_images(
@@ -145,6 +147,11 @@ class _Draft:
                      "or leaves it out with --on-error skip.")
             for line in look.unread[:_SHOWN]:
                 page.say(line.strip(), "    " if line.startswith(" ") else "  ")
+        if look.crowded:
+            page.say(f"{TODO}several DICOM series lie in a folder, such as {look.crowded[0]}: move each into a folder "
+                     "of its own inside it, and draft again.")
+        if pairs := pairs_among(self.listing.names):
+            page.say(f"{TODO}left out: {pairs}.")
         if any(fact.placed for fact in look.dicom):
             page.say("Some are slices: to be cut as a volume, each series needs a folder of its own below this one.")
         if nameless := sum(not is_text(name) for name in self.listing.names):

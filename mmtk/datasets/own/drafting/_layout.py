@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mmtk.datasets.collecting import natural_key
 from mmtk.datasets.own._labels import SPLIT_WORDS
-from mmtk.datasets.own._look import ending_of
+from mmtk.datasets.own.drafting._look import ending_of
 
 _MOST_CLASSES = 100
 _GRADES = {"", "grade", "class", "stage", "type", "level", "birads", "kl", "score", "cat", "category", "label"}

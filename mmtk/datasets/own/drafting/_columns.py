@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmtk.datasets.collecting import natural_key
+from mmtk.datasets.delimiters import named_delimiter
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.own._files import ANYWHERE, is_absolute
 from mmtk.datasets.own._labels import FLAG_WORDS, SPLIT_WORDS
-from mmtk.datasets.own._look import ending_of
-from mmtk.datasets.own._pairs import common_start
+from mmtk.datasets.own.drafting._look import ending_of
+from mmtk.datasets.own.drafting._pairs import common_start
 from mmtk.errors import ArgumentError, SourceError
 
 _DELIMITERS = ",;\t"
@@ -206,8 +207,9 @@ def _relative(values: Sequence[str]) -> tuple[str, list[str]]:
 
 def _rows(text: str) -> list[dict[str, str]]:
     """The rows of a table by the names of its columns, but for blank ones."""
+    mark, text, above = named_delimiter(text)
     first = text.partition("\n")[0]
-    mark = max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([first], delimiter=delimiter), ())))
+    mark = mark or max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([first], delimiter=delimiter), ())))
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
     reader.fieldnames = [head.strip() for head in reader.fieldnames or ()]
     heads = [head for head in reader.fieldnames if head]
@@ -216,8 +218,8 @@ def _rows(text: str) -> list[dict[str, str]]:
     rows = []
     for row in reader:
         if any(cell.strip() for cell in row.pop(None, ())):
-            raise _NoTableError(f"line {reader.line_num} has more cells than there are columns: put cells with a "
-                                "comma in them into quotes")
+            raise _NoTableError(f"line {above + reader.line_num} has more cells than there are columns: put cells "
+                                "with a comma in them into quotes")
         rows.append({head: (row[head] or "").strip() for head in heads})
     rows = [row for row in rows if any(row.values())]
     if not rows:

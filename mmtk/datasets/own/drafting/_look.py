@@ -15,8 +15,8 @@ from mmtk.imaging import (
     DicomFacts,
     Header,
     VolumeHeader,
-    probe,
     probe_dicom,
+    probe_page,
     probe_series,
     probe_values,
     probe_volume,
@@ -56,6 +56,8 @@ class Look:
         The kinds of files, their number and sizes, a line each.
     unread : list of str
         What cannot be read, and why.
+    crowded : list of str
+        Folders with the slices of several series.
     total, looked : int
         How many there are, and of how many headers were read.
     """
@@ -69,6 +71,7 @@ class Look:
     grey: int = 0
     dicom: list[DicomFacts] = field(default_factory=list)
     volumes: list[VolumeHeader] = field(default_factory=list)
+    crowded: list[str] = field(default_factory=list)
 
 
 def ending_of(name: str) -> str:
@@ -141,6 +144,13 @@ def _series_among(listing: Listing, dicom: Iterable[str]) -> set[str]:
     return series
 
 
+def pairs_among(names: Iterable[str]) -> str:
+    """Volumes that are pairs of .hdr and .img, and what to do about them; empty where there are none."""
+    some = {name.lower().removesuffix(".gz") for name in names if not is_junk(name)}
+    pairs = [name for name in some if name.endswith(".hdr") and f"{name[:-4]}.img" in some]
+    return f"{len(pairs):,} volumes as pairs of .hdr and .img; save them as .nii.gz" if pairs else ""
+
+
 def look_at_images(listing: Listing, names: Sequence[str], dicom: frozenset[str]) -> Look:
     """Read the headers of some of the images, each kind of file by itself."""
     look = Look(len(names))
@@ -168,7 +178,7 @@ def _probe(path: object) -> Header:
         return probe_values(path)  # type: ignore[arg-type]
     except SourceError as error:
         try:
-            return probe(path)  # type: ignore[arg-type]
+            return probe_page(path)  # type: ignore[arg-type]
         except SourceError:
             raise error from None
 
@@ -238,6 +248,8 @@ def _headers(
             headers.append((name, probed(listing.path(name))))
         except SourceError as error:
             look.unread.append(f"{name}: {str(error).removeprefix(f'{error.what}: ')}")
+            if error.expected == "one DICOM series":
+                look.crowded.append(name)
     return headers
 
 
