@@ -231,6 +231,9 @@ FORGED = {
     "a mark that the file lacks": (_claim(partial=True), r"expected the marks of its facts \(PARTIAL\), found none"),
     "another size": (_claim(size=9), "expected images of 9 px by its facts, found 8 px"),
     "another task": (_claim(task=MULTILABEL), "train_labels"),
+    "doubled classes": (_claim(classes=["a", "a", "b"]), "facts: classes: expected each class once, found a twice"),
+    "a blank class": (_claim(classes=["a", "b", " "]), "facts: classes: expected names of one line, found ' '"),
+    "three of two classes": (_claim(task="binary-class"), "facts: classes: expected 2 classes of a binary-class task"),
     "fewer classes": (_claim(classes=["a", "b"]), "train_labels: expected values from 0 to 1"),
 }
 

@@ -58,7 +58,7 @@ def check_dataset(dataset: Dataset) -> None:
         text = getattr(dataset, name)
         if not (isinstance(text, str) and text.isprintable()):
             raise ArgumentError(f"{what}: {name}", expected="one line of text", found=repr(text))
-    _check_classes(what, dataset)
+    check_classes(f"{what}: classes", dataset.task, dataset.classes)
     if dataset.channels not in (1, 3):
         raise ArgumentError(f"{what}: channels", expected="1 (grey) or 3 (colour)", found=str(dataset.channels))
     for recipe in dataset.recipes:
@@ -68,21 +68,26 @@ def check_dataset(dataset: Dataset) -> None:
         raise ArgumentError(f"recipe of {dataset.flag}", expected="recipes of the same files", found=found)
 
 
-def _check_classes(what: str, dataset: Dataset) -> None:
+def check_classes(what: str, task: str, classes: Sequence[str]) -> None:
+    """Refuse classes that a task cannot have, doubled ones, and names that are not of one line.
+
+    Raises
+    ------
+    ArgumentError
+        If there are such.
+    """
     from mmtk.datasets.base import Task
 
-    classes = dataset.classes
-    least, most = {Task.BINARY: (2, 2), Task.MULTILABEL: (1, MOST_CLASSES)}.get(dataset.task, (2, MOST_CLASSES))
+    least, most = {Task.BINARY: (2, 2), Task.MULTILABEL: (1, MOST_CLASSES)}.get(Task(task), (2, MOST_CLASSES))
     if not least <= len(classes) <= most:
         count = str(least) if least == most else f"{least} to {most}"
-        expected = f"{count} classes of a {dataset.task} task"
-        raise ArgumentError(f"{what}: classes", expected=expected, found=str(len(classes)))
+        raise ArgumentError(what, expected=f"{count} classes of a {task} task", found=str(len(classes)))
     for name in classes:
         if not (isinstance(name, str) and name.strip() and name.isprintable()):
-            raise ArgumentError(f"{what}: classes", expected="names of one line", found=repr(name))
+            raise ArgumentError(what, expected="names of one line", found=repr(name))
     twice = [name for name, count in Counter(classes).items() if count > 1]
     if twice:
-        raise ArgumentError(f"{what}: classes", expected="each class once", found=f"{twice[0]} twice")
+        raise ArgumentError(what, expected="each class once", found=f"{twice[0]} twice")
 
 
 def check_records(dataset: Dataset, records: Sequence[Record]) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from mmtk.datasets import find_dataset
+from mmtk.datasets.checks import check_classes
 from mmtk.datasets.marks import marks_of
 from mmtk.datasets.steps import facts_hash
-from mmtk.errors import StoreError
+from mmtk.errors import ArgumentError, StoreError
 from mmtk.store._format import Array, StoreInfo
 
 FACTS = "facts"  # the array's name
@@ -37,7 +38,8 @@ def own_facts(path: Path, text: str, marks: tuple[str, ...]) -> StoreInfo:
     Raises
     ------
     StoreError
-        If they are no facts of an own dataset, contradict the file's marks, or claim a dataset that was published.
+        If they are no facts of an own dataset, have classes that none could have, contradict the file's marks, or claim
+        a dataset that was published.
     """
     what = f"{path}: {FACTS}"
     try:
@@ -45,6 +47,10 @@ def own_facts(path: Path, text: str, marks: tuple[str, ...]) -> StoreInfo:
     except ValueError as error:
         expected = "facts as mmtk export writes them"
         raise StoreError(what, expected=expected, found=str(error), remedy=_REMEDY) from None
+    try:
+        check_classes(f"{what}: classes", info.task, info.classes)
+    except ArgumentError as error:
+        raise StoreError(error.what, expected=error.expected, found=error.found, remedy=_REMEDY) from None
     known = find_dataset(info.flag)
     if not info.own or _NOT_OWN & {info.pixels, info.split} or (known and known.counts):
         found = f"those of {info.flag}{f', edition {info.edition}' if info.edition else ''}, {info.pixels} pixels"
