@@ -103,7 +103,7 @@ def slice_headers(
             path = listing.path(record.file)
             try:
                 volumes[record.file] = header = probe_volume(path)
-                _expect_header(path, header, pipeline)
+                _expect_header(path, header, pipeline, dataset.own)
             except ImageError as error:
                 volumes[record.file] = error
         answer = volumes[record.file]
@@ -137,9 +137,9 @@ def _voxels(header: VolumeHeader, pipeline: Pipeline) -> tuple[int, int, int]:
     return header.turned_shape if pipeline.turns and not pipeline.zooms else header.shape
 
 
-def _expect_header(path: ImageFile, header: VolumeHeader, pipeline: Pipeline) -> None:
+def _expect_header(path: ImageFile, header: VolumeHeader, pipeline: Pipeline, own: bool) -> None:
     """Refuse a volume whose header does not say what a recipe goes by."""
-    remedy = "mend its header, or build with official pixels, which do not ask for it"
+    remedy = "mend its header" + ("" if own else ", or build with official pixels, which do not ask for it")
     if pipeline.turns and (0 in header.signs if pipeline.zooms else not header.axes):
         raise ImageError(path, expected="a header that tells its axes", found="one that does not", remedy=remedy)
     if pipeline.measures and 0 in header.spacing:

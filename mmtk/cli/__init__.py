@@ -63,7 +63,7 @@ class _Group(click.Group):
               show_envvar=True, metavar="FILE.py",
               help="A file of Python that registers datasets or methods; give it again for more.")
 def group(files: tuple[Path, ...]) -> None:
-    """Rebuild the MedMNIST Classification Decathlon from raw images: build, load, train, score."""
+    """Rebuild the MedMNIST Classification Decathlon, or make a dataset of your own images: build, train, score."""
     plugins.announce(files)
 
 

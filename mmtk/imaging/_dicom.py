@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmtk.errors import ImageError
 from mmtk.imaging import _encapsulated
 from mmtk.imaging._elements import EXPAND, LONG, META, PIXELS, UNDEFINED, Coding, Element, Elements, name
-from mmtk.imaging._files import AGAIN, MAX_BYTES, MAX_SIDE, MIN_SIDE, ImageFile, as_file, expect_checksum, open_file
+from mmtk.imaging._files import AGAIN, MAX_BYTES, MAX_SIDE, MIN_SIDE, ImageFile, as_file, open_checked, open_file
 from mmtk.imaging.foreign import MOST_BYTES, describe_any
 
 START = 132  # bytes before the first element: a preamble of 128, and the mark
@@ -187,12 +187,8 @@ def read_dicom(path: ImageFile) -> tuple[Dicom, NDArray[np.uint16] | NDArray[np.
 
 
 def probe_dicom_file(path: ImageFile) -> Dicom:
-    try:
-        with open_file(path, "DICOM") as stream:
-            return probe_dicom(stream, path)
-    except ImageError:
-        expect_checksum(path, "DICOM")  # a damaged archive is a better reason
-        raise
+    with open_checked(path, "DICOM") as stream:
+        return probe_dicom(stream, path)
 
 
 def _read(

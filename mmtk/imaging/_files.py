@@ -42,6 +42,17 @@ def open_file(path: ImageFile, kind: str, most: int = MAX_BYTES) -> Iterator[IO[
         yield stream
 
 
+@contextmanager
+def open_checked(path: ImageFile, kind: str, most: int = MAX_BYTES) -> Iterator[IO[bytes]]:
+    """As `open_file`; that a file in an archive is damaged is said before what was read from it."""
+    try:
+        with open_file(path, kind, most) as stream:
+            yield stream
+    except ImageError:
+        expect_checksum(path, kind)
+        raise
+
+
 def expect_checksum(path: ImageFile, kind: str) -> None:
     """Read a file in an archive whose header is refused to its end, where its checksum is compared, if that is near."""
     if isinstance(path, Path):

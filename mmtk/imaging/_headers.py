@@ -77,12 +77,8 @@ def probe(path: str | os.PathLike[str]) -> Header:
     """
     file = _files.as_file(path)
     if not isinstance(file, Path):
-        try:
-            with _files.open_file(file, "image") as stream:
-                return read_header(stream, file).header
-        except ImageError:
-            _files.expect_checksum(file, "image")  # a damaged archive is a better reason than what was read from it
-            raise
+        with _files.open_checked(file, "image") as stream:
+            return read_header(stream, file).header
     with _files.reading(file, "image"):
         handle = os.open(file, os.O_RDONLY)
         try:

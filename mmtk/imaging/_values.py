@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
 from mmtk.imaging._dicom import START, Dicom, Table, is_dicom, probe_dicom_file, read_dicom
-from mmtk.imaging._files import ImageFile, as_file, expect_checksum, open_file, reading
+from mmtk.imaging._files import ImageFile, as_file, open_checked, open_file, reading
 from mmtk.imaging._headers import Header, probe, read_file, read_header
 from mmtk.imaging._lookup import look_up
 from mmtk.imaging._png import check_chunks, decode_png16
@@ -125,13 +125,9 @@ def probe_values(path: str | os.PathLike[str]) -> Header:
     if _is_dicom(file):
         header = probe_dicom_file(file)
         return Header("dicom", header.height, header.width, 1)
-    try:
-        with open_file(file, "image") as stream:
-            found, _, tags = read_header(stream, file, deep=True)
-            expect_one_page(stream, file, tags)
-    except ImageError:
-        expect_checksum(file, "image")
-        raise
+    with open_checked(file, "image") as stream:
+        found, _, tags = read_header(stream, file, deep=True)
+        expect_one_page(stream, file, tags)
     _expect_grey(found, file)
     return found
 

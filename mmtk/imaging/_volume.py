@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
 from mmtk.imaging._axes import Volume, VolumeHeader
-from mmtk.imaging._files import AGAIN, ImageFile, as_file, damaged, expect_checksum, open_file, reading
+from mmtk.imaging._files import AGAIN, ImageFile, as_file, damaged, open_checked, open_file, reading
 from mmtk.imaging._voxels import KIND, MAX_BYTES, Layout, fill, unpacked, voxels_of
 
 _BLOCK = 1 << 22  # voxels converted at a time
@@ -144,12 +144,8 @@ def _opened(file: ImageFile) -> Iterator[tuple[IO[bytes], bool]]:
     """The file's stream, unpacked if it is gzip, and whether it was; a checksum that fails goes before other faults."""
     with open_file(file, KIND, MAX_BYTES) as stream:
         packed = stream.read(2) == b"\x1f\x8b"
-    try:
-        with open_file(file, KIND, MAX_BYTES) as stream, unpacked(stream, "gzip" if packed else "") as content:
-            yield content, packed
-    except ImageError:
-        expect_checksum(file, KIND)
-        raise
+    with open_checked(file, KIND, MAX_BYTES) as stream, unpacked(stream, "gzip" if packed else "") as content:
+        yield content, packed
 
 
 def _read_header(stream: IO[bytes], file: ImageFile) -> Layout:
