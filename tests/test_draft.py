@@ -617,7 +617,7 @@ def test_names_that_are_no_text_are_to_be_changed(folder: Path) -> None:
     try:
         (folder / "sick" / "1.png").rename(folder / "sick" / "1\udcff.png")
     except OSError:
-        pytest.skip("a file system that takes text alone")
+        pytest.skip("this file system takes no name that is not UTF-8")
     assert "# TODO: 1 names of files are no UTF-8" in mmtk.draft_dataset(folder)
     with pytest.raises(SourceError, match="expected a name in UTF-8"):
         build(folder)

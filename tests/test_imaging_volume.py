@@ -20,6 +20,7 @@ from mmtk.datasets.listing import open_listing
 from mmtk.errors import ArgumentError, ImageError, SourceError
 from mmtk.imaging import Volume, cut_plane, probe_volume, read_mask, read_volume, turn_volume
 from tests.commands import peak_of
+from tests.damage import refused_flips
 
 CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768, "i8": 1024, "u8": 1280}
 
@@ -222,17 +223,12 @@ def test_no_flipped_byte_of_a_packed_volume_gives_other_voxels(tmp_path: Path, m
     voxels = noise((9, 9, 9))
     content = gzip.compress(nifti(voxels), mtime=0)
     path = tmp_path / "a.nii.gz"
-    refused = 0
-    for at in range(len(content)):
-        damaged = bytearray(content)
-        damaged[at] ^= 1 << at % 8
-        path.write_bytes(damaged)
-        try:
-            found = read_volume(path).voxels
-        except ImageError:
-            refused += 1
-        else:
-            assert np.array_equal(found, voxels), at
+    path.write_bytes(content)
+
+    def expect_same(at: int) -> None:
+        assert np.array_equal(read_volume(path).voxels, voxels), at
+
+    refused = refused_flips(path, expect_same)
     assert refused >= len(content) - 11  # gzip's header and the bits behind the last block say nothing of the voxels
 
 

@@ -12,9 +12,9 @@ from pathlib import PurePosixPath
 from mmtk.datasets.base import Finding, Record, Scan
 from mmtk.datasets.collecting import IMAGES, folder_of, is_junk, natural_key
 from mmtk.datasets.listing import Listing
-from mmtk.datasets.own._labels import SubjectPattern, Words, flag_of, split_of
+from mmtk.datasets.own._labels import Words, flag_of, split_of, subject_in
 from mmtk.datasets.own._schema import Images, Table
-from mmtk.datasets.own._templates import matches
+from mmtk.datasets.own._templates import Match, matches
 from mmtk.datasets.tables import read_table
 from mmtk.errors import SourceError
 
@@ -144,18 +144,15 @@ class PathScan:
         """
         records: dict[str, Record] = {}
         excluded = self._excluded(listing)
-        pattern = SubjectPattern("" if self.images.subject == BY_DICOM else self.images.subject)
         for template in as_tuple(self.images.files):
-            for name, values in matches(template, listing.names):
+            for match in matches(template, listing.names):
+                name = match.name
                 if name in excluded:
                     continue
-                where = f"{listing.root}/{name}"
-                word = values.get("class", PurePosixPath(name).parent.name)
-                part = split_of(where, values["split"]) if "split" in values else ""
-                subject = values.get("subject") or pattern(where, name)
-                if self.images.subject == BY_DICOM:
-                    subject = patient_of(listing, name)
-                records[name] = Record(name, name, (self.words.label(where, word),), subject, part)
+                word = match.values.get("class", PurePosixPath(name).parent.name)
+                subject, part = subject_and_part(listing, match, self.images.subject)
+                label = self.words.label(f"{listing.root}/{name}", word)
+                records[name] = Record(name, name, (label,), subject, part)
         if not records:
             expected = f"files that fit {' or '.join(as_tuple(self.images.files))}"
             raise SourceError(listing.root, expected=expected, found="none", remedy="mend images.files")
@@ -219,6 +216,28 @@ def patient_of(listing: Listing, name: str) -> str:
     if not (subject := dicom_subject(path)):
         raise SourceError(path, expected="a patient's id in it", found="none", remedy="give subjects in another way")
     return subject
+
+
+def subject_and_part(listing: Listing, match: Match, subject: str) -> tuple[str, str]:
+    """Whom a file, or a folder of a series, is of, and in which split, by its path; each is empty if that is not told.
+
+    Parameters
+    ----------
+    listing : Listing
+    match : Match
+    subject : str
+        The key of the dataset file: a pattern of paths, or `BY_DICOM`.
+
+    Raises
+    ------
+    SourceError
+        If the path does not tell what it should.
+    """
+    where, values = f"{listing.root}/{match.name}", match.values
+    part = split_of(where, values["split"]) if "split" in values else ""
+    if subject == BY_DICOM:
+        return patient_of(listing, match.name), part
+    return values.get("subject") or subject_in(where, match.name, subject), part
 
 
 def _column(subject: str) -> str:

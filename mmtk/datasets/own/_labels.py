@@ -90,25 +90,19 @@ def split_of(where: str, word: str) -> str:
     return split
 
 
-@dataclass(frozen=True)
-class SubjectPattern:
-    """Whom an image is of, by a part of its path, or by the patient's id in a DICOM."""
+def subject_in(where: str, name: str, pattern: str) -> str:
+    """Whom an image is of by its path: the first group of a pattern, or all that it fits; empty without a pattern.
 
-    text: str
-
-    def __call__(self, where: str, name: str) -> str:
-        """The first group that the pattern finds in a path, or all that it fits; empty without a pattern.
-
-        Raises
-        ------
-        SourceError
-            If it fits nowhere.
-        """
-        if not self.text:
-            return ""
-        match = re.search(self.text, name)
-        subject = match[1] if match and match.re.groups else match[0] if match else ""
-        if not subject:
-            remedy = "mend the pattern subject"
-            raise SourceError(where, expected=f"a subject by the pattern {self.text}", found="none", remedy=remedy)
-        return subject
+    Raises
+    ------
+    SourceError
+        If it fits nowhere.
+    """
+    if not pattern:
+        return ""
+    match = re.search(pattern, name)
+    subject = match[1] if match and match.re.groups else match[0] if match else ""
+    if not subject:
+        remedy = "mend the pattern subject"
+        raise SourceError(where, expected=f"a subject by the pattern {pattern}", found="none", remedy=remedy)
+    return subject

@@ -13,8 +13,7 @@ import numpy as np
 
 from mmtk.datasets.base import Box, Cut, Finding, Record, Scan
 from mmtk.datasets.listing import Listing
-from mmtk.datasets.own._files import BY_DICOM, patient_of
-from mmtk.datasets.own._labels import SubjectPattern, split_of
+from mmtk.datasets.own._files import subject_and_part
 from mmtk.datasets.own._schema import Volumes
 from mmtk.datasets.own._templates import matches
 from mmtk.errors import ImageError, SourceError
@@ -123,15 +122,10 @@ class VolumeScan:
             scan = self.files(listing)
             found = [_Source(r.file, r.subject or r.file, r.part, {}, r.labels) for r in scan.records]
             return found, list(scan.findings)
-        pattern = SubjectPattern("" if self.volumes.subject == BY_DICOM else self.volumes.subject)
         found = []
-        for name, values in matches(self.volumes.image, listing.names):
-            where = f"{listing.root}/{name}"
-            subject = values.get("subject") or pattern(where, name) or name
-            if self.volumes.subject == BY_DICOM:
-                subject = patient_of(listing, name)
-            part = split_of(where, values["split"]) if "split" in values else ""
-            found.append(_Source(name, subject, part, values, None))
+        for match in matches(self.volumes.image, listing.names):
+            subject, part = subject_and_part(listing, match, self.volumes.subject)
+            found.append(_Source(match.name, subject or match.name, part, match.values, None))
         if not found:
             expected = f"volumes that fit {self.volumes.image}"
             raise SourceError(listing.root, expected=expected, found="none", remedy="mend volumes.image")
