@@ -304,8 +304,10 @@ def _last_change(plan: Plan, listing: Listing) -> Change | None:
 
 def _is_there(path: Path, plan: Plan, size: int, force: bool, changed: Change | None) -> bool:
     there = store.already_there(path, plan.info(size).plan_hash, force)
-    if not there or changed is None or force:
-        return there and changed is None
+    if not there or changed is None:
+        return there
+    if force:
+        return False
     if changed.time >= path.stat().st_mtime_ns:
         remedy = "add --force to build it again, or choose another --out"
         expected = "a store of the files as they are now"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pkgutil import resolve_name
 from typing import Any
 
@@ -48,20 +48,21 @@ def _predictions(job: Job, name: str, made: Callable[..., Any]) -> dict[str, NDA
     return scores
 
 
-def _keywords(call: Callable[..., Any]) -> set[str]:
+def _parameters(call: Callable[..., Any]) -> Iterable[inspect.Parameter]:
     try:
-        parameters = inspect.signature(call).parameters.values()
+        return inspect.signature(call).parameters.values()
     except (TypeError, ValueError):  # of what is not written in Python
-        return set()
-    return {one.name for one in parameters if one.kind in _KEYWORD}
+        return ()
+
+
+def _keywords(call: Callable[..., Any]) -> set[str]:
+    return {parameter.name for parameter in _parameters(call) if parameter.kind in _KEYWORD}
 
 
 def _needed(call: Callable[..., Any]) -> int:
-    try:
-        parameters = inspect.signature(call).parameters.values()
-    except (TypeError, ValueError):
-        return 0
-    return sum(one.kind in _PLACED and one.default is inspect.Parameter.empty for one in parameters)
+    return sum(
+        parameter.kind in _PLACED and parameter.default is inspect.Parameter.empty for parameter in _parameters(call)
+    )
 
 
 def _known(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
