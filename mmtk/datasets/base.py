@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmtk.datasets.checks import check_dataset
 from mmtk.datasets.steps import BySize, Pipeline, Recipe, recipe_to_json, without_flaws
-from mmtk.errors import ArgumentError, ImageError
+from mmtk.errors import ArgumentError, ImageError, SourceError
 from mmtk.imaging import PLANES
 
 if TYPE_CHECKING:
     from mmtk.datasets.listing import Listing
 
 SPLITS = ("train", "val", "test")
-EDITIONS = ("2020", "2021", "2024")  # in which official files appeared, in their order
+EDITIONS = ("2020", "2021", "2022", "2024")  # in which official files appeared, in their order
 OWN = "own"  # the choice of pixels and split of a dataset that nobody published
 Box = tuple[int, int, int, int, int, int]
 LIKE_BREAST = "larger sizes: as BreastMNIST's were made, whose files have the published MD5s; no original compared"
@@ -162,6 +162,12 @@ class SplitRule:
         return self.name.replace("_", " ") + (f" ({values})" if values else "")
 
 
+def no_raw_images(listing: Listing) -> Scan:
+    """The scan of a dataset that is known by its official files alone."""
+    remedy = "mmtk fetch and mmtk import get its official files"
+    raise SourceError(listing.root, expected="a dataset that is built from raw images", found="none", remedy=remedy)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Everything mmtk knows about a dataset; see the modules beside this one.
@@ -169,8 +175,10 @@ class Dataset:
     A plain recipe and its ``unchecked`` hold for every size. That names what of the recipe of 28 px rests on inference
     alone, ``unchecked_larger`` what of the other one does. Datasets of one ``family`` are made from the same raw files,
     in one pass; by default a dataset is its own. ``blank_in`` are the editions in which slices of one grey level are
-    images. ``listed`` gives the image files that a source's own lists tell it has, where they do not name them.
+    images. ``listed`` gives the image files that a source's own lists tell it has, where they do not name them. Images
+    are volumes, cubes of grey voxels, where ``ndim`` is 3.
 
+    One without a ``scan`` cannot be built from raw images: its official files are all that is known of it.
     One without counts is somebody's own; see `mmtk.datasets.own`.
 
     Raises
@@ -187,9 +195,9 @@ class Dataset:
     channels: int
     counts: dict[str, Counts]
     source: Source
-    recipe: Recipe | BySize
-    split: SplitRule
-    scan: Callable[[Listing], Scan]
+    recipe: Recipe | BySize = ()
+    split: SplitRule = field(default_factory=SplitRule)
+    scan: Callable[[Listing], Scan] = no_raw_images
     aliases: tuple[str, ...] = ()
     md5: dict[str, str] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
@@ -198,6 +206,7 @@ class Dataset:
     family: str = ""
     blank_in: tuple[str, ...] = ()
     listed: Callable[[Listing], Iterable[str]] | None = None
+    ndim: int = 2
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "family", self.family or self.flag)
@@ -216,6 +225,11 @@ class Dataset:
         unchecked = self.unchecked if size == 28 else self.unchecked_larger
         known = self.published(edition, size) or not self.md5
         return unchecked if known else (*unchecked, f"there are no official images of {size} px in edition {edition}")
+
+    @property
+    def has_raw_pipeline(self) -> bool:
+        """Whether it can be built from raw images; else its official files are all there is."""
+        return self.scan is not no_raw_images
 
     @property
     def licence(self) -> str:

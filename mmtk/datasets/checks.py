@@ -61,6 +61,11 @@ def check_dataset(dataset: Dataset) -> None:
     check_classes(f"{what}: classes", dataset.task, dataset.classes)
     if dataset.channels not in (1, 3):
         raise ArgumentError(f"{what}: channels", expected="1 (grey) or 3 (colour)", found=str(dataset.channels))
+    if dataset.ndim not in (2, 3) or (dataset.ndim == 3 and dataset.channels != 1):
+        found = f"{dataset.ndim} axes, {dataset.channels} channels"
+        raise ArgumentError(what, expected="images of 2 axes, or grey volumes of 3", found=found)
+    if not dataset.has_raw_pipeline:
+        return
     for recipe in dataset.recipes:
         check_recipe(dataset.flag, recipe, dataset.channels)
     if len({Pipeline(recipe).takes_volumes for recipe in dataset.recipes}) > 1:

@@ -6,7 +6,9 @@ from mmtk.loader._batches import Batches
 from mmtk.loader._data import Data, interleaved, join
 from mmtk.loader._dataset import SplitDataset
 from mmtk.loader._order import permutation, windowed
+from mmtk.loader._torch import MapDataset
 
 __all__ = [
-    "ArrayBatches", "Augmentation", "Batches", "Data", "SplitDataset", "interleaved", "join", "permutation", "windowed",
+    "ArrayBatches", "Augmentation", "Batches", "Data", "MapDataset", "SplitDataset", "interleaved", "join",
+    "permutation", "windowed",
 ]

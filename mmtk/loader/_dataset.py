@@ -14,7 +14,7 @@ from mmtk import store
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.loader._data import Data, data_of
 from mmtk.loader._ring import Ring
-from mmtk.loader._torch import import_torch
+from mmtk.loader._torch import MapDataset, import_torch
 
 
 class Item(tuple[Any, Any]):
@@ -52,7 +52,7 @@ def _teach_default_collate() -> None:
     default_collate_fn_map[Item] = batch
 
 
-class SplitDataset:
+class SplitDataset(MapDataset[Any]):
     """One split of a store as a map-style dataset.
 
     It pickles as its path, and the process it is sent to opens the store when first asked for an item; forked workers

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 from mmtk.errors import MmtkError
+
+_DATA = "torch.utils.data"
 
 
 def import_torch() -> ModuleType:
@@ -21,3 +28,53 @@ def import_torch() -> ModuleType:
         remedy = "pip install 'mmtk[train]'"
         raise MmtkError("tensors", expected="the package torch", found="not installed", remedy=remedy) from None
     return torch  # type: ignore[no-any-return]
+
+
+_Item = TypeVar("_Item", covariant=True)
+
+
+class _Bare(Generic[_Item]):
+    """What stands in the place of ``torch.utils.data.Dataset`` until torch is there: of the same layout."""
+
+    def __add__(self, other: Any) -> Any:
+        import_torch()
+        from torch.utils.data import ConcatDataset
+
+        return ConcatDataset([self, other])
+
+
+class MapDataset(_Bare[_Item]):
+    """A ``torch.utils.data.Dataset`` wherever torch is imported, before or after this class, and nothing to wait for.
+
+    Lightning, skorch and others ask for an instance of that class, and take anything else for something else.
+    """
+
+
+def _join_torch() -> None:
+    MapDataset.__bases__ = (sys.modules[_DATA].Dataset,)
+
+
+class _WhenTorchComes(MetaPathFinder):
+    """Lets `MapDataset` become a ``Dataset`` as soon as ``torch.utils.data`` has been imported."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path) if fullname == _DATA else None
+        if spec is None or spec.loader is None:
+            return None
+        sys.meta_path.remove(self)
+        run = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            run(module)
+            _join_torch()
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+if _DATA in sys.modules:
+    _join_torch()
+else:
+    sys.meta_path.insert(0, _WhenTorchComes())

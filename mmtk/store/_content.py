@@ -116,9 +116,10 @@ def _read_head(path: Path, file: Any) -> StoreInfo:
     if version != info.version:
         found = f"version {version} with the facts of {info.version}"
         raise StoreError(path, expected="a store as it was written", found=found, remedy=REBUILD)
-    plain = _attribute(path, file, "ndim") == 2 and _attribute(path, file, "dtype") == "uint8"
-    if not plain or info.channels not in (1, 3) or info.size < 1:
-        raise StoreError(path, expected="2D images of 1 or 3 channels of uint8", found="others", remedy="upgrade mmtk")
+    plain = _attribute(path, file, "ndim") == info.ndim and _attribute(path, file, "dtype") == "uint8"
+    if not plain or info.size < 1:
+        expected = f"images of {info.ndim} axes of uint8, as its facts say"
+        raise StoreError(path, expected=expected, found="others", remedy="upgrade mmtk")
     return info
 
 

@@ -18,13 +18,13 @@ from mmtk.errors import MmtkError, StoreError
 Array = np.ndarray[Any, Any]
 FORMAT = "mmtk-store"
 IMPORTED = "imported"  # the pixels and split of a file that was never published
-VERSIONS = (2, 3)  # that are read: a store without the facts that 3 added is of 2
+VERSIONS = (2, 3, 4)  # that are read: a store without the facts that 3 and 4 added is of 2
 CHUNK_BYTES = 512 * 1024
 LIBVER = ("v110", "v110")
 _LONGEST_TEXT = 4096  # bytes: the longest path there is
 _FLAG = re.compile(r"[a-z0-9_]+")  # a flag becomes a file name, also one from a stranger's store
 _FILE = re.compile(rf"(?P<flag>{_FLAG.pattern})_(?P<size>[1-9][0-9]{{0,5}})\.h5")
-_ADDED = ("page", "family")
+_ADDED: dict[str, Any] = {"page": "", "family": "", "ndim": 2}  # left out of the text where they are that
 _KINDS = {"str": str, "int": int, "bool": bool, "tuple[str, ...]": list}
 
 
@@ -33,7 +33,8 @@ class StoreInfo:
     """The facts of a store, kept as one JSON attribute; equal builds have equal facts.
 
     ``page`` is where the source is described and ``family`` what datasets of the same raw files have in common; both
-    may be empty. ``edition`` is empty where nobody published the dataset.
+    may be empty. ``edition`` is empty where nobody published the dataset. ``ndim`` is 3 where an image is a volume: a
+    cube of ``size`` voxels along each axis, of one channel.
     """
 
     flag: str
@@ -59,9 +60,10 @@ class StoreInfo:
     mmtk_version: str
     page: str = ""
     family: str = ""
+    ndim: int = 2
 
     def to_json(self) -> str:
-        values = {name: value for name, value in asdict(self).items() if value or name not in _ADDED}
+        values = {name: value for name, value in asdict(self).items() if value != _ADDED.get(name, ...)}
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -80,7 +82,7 @@ class StoreInfo:
         if not isinstance(values, dict) or {*values, *_ADDED} != {f.name for f in fields(cls)}:
             raise ValueError("its facts are not those of this format version")
         for f in fields(cls):
-            if type(values.setdefault(f.name, "")) is not _KINDS[str(f.type)]:
+            if type(values.setdefault(f.name, _ADDED.get(f.name))) is not _KINDS[str(f.type)]:
                 raise ValueError(f"its {f.name} is not of type {f.type}")
         if not all(value.isprintable() for value in values.values() if isinstance(value, str)):
             raise ValueError("its facts hold what cannot be printed")
@@ -91,6 +93,8 @@ class StoreInfo:
         info = cls(**{**values, **lists})
         if info.task not in set(Task) or not 1 <= len(info.classes) <= 256:
             raise ValueError("its task or its number of classes is none that mmtk knows")
+        if (info.ndim, info.channels) not in ((2, 1), (2, 3), (3, 1)):
+            raise ValueError("its images are neither grey nor RGB, or volumes of more than one channel")
         try:
             recipe_from_json(info.recipe)
         except MmtkError as error:
@@ -102,7 +106,7 @@ class StoreInfo:
     @property
     def version(self) -> int:
         """The format version of a store of these facts: the lowest one that has them, so that equal facts are one."""
-        return VERSIONS[any(getattr(self, name) for name in _ADDED)]
+        return 4 if self.ndim == 3 else 3 if self.page or self.family else 2
 
     @property
     def own(self) -> bool:
@@ -116,8 +120,8 @@ class StoreInfo:
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Shape of one image: ``(size, size)``, or ``(size, size, 3)`` for colour."""
-        return (self.size, self.size) if self.channels == 1 else (self.size, self.size, 3)
+        """Shape of one image, see `image_shape`."""
+        return image_shape(self.ndim, self.channels, self.size)
 
     @property
     def unpublished(self) -> bool:
@@ -128,6 +132,11 @@ class StoreInfo:
     def marks(self) -> str:
         """``SYNTHETIC``, ``PARTIAL`` and ``UNPUBLISHED`` where they hold, to be shown wherever the store is."""
         return " ".join((*marks_of(self.synthetic, self.partial), *([UNPUBLISHED] if self.unpublished else [])))
+
+
+def image_shape(ndim: int, channels: int, size: int) -> tuple[int, ...]:
+    """Shape of one image in an array: ``(size, size)``, ``(size, size, 3)``, or ``(size, size, size)`` of a volume."""
+    return (size,) * ndim if channels == 1 else (size,) * ndim + (channels,)
 
 
 def store_path(folder: str | Path, flag: str, size: int) -> Path:

@@ -174,5 +174,5 @@ def _info(
         plan_hash=facts_hash([md5, edition, recipe_hash(recipe), told, lacking]),
         synthetic=synthetic, partial=lacking or PARTIAL in npz.marks,
         unchecked=() if published or synthetic or not dataset.counts else (_ANY,), mmtk_version=__version__,
-        page=dataset.source.page, family="" if dataset.family == dataset.flag else dataset.family,
+        page=dataset.source.page, family="" if dataset.family == dataset.flag else dataset.family, ndim=dataset.ndim,
     )

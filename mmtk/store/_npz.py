@@ -30,7 +30,7 @@ from mmtk.errors import MmtkError, StoreError, reason_of, system_remedy
 from mmtk.files import write_atomically
 from mmtk.store._chunks import Images
 from mmtk.store._facts import FACTS, MOST_FACTS, facts_array
-from mmtk.store._format import Array, StoreInfo
+from mmtk.store._format import Array, StoreInfo, image_shape
 from mmtk.store._reader import Store
 from mmtk.store._writer import block_rows, blocks
 from mmtk.store._zip import CONTAINERS, write_zip
@@ -139,7 +139,7 @@ def read_npz(path: str | Path, dataset: Described) -> dict[str, tuple[Array, Arr
         If the file is damaged or does not fit the dataset, or there is no room for temporary files.
     """
     with opened_npz(Path(path), dataset) as npz:
-        row = (npz.size, npz.size) if dataset.channels == 1 else (npz.size, npz.size, 3)
+        row = image_shape(dataset.ndim, dataset.channels, npz.size)
         expect_room(sum(npz.counts) * math.prod(row), f"the images of {path}, unpacked")
         shapes = {split: (len(labels), *row) for split, labels in npz.labels.items()}
         return {split: (_unpack(npz.images(split), shape), npz.labels[split]) for split, shape in shapes.items()}
@@ -298,7 +298,7 @@ def _check_shapes(archive: zipfile.ZipFile, path: Path, dataset: Described) -> i
     """Refuse images that do not fit the dataset, each other or their labels; return their edge length."""
     shapes = {split: _shape(archive, f"{split}_images", path) for split in SPLITS}
     size = (*shapes[SPLITS[0]][0], 0, 0)[1]
-    row = (size, size) if dataset.channels == 1 else (size, size, 3)
+    row = image_shape(dataset.ndim, dataset.channels, size)
     for split, (shape, dtype) in shapes.items():
         rows = _count_labels(archive, split, path, dataset)
         if dtype != np.uint8 or shape != (rows, *row) or not 1 <= size <= LARGEST_SIZE:

@@ -155,7 +155,7 @@ def write_head(file: Any, info: StoreInfo) -> None:
     """Write the attributes that make an HDF5 file a store."""
     file.attrs["format"] = np.bytes_(FORMAT)
     file.attrs["version"] = info.version
-    file.attrs["ndim"] = 2
+    file.attrs["ndim"] = info.ndim
     file.attrs["dtype"] = np.bytes_("uint8")
     file.attrs["info"] = np.bytes_(info.to_json())  # of fixed length: HDF5 keeps no checksum of other texts
 

@@ -42,6 +42,7 @@ _SPLIT_BY_SPLIT = tuple(f"{split}_{kind}" for split in SPLITS for kind in ("imag
 CONTAINERS = {
     "2020": Container(_IMAGES_FIRST, _UNIX),
     "2021": Container(_SPLIT_BY_SPLIT, _UNIX),
+    "2022": Container(_SPLIT_BY_SPLIT, _UNIX),  # NoduleMNIST3D alone; by its date, no official file of it was seen
     "2024": Container(_SPLIT_BY_SPLIT, _WINDOWS),
 }
 
