@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import mmap
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from mmtk.store._content import checked, read_content, read_packed
 from mmtk.store._digest import KEYS, NAMES, array_checksums, checksum_rows, digest_of
 from mmtk.store._format import Array, StoreInfo, check_labels, chunk_rows
 from mmtk.store._guard import REBUILD, guarded
+from mmtk.store._pages import may_be_written
 from mmtk.store._writer import find_region
 
 
@@ -44,9 +46,28 @@ class Split:
     records: Array
     _mapping: mmap.mmap | None = field(default=None, repr=False)
     _place: Path = field(default_factory=Path, repr=False)  # the path from the root, wherever the process goes
+    _read: Mapping[str, Any] = field(default_factory=dict, repr=False)  # its fields as they were read
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _split_again, (self._place, self.store_digest, self.name)
+        changes = self.changes()
+        if changes.keys() >= set(NAMES):  # nothing of the file is needed
+            return _split_alone, (_fields(self),)
+        return _split_again, (self._place, self._read["store_digest"], self._read["name"], changes)
+
+    def __copy__(self) -> Self:
+        return replace(self)
+
+    def changes(self) -> dict[str, Any]:
+        """What is not as it was read from the file, by field: what was replaced, and arrays that were written into.
+
+        They pickle in full; the rest is left out and read again where it arrives. If the file is not there any more,
+        or another one is, all arrays count as changed.
+        """
+        changes = {name: value for name, value in _fields(self).items() if value is not self._read.get(name)}
+        doubtful = [name for name in NAMES if name not in changes and _may_be_written(getattr(self, name))]
+        if doubtful:
+            changes |= {name: getattr(self, name) for name in _written(self, doubtful)}
+        return changes
 
     def check_whole(self) -> None:
         """See that the mapped file has not been cut short: reading behind its end would kill the process.
@@ -81,7 +102,8 @@ class Store:
     """An opened store; its arrays stay readable even when the file is replaced on disk.
 
     There is nothing to close: no HDF5 file stays open, and a mapping ends with its last array. ``with`` works all the
-    same. A store and its splits pickle as path and digest, and open again where they arrive.
+    same. A store and its splits pickle as path and digest, and open again where they arrive; arrays that were replaced
+    or written into go along.
 
     Attributes
     ----------
@@ -98,9 +120,21 @@ class Store:
     train: Split
     val: Split
     test: Split
+    _place: Path = field(default_factory=Path, repr=False)
+    _read: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open, (self.train._place, self.digest)
+        values = _fields(self)
+        changes = {
+            name: value for name, value in values.items()
+            if value is not self._read.get(name) or (isinstance(value, Split) and value.changes())
+        }
+        if changes.keys() >= set(SPLITS):
+            return _store_alone, (values,)
+        return _store_again, (self._place, self._read["digest"], changes)
+
+    def __copy__(self) -> Self:
+        return replace(self)
 
     def facts(self) -> dict[str, Any]:
         """What it is and holds as JSON values, for ``mmtk info --json``."""
@@ -169,10 +203,14 @@ def open(path: str | Path, digest: str | None = None) -> Store:
     with guarded(path):
         content = read_content(path, digest)
         place, info = path.absolute(), content.info
-    splits = [
-        Split(name, path, info, content.digest, *content.arrays[name], content.mapping, place) for name in SPLITS
-    ]
-    return Store(path, info, content.digest, *splits)
+    splits: dict[str, Any] = {}
+    for name in SPLITS:
+        images, labels, records = content.arrays[name]
+        values: dict[str, Any] = {"name": name, "store_path": path, "info": info, "store_digest": content.digest}
+        values |= {"images": images, "labels": labels, "records": records}
+        splits[name] = Split(**values, _mapping=content.mapping, _place=place, _read=values)
+    whole: dict[str, Any] = {"path": path, "info": info, "digest": content.digest, **splits}
+    return Store(**whole, _place=place, _read=whole)
 
 
 def verify(path: str | Path, digest: str | None = None) -> list[str]:
@@ -255,6 +293,42 @@ def already_there(path: Path, plan_hash: str, force: bool) -> bool:
     return there
 
 
-def _split_again(path: Path, digest: str, name: str) -> Split:
+def _fields(value: Split | Store) -> dict[str, Any]:
+    """Its public fields."""
+    return {item.name: getattr(value, item.name) for item in fields(value) if item.repr}
+
+
+def _split_alone(values: dict[str, Any]) -> Split:
+    return Split(**values)
+
+
+def _store_alone(values: dict[str, Any]) -> Store:
+    return Store(**values)
+
+
+def _split_again(path: Path, digest: str, name: str, changes: dict[str, Any]) -> Split:
     split: Split = getattr(open(path, digest), name)
-    return split
+    return replace(split, **changes)
+
+
+def _store_again(path: Path, digest: str, changes: dict[str, Any]) -> Store:
+    return replace(open(path, digest), **changes)
+
+
+def _may_be_written(array: Images) -> bool:
+    return isinstance(array, np.ndarray) and may_be_written(array)
+
+
+def _written(split: Split, names: list[str]) -> list[str]:
+    """Those of a split's arrays that are not what the file's checksums say; all, where the file is not there."""
+    written = []
+    try:
+        with guarded(split._place), checked(split._place, split._read["store_digest"]) as store:
+            for name in names:
+                key = f"{split._read['name']}/{name}"
+                sums = store.datasets[f"checksums/{key}"][()]
+                if not np.array_equal(array_checksums(key, split._read[name]), sums):
+                    written.append(name)
+    except StoreError:
+        return list(NAMES)
+    return written
