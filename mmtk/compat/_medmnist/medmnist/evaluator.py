@@ -1,0 +1,1 @@
+"""Stands for `mmtk.compat.medmnist.evaluator`: importing this package puts that module here."""

@@ -1,0 +1,121 @@
+"""What this user's cache folder has of an official file: its store, and by which bytes it is known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mmtk import store
+from mmtk.base import md5_of
+from mmtk.errors import MmtkError
+from mmtk.files import write_text
+
+_RECORD = "npz.json"
+
+
+def _cache() -> Path | None:
+    """This user's folder for what can be made again, if there is a home."""
+    try:
+        given = os.environ.get("XDG_CACHE_HOME", "")
+        home = Path(given) if os.path.isabs(given) else Path("~/.cache").expanduser()
+    except RuntimeError:  # neither HOME nor an entry for this user
+        return None
+    return home / "mmtk" / "medmnist"
+
+
+class Cached:
+    """An ``.npz`` and what the cache says of it.
+
+    A file counts as the same as long as its path, its size and the times of its last changes are: then it is not read
+    again to know whether it is official. A path has one folder, so that the store of a former file goes with it.
+
+    Parameters
+    ----------
+    npz : Path
+        From the root of the file system.
+    flag : str
+    md5 : str
+        What makes it official.
+    """
+
+    def __init__(self, npz: Path, flag: str, md5: str) -> None:
+        self._npz, self._flag, self._md5 = npz, flag, md5
+        top, name = _cache(), hashlib.sha256(os.fsencode(npz)).hexdigest()[:16]
+        self._folder = top / name if top is not None else None
+
+    def official(self) -> bool:
+        """Whether it is the official file."""
+        told = self._told()
+        if told is None:
+            told = {"official": md5_of(self._npz) == self._md5}
+            self._tell(told)
+        return bool(told["official"])
+
+    def store(self, beside: Path) -> store.Store | None:
+        """The store of the official file, made if need be; None where it is another file, or nothing can be kept.
+
+        Parameters
+        ----------
+        beside : Path
+            Another store, which is taken if it was imported from this very file.
+        """
+        told = self._told()
+        if told is None and not self._writable() or not self.official():
+            return None
+        with suppress(MmtkError, OSError, LookupError):
+            return store.open((told or {})["store"], (told or {})["digest"])
+        opened = self._beside(beside) or self._imported()
+        if opened is not None:
+            self.keep(opened)
+        return opened
+
+    def keep(self, opened: store.Store) -> None:
+        """Remember a store whose arrays are those of the file, which is official."""
+        self._tell({"official": True, "store": str(opened.path.absolute()), "digest": opened.digest})
+
+    def _beside(self, path: Path) -> store.Store | None:
+        with suppress(MmtkError, OSError):
+            opened = store.open(path)
+            if opened.info.pixels == "official" and self._md5 in opened.info.membership:
+                return opened
+        return None
+
+    def _imported(self) -> store.Store | None:
+        if self._folder is None:
+            return None
+        with suppress(MmtkError, OSError):
+            return store.open(store.import_npz(self._npz, self._folder, self._flag, force=True))
+        return None
+
+    def _writable(self) -> bool:
+        if self._folder is None:
+            return False
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return False
+        return os.access(self._folder, os.W_OK)
+
+    def _stamp(self) -> list[Any]:
+        status = self._npz.stat()
+        return [str(self._npz), self._md5, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+    def _told(self) -> dict[str, Any] | None:
+        """What was told of this very file."""
+        if self._folder is None:
+            return None
+        try:
+            record = json.loads((self._folder / _RECORD).read_bytes())
+            told: dict[str, Any] = {"official": bool(record["official"]), **record}
+            return told if record["stamp"] == self._stamp() else None
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+
+    def _tell(self, told: dict[str, Any]) -> None:
+        if self._folder is not None:
+            with suppress(MmtkError, OSError):
+                write_text(self._folder / _RECORD, json.dumps({"stamp": self._stamp(), **told}))

@@ -1,0 +1,197 @@
+"""Where the arrays of a dataset come from, and how another process gets them again: see `mmtk.compat.medmnist`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmtk import store
+from mmtk.base import md5_of
+from mmtk.compat.medmnist._cache import Cached
+from mmtk.datasets import find_dataset
+from mmtk.datasets.official import LATEST, sized_name
+from mmtk.errors import MmtkError, StoreError
+from mmtk.files import publish, writing
+
+_SMALL = 2 << 20  # bytes of a file that is read sooner than its store is opened
+_ARRAYS = {"imgs": "images", "labels": "labels"}  # attributes of a dataset, and of a split
+_ORIGIN = "_origin"
+
+
+def checked_root(root: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
+    """A root that is there.
+
+    Raises
+    ------
+    RuntimeError
+        If it is not.
+    """
+    if root is None or not os.path.exists(root):
+        raise RuntimeError(
+            "Failed to setup the default `root` directory. Please specify and create the `root` directory manually."
+        )
+    return root
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """The split of a store that a dataset's arrays were read from.
+
+    Attributes
+    ----------
+    split : Split
+    place : Place, optional
+        Where the official file is that the store is made of, if it is one in the cache.
+    """
+
+    split: store.Split
+    place: Place | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _origin_again, (self.split.store_path, self.split.store_digest, self.split.name, self.place)
+
+    def left_out(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The state of a dataset without those of its arrays that are still as they were read."""
+        changes = self.split.changes()
+        for name, field in _ARRAYS.items():
+            if field not in changes and state.get(name) is getattr(self.split, field):
+                del state[name]
+        if _ARRAYS.keys() <= state.keys():
+            state[_ORIGIN] = None
+        return state
+
+
+def put_back(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a dataset with the arrays that were left out."""
+    origin = state.get(_ORIGIN)
+    arrays = {} if origin is None else {name: getattr(origin.split, field) for name, field in _ARRAYS.items()}
+    return {**arrays, **state}
+
+
+def _origin_again(path: Path, digest: str, name: str, place: Place | None) -> Origin:
+    try:
+        opened = store.open(path, digest)
+    except StoreError:  # a cache may be emptied, and another machine has one of its own
+        again = place and place.official_store()
+        if not again:
+            raise
+        opened = again
+    return Origin(getattr(opened, name), place)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A dataset of one size in a root, which is absolute: a process may go elsewhere."""
+
+    flag: str
+    size: int
+    root: Path
+
+    @property
+    def npz(self) -> Path:
+        return self.root / f"{sized_name(self.flag, self.size)}.npz"
+
+    @property
+    def store(self) -> Path:
+        return store.store_path(self.root, self.flag, self.size)
+
+    def expect(self) -> None:
+        """See that there is a file.
+
+        Raises
+        ------
+        RuntimeError
+            If there is none.
+        """
+        if not self.npz.exists() and not self.store.exists():
+            what = f"no {self.npz.name} or {self.store.name} in {self.root}"
+            raise RuntimeError(f"Dataset not found: {what}. You can set `download=True` to download it")
+
+    def read(self, split: str, packed: bool = False) -> tuple[Any, Any, Origin | None]:
+        """Images and labels of a split, and what they were read from if that is a store.
+
+        Raises
+        ------
+        RuntimeError
+            If a store cannot be opened. What NumPy raises on an ``.npz`` goes through.
+        """
+        opened = self.official_store() if self.npz.exists() else self._own_store()
+        if opened is None:
+            return *self._loaded(f"{split}_images", f"{split}_labels"), None
+        part: store.Split = getattr(opened, split)
+        images = part.images if packed or isinstance(part.images, np.ndarray) else part.images[:]
+        return images, part.labels, Origin(part, self if self.npz.exists() else None)
+
+    def labels(self, split: str) -> Any:
+        """Labels of a split; errors are those of `read`."""
+        if self.npz.exists() or not self.store.exists():
+            return self._loaded(f"{split}_labels")[0]
+        return getattr(self._own_store(), split).labels
+
+    def _loaded(self, *names: str) -> tuple[Any, ...]:
+        try:
+            with np.load(self.npz) as arrays:
+                return tuple(arrays[name] for name in names)
+        except Exception as error:
+            error.add_note(f"in {self.npz}")
+            raise
+
+    def _own_store(self) -> store.Store:
+        try:
+            return store.open(self.store)
+        except (MmtkError, OSError) as error:
+            raise RuntimeError(str(error)) from error
+
+    def official_store(self) -> store.Store | None:
+        """The store of an official file, made if need be; None of any other file and of small ones."""
+        md5 = self._md5()
+        if not md5 or self.npz.stat().st_size < _SMALL:
+            return None
+        return Cached(self.npz, self.flag, md5).store(self.store)
+
+    def _md5(self) -> str | None:
+        dataset = find_dataset(self.flag)
+        return dataset.md5.get(f"{LATEST}:{self.size}") if dataset else None
+
+    def bring(self, url: str, md5: str) -> None:
+        """See that the official file is there.
+
+        Raises
+        ------
+        RuntimeError
+            If it is not and cannot be fetched.
+        """
+        cached = Cached(self.npz, self.flag, md5)
+        if self.npz.exists():
+            if cached.official():
+                return
+        elif self.store.exists() and self._exported(md5):
+            cached.keep(store.open(self.store))
+            return
+        try:
+            self._fetch(url, md5)
+        except (MmtkError, OSError) as error:
+            raise RuntimeError(
+                f"{self.npz.name} cannot be downloaded ({error}). Download it by hand from {url} (MD5 {md5}) into "
+                f"{self.root}"
+            ) from error
+
+    def _fetch(self, url: str, md5: str) -> None:
+        store.fetch_npz(self.flag, self.root, size=self.size, force=True)
+
+    def _exported(self, md5: str) -> bool:
+        """Write a store's official file; leave nothing where it is not the official one, byte by byte."""
+        opened = self._own_store()
+        if opened.info.synthetic or opened.info.partial:
+            return False
+        with writing(self.npz, folder=True) as folder:
+            written = store.export_npz(opened, folder)
+            if md5_of(written) != md5:
+                return False
+            publish(written, self.npz)
+        return True

@@ -1,0 +1,98 @@
+"""Let ``import medmnist`` mean `mmtk.compat.medmnist`, here and in the processes that are started from here."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import mmtk
+
+PACKAGE = "mmtk.compat.medmnist"
+MODULES = ("info", "dataset", "evaluator", "utils")
+_STAND_IN = str(Path(__file__).parents[1] / "_medmnist")  # a folder with a package medmnist that stands for this one
+_USAGE = f"""usage: python -m {PACKAGE} SCRIPT [ARGUMENT...]
+       python -m {PACKAGE} -m MODULE [ARGUMENT...]
+
+Run a Python program in which medmnist is {PACKAGE}."""
+
+
+def register() -> None:
+    """Give this package and its modules the names of medmnist's: they are the same modules under both."""
+    sys.modules["medmnist"] = importlib.import_module(PACKAGE)
+    for name in MODULES:
+        sys.modules[f"medmnist.{name}"] = importlib.import_module(f"{PACKAGE}.{name}")
+
+
+def install() -> None:
+    """Let ``import medmnist`` mean this package in this process and in those that it starts, as for a notebook."""
+    register()
+    if _STAND_IN not in sys.path:
+        sys.path.insert(0, _STAND_IN)
+    os.environ["PYTHONPATH"] = _python_path()
+
+
+def run(flags: list[str], arguments: list[str]) -> NoReturn:
+    """Become the interpreter that runs a program with this package in the place of medmnist.
+
+    Parameters
+    ----------
+    flags : list of str
+        Options of the interpreter.
+    arguments : list of str
+        What comes after ``python``.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_USAGE)
+        sys.exit(0 if arguments else 2)
+    if sys.flags.ignore_environment:
+        sys.exit(f"{PACKAGE}: expected Python without -E and -I, which it finds medmnist by, found one of them")
+    changes, beside = {"PYTHONPATH": _python_path()}, _folder_of(arguments)
+    if beside is not None and _has_medmnist(beside):  # which Python would find first
+        changes = {"PYTHONPATH": _python_path(beside), "PYTHONSAFEPATH": "1"}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, *flags, *arguments], {**os.environ, **changes})
+
+
+def flags_before(arguments: list[str]) -> list[str]:
+    """The options of the interpreter that runs this package by ``-m`` with these arguments."""
+    *flags, last = sys.orig_argv[1 : len(sys.orig_argv) - len(arguments)]
+    if last == PACKAGE:
+        last = flags.pop()  # -m, or options that end with it
+    else:
+        last = last.removesuffix(PACKAGE)
+    return [*flags, *({last.removesuffix("m")} - {"-"})]
+
+
+def _python_path(*more: str) -> str:
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join(filter(None, dict.fromkeys([_STAND_IN, *more, *given, _own_root()])))
+
+
+def _own_root() -> str:
+    """The folder that this mmtk is in, where other processes would not find it: it came with the current folder."""
+    first = [] if sys.flags.safe_path else sys.path[:1]
+    try:
+        del sys.path[: len(first)]
+        specs = (finder.find_spec("mmtk", None) for finder in sys.meta_path)
+        spec = next(filter(None, specs), None)
+    finally:
+        sys.path[:0] = first
+    return "" if spec and spec.origin == mmtk.__file__ else str(Path(mmtk.__file__).parents[1])
+
+
+def _folder_of(arguments: list[str]) -> str | None:
+    """The folder that Python puts first on the path of a program."""
+    if arguments[0] in ("-m", "-c"):
+        return os.getcwd()
+    if arguments[0].startswith("-"):
+        return None
+    place = os.path.realpath(arguments[0])
+    return place if os.path.isdir(place) else os.path.dirname(place)
+
+
+def _has_medmnist(folder: str) -> bool:
+    return any(os.path.exists(os.path.join(folder, name)) for name in ("medmnist.py", "medmnist/__init__.py"))

@@ -1,0 +1,293 @@
+"""``medmnist.dataset``: a split of a dataset as items for PyTorch and others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtk.compat.medmnist import _files, utils
+from mmtk.compat.medmnist.info import DEFAULT_ROOT, HOMEPAGE, INFO
+from mmtk.compat.medmnist.utils import from_elsewhere, image_module
+from mmtk.datasets.base import SPLITS
+from mmtk.datasets.official import SIZES
+from mmtk.loader import MapDataset
+
+__all__ = [
+    "DEFAULT_ROOT", "HOMEPAGE", "INFO", "AdrenalMNIST3D", "BloodMNIST", "BreastMNIST", "ChestMNIST", "Dataset",
+    "DermaMNIST", "FractureMNIST3D", "Image", "MedMNIST", "MedMNIST2D", "MedMNIST3D", "NoduleMNIST3D", "OCTMNIST",
+    "OrganAMNIST", "OrganCMNIST", "OrganMNIST3D", "OrganMNISTAxial", "OrganMNISTCoronal", "OrganMNISTSagittal",
+    "OrganSMNIST", "PathMNIST", "PneumoniaMNIST", "RetinaMNIST", "SynapseMNIST3D", "TissueMNIST", "VesselMNIST3D", "np",
+    "os",
+]
+_ELSEWHERE = {"Image": ("PIL.Image", ""), "Dataset": ("torch.utils.data", "Dataset")}
+
+
+def __getattr__(name: str) -> Any:
+    return from_elsewhere(__name__, name, _ELSEWHERE)
+
+
+class _Told:
+    """An attribute that is worked out unless one is set."""
+
+    def __init__(self, work: Callable[[Any], Any]) -> None:
+        self._work = work
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else self._work(instance)
+
+
+class MedMNIST(MapDataset[Any]):
+    """One split of a dataset; subclasses name the dataset by `flag`, a key of `INFO`.
+
+    Whatever is set or written in `imgs`, `labels` and other attributes goes along where it is copied or pickled.
+
+    Parameters
+    ----------
+    split : {"train", "val", "test"}
+    transform, target_transform : callable, optional
+        Of the image, and of the label, an array of ints.
+    download : bool
+        See that the official file is in the root.
+    as_rgb : bool
+        Give grey images three channels.
+    root : path
+        Folder of ``.npz`` files or stores.
+    size : int, optional
+        One of `available_sizes`; 28 by default.
+    mmap_mode : str, optional
+        Leave a compressed store packed; all others are mapped in any case.
+
+    Attributes
+    ----------
+    imgs : (n, h, w), (n, h, w, 3) or (n, d, h, w)
+    labels : (n, l)
+    targets : (n,) int, or labels as they are where there are several an image
+    classes : list of str
+
+    Raises
+    ------
+    AssertionError
+        If there is no such size.
+    RuntimeError
+        If the root or the file is not there, cannot be fetched, or a store cannot be opened.
+    ValueError
+        If there is no such split.
+    """
+
+    flag: Any = ...
+    available_sizes: ClassVar[list[int]] = []
+
+    def __init__(
+        self, split: str, transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None, download: bool = False, as_rgb: bool = False,
+        root: str | os.PathLike[str] | None = DEFAULT_ROOT, size: int | None = None, mmap_mode: str | None = None,
+    ) -> None:
+        self.size = SIZES[0] if size is None else size
+        self.size_flag = "" if self.size == SIZES[0] else f"_{self.size}"
+        if self.size_flag and self.size not in self.available_sizes:
+            raise AssertionError(f"size: expected one of {self.available_sizes}, found {size}")
+        self.info = INFO[self.flag]
+        self.root = _files.checked_root(root)
+        if download:
+            self.download()
+        place = _files.Place(self.flag, self.size, Path(self.root).absolute())
+        place.expect()
+        if split not in SPLITS:
+            raise ValueError(f"split: expected {', '.join(SPLITS)}, found {split!r}")
+        self.split = split
+        self.transform, self.target_transform, self.as_rgb = transform, target_transform, as_rgb
+        self.imgs, self.labels, self._origin = place.read(split, packed=mmap_mode is not None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        return state if self._origin is None else self._origin.left_out(state)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(_files.put_back(state))
+
+    def __copy__(self) -> Any:
+        again = type(self).__new__(type(self))
+        again.__dict__.update(self.__dict__)
+        return again
+
+    def __len__(self) -> int:
+        return len(self.imgs)
+
+    def __repr__(self) -> str:
+        facts = {
+            "Number of datapoints": self.__len__(), "Root location": self.root, "Split": self.split,
+            "Task": self.info["task"], "Number of channels": self.info["n_channels"],
+            "Meaning of labels": self.info["label"], "Number of samples": self.info["n_samples"],
+            "Description": self.info["description"], "License": self.info["license"],
+        }
+        head = f"Dataset {type(self).__name__} of size {self.size} ({self.flag}{self.size_flag})"
+        return "\n".join([head, *(f"    {name}: {value}" for name, value in facts.items())])
+
+    @_Told
+    def targets(self) -> NDArray[np.int64]:
+        labels = np.asarray(self.labels).astype(np.int64)
+        return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+
+    @_Told
+    def classes(self) -> list[str]:
+        return list(self.info["label"].values())
+
+    def download(self) -> None:
+        """See that the official file is in the root, as `INFO` names it; another one of its name is replaced.
+
+        Raises
+        ------
+        RuntimeError
+            If it cannot be fetched.
+        """
+        place = _files.Place(self.flag, self.size, Path(self.root).absolute())
+        place.bring(self.info[f"url{self.size_flag}"], self.info[f"MD5{self.size_flag}"])
+
+    def _picture(self, image: Any) -> Any:
+        raise NotImplementedError
+
+    def __getitem__(self, index: Any) -> tuple[Any, Any]:
+        image, target = self._picture(self.imgs[index]), self.labels[index].astype(int)
+        if self.transform is not None:
+            image = self.transform(image)
+        if self.target_transform is not None:
+            target = self.target_transform(target)
+        return image, target
+
+    def _named(self, folder: str | os.PathLike[str], more: str = "") -> str:
+        return os.path.join(folder, f"{self.flag}{self.size_flag}{more}")
+
+    def _chosen(self, length: int, replace: bool) -> NDArray[np.int64]:
+        return np.random.choice(self.__len__(), size=length * length, replace=replace)  # noqa: NPY002 - as medmnist
+
+
+class MedMNIST2D(MedMNIST):
+    """A split whose items are ``(PIL image, label)``; see `MedMNIST`."""
+
+    available_sizes: ClassVar[list[int]] = list(SIZES)
+
+    def _picture(self, image: Any) -> Any:
+        picture = image_module().fromarray(image)
+        return picture.convert("RGB") if self.as_rgb else picture
+
+    def save(self, folder: str | os.PathLike[str], postfix: str = "png", write_csv: bool = True) -> None:
+        """Write each image as a file, ``{split}{row}_{labels}.{postfix}``, and add a line each to one CSV."""
+        csv = self._named(folder, ".csv") if write_csv else None
+        utils.save2d(self.imgs, self.labels, self._named(folder), self.split, postfix, csv)
+
+    def montage(
+        self, length: int = 20, replace: bool = False, save_folder: str | os.PathLike[str] | None = None
+    ) -> Any:
+        """A square of `length` times `length` images, drawn by NumPy's global generator, as a PIL image."""
+        picture = utils.montage2d(self.imgs, self.info["n_channels"], self._chosen(length, replace))
+        if save_folder is not None:
+            os.makedirs(save_folder, exist_ok=True)
+            picture.save(self._named(save_folder, f"_{self.split}_montage.jpg"))
+        return picture
+
+
+class MedMNIST3D(MedMNIST):
+    """A split whose items are ``(volume, label)``, the volume ``(1 or 3, d, h, w)`` float64 in [0, 1]."""
+
+    available_sizes: ClassVar[list[int]] = list(SIZES[:2])
+
+    def _picture(self, image: Any) -> Any:
+        values = image / 255.0
+        return np.stack([values] * (3 if self.as_rgb else 1), axis=0)
+
+    def save(self, folder: str | os.PathLike[str], postfix: str = "gif", write_csv: bool = True) -> None:
+        """Write each volume as an animation of its slices, and add a line each to one CSV."""
+        if postfix != "gif":
+            raise AssertionError(f"postfix: expected gif, found {postfix!r}")
+        csv = self._named(folder, ".csv") if write_csv else None
+        utils.save3d(self.imgs, self.labels, self._named(folder), self.split, postfix, csv)
+
+    def montage(
+        self, length: int = 20, replace: bool = False, save_folder: str | os.PathLike[str] | None = None
+    ) -> list[Any]:
+        """A square of `length` times `length` volumes, drawn by NumPy's global generator, a PIL image of each slice."""
+        frames = utils.montage3d(self.imgs, self.info["n_channels"], self._chosen(length, replace))
+        if save_folder is not None:
+            os.makedirs(save_folder, exist_ok=True)
+            utils.save_frames_as_gif(frames, self._named(save_folder, f"_{self.split}_montage.gif"))
+        return frames
+
+
+class PathMNIST(MedMNIST2D):
+    flag = "pathmnist"
+
+
+class OCTMNIST(MedMNIST2D):
+    flag = "octmnist"
+
+
+class PneumoniaMNIST(MedMNIST2D):
+    flag = "pneumoniamnist"
+
+
+class ChestMNIST(MedMNIST2D):
+    flag = "chestmnist"
+
+
+class DermaMNIST(MedMNIST2D):
+    flag = "dermamnist"
+
+
+class RetinaMNIST(MedMNIST2D):
+    flag = "retinamnist"
+
+
+class BreastMNIST(MedMNIST2D):
+    flag = "breastmnist"
+
+
+class BloodMNIST(MedMNIST2D):
+    flag = "bloodmnist"
+
+
+class TissueMNIST(MedMNIST2D):
+    flag = "tissuemnist"
+
+
+class OrganAMNIST(MedMNIST2D):
+    flag = "organamnist"
+
+
+class OrganCMNIST(MedMNIST2D):
+    flag = "organcmnist"
+
+
+class OrganSMNIST(MedMNIST2D):
+    flag = "organsmnist"
+
+
+class OrganMNIST3D(MedMNIST3D):
+    flag = "organmnist3d"
+
+
+class NoduleMNIST3D(MedMNIST3D):
+    flag = "nodulemnist3d"
+
+
+class AdrenalMNIST3D(MedMNIST3D):
+    flag = "adrenalmnist3d"
+
+
+class FractureMNIST3D(MedMNIST3D):
+    flag = "fracturemnist3d"
+
+
+class VesselMNIST3D(MedMNIST3D):
+    flag = "vesselmnist3d"
+
+
+class SynapseMNIST3D(MedMNIST3D):
+    flag = "synapsemnist3d"
+
+
+OrganMNISTAxial, OrganMNISTCoronal, OrganMNISTSagittal = OrganAMNIST, OrganCMNIST, OrganSMNIST  # names of old

@@ -1,0 +1,201 @@
+"""``medmnist.evaluator``: AUC and ACC as medmnist has them, lenient where it is; `mmtk.evaluate` is strict."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import time
+import warnings
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mmtk.compat.medmnist import _files
+from mmtk.compat.medmnist.info import DEFAULT_ROOT, INFO
+from mmtk.compat.medmnist.utils import from_elsewhere
+from mmtk.datasets.base import SPLITS, Task
+from mmtk.datasets.official import SIZES
+
+__all__ = [
+    "DEFAULT_ROOT", "INFO", "Evaluator", "Metrics", "accuracy_score", "getACC", "getAUC", "namedtuple", "np", "os",
+    "pd", "roc_auc_score", "save_results", "warnings",
+]
+_ELSEWHERE = {
+    "pd": ("pandas", ""), "roc_auc_score": ("sklearn.metrics", "roc_auc_score"),
+    "accuracy_score": ("sklearn.metrics", "accuracy_score"),
+}
+_WHOLE = re.compile(r"[+-]?\d+")
+
+Metrics = namedtuple("Metrics", ["AUC", "ACC"])
+
+
+def __getattr__(name: str) -> Any:
+    return from_elsewhere(__name__, name, _ELSEWHERE)
+
+
+def getAUC(y_true: ArrayLike, y_score: ArrayLike, task: str) -> Any:
+    """Area under the ROC curve; NaN, with scikit-learn's warning, where a class does not occur.
+
+    Parameters
+    ----------
+    y_true : (n,), (n, 1) or (n, l)
+    y_score : (n,), (n, 1), (n, l) or (n, classes)
+    task : str
+        As `INFO` names it; any other counts as multi-class.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    truth, scores = _squeezed(y_true, y_score)
+    if task == Task.BINARY:
+        return roc_auc_score(truth, _positive(scores))
+    total: Any = 0
+    for number in range(scores.shape[1]):
+        column = truth[:, number] if task == Task.MULTILABEL else (truth == number).astype(float)
+        total += roc_auc_score(column, scores[:, number])
+    return total / scores.shape[1]
+
+
+def getACC(y_true: ArrayLike, y_score: ArrayLike, task: str, threshold: float = 0.5) -> Any:
+    """Accuracy; parameters are those of `getAUC`.
+
+    Parameters
+    ----------
+    threshold : float
+        Above which a binary score, or that of a label, is positive.
+    """
+    from sklearn.metrics import accuracy_score
+
+    truth, scores = _squeezed(y_true, y_score)
+    if task == Task.BINARY:
+        return accuracy_score(truth, _positive(scores) > threshold)
+    if task != Task.MULTILABEL:
+        return accuracy_score(truth, np.argmax(scores, axis=-1))
+    total: Any = 0
+    for number in range(truth.shape[1]):
+        total += accuracy_score(truth[:, number], scores[:, number] > threshold)
+    return total / truth.shape[1]
+
+
+def _squeezed(y_true: ArrayLike, y_score: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    return np.asarray(y_true).squeeze(), np.asarray(y_score).squeeze()
+
+
+def _positive(scores: NDArray[Any]) -> NDArray[Any]:
+    if scores.ndim not in (1, 2):
+        raise AssertionError(f"scores: expected one or two columns, found shape {scores.shape}")
+    return scores[:, -1] if scores.ndim == 2 else scores
+
+
+def _lines(*columns: NDArray[Any]) -> list[str]:
+    """Rows of a CSV file as pandas writes them: numbers in their shortest form, nothing for a NaN."""
+    rows = zip(*columns, strict=True)
+    return [",".join("" if value != value else str(value) for value in row) for row in rows]
+
+
+class Evaluator:
+    """Scores of a split against its labels.
+
+    Parameters
+    ----------
+    flag, split, size, root
+        As a dataset takes them.
+    """
+
+    def __init__(
+        self, flag: str, split: str, size: int | None = None, root: str | os.PathLike[str] | None = DEFAULT_ROOT
+    ) -> None:
+        self.flag, self.split = flag, split
+        self.size: Any = SIZES[0] if size is None else size
+        self.size_flag = "" if self.size == SIZES[0] else f"_{self.size}"
+        self.root = _files.checked_root(root)
+        self.info = INFO[self.flag]
+        if split not in SPLITS:
+            raise ValueError(f"split: expected {', '.join(SPLITS)}, found {split!r}")
+        self.labels = _files.Place(flag, int(self.size), Path(self.root).absolute()).labels(split)
+
+    def evaluate(
+        self, y_score: Any, save_folder: str | os.PathLike[str] | None = None, run: Any = None
+    ) -> Metrics:
+        """AUC and ACC; the scores are written as a result file if a folder is given."""
+        scores = np.asarray(y_score)
+        if len(scores) != len(self.labels):
+            raise AssertionError(f"scores: expected {len(self.labels)} rows, found {len(scores)}")
+        task = self.info["task"]
+        metrics = Metrics(getAUC(self.labels, scores, task), getACC(self.labels, scores, task))
+        if save_folder is not None:
+            table = scores[:, None] if scores.ndim == 1 else scores
+            path = os.path.join(save_folder, self.get_standard_evaluation_filename(metrics, run))
+            with open(path, "w", encoding="utf-8", newline="") as file:
+                file.writelines(f"{line}\n" for line in _lines(np.arange(len(table)), *table.T))
+        return metrics
+
+    def get_standard_evaluation_filename(self, metrics: Any, run: Any = None) -> str:
+        """The name of a result file."""
+        figures = "_".join(f"[{name}]{value:.3f}" for name, value in zip(metrics._fields, metrics, strict=False))
+        return f"{self.flag}{self.size_flag}_{self.split}_{figures}@{time.time() if run is None else run}.csv"
+
+    def get_dummy_prediction(self) -> NDArray[np.float64]:
+        """Random scores, by NumPy's global generator; of several classes as many columns as the largest label says."""
+        if self.info["task"] not in (Task.MULTICLASS, Task.ORDINAL):
+            return np.random.rand(*self.labels.shape)  # noqa: NPY002 - as medmnist draws
+        dummy = np.random.rand(len(self.labels), self.labels.max())  # noqa: NPY002
+        scores: NDArray[np.float64] = dummy / dummy.sum(axis=-1, keepdims=True)
+        return scores
+
+    @classmethod
+    def parse_and_evaluate(
+        cls, path: str | os.PathLike[str], run: str | None = None, root: str | os.PathLike[str] | None = DEFAULT_ROOT
+    ) -> Metrics:
+        """Score a result file, which its name tells about; the scores are written again with the figures in the name.
+
+        Parameters
+        ----------
+        path : path
+            ``{flag}{_size}_{split}...@{run}.csv``, rows of a number and the scores.
+        run : str, optional
+            In the place of the one in the name.
+        root : path
+            As a dataset takes it.
+        """
+        folder, name = os.path.split(path)
+        flag, *rest = name.split("_")
+        split, size = _split_named(rest[0]), None
+        if not split:
+            split, size = _split_named((*rest, "", "")[1]), rest[0]
+        if not split:
+            raise ValueError(f"{name}: expected one of {', '.join(SPLITS)} after the flag")
+        if run is None:
+            if "@" not in name:
+                raise AssertionError(f"{name}: expected a run after @")
+            run = name.split("@")[-1].split(".")[0]
+        metrics = cls(flag, split, size, root).evaluate(_scores_in(path), folder, run)  # type: ignore[arg-type]
+        print(metrics)
+        return metrics
+
+
+def _split_named(word: str) -> str | None:
+    return next((split for split in SPLITS if word.startswith(split)), None)
+
+
+def _scores_in(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """The scores of a file, in the order of the numbers that its rows begin with."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    rows.sort(key=lambda row: float(row[0]))
+    cells = [row[1:] for row in rows]
+    if all(_WHOLE.fullmatch(cell) for row in cells for cell in row):
+        return np.array(cells).astype(np.int64)
+    return np.array([[float(cell or "nan") for cell in row] for row in cells])
+
+
+def save_results(y_true: NDArray[Any], y_score: NDArray[Any], outputpath: str | os.PathLike[str]) -> None:
+    """Write labels and scores side by side, one title a column: the layout of 2020."""
+    truth, scores = np.asarray(y_true), np.asarray(y_score)
+    names = ["id", *(f"true_{i}" for i in range(truth.shape[1])), *(f"score_{i}" for i in range(scores.shape[1]))]
+    lines = _lines(np.arange(len(scores)), *truth.T, *scores.T)
+    with open(outputpath, "w", encoding="utf-8-sig", newline="") as file:
+        file.writelines(f"{line}\n" for line in [",".join(names), *lines])
