@@ -18,9 +18,10 @@ _store = click.Path(path_type=Path)
 @click.argument("flags", metavar="FLAG...", nargs=-1, required=True)
 @click.option("--out", type=_store, required=True, help="Folder of the files.")
 @click.option("--size", "sizes", type=int, multiple=True, default=SIZES[:1], show_default=True,
-              help=f"Edge length in pixels: {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}; give it again for more.")
-@click.option("--edition", show_default="the dataset's last: 2024 of the ten",
-              help="Of 2020 there is 28 px alone; only the Organ sets differ.")
+              help=f"Edge length in pixels: {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}, of volumes 28 or 64; "
+              "give it again for more.")
+@click.option("--edition", show_default="the dataset's last: 2024",
+              help="Of 2020, 2021 and 2022 there is 28 px alone; mmtk info FLAG tells which of them a set has.")
 @click.option("--base-url", envvar="MMTK_OFFICIAL_URL", show_envvar=True, help="A mirror to fetch from.")
 @click.option("--force", is_flag=True, help="Replace files of other content.")
 def fetch_command(
@@ -71,7 +72,7 @@ def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json:
 @click.argument("path", metavar="STORE", type=_store)
 @click.option(
     "--to", "kind", type=click.Choice(["npz", "png", "h5", "hub"]), required=True,
-    help="One .npz, a folder of PNG and a CSV, a compressed store, or a folder to share.",
+    help="One .npz, a folder of PNG (of volumes GIF) and a CSV, a compressed store, or a folder to share.",
 )
 @click.option("--out", type=_store, required=True, help="Folder to write into; of --to hub, the one to share.")
 @click.option("--as", "form", type=click.Choice(["imagefolder", "parquet"]), default="imagefolder", show_default=True,
@@ -161,10 +162,13 @@ def verify_command(
 
 @click.command("show")
 @click.argument("path", metavar="STORE", type=_store)
-@click.option("--out", type=_store, required=True, help="The PNG file to write.")
+@click.option("--out", type=_store, required=True, help="The PNG file to write; of volumes also a GIF, by its name.")
 @click.option("--split", type=click.Choice(SPLITS), default=SPLITS[0], show_default=True)
 def show_command(path: Path, out: Path, split: str) -> None:
-    """Draw a montage of STORE: a row of images a class, or a label."""
+    """Draw a montage of STORE: a row of images a class, or a label.
+
+    Of volumes a PNG shows the slices in the middle, a GIF (--out NAME.gif) all of them in turn.
+    """
     from mmtk import store
 
     opened = store.open(path)
