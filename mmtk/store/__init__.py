@@ -3,7 +3,7 @@
 from mmtk.datasets.base import SPLITS
 from mmtk.store._chunks import CACHE_BYTES, COMPRESSIONS, ChunkedImages, Images
 from mmtk.store._compress import compress
-from mmtk.store._fetch import fetch_npz
+from mmtk.store._fetch import fetch_file, fetch_npz
 from mmtk.store._format import StoreInfo, record_dtype, store_path, stores_in
 from mmtk.store._import import import_npz
 from mmtk.store._montage import draw_montage
@@ -26,7 +26,7 @@ from mmtk.store._writer import (
 __all__ = [
     "CACHE_BYTES", "COMPRESSIONS", "LARGEST_SIZE", "SPLITS", "ChunkedImages", "Comparison", "Images", "Layout", "Split",
     "SplitComparison", "Store", "StoreInfo", "already_there", "blocks", "compare_official", "compress",
-    "create_skeleton", "draw_montage", "expect_whole", "export_npz", "export_png", "fetch_npz",
+    "create_skeleton", "draw_montage", "expect_whole", "export_npz", "export_png", "fetch_file", "fetch_npz",
     "finalize", "flag_named", "import_npz", "open", "read_exactly", "read_layout", "read_npz", "record_dtype",
     "refuse_other_edition", "store_path", "stores_in", "verify", "write_at", "write_store",
 ]

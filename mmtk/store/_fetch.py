@@ -83,10 +83,28 @@ def fetch_npz(
             if not force:
                 remedy = "remove it, or add --force to replace it"
                 raise StoreError(final, expected=f"the official file (MD5 {md5})", found=f"MD5 {actual}", remedy=remedy)
-        return _retrieve(f"{(base_url or RECORDS[edition]).rstrip('/')}/{name}", md5, final, progress)
     except OSError as error:
-        remedy = "; ".join(filter(None, (system_remedy(error.errno), _KEPT)))
-        raise StoreError(final, expected="a file that can be written", found=reason_of(error), remedy=remedy) from None
+        raise _unwritable(final, error) from None
+    return fetch_file(f"{(base_url or RECORDS[edition]).rstrip('/')}/{name}", md5, final, progress)
+
+
+def fetch_file(url: str, md5: str, final: Path, progress: Progress | None = None) -> Path:
+    """Fetch a file of a known MD5, as `fetch_npz` does, in the place of whatever has its name.
+
+    Raises
+    ------
+    StoreError
+        If the server cannot be reached or has not got it, or it sends other bytes.
+    """
+    try:
+        return _retrieve(url, md5, final, progress)
+    except OSError as error:
+        raise _unwritable(final, error) from None
+
+
+def _unwritable(final: Path, error: OSError) -> StoreError:
+    remedy = "; ".join(filter(None, (system_remedy(error.errno), _KEPT)))
+    return StoreError(final, expected="a file that can be written", found=reason_of(error), remedy=remedy)
 
 
 def _retrieve(url: str, md5: str, final: Path, progress: Progress | None) -> Path:

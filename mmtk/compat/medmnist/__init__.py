@@ -21,9 +21,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmtk.compat.medmnist import dataset, evaluator, info, utils
-    from mmtk.compat.medmnist._running import install
+    from mmtk.compat.medmnist import dataset, evaluator, info
+    from mmtk.compat.medmnist import utils as utils
+    from mmtk.compat.medmnist._running import install as install
     from mmtk.compat.medmnist.dataset import (
+        OCTMNIST,
         AdrenalMNIST3D,
         BloodMNIST,
         BreastMNIST,
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
         DermaMNIST,
         FractureMNIST3D,
         NoduleMNIST3D,
-        OCTMNIST,
         OrganAMNIST,
         OrganCMNIST,
         OrganMNIST3D,
@@ -50,10 +51,30 @@ __version__ = "3.0.2"  # of medmnist, whose interface this is
 
 # what ``from medmnist import *`` gives
 __all__ = [
-    "HOMEPAGE", "INFO", "AdrenalMNIST3D", "BloodMNIST", "BreastMNIST", "ChestMNIST", "DermaMNIST", "Evaluator",
-    "FractureMNIST3D", "NoduleMNIST3D", "OCTMNIST", "OrganAMNIST", "OrganCMNIST", "OrganMNIST3D", "OrganSMNIST",
-    "PathMNIST", "PneumoniaMNIST", "RetinaMNIST", "SynapseMNIST3D", "TissueMNIST", "VesselMNIST3D", "dataset",
-    "evaluator", "info",
+    "HOMEPAGE",
+    "INFO",
+    "OCTMNIST",
+    "AdrenalMNIST3D",
+    "BloodMNIST",
+    "BreastMNIST",
+    "ChestMNIST",
+    "DermaMNIST",
+    "Evaluator",
+    "FractureMNIST3D",
+    "NoduleMNIST3D",
+    "OrganAMNIST",
+    "OrganCMNIST",
+    "OrganMNIST3D",
+    "OrganSMNIST",
+    "PathMNIST",
+    "PneumoniaMNIST",
+    "RetinaMNIST",
+    "SynapseMNIST3D",
+    "TissueMNIST",
+    "VesselMNIST3D",
+    "dataset",
+    "evaluator",
+    "info",
 ]
 _MODULES = ("info", "dataset", "evaluator", "utils")
 

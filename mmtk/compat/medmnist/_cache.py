@@ -55,7 +55,7 @@ class Cached:
             self._tell(told)
         return bool(told["official"])
 
-    def store(self, beside: Path) -> store.Store | None:
+    def opened(self, beside: Path) -> store.Store | None:
         """The store of the official file, made if need be; None where it is another file, or nothing can be kept.
 
         Parameters
@@ -64,7 +64,7 @@ class Cached:
             Another store, which is taken if it was imported from this very file.
         """
         told = self._told()
-        if told is None and not self._writable() or not self.official():
+        if (told is None and not self._writable()) or not self.official():
             return None
         with suppress(MmtkError, OSError, LookupError):
             return store.open((told or {})["store"], (told or {})["digest"])

@@ -73,14 +73,15 @@ def evaluate(path: str) -> None:
     Evaluator.parse_and_evaluate(path)
 
 
-def test(save_folder: str = "tmp/", root: str | None = DEFAULT_ROOT) -> None:
+def test(save_folder: str = "tmp/", root: str | None = DEFAULT_ROOT) -> None:  # noqa: PT028 - no test of pytest's
     """Go through all that can be done with all datasets: they are fetched, written as files, scored and drawn."""
     available()
     download(root=root)
     for flag, facts in INFO.items():
         info(flag)
         for size in SIZES[:2]:
-            save(flag, save_folder, postfix="gif" if flag.endswith("3d") else "jpg", root=root, download=True, size=size)
+            postfix = "gif" if flag.endswith("3d") else "jpg"
+            save(flag, save_folder, postfix, root, download=True, size=size)
             for split in SPLITS:
                 evaluator = Evaluator(flag, split, size, root)
                 print(evaluator.evaluate(evaluator.get_dummy_prediction(), save_folder))

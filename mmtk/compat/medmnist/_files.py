@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class Place:
         return self.root / f"{sized_name(self.flag, self.size)}.npz"
 
     @property
-    def store(self) -> Path:
+    def h5(self) -> Path:
         return store.store_path(self.root, self.flag, self.size)
 
     def expect(self) -> None:
@@ -108,8 +109,8 @@ class Place:
         RuntimeError
             If there is none.
         """
-        if not self.npz.exists() and not self.store.exists():
-            what = f"no {self.npz.name} or {self.store.name} in {self.root}"
+        if not self.npz.exists() and not self.h5.exists():
+            what = f"no {self.npz.name} or {self.h5.name} in {self.root}"
             raise RuntimeError(f"Dataset not found: {what}. You can set `download=True` to download it")
 
     def read(self, split: str, packed: bool = False) -> tuple[Any, Any, Origin | None]:
@@ -129,7 +130,7 @@ class Place:
 
     def labels(self, split: str) -> Any:
         """Labels of a split; errors are those of `read`."""
-        if self.npz.exists() or not self.store.exists():
+        if self.npz.exists() or not self.h5.exists():
             return self._loaded(f"{split}_labels")[0]
         return getattr(self._own_store(), split).labels
 
@@ -143,7 +144,7 @@ class Place:
 
     def _own_store(self) -> store.Store:
         try:
-            return store.open(self.store)
+            return store.open(self.h5)
         except (MmtkError, OSError) as error:
             raise RuntimeError(str(error)) from error
 
@@ -152,37 +153,36 @@ class Place:
         md5 = self._md5()
         if not md5 or self.npz.stat().st_size < _SMALL:
             return None
-        return Cached(self.npz, self.flag, md5).store(self.store)
+        return Cached(self.npz, self.flag, md5).opened(self.h5)
 
     def _md5(self) -> str | None:
         dataset = find_dataset(self.flag)
         return dataset.md5.get(f"{LATEST}:{self.size}") if dataset else None
 
     def bring(self, url: str, md5: str) -> None:
-        """See that the official file is there.
+        """See that the official file is there; where it cannot be fetched, a store in its place will do.
 
         Raises
         ------
         RuntimeError
-            If it is not and cannot be fetched.
+            If neither is there.
         """
         cached = Cached(self.npz, self.flag, md5)
-        if self.npz.exists():
-            if cached.official():
-                return
-        elif self.store.exists() and self._exported(md5):
-            cached.keep(store.open(self.store))
-            return
         try:
-            self._fetch(url, md5)
+            if self.npz.exists() and cached.official():
+                return
+            if not self.npz.exists() and self.h5.exists() and self._exported(md5):
+                cached.keep(store.open(self.h5))
+                return
+            store.fetch_file(url, md5, self.npz)
         except (MmtkError, OSError) as error:
+            if self.h5.exists() and not self.npz.exists():
+                warnings.warn(f"{self.npz.name} cannot be downloaded ({error}): {self.h5} is read", stacklevel=4)
+                return
             raise RuntimeError(
                 f"{self.npz.name} cannot be downloaded ({error}). Download it by hand from {url} (MD5 {md5}) into "
                 f"{self.root}"
             ) from error
-
-    def _fetch(self, url: str, md5: str) -> None:
-        store.fetch_npz(self.flag, self.root, size=self.size, force=True)
 
     def _exported(self, md5: str) -> bool:
         """Write a store's official file; leave nothing where it is not the official one, byte by byte."""

@@ -60,11 +60,8 @@ def run(flags: list[str], arguments: list[str]) -> NoReturn:
 def flags_before(arguments: list[str]) -> list[str]:
     """The options of the interpreter that runs this package by ``-m`` with these arguments."""
     *flags, last = sys.orig_argv[1 : len(sys.orig_argv) - len(arguments)]
-    if last == PACKAGE:
-        last = flags.pop()  # -m, or options that end with it
-    else:
-        last = last.removesuffix(PACKAGE)
-    return [*flags, *({last.removesuffix("m")} - {"-"})]
+    options = flags.pop() if last == PACKAGE else last.removesuffix(PACKAGE)  # -m, or several that end with it
+    return [*flags, *({options.removesuffix("m")} - {"-"})]
 
 
 def _python_path(*more: str) -> str:

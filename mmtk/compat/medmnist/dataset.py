@@ -17,14 +17,14 @@ from mmtk.datasets.base import SPLITS
 from mmtk.datasets.official import SIZES
 from mmtk.loader import MapDataset
 
-__all__ = [
-    "DEFAULT_ROOT", "HOMEPAGE", "INFO", "AdrenalMNIST3D", "BloodMNIST", "BreastMNIST", "ChestMNIST", "Dataset",
-    "DermaMNIST", "FractureMNIST3D", "Image", "MedMNIST", "MedMNIST2D", "MedMNIST3D", "NoduleMNIST3D", "OCTMNIST",
-    "OrganAMNIST", "OrganCMNIST", "OrganMNIST3D", "OrganMNISTAxial", "OrganMNISTCoronal", "OrganMNISTSagittal",
-    "OrganSMNIST", "PathMNIST", "PneumoniaMNIST", "RetinaMNIST", "SynapseMNIST3D", "TissueMNIST", "VesselMNIST3D", "np",
-    "os",
-]
 _ELSEWHERE = {"Image": ("PIL.Image", ""), "Dataset": ("torch.utils.data", "Dataset")}
+__all__ = [
+    "DEFAULT_ROOT", "HOMEPAGE", "INFO", "AdrenalMNIST3D", "BloodMNIST", "BreastMNIST", "ChestMNIST", "DermaMNIST",
+    "FractureMNIST3D", "MedMNIST", "MedMNIST2D", "MedMNIST3D", "NoduleMNIST3D", "OCTMNIST", "OrganAMNIST",
+    "OrganCMNIST", "OrganMNIST3D", "OrganMNISTAxial", "OrganMNISTCoronal", "OrganMNISTSagittal", "OrganSMNIST",
+    "PathMNIST", "PneumoniaMNIST", "RetinaMNIST", "SynapseMNIST3D", "TissueMNIST", "VesselMNIST3D", "np", "os",
+    *_ELSEWHERE,
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,14 +20,15 @@ from mmtk.compat.medmnist.utils import from_elsewhere
 from mmtk.datasets.base import SPLITS, Task
 from mmtk.datasets.official import SIZES
 
-__all__ = [
-    "DEFAULT_ROOT", "INFO", "Evaluator", "Metrics", "accuracy_score", "getACC", "getAUC", "namedtuple", "np", "os",
-    "pd", "roc_auc_score", "save_results", "warnings",
-]
+# what else scripts take from this module of medmnist
 _ELSEWHERE = {
     "pd": ("pandas", ""), "roc_auc_score": ("sklearn.metrics", "roc_auc_score"),
     "accuracy_score": ("sklearn.metrics", "accuracy_score"),
 }
+__all__ = [
+    "DEFAULT_ROOT", "INFO", "Evaluator", "Metrics", "getACC", "getAUC", "namedtuple", "np", "os", "save_results",
+    "warnings", *_ELSEWHERE,
+]
 _WHOLE = re.compile(r"[+-]?\d+")
 
 Metrics = namedtuple("Metrics", ["AUC", "ACC"])

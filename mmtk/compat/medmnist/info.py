@@ -10,7 +10,7 @@ from os.path import expanduser
 from typing import Any
 
 from mmtk.compat.medmnist import __version__ as __version__
-from mmtk.datasets import find_dataset, get_dataset
+from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS
 from mmtk.datasets.official import LATEST, RECORDS, SIZES, size_suffix, sized_name
 
@@ -84,7 +84,7 @@ def _facts(name: str, descriptions: dict[str, str]) -> dict[str, Any]:
 
 def _table() -> dict[str, dict[str, Any]]:
     descriptions = _descriptions()
-    return {name.lower(): _facts(name, descriptions) for name in _CLASSES if find_dataset(name.lower())}
+    return {name.lower(): _facts(name, descriptions) for name in _CLASSES}
 
 
 INFO = _table()

@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 from mmtk.datasets.official import SPLIT_WORDS
 from mmtk.errors import MmtkError
 
-__all__ = [
-    "SPLIT_DICT", "Image", "load_frames", "montage2d", "montage3d", "os", "save2d", "save3d", "save_fn",
-    "save_frames_as_gif", "skimage", "skimage_montage", "trange",
-]
-
 SPLIT_DICT = dict(SPLIT_WORDS)
 # what else scripts take from this module of medmnist
 _ELSEWHERE = {
     "Image": ("PIL.Image", ""), "skimage": ("skimage", ""), "skimage_montage": ("skimage.util", "montage"),
     "trange": ("tqdm", "trange"),
 }
+__all__ = [
+    "SPLIT_DICT", "load_frames", "montage2d", "montage3d", "os", "save2d", "save3d", "save_fn", "save_frames_as_gif",
+    *_ELSEWHERE,
+]
 
 
 def __getattr__(name: str) -> Any:
