@@ -126,7 +126,9 @@ class Place:
             return *self._loaded(f"{split}_images", f"{split}_labels"), None
         part: store.Split = getattr(opened, split)
         images = part.images if packed or isinstance(part.images, np.ndarray) else part.images[:]
-        return images, part.labels, Origin(part, self if self.npz.exists() else None)
+        if not self.npz.exists():
+            return images, part.labels, Origin(part, None)
+        return images, *self._loaded(f"{split}_labels"), Origin(part, self)  # labels of whatever type they have there
 
     def labels(self, split: str) -> Any:
         """Labels of a split; errors are those of `read`."""
