@@ -113,10 +113,12 @@ class Evaluator:
         self.size: Any = SIZES[0] if size is None else size
         self.size_flag = "" if self.size == SIZES[0] else f"_{self.size}"
         self.root = _files.checked_root(root)
+        place = _files.Place(flag, int(self.size), Path(self.root).absolute())
+        labels = place.labels(split if split in SPLITS else SPLITS[0])  # a file that is not there is told first
         self.info = INFO[self.flag]
         if split not in SPLITS:
             raise ValueError(f"split: expected {', '.join(SPLITS)}, found {split!r}")
-        self.labels = _files.Place(flag, int(self.size), Path(self.root).absolute()).labels(split)
+        self.labels = labels
 
     def evaluate(
         self, y_score: Any, save_folder: str | os.PathLike[str] | None = None, run: Any = None
@@ -164,9 +166,10 @@ class Evaluator:
         """
         folder, name = os.path.split(path)
         flag, *rest = name.split("_")
-        split, size = _split_named(rest[0]), None
+        first, second, *_ = (*rest, "", "")
+        split, size = _split_named(first), None
         if not split:
-            split, size = _split_named((*rest, "", "")[1]), rest[0]
+            split, size = _split_named(second), first
         if not split:
             raise ValueError(f"{name}: expected one of {', '.join(SPLITS)} after the flag")
         if run is None:
