@@ -89,7 +89,7 @@ def test_result_files_are_medmnists_to_the_byte(task, dtype, tmp_path):
             folders[-1].mkdir()
             metrics = judge.evaluate(values, str(folders[-1]), run=7)
             assert outcome(judge.evaluate, values)[0] == repr(metrics)
-            assert (metrics.AUC, metrics.ACC) == tuple(metrics)
+            assert tuple(metrics) == (metrics.AUC, metrics.ACC)
         ours, official = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
         assert ours == official
         assert len(ours) == 1
@@ -117,7 +117,8 @@ def test_dummy_predictions_are_drawn_as_medmnist_draws_them(flag, tmp_path):
 
 NAMES = [
     "breastmnist_test_[AUC]0.500_[ACC]0.500@3.csv", "breastmnist_64_val_x@a.b.csv", "breastmnist_train@mine.csv",
-    "breastmnist_testing_7.csv", "breastmnist_64.csv", "breastmnist.csv", "nosuch_test@1.csv", "breastmnist_28_val@1.csv",
+    "breastmnist_testing_7.csv", "breastmnist_64.csv", "breastmnist.csv", "nosuch_test@1.csv",
+    "breastmnist_28_val@1.csv",
 ]
 
 

@@ -111,7 +111,8 @@ medmnist.INFO["breastmnist"]["task"] = "patched"
 print(BreastMNIST("val", root=sys.argv[1]).info["task"])
 with mock.patch("medmnist.evaluator.getAUC", lambda *_: 7):
     print(medmnist.Evaluator("breastmnist", "val", root=sys.argv[1]).evaluate(ours.dataset.np.ones((78, 2))).AUC)
-print([name for name, module in sys.modules.items() if "site-packages/medmnist" in str(getattr(module, "__file__", ""))])
+files = [str(getattr(module, "__file__", "")) for module in sys.modules.values()]
+print([file for file in files if "site-packages/medmnist" in file])
 """
 
 
@@ -131,7 +132,12 @@ if len(sys.argv) > 1:
     for more in (["-m", "wrapped"], ["-c", "import medmnist; print(medmnist.__version__)"]):
         print(subprocess.run([sys.executable, *more], capture_output=True, text=True).stdout)
 """
-WRAPPED = "import medmnist\nwhere = medmnist.dataset.BreastMNIST.__name__\nif __name__ == '__main__': print('main', where)"
+WRAPPED = """
+import medmnist
+where = medmnist.dataset.BreastMNIST.__name__
+if __name__ == "__main__":
+    print("main", where)
+"""
 
 
 @pytest.mark.parametrize("form", ["script", "from elsewhere", "module", "package", "folder", "code"])
@@ -221,7 +227,7 @@ def test_the_stand_in_is_packed_and_found_by_nobody_else():
     ]
     found = run_python("-c", "import importlib.util as u; print(u.find_spec('medmnist'))", code=0).stdout
     assert str(STAND_IN) not in found
-    assert _running._STAND_IN == str(STAND_IN)
+    assert str(STAND_IN) == _running._STAND_IN
 
 
 # -------------------------------------------------------------------------- commands
@@ -269,7 +275,8 @@ def test_a_result_file_is_scored_by_its_command(tmp_path):
             path.write_text(text)
             way = ["-m", "mmtk.compat.medmnist"] if number else []
             env = {"HOME": tmp_path}
-            said.append(run_python("-W", "ignore", *way, "-m", "medmnist", "evaluate", form.format(path), env=env).stdout)
+            words = [*way, "-m", "medmnist", "evaluate", form.format(path)]
+            said.append(run_python("-W", "ignore", *words, env=env).stdout)
             written.append({file.name: file.read_bytes() for file in path.parent.iterdir()})
         assert said[0].startswith("Metrics(AUC=")
         assert said[0] == said[1]
