@@ -82,7 +82,8 @@ def test_result_files_are_medmnists_to_the_byte(task, dtype, tmp_path):
     write_npz(tmp_path, flag, labels=labels, classes=classes, counts=(4, 4, 60))
     rng = np.random.default_rng(0)
     scores = rng.random((60, labels if labels > 1 else classes)) * 10.0 ** rng.integers(-9, 3, (60, 1))
-    for values in [scores.astype(dtype), scores[:, 0].astype(dtype)] if task == "binary-class" else [scores.astype(dtype)]:
+    shapes = [scores, scores[:, 0]] if task == "binary-class" else [scores]
+    for values in (array.astype(dtype) for array in shapes):
         folders = []
         for number, judge in enumerate(pairs(tmp_path, flag)):
             folders.append(tmp_path / f"{number}{values.ndim}")
