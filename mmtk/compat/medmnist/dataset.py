@@ -148,17 +148,6 @@ class MedMNIST(MapDataset[Any]):
         place = _files.Place(self.flag, self.size, Path(self.root).absolute())
         place.bring(self.info[f"url{self.size_flag}"], self.info[f"MD5{self.size_flag}"])
 
-    def _picture(self, image: Any) -> Any:
-        raise NotImplementedError
-
-    def __getitem__(self, index: Any) -> tuple[Any, Any]:
-        image, target = self._picture(self.imgs[index]), self.labels[index].astype(int)
-        if self.transform is not None:
-            image = self.transform(image)
-        if self.target_transform is not None:
-            target = self.target_transform(target)
-        return image, target
-
     def _named(self, folder: str | os.PathLike[str], more: str = "") -> str:
         return os.path.join(folder, f"{self.flag}{self.size_flag}{more}")
 
@@ -171,9 +160,15 @@ class MedMNIST2D(MedMNIST):
 
     available_sizes: ClassVar[list[int]] = list(SIZES)
 
-    def _picture(self, image: Any) -> Any:
-        picture = image_module().fromarray(image)
-        return picture.convert("RGB") if self.as_rgb else picture
+    def __getitem__(self, index: Any) -> tuple[Any, Any]:
+        image, target = image_module().fromarray(self.imgs[index]), self.labels[index].astype(int)
+        if self.as_rgb:
+            image = image.convert("RGB")
+        if self.transform is not None:
+            image = self.transform(image)
+        if self.target_transform is not None:
+            target = self.target_transform(target)
+        return image, target
 
     def save(self, folder: str | os.PathLike[str], postfix: str = "png", write_csv: bool = True) -> None:
         """Write each image as a file, ``{split}{row}_{labels}.{postfix}``, and add a line each to one CSV."""
@@ -196,9 +191,14 @@ class MedMNIST3D(MedMNIST):
 
     available_sizes: ClassVar[list[int]] = list(SIZES[:2])
 
-    def _picture(self, image: Any) -> Any:
-        values = image / 255.0
-        return np.stack([values] * (3 if self.as_rgb else 1), axis=0)
+    def __getitem__(self, index: Any) -> tuple[Any, Any]:
+        image, target = self.imgs[index], self.labels[index].astype(int)
+        image = np.stack([image / 255.0] * (3 if self.as_rgb else 1), axis=0)
+        if self.transform is not None:
+            image = self.transform(image)
+        if self.target_transform is not None:
+            target = self.target_transform(target)
+        return image, target
 
     def save(self, folder: str | os.PathLike[str], postfix: str = "gif", write_csv: bool = True) -> None:
         """Write each volume as an animation of its slices, and add a line each to one CSV."""

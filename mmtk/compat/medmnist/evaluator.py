@@ -68,17 +68,23 @@ def getACC(y_true: ArrayLike, y_score: ArrayLike, task: str, threshold: float = 
     threshold : float
         Above which a binary score, or that of a label, is positive.
     """
-    from sklearn.metrics import accuracy_score
-
     truth, scores = _squeezed(y_true, y_score)
     if task == Task.BINARY:
-        return accuracy_score(truth, _positive(scores) > threshold)
+        return _accuracy(truth, _positive(scores) > threshold)
     if task != Task.MULTILABEL:
-        return accuracy_score(truth, np.argmax(scores, axis=-1))
+        return _accuracy(truth, np.argmax(scores, axis=-1))
     total: Any = 0
     for number in range(truth.shape[1]):
-        total += accuracy_score(truth[:, number], scores[:, number] > threshold)
+        total += _accuracy(truth[:, number], scores[:, number] > threshold)
     return total / truth.shape[1]
+
+
+def _accuracy(truth: NDArray[Any], chosen: Any) -> Any:
+    if truth.ndim == 1 and len(truth) and truth.dtype.kind in "iub" and np.shape(chosen) == truth.shape:
+        return float(np.mean(truth == chosen))  # what scikit-learn comes to, without its questions
+    from sklearn.metrics import accuracy_score
+
+    return accuracy_score(truth, chosen)
 
 
 def _squeezed(y_true: ArrayLike, y_score: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -39,6 +40,7 @@ def from_elsewhere(module: str, name: str, places: dict[str, tuple[str, str]]) -
     return getattr(there, inside) if inside else there
 
 
+@cache  # an import statement for each item would be felt
 def image_module() -> Any:
     """Pillow's ``Image``.
 
