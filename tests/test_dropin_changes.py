@@ -90,6 +90,18 @@ def test_what_was_replaced_goes_along(opened, again):
         assert found.counts == whole.counts
 
 
+def test_batches_of_what_was_changed_are_sent_with_it(opened):
+    from mmtk.loader import ArrayBatches
+
+    opened.val.images[4] = 9
+    for split in (replace(opened.train, labels=1 - opened.train.labels), opened.val):
+        batches = ArrayBatches(split, 50)
+        again = pickle.loads(pickle.dumps(batches))
+        for (images, labels), (images2, labels2) in zip(batches, again, strict=True):
+            assert np.array_equal(images, images2)
+            assert np.array_equal(labels, labels2)
+
+
 def test_where_the_file_is_gone_the_arrays_go_along(opened, again):
     opened.path.unlink()
     assert equal(again(opened.train), opened.train)

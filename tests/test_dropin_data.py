@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mmtk import files, store
+from mmtk.base import md5_of
 from mmtk.compat import medmnist
 from mmtk.compat.medmnist import _cache, _files, dataset, utils
 from mmtk.errors import MmtkError
@@ -47,6 +48,24 @@ def equal_items(one, other):
     assert np.array_equal(np.array(image), np.array(image2))
     assert np.array(image).dtype == np.array(image2).dtype
     assert (label.tolist(), label.dtype) == (label2.tolist(), label2.dtype)
+
+
+SIZES = [(flag, size) for flag, facts in medmnist.INFO.items() for size in (28, 64, 128, 224)
+         if f"MD5{'' if size == 28 else f'_{size}'}" in facts]
+
+
+@pytest.mark.parametrize(("flag", "size"), SIZES)
+def test_every_set_is_read_at_every_size(flag, size, tmp_path):
+    facts = medmnist.INFO[flag]
+    labels = len(facts["label"]) if facts["task"].startswith("multi-label") else 1
+    shape = (size,) * (3 if flag.endswith("3d") else 2) + (3,) * (facts["n_channels"] == 3)
+    name = flag if size == 28 else f"{flag}_{size}"
+    write_npz(tmp_path, name, (3, 2, 2), shape=shape, labels=labels, classes=2 if labels > 1 else len(facts["label"]))
+    for split, n in (("train", 3), ("val", 2), ("test", 2)):
+        ours, theirs = both(facts["python_class"], split, root=tmp_path, size=size)
+        assert len(ours) == n
+        for row in range(n):
+            equal_items(ours[row], theirs[row])
 
 
 @pytest.mark.parametrize("as_rgb", [False, True])
@@ -248,6 +267,20 @@ def test_another_file_in_its_place_is_seen(official, cache, read):
     assert check(official) is None
     assert check(official) is None
     assert len(read) == 2  # that it is not official is known the second time
+
+
+def test_labels_have_the_type_they_have_in_the_file(tmp_path, monkeypatch, read):
+    monkeypatch.setattr(_files, "_SMALL", 0)
+    for number, how in enumerate(({"dtype": np.int64}, {"dtype": np.uint8})):
+        npz = write_npz(tmp_path / str(number), **how)
+        md5 = md5_of(npz)
+        monkeypatch.setattr(_files.Place, "_md5", lambda self, md5=md5: md5)
+        assert bool(check(npz)) == bool(number)
+    read.clear()
+    monkeypatch.setattr(_files.Place, "_md5", lambda self: md5_of(tmp_path / "0" / "breastmnist.npz"))
+    monkeypatch.setattr(store, "import_npz", None)
+    assert check(tmp_path / "0" / "breastmnist.npz") is None  # and that there is no store of it is known
+    assert not read
 
 
 def test_small_files_and_those_never_published_leave_no_trace(cache, tmp_path, monkeypatch, read):

@@ -9,12 +9,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mmtk import store
 from mmtk.base import md5_of
 from mmtk.errors import MmtkError
 from mmtk.files import write_text
 
 _RECORD = "npz.json"
+
+
+def _equal_labels(npz: Path, opened: store.Store) -> bool:
+    """Whether the labels of a store are of the type and shape that they have in the file it was made of."""
+    with np.load(npz) as arrays:
+        given = [arrays[f"{split.name}_labels"] for split in opened.splits]
+    pairs = zip(given, opened.splits, strict=True)
+    return all((labels.dtype, labels.shape) == (split.labels.dtype, split.labels.shape) for labels, split in pairs)
 
 
 def _cache() -> Path | None:
@@ -66,11 +76,17 @@ class Cached:
         told = self._told()
         if (told is None and not self._writable()) or not self.official():
             return None
+        if told and told.get("store", "") is None:
+            return None
         with suppress(MmtkError, OSError, LookupError):
             return store.open((told or {})["store"], (told or {})["digest"])
         opened = self._beside(beside) or self._imported()
-        if opened is not None:
-            self.keep(opened)
+        if opened is None:
+            return None
+        if not _equal_labels(self._npz, opened):
+            self._tell({"official": True, "store": None})
+            return None
+        self.keep(opened)
         return opened
 
     def keep(self, opened: store.Store) -> None:

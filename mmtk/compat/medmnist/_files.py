@@ -126,9 +126,7 @@ class Place:
             return *self._loaded(f"{split}_images", f"{split}_labels"), None
         part: store.Split = getattr(opened, split)
         images = part.images if packed or isinstance(part.images, np.ndarray) else part.images[:]
-        if not self.npz.exists():
-            return images, part.labels, Origin(part, None)
-        return images, *self._loaded(f"{split}_labels"), Origin(part, self)  # labels of whatever type they have there
+        return images, part.labels, Origin(part, self if self.npz.exists() else None)
 
     def labels(self, split: str) -> Any:
         """Labels of a split; errors are those of `read`."""
