@@ -175,6 +175,18 @@ def test_what_else_is_set_stays(data, again):
     assert vars(found).keys() == vars(data).keys()
 
 
+class Alone(medmnist.BreastMNIST):
+    """A subclass that reads no file."""
+
+    def __init__(self):
+        self.imgs, self.labels = np.zeros((3, 4, 4), np.uint8), np.ones((3, 1), np.uint8)
+
+
+def test_a_subclass_need_not_call_ours(again):
+    assert same(again(Alone()), Alone())
+    assert len(copy.copy(Alone())) == 3
+
+
 def test_pixels_that_nobody_changed_are_left_out(data):
     size = len(pickle.dumps(data))
     assert size < 20_000 or data._origin is None

@@ -484,6 +484,20 @@ def test_a_file_of_an_address_and_an_md5_is_fetched(tmp_path, monkeypatch):
         server.server_close()
 
 
+def test_the_command_downloads_a_size_of_each_set_that_has_it(server, tmp_path, capsys, monkeypatch):
+    from mmtk.compat.medmnist import _commands
+
+    for flag in ("breastmnist", "vesselmnist3d"):
+        monkeypatch.setitem(medmnist.INFO[flag], "MD5_128", medmnist.INFO["breastmnist"]["MD5"])
+    monkeypatch.setattr(_commands, "INFO", {flag: medmnist.INFO[flag] for flag in ("breastmnist", "vesselmnist3d")})
+    assert _commands.main(["download", "--size", "128", f"--root={tmp_path}"]) == 0
+    assert [url.split("/")[-1] for url in server] == ["breastmnist_128.npz?download=1"]
+    assert capsys.readouterr().out.splitlines() == [
+        "Downloading breastmnist     | BreastMNIST     | Size: 128",
+        "Size 128 not avaiable for vesselmnist3d   | VesselMNIST3D  ",
+    ]
+
+
 # ------------------------------------------------------------------------- no home
 
 NO_HOME = """

@@ -41,7 +41,7 @@ def download(size: Any = None, root: str | None = DEFAULT_ROOT) -> None:
         for flag, facts in INFO.items():
             what = f"{flag:<15} | {facts['python_class']:<15}"
             if wanted not in _class(flag).available_sizes:
-                print(f"{what} | no size {wanted}")
+                print(f"Size {wanted} not avaiable for {what}")  # so spelt, for who reads what medmnist prints
                 continue
             print(f"Downloading {what} | Size: {wanted}")
             _class(flag)(SPLITS[0], download=True, root=root, size=wanted)

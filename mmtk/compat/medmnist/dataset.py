@@ -81,6 +81,7 @@ class MedMNIST(MapDataset[Any]):
 
     flag: Any = ...
     available_sizes: ClassVar[list[int]] = []
+    _origin: _files.Origin | None = None  # of a subclass that sets its arrays without this class's __init__
 
     def __init__(
         self, split: str, transform: Callable[[Any], Any] | None = None,
