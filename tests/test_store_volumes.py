@@ -20,7 +20,7 @@ from mmtk.base import md5_of
 from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.base import Counts
 from mmtk.errors import StoreError
-from mmtk.matching import audit, match
+from mmtk.matching import _neighbours, audit, match
 from mmtk.registry import Registry
 from mmtk.store import _fetch
 from mmtk.store._zip import CONTAINERS
@@ -370,6 +370,16 @@ def test_volumes_that_are_alike_are_those_of_brute_force(tmp_path_factory, seed,
     }
     rows = match(opened, mark_npz(store.export_npz(opened, folder))).everything
     assert all(row.source is not None for row in rows)
+
+
+def test_volumes_are_pooled_to_about_as_many_numbers_as_images():
+    rng = np.random.default_rng(0)
+    for shape in ((28, 28), (64, 64), (224, 224, 3), (28, 28, 28), (64, 64, 64), (3, 3, 3)):
+        images = rng.integers(0, 256, (4, *shape), np.uint8)
+        (pooled,) = _neighbours._pooled(_neighbours.Pictures([images]), np.arange(4))
+        assert pooled.shape[1] <= 4 * 28 * 28
+        apart = np.square(pooled[:, None] - pooled).sum(axis=2)
+        assert (apart <= np.square(images[:, None].astype(float) - images).reshape(4, 4, -1).sum(axis=2) + 1e-6).all()
 
 
 def test_the_commands_take_volumes(cubes, tmp_path):
