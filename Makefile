@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint bench sanitize fuzz torture clean
+.PHONY: demo test lint bench neighbours sanitize fuzz torture clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml .ci/constraints.txt $(wildcard src_ext/*.[ch])
@@ -29,6 +29,13 @@ bench: $(VENV)/ready
 	$(PIP) install -c .ci/constraints.txt -e '.[bench]'
 	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-quiet --benchmark-json=bench.json \
 	  --benchmark-max-time=0.2 --benchmark-min-rounds=3 $(ARGS)
+
+# Libraries that people put around a store, each by a short test. They bring many others, so they stay out of .venv.
+NEIGHBOURS := .venv-neighbours
+neighbours:
+	test -x $(NEIGHBOURS)/bin/python || $(PYTHON) -m venv $(NEIGHBOURS)
+	$(NEIGHBOURS)/bin/python -m pip --disable-pip-version-check -q install -c .ci/constraints.txt -e '.[all,dev,neighbours]'
+	$(NEIGHBOURS)/bin/python -m pytest -p no:benchmark tests/neighbours $(ARGS)
 
 # The C kernels once more under the address and undefined-behaviour sanitizers, by their own tests. Where SIMDe's headers
 # are there (Debian: libsimde-dev), they stand in for AVX-512, so that its path is tested on any x86-64.
@@ -60,4 +67,4 @@ torture: $(VENV)/ready
 	$(BIN)/python -m tests.torture $(ARGS)
 
 clean:
-	rm -rf $(VENV) build *.egg-info mmtk/_native*.so demo
+	rm -rf $(VENV) $(NEIGHBOURS) build *.egg-info mmtk/_native*.so demo

@@ -20,7 +20,7 @@ from mmtk.base import md5_of
 from mmtk.datasets import get_dataset, list_datasets
 from mmtk.datasets.base import Counts
 from mmtk.errors import StoreError
-from mmtk.matching import audit, match
+from mmtk.matching import _neighbours, audit, match
 from mmtk.registry import Registry
 from mmtk.store import _fetch
 from mmtk.store._zip import CONTAINERS
@@ -245,6 +245,24 @@ def test_every_edition_is_fetched_from_its_record(tmp_path, monkeypatch, flag, e
     assert asked == [(url, dataset.md5[f"{edition}:{size}"], name)]
 
 
+def test_own_volumes_come_back_from_their_npz(cubes, tmp_path):
+    facts = {"flag": "lungclinic", "edition": "", "pixels": "own", "split": "own", "membership": "by rule: hash"}
+    arrays = {split.name: (split.images, split.labels, split.records) for split in cubes.splits}
+    own = store.open(store.write_store(tmp_path / "lungclinic_6.h5", replace(cubes.info, **facts), arrays))
+    npz = store.export_npz(own, tmp_path).rename(tmp_path / "anything.npz")
+    again = store.open(store.import_npz(npz, tmp_path / "again"))
+    assert (again.info.flag, again.info.ndim, again.info.version) == ("lungclinic", 3, 4)
+    for one, other in zip(own.splits, again.splits, strict=True):
+        assert np.array_equal(one.images, other.images)
+    with np.load(npz) as archive:
+        made = dict(archive)
+    claimed = {**json.loads(made["facts"].tobytes()), "channels": 3}
+    made["facts"] = np.frombuffer(json.dumps(claimed, sort_keys=True, separators=(",", ":")).encode(), np.uint8)
+    np.savez(npz, **made)
+    with pytest.raises(StoreError, match="volumes of more than one channel"):
+        store.import_npz(npz, tmp_path / "forged")
+
+
 BAD = {
     "slices": (np.zeros((3, 8, 8), "u1"), "train_images"),
     "unequal edges": (np.zeros((3, 8, 8, 7), "u1"), "train_images"),
@@ -370,6 +388,16 @@ def test_volumes_that_are_alike_are_those_of_brute_force(tmp_path_factory, seed,
     }
     rows = match(opened, mark_npz(store.export_npz(opened, folder))).everything
     assert all(row.source is not None for row in rows)
+
+
+def test_volumes_are_pooled_to_about_as_many_numbers_as_images():
+    rng = np.random.default_rng(0)
+    for shape in ((28, 28), (64, 64), (224, 224, 3), (28, 28, 28), (64, 64, 64), (3, 3, 3)):
+        images = rng.integers(0, 256, (4, *shape), np.uint8)
+        (pooled,) = _neighbours._pooled(_neighbours.Pictures([images]), np.arange(4))
+        assert pooled.shape[1] <= 4 * 28 * 28
+        apart = np.square(pooled[:, None] - pooled).sum(axis=2)
+        assert (apart <= np.square(images[:, None].astype(float) - images).reshape(4, 4, -1).sum(axis=2) + 1e-6).all()
 
 
 def test_the_commands_take_volumes(cubes, tmp_path):
