@@ -17,25 +17,27 @@ MULTILABEL = "multi-label, binary-class"
 
 
 def small_info(
-    flag="breastmnist", *, task="binary-class", classes=2, channels=1, size=8, seed=0, synthetic=False, partial=False
+    flag="breastmnist", *, task="binary-class", classes=2, channels=1, size=8, seed=0, synthetic=False, partial=False,
+    ndim=2,
 ) -> store.StoreInfo:
     """Facts of a store of noise."""
     return store.StoreInfo(
         flag=flag, title=flag, modality="noise", task=task, classes=tuple(map(str, range(classes))), channels=channels,
         size=size, edition="2020", pixels="official", split="official", membership="none", recipe="[]", recipe_hash="",
         licence="none", citation="", source="", plan_hash=str(seed), synthetic=synthetic, partial=partial,
-        unchecked=(), mmtk_version="0",
+        unchecked=(), mmtk_version="0", ndim=ndim,
     )
 
 
 def write_small_store(
     path: Path, counts=(20, 6, 9), *, flag="breastmnist", task="binary-class", classes=2, channels=1, size=8, seed=0,
-    synthetic=False, partial=False,
+    synthetic=False, partial=False, ndim=2,
 ) -> Path:
     """Write a store whose images and labels come from `seed`; every class occurs where there are images enough."""
     rng = np.random.default_rng(seed)
     info = small_info(
-        flag, task=task, classes=classes, channels=channels, size=size, seed=seed, synthetic=synthetic, partial=partial
+        flag, task=task, classes=classes, channels=channels, size=size, seed=seed, synthetic=synthetic,
+        partial=partial, ndim=ndim,
     )
     arrays = {}
     for name, n in zip(store.SPLITS, counts, strict=True):
