@@ -172,8 +172,8 @@ def join(splits: Sequence[Split], labels: str = "offset") -> Data:
     Raises
     ------
     ArgumentError
-        If there is none, sizes differ, images and volumes are mixed, one is empty, or classes are to be numbered through and a task has several
-        labels an image.
+        If there is none, sizes differ, images and volumes are mixed, one is empty, or classes are to be numbered
+        through and a task has several labels an image.
     """
     if not splits:
         raise ArgumentError("splits", expected="at least one", found="none")
