@@ -586,7 +586,7 @@ def test_bad_arguments(store, tmp_path, options, message):
 
 @pytest.fixture
 def volumes(tmp_path):
-    return mmtk.open(write_small_store(tmp_path / "organmnist3d_8.h5", (20, 6, 9), flag="organmnist3d", ndim=3))
+    return mmtk.open(write_small_store(tmp_path / "organmnist3d_8.h5", (8, 4, 5), flag="organmnist3d", ndim=3))
 
 
 def test_volumes_are_trained_under_v2_as_published(volumes, tmp_path):
@@ -608,11 +608,8 @@ def test_volumes_are_trained_under_v2_as_published(volumes, tmp_path):
     assert result.metrics["test"] == evaluate(volumes.test.labels, found, volumes.info.task)
 
 
-def test_a_killed_run_of_volumes_goes_on_with_all_that_a_protocol_can_have(volumes, tmp_path):
-    full = Protocol(
-        name="full", title="", optimiser="adamw", learning_rate=1e-3, momentum=0.9, batch_size=8, epochs=2,
-        weight_decay=0.05, augmentation=Augmentation(vertical=0.5, padding=1), averaging=1.0, mirror=True,
-    )
+def test_a_killed_run_of_volumes_goes_on_and_they_are_enlarged_augmented_and_mirrored(volumes, tmp_path):
+    full = replace(SHORT, epochs=2, augmentation=Augmentation(vertical=0.5, padding=1), mirror=True)
     train(volumes, tmp_path / "whole", full, resolution=10)
 
     def stop(line):
