@@ -36,8 +36,8 @@ def write_small_store(
     """Write a store whose images and labels come from `seed`; every class occurs where there are images enough."""
     rng = np.random.default_rng(seed)
     info = small_info(
-        flag, task=task, classes=classes, channels=channels, size=size, seed=seed, synthetic=synthetic,
-        partial=partial, ndim=ndim,
+        flag, task=task, classes=classes, channels=channels, size=size, seed=seed, synthetic=synthetic, partial=partial,
+        ndim=ndim,
     )
     arrays = {}
     for name, n in zip(store.SPLITS, counts, strict=True):
@@ -55,7 +55,7 @@ def store_of(
     """A store of these images, all of them train or cut into three; sources are s0, s1, ..."""
     dataset, n = get_dataset(flag), len(images)
     info = replace(
-        small_info(flag, task=dataset.task.value, channels=dataset.channels, size=images.shape[1]),
+        small_info(flag, task=dataset.task.value, channels=dataset.channels, size=images.shape[1], ndim=dataset.ndim),
         classes=dataset.classes,
     )
     records = np.zeros(n, store.record_dtype(40, 8))

@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmtk.datasets import get_dataset, list_datasets
+from mmtk.datasets import TEN, get_dataset, list_datasets
 from mmtk.datasets.sources import available, choose, look
 from mmtk.errors import MmtkError, SourceError
 from mmtk.phantom import write_phantom
 from tests.commands import invoke
 
 
-def test_list_shows_the_ten_and_their_counts() -> None:
+def test_list_shows_the_ten_and_then_the_others_with_their_counts() -> None:
     lines = invoke("list").stdout.splitlines()
-    assert len(lines) == 11
+    assert len(lines) == 19
     assert [line.split()[0] for line in lines[1:]] == [dataset.flag for dataset in list_datasets()]
     assert "89,996  10,004   7,180" in lines[1]
+    assert " ".join(lines[13].split()) == "organmnist3d abdominal CT multi-class 11 972 161 610 CC BY 4.0"
     assert [one["flag"] for one in json.loads(invoke("list", "--json").stdout)] == [d.flag for d in list_datasets()]
 
 
@@ -37,8 +38,10 @@ def test_info_shows_every_fact(dataset) -> None:
     shown = invoke("info", dataset.flag).stdout
     expected = [*dataset.classes, *dataset.md5.values(), *dataset.notes, *dataset.unchecked, *dataset.aliases]
     expected += [dataset.source.page, dataset.source.licence, dataset.source.citation]
-    expected += [f"{dataset.counts[edition].train:,}" for edition in ("2020", "2024")]
+    expected += [f"counts {edition}  train {counts.train:,}, " for edition, counts in dataset.counts.items()]
+    expected += [f"{', '.join(map(str, dataset.sizes))} px", "grey volumes" if dataset.ndim == 3 else " channel"]
     assert [fact for fact in expected if fact not in shown] == []
+    assert ("recipe" in shown, "layout" in shown) == (dataset.has_raw_pipeline,) * 2
     assert json.loads(invoke("info", dataset.flag, "--json").stdout) == dataset.facts()
 
 
@@ -52,7 +55,7 @@ def test_info_of_a_store_shows_its_marks(tmp_path: Path) -> None:
     from mmtk import store
 
     facts = {f.name: "x" for f in fields(store.StoreInfo)}
-    facts |= {"flag": "breastmnist", "task": "binary-class", "classes": ("a", "b"), "channels": 1, "size": 8,
+    facts |= {"flag": "breastmnist", "task": "binary-class", "classes": ("a", "b"), "channels": 1, "size": 8, "ndim": 2,
               "recipe": '[{"step": "grey"}]', "synthetic": True, "partial": True,
               "unchecked": ("its crop",)}
     empty = (np.zeros((2, 8, 8), np.uint8), np.zeros((2, 1), np.uint8), np.zeros(2, store.record_dtype(1, 1)))
@@ -99,7 +102,7 @@ def test_sources_of_no_folder_is_bad_usage(tmp_path: Path) -> None:
 def test_a_source_that_several_datasets_share_has_a_name_too():
     chosen = choose(("organmnist", "organcmnist", "breastmnist"))
     assert [dataset.flag for dataset in chosen] == ["organamnist", "organcmnist", "organsmnist", "breastmnist"]
-    assert len(choose(())) == 10
+    assert [dataset.flag for dataset in choose(())] == [*TEN], "those that are built from raw images"
 
 
 def test_what_is_at_hand_can_be_asked_from_python(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mmtk
-from mmtk.datasets import get_dataset, list_datasets, register
-from mmtk.datasets.base import Counts, Task
+from mmtk.datasets import TEN, get_dataset, list_datasets, register
+from mmtk.datasets.base import OFFICIAL_ALONE, Counts, Task
+from mmtk.datasets.official import RECORDS
 from mmtk.datasets.steps import (
     BySize,
     CenterCrop,
@@ -51,24 +52,62 @@ TABLE_1 = {
 }
 
 
-def test_the_ten_stand_in_the_papers_order_with_its_counts() -> None:
-    found = {d.flag: (len(d.classes), *astuple(d.counts["2020"])) for d in list_datasets()}
-    assert list(found.items()) == list(TABLE_1.items())
+# the sets that version 2 added in 2021, none of them in the paper: classes, train, val, test
+ADDED = {
+    "bloodmnist": (8, 11959, 1712, 3421),
+    "tissuemnist": (8, 165466, 23640, 47280),
+    "organmnist3d": (11, 972, 161, 610),
+    "nodulemnist3d": (2, 1158, 165, 526),
+    "adrenalmnist3d": (2, 1188, 98, 298),
+    "fracturemnist3d": (3, 1027, 103, 240),
+    "vesselmnist3d": (2, 1335, 192, 382),
+    "synapsemnist3d": (2, 1230, 177, 352),
+}
 
 
-def test_only_the_organ_sets_changed_in_2024() -> None:
-    changed = {d.flag: astuple(d.counts["2024"]) for d in list_datasets() if d.counts["2024"] != d.counts["2020"]}
+def test_the_ten_stand_in_the_papers_order_with_its_counts_and_then_the_others() -> None:
+    found = {d.flag: (len(d.classes), *astuple(d.counts[d.first_edition])) for d in list_datasets()}
+    assert list(found.items()) == list({**TABLE_1, **ADDED}.items())
+    assert tuple(TABLE_1) == TEN
+
+
+def test_the_others_are_known_by_their_official_files_alone() -> None:
+    for dataset in list_datasets():
+        assert dataset.has_raw_pipeline == (dataset.flag in TEN)
+        assert (OFFICIAL_ALONE in dataset.notes) == (dataset.flag in ADDED)
+        assert dataset.ndim == (3 if dataset.flag.endswith("3d") else 2)
+        assert dataset.sizes == ((28, 64) if dataset.ndim == 3 else (28, 64, 128, 224))
+    assert replace(get_dataset("breastmnist"), md5={}).sizes == ()
+
+
+def test_the_editions_that_changed_a_set_are_those_of_the_organs_the_nodules_and_the_vessels() -> None:
+    changed = {
+        dataset.flag: [astuple(counts) for counts in dict.fromkeys(dataset.counts.values())][1:]
+        for dataset in list_datasets() if len(set(dataset.counts.values())) > 1
+    }
     assert changed == {
-        "organamnist": (34561, 6491, 17778), "organcmnist": (12975, 2392, 8216), "organsmnist": (13932, 2452, 8827),
+        "organamnist": [(34561, 6491, 17778)], "organcmnist": [(12975, 2392, 8216)],
+        "organsmnist": [(13932, 2452, 8827)], "organmnist3d": [(971, 161, 610)],
+        "nodulemnist3d": [(1158, 165, 310)], "vesselmnist3d": [(1335, 191, 382)],
     }
     for dataset in list_datasets():
-        assert set(dataset.md5) == {"2020:28", "2024:28", "2024:64", "2024:128", "2024:224"}
-        assert (dataset.md5["2020:28"] != dataset.md5["2024:28"]) == (dataset.flag in changed)
+        first = "2020" if dataset.flag in TEN else "2021"
+        editions = [first, *(["2022"] if dataset.flag == "nodulemnist3d" else []), "2024"]
+        assert list(dataset.counts) == editions
+        assert list(dataset.md5) == [*(f"{e}:28" for e in editions), *(f"2024:{s}" for s in dataset.sizes[1:])]
+        assert set(editions) <= set(RECORDS)
+        assert (dataset.md5[f"{first}:28"] != dataset.md5["2024:28"]) == (dataset.flag in changed)
         assert all(len(bytes.fromhex(md5)) == 16 for md5 in dataset.md5.values())
 
 
 def test_md5s_are_those_published(real_data) -> None:
-    published = {(f, kind, md5) for f, kind, md5, *_ in json.loads((real_data / "official-md5s.json").read_text())}
+    rows = json.loads((real_data / "official-md5s.json").read_text())
+    dated = {(flag, kind, md5): date for flag, kind, md5, date, *_ in rows}
+    published = set(dated)
+    for dataset in map(get_dataset, ADDED):
+        years = {edition: dated[dataset.flag, "MD5", dataset.md5[f"{edition}:28"]][:4] for edition in dataset.counts}
+        assert all(year <= edition for edition, year in years.items())
+        assert set(years.values()) == {dataset.container(edition, 28) for edition in dataset.counts}
     for dataset in list_datasets():
         for key, md5 in dataset.md5.items():
             edition, size = key.split(":")
@@ -84,13 +123,16 @@ def test_tasks_classes_and_channels_are_those_of_medmnist() -> None:
         names = tuple(name.replace("pleural", "pleural thickening") for name in info["label"].values())
         assert (dataset.task.value, dataset.classes, dataset.channels) == (info["task"], names, info["n_channels"])
         assert astuple(dataset.counts["2024"]) == tuple(info["n_samples"].values())
+        assert dataset.licence == info["license"] or dataset.flag in TEN
+        files = {"MD5" if size == 28 else f"MD5_{size}": dataset.md5[f"2024:{size}"] for size in dataset.sizes}
+        assert files == {key: value for key, value in info.items() if key.startswith("MD5")}
 
 
 def test_facts_are_json() -> None:
     facts = json.loads(json.dumps([d.facts() for d in list_datasets()]))
     for one in facts:
         assert one["notes"]
-        assert all(one["source"].values())
+        assert all(value for key, value in one["source"].items() if key != "layout" or one["flag"] in TEN)
     chest = get_dataset("chestmnist")
     assert (chest.task, chest.labels, get_dataset("organamnist").labels) == (Task.MULTILABEL, 14, 1)
 
@@ -104,7 +146,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ArgumentError, match="did you mean breastmnist") as caught:
         get_dataset("brestmnist")
     assert "organsmnist" in str(caught.value)
-    with pytest.raises(ArgumentError, match=r"^dataset zzz: expected one of [a-z, ]*$"):
+    with pytest.raises(ArgumentError, match=r"^dataset zzz: expected one of [a-z3, ]*$"):
         get_dataset("zzz")
 
 
@@ -239,6 +281,14 @@ def test_the_published_files_and_their_containers() -> None:
     ]
     assert [organ.container(*key) for key in (("2020", 28), ("2024", 28), ("2020", 64))] == ["2020", "2024", "2024"]
     assert breast.published("2024", 100) is None
+    blood, nodule, vessel = map(get_dataset, ("bloodmnist", "nodulemnist3d", "vesselmnist3d"))
+    assert [blood.container("2021", size) for size in blood.sizes] == ["2021", "2024", "2024", "2024"]
+    assert [nodule.container(*key) for key in (("2021", 28), ("2022", 28), ("2024", 28), ("2024", 64))] == [
+        "2021", "2022", "2022", "2024",
+    ]
+    assert [vessel.container(*key) for key in (("2021", 28), ("2024", 28), ("2024", 64))] == ["2021", "2024", "2024"]
+    assert (nodule.published("2021", 64), vessel.published("2021", 64)) == (None, None)
+    assert nodule.published("2022", 64) == nodule.md5["2024:64"]
     assert organ.unchecked_at(224, "2020")[-1] == "there are no official images of 224 px in edition 2020"
     assert organ.unchecked_at(224, "2024") == organ.unchecked_larger
     assert breast.unchecked_at(28) == breast.unchecked_at(224) == ()
@@ -276,12 +326,15 @@ def test_what_is_unchecked_of_a_plain_recipe_is_so_at_every_size() -> None:
 
 
 def test_the_first_edition_is_the_one_that_is_meant_where_none_is_named() -> None:
-    assert {dataset.first_edition for dataset in list_datasets()} == {"2020"}
+    assert {dataset.first_edition for dataset in map(get_dataset, TEN)} == {"2020"}
+    assert {dataset.first_edition for dataset in map(get_dataset, ADDED)} == {"2021"}
+    assert {dataset.last_edition for dataset in list_datasets()} == {"2024"}
     assert replace(get_dataset("pathmnist"), counts={"2026": Counts(1, 2, 3)}).first_edition == "2026"
 
 
 def test_no_room_knows_a_dataset_by_its_module() -> None:
-    modules = {getattr(dataset.scan, "func", dataset.scan).__module__ for dataset in list_datasets()}
+    modules = {getattr(dataset.scan, "func", dataset.scan).__module__ for dataset in map(get_dataset, TEN)}
+    modules |= {f"mmtk.datasets.{name}" for name in ("blood", "tissue", "volumes")}
     knowing = {
         path.parent.name
         for path in Path(mmtk.__file__).parent.glob("*/*.py")
@@ -290,5 +343,5 @@ def test_no_room_knows_a_dataset_by_its_module() -> None:
         for alias in node.names
         if {node.module, f"{node.module}.{alias.name}"} & modules
     }
-    assert len(modules) == 8
+    assert len(modules) == 11
     assert not knowing

@@ -244,7 +244,7 @@ DAMAGE = {
     "a folder": lambda p: (p.unlink(), p.mkdir()),
     "missing": lambda p: p.unlink(),
     "another HDF5 file": lambda p: h5py.File(p, "w").close(),
-    "newer": _edit(lambda f: f.attrs.modify("version", 4)),
+    "newer": _edit(lambda f: f.attrs.modify("version", 5)),
     "of a version that its facts are not of": _edit(lambda f: f.attrs.modify("version", 3)),
     "with an empty fact of version 3": _facts(page=""),
     "unfinished": _edit(lambda f: f["complete"].__setitem__(0, 0)),

@@ -20,9 +20,10 @@ ARRAYS = {f"{split}_{kind}" for split in store.SPLITS for kind in ("images", "la
 KINDS = {
     "2020": "train_images val_images test_images train_labels val_labels test_labels",
     "2021": "train_images train_labels val_images val_labels test_images test_labels",
+    "2022": "train_images train_labels val_images val_labels test_images test_labels",
     "2024": "train_images train_labels val_images val_labels test_images test_labels",
 }
-SYSTEMS = {"2020": 3, "2021": 3, "2024": 0}
+SYSTEMS = {"2020": 3, "2021": 3, "2022": 3, "2024": 0}
 
 
 class OldInfo(zipfile.ZipInfo):
@@ -81,13 +82,18 @@ def test_the_three_kinds_are_those_of_the_official_files(edition):
     ("breastmnist", 28, "2020", "2020"), ("breastmnist", 28, "2024", "2020"), ("breastmnist", 64, "2020", "2024"),
     ("breastmnist", 64, "2024", "2024"), ("breastmnist", 40, "2020", "2024"), ("breastmnist", 28, "unknown", "2024"),
     ("organamnist", 28, "2020", "2020"), ("organamnist", 28, "2024", "2024"), ("organamnist", 64, "2024", "2024"),
-    ("catmnist", 28, "2020", "2024"),
+    ("bloodmnist", 28, "2021", "2021"), ("bloodmnist", 28, "2024", "2021"), ("bloodmnist", 64, "2021", "2024"),
+    ("bloodmnist", 224, "2024", "2024"), ("nodulemnist3d", 28, "2021", "2021"), ("nodulemnist3d", 28, "2022", "2022"),
+    ("nodulemnist3d", 28, "2024", "2022"), ("organmnist3d", 28, "2021", "2021"), ("organmnist3d", 28, "2024", "2024"),
+    ("organmnist3d", 64, "2024", "2024"), ("catmnist", 28, "2020", "2024"),
 ])
 @pytest.mark.parametrize("partial", [False, True])
 def test_an_export_is_of_its_edition_and_size_to_the_byte(tmp_path, flag, size, edition, kind, partial):
-    opened = store.open(write_small_store(tmp_path / "a.h5", flag=flag, size=size, partial=partial))
+    kind_of = {"ndim": 3 if flag.endswith("3d") else 2, "channels": 3 if flag == "bloodmnist" else 1}
+    kind_of |= {"partial": partial, "size": size}
+    opened = store.open(write_small_store(tmp_path / "a.h5", (3, 1, 2), flag=flag, **kind_of))
     arrays = {split.name: (split.images, split.labels, split.records) for split in opened.splits}
-    info = replace(small_info(flag, size=size, partial=partial), edition=edition)
+    info = replace(small_info(flag, **kind_of), edition=edition)
     opened = store.open(store.write_store(tmp_path / "b.h5", info, arrays))
     written = store.export_npz(opened, tmp_path).read_bytes()
     members = {

@@ -13,7 +13,7 @@ from mmtk import __version__
 from mmtk.builder.files import sizes_of
 from mmtk.builder.headers import expect_slices, read_headers, slice_headers
 from mmtk.datasets.base import SPLITS, Dataset, Finding, Record, SplitRule
-from mmtk.datasets.checks import check_records, check_rows
+from mmtk.datasets.checks import check_records, check_rows, expect_raw_pipeline
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import OfficialMap, official_map
 from mmtk.datasets.splits import GroupedCut
@@ -194,6 +194,7 @@ def make_plan(
     ImageError
         If an image's header cannot be used.
     """
+    expect_raw_pipeline(dataset)
     edition = edition or dataset.first_edition
     if edition and edition not in dataset.counts:
         expected = " or ".join(dataset.counts) or f"none, since {dataset.flag} was never published"

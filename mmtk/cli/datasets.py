@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """List the ten datasets with the paper's counts."""
+    """List the datasets with the counts of their first edition: of the paper's ten, which come first, the paper's."""
     from mmtk.datasets import list_datasets
 
     datasets = list_datasets()
@@ -69,11 +69,12 @@ def info_command(name: str, as_json: bool, croissant: bool) -> None:
     lines = {
         "flag": " ".join((dataset.flag, *(f"(also {alias})" for alias in dataset.aliases))),
         "title": dataset.title, "modality": dataset.modality, "task": dataset.task.value,
-        "classes": _numbered(dataset.classes), "channels": dataset.channels,
+        "classes": _numbered(dataset.classes), "images": _kind(dataset.ndim, dataset.channels),
+        "sizes": f"{', '.join(map(str, dataset.sizes))} px" if dataset.sizes else "",
         **{f"counts {edition}": counts_text(facts["counts"][edition], ",") for edition in facts["counts"]},
-        "recipe 28 px": _recipe(facts["recipe"]),
-        "larger sizes": "the same" if facts["recipe_larger"] == facts["recipe"] else _recipe(facts["recipe_larger"]),
-        "source": source["name"], "licence": source["licence"], "page": source["page"], "layout": source["layout"],
+        **(_recipes(facts) if dataset.has_raw_pipeline else {}),
+        "source": source["name"], "licence": source["licence"], "page": source["page"],
+        **({"layout": source["layout"]} if dataset.has_raw_pipeline else {}),
         "citation": source["citation"],
         "MD5": "\n".join(f"{key:9} {md5}" for key, md5 in dataset.md5.items()),
         "unchecked": "\n".join(f"- {item}" for item in dict.fromkeys((*dataset.unchecked, *dataset.unchecked_larger))),
@@ -88,7 +89,7 @@ def info_command(name: str, as_json: bool, croissant: bool) -> None:
 @json_option
 @click.pass_context
 def sources_command(ctx: click.Context, flags: tuple[str, ...], sources: Path, as_json: bool) -> None:
-    """Say which raw data of each FLAG (by default all ten) is there, and where to get the rest.
+    """Say which raw data of each FLAG (by default all that are built from it) is there, and where to get the rest.
 
     Exit 1 if something asked for is missing or incomplete.
     """
@@ -124,7 +125,7 @@ def _echo_source(report: SourceReport) -> None:
         examples = ", ".join(report.missing[:3]) if kind == "missing" else ""
         more = f": {examples}{', ...' if named > 3 else ''}" if examples else ""
         click.echo(f"  {kind:9} {report.count(kind)}{more}")
-    if not report.complete:
+    if not report.complete and report.dataset.has_raw_pipeline:
         click.echo(f"  get it    {source.page}")
 
 
@@ -146,7 +147,7 @@ def _show_store(store: Store, as_json: bool) -> None:
     facts = {
         "store": f"{store.path} {info.marks}".rstrip(), "flag": info.flag, "title": info.title,
         "modality": info.modality, "task": info.task, "classes": _numbered(info.classes),
-        "size": f"{info.size} x {info.size}, {info.channels} channel{'s' * (info.channels > 1)}",
+        "size": f"{' x '.join([str(info.size)] * info.ndim)}, {_kind(info.ndim, info.channels)}",
         "counts": counts_text(store.counts, ","), "edition": info.edition, "pixels": info.pixels,
         "recipe": _recipe(json.loads(info.recipe)), "split": info.split, "membership": info.membership,
         "source": info.source, "page": info.page, "licence": info.licence, "citation": info.citation,
@@ -164,6 +165,15 @@ def _first_counts(dataset: Dataset) -> list[str]:
 
 def _numbered(classes: tuple[str, ...]) -> str:
     return "\n".join(f"{number} {name}" for number, name in enumerate(classes))
+
+
+def _kind(ndim: int, channels: int) -> str:
+    return "grey volumes" if ndim == 3 else "grey, 1 channel" if channels == 1 else "colour, 3 channels"
+
+
+def _recipes(facts: dict[str, Any]) -> dict[str, str]:
+    small, larger = facts["recipe"], facts["recipe_larger"]
+    return {"recipe 28 px": _recipe(small), "larger sizes": "the same" if larger == small else _recipe(larger)}
 
 
 def _recipe(steps: list[dict[str, Any]]) -> str:

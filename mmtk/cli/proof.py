@@ -29,7 +29,7 @@ def prove_command(
     ctx: click.Context, flags: tuple[str, ...], sources: Path | None, npz: Path | None, stores: Path | None,
     sizes: tuple[int, ...], out: Path | None, workers: int | None, as_json: bool, as_markdown: bool,
 ) -> None:
-    """Prove of each FLAG (by default all ten) what the files at hand allow, and print one table.
+    """Prove of each FLAG (by default the paper's ten) what the files at hand allow, and print one table.
 
     \b
     From strong to weak, for each size:
@@ -40,7 +40,8 @@ def prove_command(
       signature    official pixels bear the trace of JPEG, or do not, as the recipe says
 
     The strongest stands first, weaker ones that hold as well in brackets. Below it: what differs, and what is
-    missing to prove more and where to get it. Give --sources, --npz or both. Exit 1 if something differs.
+    missing to prove more and where to get it. Give --sources, --npz or both. Exit 1 if something differs. Of sets that
+    are not built from raw images the container is all that can be proved.
     """
     from mmtk import proof
 

@@ -18,9 +18,10 @@ _store = click.Path(path_type=Path)
 @click.argument("flags", metavar="FLAG...", nargs=-1, required=True)
 @click.option("--out", type=_store, required=True, help="Folder of the files.")
 @click.option("--size", "sizes", type=int, multiple=True, default=SIZES[:1], show_default=True,
-              help=f"Edge length in pixels: {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}; give it again for more.")
-@click.option("--edition", show_default="the dataset's last: 2024 of the ten",
-              help="Of 2020 there is 28 px alone; only the Organ sets differ.")
+              help=f"Edge length in pixels: {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}, of volumes 28 or 64; "
+              "give it again for more.")
+@click.option("--edition", show_default="the dataset's last: 2024",
+              help="Of 2020, 2021 and 2022 there is 28 px alone; mmtk info FLAG tells which of them a set has.")
 @click.option("--base-url", envvar="MMTK_OFFICIAL_URL", show_envvar=True, help="A mirror to fetch from.")
 @click.option("--force", is_flag=True, help="Replace files of other content.")
 def fetch_command(

@@ -21,6 +21,8 @@ EDITIONS = ("2020", "2021", "2022", "2024")  # in which official files appeared,
 OWN = "own"  # the choice of pixels and split of a dataset that nobody published
 Box = tuple[int, int, int, int, int, int]
 LIKE_BREAST = "larger sizes: as BreastMNIST's were made, whose files have the published MD5s; no original compared"
+OFFICIAL_ALONE = "Known by its official files alone: there is no pipeline from raw images yet."
+CONTAINER_OF_2021 = "The container of its .npz of 2021 is taken to be BloodMNIST's, the one file of that year seen."
 
 
 class Task(StrEnum):
@@ -258,13 +260,18 @@ class Dataset:
 
     @property
     def first_edition(self) -> str:
-        """The edition that is meant where none is named: 2020 of the ten; empty where there are none."""
+        """The edition that is meant where none is named: 2020 of the ten, 2021 of the rest; empty if there are none."""
         return next(iter(self.counts), "")
 
     @property
     def last_edition(self) -> str:
-        """The edition whose files are fetched where none is named: 2024 of the ten; empty where there are none."""
+        """The edition whose files are fetched where none is named: 2024 of MedMNIST's sets; empty if there are none."""
         return next(reversed(self.counts), "")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Edge lengths of its official files: 28, 64, 128 and 224 px, of volumes 28 and 64; none if there are none."""
+        return tuple(sorted({int(key.partition(":")[2]) for key in self.md5}))
 
     @property
     def pixel_choices(self) -> tuple[str, ...]:
@@ -328,7 +335,7 @@ class Dataset:
         """All facts as JSON values, for ``mmtk info --json``."""
         return {
             "flag": self.flag, "title": self.title, "modality": self.modality, "task": self.task.value,
-            "classes": list(self.classes), "channels": self.channels,
+            "classes": list(self.classes), "channels": self.channels, "ndim": self.ndim, "sizes": list(self.sizes),
             "counts": {edition: asdict(c) for edition, c in self.counts.items()},
             "source": {name: value for name, value in asdict(self.source).items()
                        if name not in ("marks", "archives")},

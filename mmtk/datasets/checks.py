@@ -73,6 +73,21 @@ def check_dataset(dataset: Dataset) -> None:
         raise ArgumentError(f"recipe of {dataset.flag}", expected="recipes of the same files", found=found)
 
 
+def expect_raw_pipeline(dataset: Dataset) -> None:
+    """Refuse a dataset that is not built from raw images.
+
+    Raises
+    ------
+    SourceError
+        If it is none that can be; it says how its images are got.
+    """
+    if dataset.has_raw_pipeline:
+        return
+    fetch = f"mmtk fetch {dataset.flag} --out DIR gets its official file and " if dataset.md5 else ""
+    found, remedy = "one known by its .npz files alone", f"{fetch}mmtk import makes a store of an .npz"
+    raise SourceError(dataset.flag, expected="a dataset that is built from raw images", found=found, remedy=remedy)
+
+
 def check_classes(what: str, task: str, classes: Sequence[str]) -> None:
     """Refuse classes that a task cannot have, doubled ones, and names that are not of one line.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtk.datasets.archives import TAR_ENDINGS, ZipArchive, ZipMember, open_zip, unpack_tar, unpacked_folder
+from mmtk.datasets.checks import expect_raw_pipeline
 from mmtk.errors import SourceError, reason_of, system_remedy
 from mmtk.imaging.foreign import MOST_BYTES, stand_in
 
@@ -186,8 +187,10 @@ def find_source(sources: str | os.PathLike[str], dataset: Dataset, unpack: bool 
     Raises
     ------
     SourceError
-        If no such folder is there, or several are; it says what was looked for, where to get it and its licence.
+        If no such folder is there, or several are; it says what was looked for, where to get it and its licence. Or if
+        the dataset is not built from raw images.
     """
+    expect_raw_pipeline(dataset)
     sources = Path(sources).absolute()
     if not dataset.source.marks and not dataset.source.archives:
         return open_listing(sources)

@@ -7,9 +7,11 @@ from mmtk.datasets.base import EDITIONS, SPLITS
 PAPER, LATEST = EDITIONS[0], EDITIONS[-1]  # the edition whose counts the paper gives, and the one of the larger sizes
 SIZES = (28, 64, 128, 224)
 SPLIT_WORDS = dict(zip(SPLITS, ("TRAIN", "VALIDATION", "TEST"), strict=True))  # in the CSV beside exported images
-# of each edition that can be fetched and built, the record with its files
+# of each edition the record with its files; which of them a dataset has, its own MD5s tell
 RECORDS = {
     PAPER: "https://zenodo.org/records/4269852/files",
+    "2021": "https://zenodo.org/records/5208230/files",
+    "2022": "https://zenodo.org/records/6496656/files",
     LATEST: "https://zenodo.org/records/10519652/files",
 }
 

@@ -74,7 +74,7 @@ def choose(flags: Iterable[str]) -> tuple[Dataset, ...]:
     ----------
     flags : iterable of str
         Flags, aliases, dataset files, or names of a source that several datasets share; none at all means every
-        dataset.
+        dataset that is built from raw images.
 
     Raises
     ------
@@ -89,7 +89,11 @@ def choose(flags: Iterable[str]) -> tuple[Dataset, ...]:
         families.setdefault(dataset.family, []).append(dataset)
     chosen = [dataset for flag in flags for dataset in families.get(flag) or [named(flag)]]
     check_apart(chosen)
-    return tuple({dataset.flag: dataset for dataset in chosen or known}.values())
+    return tuple({dataset.flag: dataset for dataset in chosen or _built_from_raw()}.values())
+
+
+def _built_from_raw() -> tuple[Dataset, ...]:
+    return tuple(dataset for dataset in list_datasets() if dataset.has_raw_pipeline)
 
 
 def look(dataset: Dataset, folder: str | os.PathLike[str]) -> SourceReport:
@@ -130,7 +134,7 @@ def look(dataset: Dataset, folder: str | os.PathLike[str]) -> SourceReport:
 def available(
     folder: str | os.PathLike[str], allow_partial: bool = False
 ) -> tuple[tuple[Dataset, ...], dict[str, SourceError]]:
-    """All datasets whose source is in a folder.
+    """All datasets whose source is in a folder, among those that are built from raw images.
 
     Parameters
     ----------
@@ -151,7 +155,7 @@ def available(
     SourceError
         If one is absent that must not be, or all are.
     """
-    known = list_datasets()
+    known = _built_from_raw()
     absent: dict[str, SourceError] = {}
     for dataset in known:
         try:

@@ -25,7 +25,7 @@ class Source:
     ----------
     listing, scan : what is there; None where nothing of it is
     missing : what the provider's source has and this one lacks
-    problem : why it cannot be used, or what it lacks, in a line; empty for a complete one
+    problem : why it cannot be used, or what it lacks, in a line; empty for a complete one, or where none is needed
     """
 
     listing: Listing | None
@@ -43,7 +43,9 @@ class Source:
 
 
 def look(sources: Path | None, dataset: Dataset) -> Source:
-    """See what of a dataset's raw files a folder has."""
+    """See what of a dataset's raw files a folder has; one that is not built from raw images needs none."""
+    if not dataset.has_raw_pipeline:
+        return Source(None, None, (), "")
     where = f"{dataset.source.name} ({dataset.source.licence}), {dataset.source.page}"
     if sources is None:
         return Source(None, None, (), f"raw files: {where}; give their folder with --sources")

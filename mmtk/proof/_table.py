@@ -15,7 +15,7 @@ def table(proof: Proof) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     sizes = list(dict.fromkeys(cell.size for cell in proof.cells))
     texts = {(cell.flag, cell.size): cell.text for cell in proof.cells}
     rows = [
-        (get_dataset(flag).title, *(texts[flag, size] for size in sizes))
+        (get_dataset(flag).title, *(texts.get((flag, size), "no such files") for size in sizes))
         for flag in dict.fromkeys(cell.flag for cell in proof.cells)
     ]
     return ("dataset", *(f"{size} px" for size in sizes)), rows

@@ -110,7 +110,7 @@ def _read_head(path: Path, file: Any) -> StoreInfo:
     version = int(_attribute(path, file, "version"))
     if version not in VERSIONS:
         remedy = "upgrade mmtk" if version > VERSIONS[-1] else REBUILD
-        expected = f"format version {' or '.join(map(str, VERSIONS))}"
+        expected = f"format version {', '.join(map(str, VERSIONS[:-1]))} or {VERSIONS[-1]}"
         raise StoreError(path, expected=expected, found=f"version {version}", remedy=remedy)
     info = StoreInfo.from_json(_attribute(path, file, "info"))
     if version != info.version:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from mmtk.base import Progress, md5_of
 from mmtk.datasets import get_dataset
-from mmtk.datasets.official import LATEST, RECORDS, SIZES, sized_name
+from mmtk.datasets.official import RECORDS, SIZES, sized_name
 from mmtk.errors import ArgumentError, StoreError, reason_of, system_remedy
 from mmtk.files import is_named, lock, publish
 
@@ -31,7 +31,7 @@ _KEPT = "fetch again: the partial download is kept and resumed"
 
 
 def fetch_npz(
-    flag: str, out: str | Path, *, size: int = SIZES[0], edition: str = LATEST, base_url: str | None = None,
+    flag: str, out: str | Path, *, size: int = SIZES[0], edition: str | None = None, base_url: str | None = None,
     force: bool = False, progress: Progress | None = None,
 ) -> Path:
     """Fetch an official file. An interrupted download is kept beside it and resumed.
@@ -43,9 +43,10 @@ def fetch_npz(
     out : path
         Folder of the file, made if need be.
     size : int
-        28, 64, 128 or 224 px.
-    edition : {"2024", "2020"}
-        Of 2020 there is 28 px alone; only the Organ sets differ.
+        28, 64, 128 or 224 px; of volumes 28 or 64.
+    edition : {"2020", "2021", "2022", "2024"}, optional
+        By default the dataset's last. Those before 2024 have 28 px alone; which of them a dataset has, and whether they
+        differ, its facts tell.
     base_url : str, optional
         Where the files lie, if not at Zenodo.
     force : bool
@@ -66,6 +67,7 @@ def fetch_npz(
         If another file is in the way, the server cannot be reached or has not got it, or it sends other bytes.
     """
     dataset = get_dataset(flag)
+    edition = dataset.last_edition if edition is None else edition
     md5 = dataset.md5.get(f"{edition}:{size}")
     if md5 is None or edition not in RECORDS:
         known = ", ".join(f"{key.split(':')[1]} px of {key.split(':')[0]}" for key in dataset.md5)

@@ -36,7 +36,7 @@ from mmtk.store._writer import block_rows, blocks
 from mmtk.store._zip import CONTAINERS, write_zip
 
 Described = Dataset | StoreInfo  # what a file's arrays have to fit
-_NAME = re.compile(r"(?P<flag>[a-z]+mnist(?:_(?:axial|coronal|sagittal))?)(?:_(?P<size>\d+))?$")
+_NAME = re.compile(r"(?P<flag>[a-z]+mnist(?:3d|_(?:axial|coronal|sagittal))?)(?:_(?P<size>\d+))?$")
 _ARRAYS = CONTAINERS[PAPER].arrays
 _KIND = "a MedMNIST .npz file"
 _MOST_DEFLATED = 1032  # bytes that one of a deflate stream can stand for
