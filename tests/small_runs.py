@@ -30,7 +30,7 @@ def write_small_run(
         grown = np.exp(logits).astype(np.float32)
         scores[split.name] = grown / (1 + grown) if several else grown / grown.sum(axis=1, keepdims=True)
     made = {"method": method, "budget": 60.0} if method else {
-        "protocol": get_protocol(protocol).facts(), "model": model, "epochs": epochs,
+        "protocol": get_protocol(protocol).for_ndim(info.ndim).facts(), "model": model, "epochs": epochs,
     }
     out.mkdir(parents=True)
     config = RunConfig({**made, **more}, seed, StoreFacts.of(opened), "" if method else "cpu", MADE_WITH)
