@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -392,6 +393,29 @@ def test_what_medmnist_added_is_trained_after_the_ten_and_has_a_place_of_its_own
     ]
     for flag in order:
         assert (tmp_path / "runs" / f"{flag}_8" / "sklearn_2s_seed0" / "result.json").exists()
+
+
+class Seen:
+    """Goes by the mean of an image, and keeps the shapes it was given."""
+
+    shapes: ClassVar = []
+
+    def fit(self, x, y):
+        self.shapes.append(x.shape)
+
+    def predict_proba(self, x):
+        self.shapes.append(x.shape)
+        mean = x.reshape(len(x), -1).mean(axis=1) / 255
+        return np.stack([1 - mean, mean], axis=1)
+
+
+def test_own_classes_are_given_volumes_as_they_are_stored(tmp_path):
+    opened = store.open(write_small_store(tmp_path / "vesselmnist3d_8.h5", (12, 6, 7), flag="vesselmnist3d", ndim=3))
+    settings = {"name": "seen", "estimator": f"{__name__}:Seen"}
+    method = Method("seen", "seen", "mmtk.training.estimators:run", settings=settings)
+    result = method.run(Job(opened, tmp_path / "run", 1))
+    assert Seen.shapes == [(n, 8, 8, 8) for n in (12, 12, 6, 7)]
+    assert result.images == {"train": 12, "val": 6, "test": 7}
 
 
 def test_v2_counts_batches_of_volumes_as_they_are_and_keeps_their_pace_apart(stores, tmp_path, monkeypatch):

@@ -249,7 +249,7 @@ class _Run:
             "epoch": epoch, "train_loss": float(each @ counts / counts.sum()), "val_loss": val_loss,
             "val_auc": val.auc, "val_acc": val.acc, "learning_rate": self.protocol.rate(done, steps, self.epochs),
             "seconds": round(time.perf_counter() - start, 3),
-            "images_per_second": round(len(self.store.train) / seconds, 1),
+            "images_per_second": float(f"{len(self.store.train) / seconds:.4g}"),
             **({"cuda_graph": step.recorded} if isinstance(step, Replayed) else {}),
         }
 
