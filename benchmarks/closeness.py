@@ -18,7 +18,7 @@ import numpy as np
 
 import mmtk
 from mmtk.builder import make_plan
-from mmtk.datasets import list_datasets
+from mmtk.datasets import TEN, get_dataset
 from mmtk.datasets.listing import open_listing
 from mmtk.datasets.maps import official_map
 from mmtk.imaging import read_volume
@@ -109,7 +109,7 @@ def main(data: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         stand_in = ct_stand_in(data, folder / "ct")
-        for dataset in list_datasets():
+        for dataset in map(get_dataset, TEN):
             family = dataset.family
             source = stand_in if dataset.volumetric else data / "sources" / FOLDERS.get(dataset.flag, "")
             samples, exact = "none", "labels alone"

@@ -41,7 +41,7 @@ def test_info_shows_every_fact(dataset) -> None:
     expected += [f"counts {edition}  train {counts.train:,}, " for edition, counts in dataset.counts.items()]
     expected += [f"{', '.join(map(str, dataset.sizes))} px", "grey volumes" if dataset.ndim == 3 else " channel"]
     assert [fact for fact in expected if fact not in shown] == []
-    assert ("recipe" in shown, "layout" in shown) == (dataset.has_raw_pipeline,) * 2
+    assert {line in shown for line in ("recipe 28 px", "layout  ", "unchecked  ")} == {dataset.has_raw_pipeline}
     assert json.loads(invoke("info", dataset.flag, "--json").stdout) == dataset.facts()
 
 

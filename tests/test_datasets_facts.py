@@ -260,6 +260,16 @@ def test_a_recipe_that_cannot_run_as_it_stands_is_refused(recipe, channels: int,
                 channels=channels)
 
 
+@pytest.mark.parametrize(("flag", "facts", "said"), [
+    ("organmnist3d", {"channels": 3}, "expected images of 2 axes, or grey volumes of 3, found 3 axes, 3 channels"),
+    ("breastmnist", {"ndim": 4}, "expected images of 2 axes, or grey volumes of 3, found 4 axes, 1 channels"),
+    ("breastmnist", {"ndim": 3}, "expected volumes from official files alone, found a scan of raw images"),
+])
+def test_volumes_that_no_store_could_hold_or_nobody_could_build_are_refused(flag: str, facts, said: str) -> None:
+    with pytest.raises(ArgumentError, match=f"dataset {flag}: {said}"):
+        replace(get_dataset(flag), **facts)
+
+
 def test_recipes_that_can_run_are_taken() -> None:
     breast = get_dataset("breastmnist")
     for recipe in (

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mmtk import evaluate, store
+from mmtk.datasets import get_dataset, list_datasets
 from mmtk.errors import ArgumentError, ScoreError, StoreError
 from mmtk.scoring import (
     Metrics,
@@ -101,6 +102,8 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
         ("breastmnist_test_[AUC]0.913_[ACC]0.846@resnet18_224_train.csv", ("breastmnist", 28, "test")),
         ("organcmnist_128_val_[AUC]0.913_[ACC]0.846@x.csv", ("organcmnist", 128, "val")),
         ("organmnist_axial_train_[AUC]0.913_[ACC]0.846@x.csv", ("organamnist", 28, "train")),
+        ("organmnist3d_64_val_[AUC]0.913_[ACC]0.846@x.csv", ("organmnist3d", 64, "val")),
+        ("test_nodulemnist3d.csv", ("nodulemnist3d", 28, "test")),
         ("v1-layout_retinamnist_test.csv", ("retinamnist", 28, "test")),
         ("test_retinamnist_64.csv", ("retinamnist", 64, "test")),
         ("octmnist_val_latest@x.csv", ("octmnist", 28, "val")),
@@ -112,6 +115,23 @@ def test_dataset_size_and_split_are_told_by_the_name(tmp_path, name, told):
     read = read_predictions(path)
     assert (read.flag, read.size, read.split) == told
     assert read.metrics == (Metrics(0.913, 0.846) if "[AUC]" in name else None)
+
+
+@pytest.mark.parametrize(("flag", "size"), [(d.flag, size) for d in list_datasets() for size in d.sizes])
+def test_files_of_every_set_and_size_are_read_and_evaluated(tmp_path, flag, size):
+    dataset = get_dataset(flag)
+    kind = {"task": dataset.task.value, "classes": len(dataset.classes), "ndim": dataset.ndim, "size": 4}
+    opened = store.open(write_small_store(tmp_path / "small.h5", (1, 1, 40), flag=flag, partial=True, **kind))
+    (tmp_path / "small.h5").rename(tmp_path / f"{flag}_{size}.h5")
+    scores = np.random.default_rng(1).random((40, len(dataset.classes)))
+    metrics = evaluate(opened.test.labels, scores, dataset.task)
+    path = write_predictions(tmp_path, flag, size, "test", scores, metrics, "resnet18_28_train")
+    assert path.name.startswith(f"{flag}_test_" if size == 28 else f"{flag}_{size}_test_")
+    found = evaluate_file(path, tmp_path)
+    assert (found.predictions.flag, found.predictions.size, found.predictions.split) == (flag, size, "test")
+    assert (found.metrics, found.agrees) == (metrics, True)
+    (told,) = json.loads(invoke("evaluate", path, "--stores", tmp_path, "--json").stdout)
+    assert (told["flag"], told["size"], told["auc"]) == (flag, size, metrics.auc)
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,13 @@ KINDS = tuple(store.COMPRESSIONS)
 COUNTS = (733, 0, 9)
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["grey", "rgb"])
+@pytest.fixture(
+    scope="module", params=[{"size": 32}, {"size": 32, "channels": 3}, {"size": 10, "ndim": 3}],
+    ids=["grey", "rgb", "volumes"],
+)
 def plain(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp("plain") / "breastmnist_32.h5"
-    opened = store.open(write_small_store(path, COUNTS, channels=request.param, size=32))
+    path = tmp_path_factory.mktemp("plain") / f"breastmnist_{request.param['size']}.h5"
+    opened = store.open(write_small_store(path, COUNTS, **request.param))
     images = opened.train.images.copy()
     images[:512] //= 64  # the first chunks can be compressed, the last is noise that cannot
     arrays = {s.name: (s.images, s.labels, s.records) for s in opened.splits}
@@ -156,7 +159,8 @@ def test_everything_that_takes_a_store_takes_a_compressed_one(plain, packed, tmp
         store.compress(one, folder / "again", "gzip")
     files, others = (sorted(p.relative_to(top) for p in top.rglob("*") if p.is_file()) for top in folders)
     assert files == others
-    assert {file.suffix for file in files} == {".npz", ".csv", ".png", ".h5"}
+    kinds = {".npz", ".csv", ".png", ".h5"} | ({".gif"} if plain.info.ndim == 3 else set())
+    assert {file.suffix for file in files} == kinds
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
@@ -481,4 +485,4 @@ def test_bad_calls_are_refused(plain, tmp_path):
 
 def test_the_command_writes_one(plain, tmp_path):
     done = invoke("export", plain.path, "--to", "h5", "--compression", "gzip", "--out", tmp_path)
-    assert "breastmnist_32.h5: train 733, val 0, test 9" in done.output
+    assert f"breastmnist_{plain.info.size}.h5: train 733, val 0, test 9" in done.output

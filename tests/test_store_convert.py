@@ -32,7 +32,7 @@ ORDER = [f"{split}_{kind}.npy" for split in store.SPLITS for kind in ("images", 
 def make_arrays(flag="breastmnist", counts=(12, 4, 5), size=8, seed=0) -> dict[str, np.ndarray]:
     """The six arrays of a MedMNIST file, random."""
     dataset, rng = get_dataset(flag), np.random.default_rng(seed)
-    shape = (size, size) if dataset.channels == 1 else (size, size, 3)
+    shape = (size,) * dataset.ndim if dataset.channels == 1 else (size, size, 3)
     top = 2 if dataset.labels > 1 else len(dataset.classes)
     arrays = {}
     for split, n in zip(store.SPLITS, counts, strict=True):
@@ -47,11 +47,13 @@ def md5(path: Path) -> str:
 
 @settings(max_examples=25)
 @given(
-    flag=st.sampled_from(["breastmnist", "pathmnist", "chestmnist"]), size=st.integers(1, 64), data=st.data(),
+    flag=st.sampled_from(["breastmnist", "pathmnist", "chestmnist", "organmnist3d"]), size=st.integers(1, 64),
+    data=st.data(),
     counts=st.one_of(st.tuples(*[st.integers(0, 9)] * 3), st.tuples(st.integers(100, 300), st.just(0), st.just(1))),
     flat=st.booleans(), fortran=st.booleans(), kind=st.sampled_from(["u1", "i8", "<u2", ">i4"]),
 )
 def test_an_npz_comes_back(tmp_path_factory, flag, size, data, counts, flat, fortran, kind):
+    size = min(size, 12) if flag.endswith("3d") else size
     folder, arrays = tmp_path_factory.mktemp("npz"), make_arrays(flag, counts, size)
     stored = {name: np.asfortranarray(array) if fortran else array for name, array in arrays.items()}
     for split in store.SPLITS:
@@ -115,14 +117,20 @@ def test_a_published_file_of_any_size_has_its_recipe(tmp_path, monkeypatch, flag
     ("breastmnist", (546, 78, 156), 8, "unknown"), ("breastmnist", (546, 78, 156), 28, "2020"),
     ("breastmnist", (546, 78, 156), 64, "2024"), ("organsmnist", (13940, 2452, 8829), 28, "2020"),
     ("organsmnist", (13932, 2452, 8827), 28, "2024"), ("organsmnist", (13940, 2452, 8829), 64, "unknown"),
+    ("bloodmnist", (11959, 1712, 3421), 28, "2021"), ("tissuemnist", (165466, 23640, 47280), 28, "2021"),
+    ("organmnist3d", (972, 161, 610), 28, "2021"), ("organmnist3d", (971, 161, 610), 28, "2024"),
+    ("nodulemnist3d", (1158, 165, 526), 28, "2021"), ("nodulemnist3d", (1158, 165, 310), 28, "2022"),
+    ("nodulemnist3d", (1158, 165, 526), 8, "unknown"), ("adrenalmnist3d", (1188, 98, 298), 28, "2021"),
+    ("fracturemnist3d", (1027, 103, 240), 28, "2021"), ("vesselmnist3d", (1335, 191, 382), 28, "2024"),
+    ("synapsemnist3d", (1230, 177, 352), 28, "2021"),
 ])
 def test_what_was_never_published_is_told_by_its_counts_and_marked(tmp_path, flag, counts, size, edition):
-    path = tmp_path / f"{flag}.npz"
-    arrays = make_arrays(flag, counts, 1)
+    path, dataset = tmp_path / f"{flag}.npz", get_dataset(flag)
+    arrays, colours = make_arrays(flag, counts, 1), [3] if dataset.channels == 3 else []
     for split in store.SPLITS:
         images = arrays[f"{split}_images"]
-        arrays[f"{split}_images"] = np.broadcast_to(images, (len(images), size, size))
-    np.savez_compressed(path, **arrays)
+        arrays[f"{split}_images"] = np.broadcast_to(images, (len(images), *[size] * dataset.ndim, *colours))
+    np.savez(path, **arrays)
     opened = store.open(store.import_npz(path, tmp_path))
     info = opened.info
     assert (info.edition, info.marks, info.pixels, info.recipe) == (edition, "UNPUBLISHED", "imported", "[]")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("build")
 @click.argument("flags", metavar="FLAG_OR_TOML...", nargs=-1)
 @click.option("--all", "everything", is_flag=True,
-              help="All ten. A source that is not there is an error; with "
+              help="All that are built from raw images, the paper's ten. A source that is not there is an error; with "
               "--allow-partial its dataset is passed by.")
 @click.option("--sources", type=click.Path(path_type=Path), envvar="MMTK_SOURCES", show_envvar=True,
               help="Folder with the raw data: a provider's folder, or one that holds several.")

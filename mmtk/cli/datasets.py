@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from mmtk.datasets.base import Dataset
     from mmtk.datasets.sources import SourceReport
     from mmtk.store import Store
+
+_OF_RAW_IMAGES = {"recipe 28 px", "larger sizes", "layout", "unchecked"}
 
 
 @click.command("list")
@@ -72,15 +75,16 @@ def info_command(name: str, as_json: bool, croissant: bool) -> None:
         "classes": _numbered(dataset.classes), "images": _kind(dataset.ndim, dataset.channels),
         "sizes": f"{', '.join(map(str, dataset.sizes))} px" if dataset.sizes else "",
         **{f"counts {edition}": counts_text(facts["counts"][edition], ",") for edition in facts["counts"]},
-        **(_recipes(facts) if dataset.has_raw_pipeline else {}),
-        "source": source["name"], "licence": source["licence"], "page": source["page"],
-        **({"layout": source["layout"]} if dataset.has_raw_pipeline else {}),
+        "recipe 28 px": _recipe(facts["recipe"]),
+        "larger sizes": "the same" if facts["recipe_larger"] == facts["recipe"] else _recipe(facts["recipe_larger"]),
+        "source": source["name"], "licence": source["licence"], "page": source["page"], "layout": source["layout"],
         "citation": source["citation"],
         "MD5": "\n".join(f"{key:9} {md5}" for key, md5 in dataset.md5.items()),
-        "unchecked": "\n".join(f"- {item}" for item in dict.fromkeys((*dataset.unchecked, *dataset.unchecked_larger))),
-        "notes": "\n".join(f"- {note}" for note in dataset.notes),
+        "unchecked": _listed(dict.fromkeys((*dataset.unchecked, *dataset.unchecked_larger))),
+        "notes": _listed(dataset.notes),
     }
-    _echo_facts({name: value for name, value in lines.items() if value or dataset.md5})
+    hidden = set() if dataset.has_raw_pipeline else _OF_RAW_IMAGES
+    _echo_facts({name: value for name, value in lines.items() if name not in hidden and (value or dataset.md5)})
 
 
 @click.command("sources")
@@ -151,7 +155,7 @@ def _show_store(store: Store, as_json: bool) -> None:
         "counts": counts_text(store.counts, ","), "edition": info.edition, "pixels": info.pixels,
         "recipe": _recipe(json.loads(info.recipe)), "split": info.split, "membership": info.membership,
         "source": info.source, "page": info.page, "licence": info.licence, "citation": info.citation,
-        "unchecked": "\n".join(f"- {item}" for item in info.unchecked), "written by": info.mmtk_version,
+        "unchecked": _listed(info.unchecked), "written by": info.mmtk_version,
         "digest": store.digest,
     }
     _echo_facts({name: value for name, value in facts.items() if value or name not in ("edition", "page")})
@@ -163,17 +167,16 @@ def _first_counts(dataset: Dataset) -> list[str]:
     return [f"{getattr(dataset.counts[dataset.first_edition], split):,}" for split in SPLITS]
 
 
+def _listed(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
 def _numbered(classes: tuple[str, ...]) -> str:
     return "\n".join(f"{number} {name}" for number, name in enumerate(classes))
 
 
 def _kind(ndim: int, channels: int) -> str:
     return "grey volumes" if ndim == 3 else "grey, 1 channel" if channels == 1 else "colour, 3 channels"
-
-
-def _recipes(facts: dict[str, Any]) -> dict[str, str]:
-    small, larger = facts["recipe"], facts["recipe_larger"]
-    return {"recipe 28 px": _recipe(small), "larger sizes": "the same" if larger == small else _recipe(larger)}
 
 
 def _recipe(steps: list[dict[str, Any]]) -> str:

@@ -72,7 +72,7 @@ def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json:
 @click.argument("path", metavar="STORE", type=_store)
 @click.option(
     "--to", "kind", type=click.Choice(["npz", "png", "h5", "hub"]), required=True,
-    help="One .npz, a folder of PNG and a CSV, a compressed store, or a folder to share.",
+    help="One .npz, a folder of PNG (of volumes GIF) and a CSV, a compressed store, or a folder to share.",
 )
 @click.option("--out", type=_store, required=True, help="Folder to write into; of --to hub, the one to share.")
 @click.option("--as", "form", type=click.Choice(["imagefolder", "parquet"]), default="imagefolder", show_default=True,
@@ -162,10 +162,13 @@ def verify_command(
 
 @click.command("show")
 @click.argument("path", metavar="STORE", type=_store)
-@click.option("--out", type=_store, required=True, help="The PNG file to write.")
+@click.option("--out", type=_store, required=True, help="The PNG file to write; of volumes also a GIF, by its name.")
 @click.option("--split", type=click.Choice(SPLITS), default=SPLITS[0], show_default=True)
 def show_command(path: Path, out: Path, split: str) -> None:
-    """Draw a montage of STORE: a row of images a class, or a label."""
+    """Draw a montage of STORE: a row of images a class, or a label.
+
+    Of volumes a PNG shows the slices in the middle, a GIF (--out NAME.gif) all of them in turn.
+    """
     from mmtk import store
 
     opened = store.open(path)

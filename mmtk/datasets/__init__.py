@@ -1,6 +1,7 @@
-"""The ten datasets: their facts, where their images lie, how they are split; a module a family, found by itself.
+"""MedMNIST's datasets: their facts, where their images lie, how they are split; a module a family, found by itself.
 
-Others are registered beside them, or come with plugins: packages with entry points of the group ``mmtk.datasets``.
+The paper's ten are built from raw images, the eight that came in 2021 are known by their official files alone. Others
+are registered beside them, or come with plugins: packages with entry points of the group ``mmtk.datasets``.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def register(dataset: Dataset) -> Dataset:
 
 
 def list_datasets() -> tuple[Dataset, ...]:
-    """All known datasets, in the order of the paper's Table 1.
+    """All known datasets: the ten in the order of the paper's Table 1, then the eight of 2021, then others.
 
     Returns
     -------

@@ -341,6 +341,7 @@ class Dataset:
                        if name not in ("marks", "archives")},
             "recipe": json.loads(recipe_to_json(self.recipes[0])),
             "recipe_larger": json.loads(recipe_to_json(self.recipes[1])),
+            "has_raw_pipeline": self.has_raw_pipeline,
             "aliases": list(self.aliases), "md5": dict(self.md5), "unchecked": list(self.unchecked),
             "unchecked_larger": list(self.unchecked_larger), "notes": list(self.notes),
         }

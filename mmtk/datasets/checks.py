@@ -46,7 +46,8 @@ def check_dataset(dataset: Dataset) -> None:
     ------
     ArgumentError
         For a malformed flag or alias, no classes, too many, doubled or blank ones, other than two of a binary task,
-        text that cannot be printed, other than 1 or 3 channels, or a recipe that cannot be run as it stands.
+        text that cannot be printed, other than 1 or 3 channels, volumes of more than one channel or from raw images, or
+        a recipe that cannot be run as it stands.
     """
     what = f"dataset {dataset.flag}"
     for flag in (dataset.flag, *dataset.aliases):
@@ -66,6 +67,8 @@ def check_dataset(dataset: Dataset) -> None:
         raise ArgumentError(what, expected="images of 2 axes, or grey volumes of 3", found=found)
     if not dataset.has_raw_pipeline:
         return
+    if dataset.ndim == 3:
+        raise ArgumentError(what, expected="volumes from official files alone", found="a scan of raw images")
     for recipe in dataset.recipes:
         check_recipe(dataset.flag, recipe, dataset.channels)
     if len({Pipeline(recipe).takes_volumes for recipe in dataset.recipes}) > 1:

@@ -25,6 +25,7 @@ _CANDIDATES = 8
 _DIRECTIONS = 64
 _SAMPLE = 2048
 _GRID = 28  # larger pictures are pooled to about this edge length before they are projected
+_CUBE = 9  # and volumes to this, which is about as many numbers
 _BLOCK_BYTES = 1 << 24
 _BLOCK_ROWS = 4096
 _WORKING_MIB = 64
@@ -228,12 +229,14 @@ def _join(parts: list[Pairs]) -> Pairs:
 
 def _pooled(pictures: Pictures, numbers: Array) -> Iterator[Array]:
     """Rows as float64, block by block; sums over squares of pixels, scaled so that this shortens distances at most."""
-    height, width, *channels = pictures.shape
-    step = max(1, min(height, width) // _GRID)
-    down, across = height // step, width // step
+    shape = pictures.shape
+    axes = 3 if len(shape) == 3 and len(set(shape)) == 1 else 2  # a last one of its own is of colours
+    step = max(1, min(shape[:axes]) // (_CUBE if axes == 3 else _GRID))
+    counts = [edge // step for edge in shape[:axes]]
+    inside = (slice(None), *(slice(count * step) for count in counts))
+    apart = [number for count in counts for number in (count, step)]
     rows = max(1, _BLOCK_BYTES // (8 * pictures.width))
     for start in range(0, len(numbers), rows):
         images = pictures.take(numbers[start : start + rows]).reshape(-1, *pictures.shape)
-        whole = images[:, : down * step, : across * step].astype(np.float64)
-        blocks = whole.reshape(len(images), down, step, across, step, *channels)
-        yield blocks.sum(axis=(2, 4)).reshape(len(images), -1) / step
+        blocks = images[inside].astype(np.float64).reshape(len(images), *apart, *shape[axes:])
+        yield blocks.sum(axis=tuple(range(2, 2 * axes + 1, 2))).reshape(len(images), -1) / step ** (axes / 2)

@@ -78,7 +78,7 @@ class ChunkedImages:
     handle : int
         Its open file, which is this object's from now on.
     shape : tuple of int
-        (n, h, w) or (n, h, w, 3).
+        (n, h, w), (n, h, w, 3) or, of volumes, (n, d, h, w).
     rows : int
         Images in a chunk.
     chunks : list
@@ -156,7 +156,7 @@ class ChunkedImages:
         return out
 
     def read(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        """Unpack the images of `rows` into `out`, shape (b, h, w[, 3]).
+        """Unpack the images of `rows` into `out`, one after the other.
 
         Raises
         ------
@@ -236,7 +236,7 @@ def plain_chunks(path: Path, handle: int, offset: int, shape: tuple[int, ...], r
     offset : int
         Where the first image starts.
     shape : tuple of int
-        (n, h, w) or (n, h, w, 3).
+        (n, h, w), (n, h, w, 3) or, of volumes, (n, d, h, w).
     rows : int
         Images that are read at once, from 1.
 

@@ -42,6 +42,7 @@ _KIND = "a MedMNIST .npz file"
 _MOST_DEFLATED = 1032  # bytes that one of a deflate stream can stand for
 _MOST_HEADER = 1 << 16  # bytes of a NumPy header
 LARGEST_SIZE = 4096  # px: edge length of an image, beyond any raw one here
+_LARGEST_CUBE = 256  # of a volume, which are as many bytes
 _END = 22  # bytes of a zip's last record without the comment
 _COMMENTS = {" ".join(marks_of(*holds)).encode() for holds in product((False, True), repeat=2)}
 _ROOM = "free some or set TMPDIR to another folder"
@@ -131,7 +132,7 @@ def read_npz(path: str | Path, dataset: Described) -> dict[str, tuple[Array, Arr
     Returns
     -------
     dict of split to (images, labels)
-        Images ``(n, h, w[, 3])`` uint8, labels ``(n, l)`` uint8.
+        Images ``(n, h, w[, 3])`` uint8, of volumes ``(n, d, h, w)``, labels ``(n, l)`` uint8.
 
     Raises
     ------
@@ -298,10 +299,11 @@ def _check_shapes(archive: zipfile.ZipFile, path: Path, dataset: Described) -> i
     """Refuse images that do not fit the dataset, each other or their labels; return their edge length."""
     shapes = {split: _shape(archive, f"{split}_images", path) for split in SPLITS}
     size = (*shapes[SPLITS[0]][0], 0, 0)[1]
+    largest = _LARGEST_CUBE if dataset.ndim == 3 else LARGEST_SIZE
     row = image_shape(dataset.ndim, dataset.channels, size)
     for split, (shape, dtype) in shapes.items():
         rows = _count_labels(archive, split, path, dataset)
-        if dtype != np.uint8 or shape != (rows, *row) or not 1 <= size <= LARGEST_SIZE:
+        if dtype != np.uint8 or shape != (rows, *row) or not 1 <= size <= largest:
             expected = f"uint8 {(rows, *row)} as its labels and the dataset have it"
             raise StoreError(f"{path}: {split}_images", expected=expected, found=f"{dtype} {shape}")
     return size

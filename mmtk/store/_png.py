@@ -1,4 +1,4 @@
-"""A store as a folder of PNG files and one CSV, in the layout of ``medmnist save``."""
+"""A store as a folder of pictures and one CSV, in the layout of ``medmnist save``: PNG, of volumes animated GIF."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from mmtk.datasets.base import SPLITS
 from mmtk.datasets.official import SPLIT_WORDS
 from mmtk.errors import StoreError
 from mmtk.files import clear_leftovers, publish_folder, write_text, writing
+from mmtk.store._format import Array
+from mmtk.store._gif import write_gif
 from mmtk.store._npz import medmnist_name
 from mmtk.store._reader import Split, Store
 
-_IMAGE = re.compile(rf"({'|'.join(SPLITS)})\d+(_\d+)+\.png")
+_IMAGE = re.compile(rf"({'|'.join(SPLITS)})\d+(_\d+)+\.(png|gif)")
 
 
 def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
     """Write each image as ``{flag}/{split}{row}_{labels}.png`` and one line an image into ``{flag}.csv``.
+
+    A volume is an animated ``.gif``, a slice of its first axis after the other; Pillow writes those.
 
     Parameters
     ----------
@@ -37,8 +41,8 @@ def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
     Raises
     ------
     StoreError
-        If other files are in the way, or the disk is full or cannot be written. A folder that
-        holds anything but such images is never replaced.
+        If other files are in the way, the disk is full or cannot be written, or Pillow is not installed and needed. A
+        folder that holds anything but such images is never replaced.
     """
     folder = Path(out) / medmnist_name(store)
     listing = folder.with_suffix(".csv")
@@ -73,15 +77,24 @@ def _refuse_to_replace(folder: Path, force: bool) -> None:
 
 
 def _write_split(split: Split, folder: Path) -> list[str]:
-    import cv2
-
+    volumes = split.info.ndim == 3
     lines = []
     for row, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
         values = [str(value) for value in label]
-        name = f"{split.name}{row}_{'_'.join(values)}.png"
-        ok, data = cv2.imencode(".png", np.ascontiguousarray(image if image.ndim == 2 else image[..., ::-1]))
-        if not ok:
-            raise StoreError(name, expected="an image that PNG can hold", found=str(image.shape))
-        (folder / name).write_bytes(data.tobytes())
+        name = f"{split.name}{row}_{'_'.join(values)}.{'gif' if volumes else 'png'}"
+        if volumes:
+            with (folder / name).open("wb") as file:
+                write_gif(name, image, file)
+        else:
+            (folder / name).write_bytes(_png(name, image))
         lines.append(f"{SPLIT_WORDS[split.name]},{name},{','.join(values)}\n")
     return lines
+
+
+def _png(name: str, image: Array) -> bytes:
+    import cv2
+
+    ok, data = cv2.imencode(".png", np.ascontiguousarray(image if image.ndim == 2 else image[..., ::-1]))
+    if not ok:
+        raise StoreError(name, expected="an image that PNG can hold", found=str(image.shape))
+    return data.tobytes()

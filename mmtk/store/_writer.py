@@ -266,7 +266,8 @@ def write_store(path: str | Path, info: StoreInfo, arrays: Mapping[str, tuple[Ar
         Its folder is made if need be; a file that is there is replaced.
     info : StoreInfo
     arrays : mapping of split to (images, labels, records)
-        Images ``(n, h, w[, 3])`` uint8, labels ``(n, l)`` uint8, records of `record_dtype`.
+        Images ``(n, h, w[, 3])`` uint8, of volumes ``(n, d, h, w)``; labels ``(n, l)`` uint8; records of
+        `record_dtype`.
 
     Raises
     ------

@@ -15,12 +15,13 @@ from tests.torture.edits import edited
 from tests.torture.mutants import Attempt, Mutant, Prepare
 from tests.torture.tally import REPORTED, SAME, SILENT
 
-KINDS = ("grey", "labels", "gzip", "sliced")
+KINDS = ("grey", "volumes", "labels", "gzip", "sliced")
 
 
 def make_stores(folder: Path) -> None:
     """One store of each kind that reads differently."""
     write_small_store(folder / "grey.h5", (20, 6, 9))
+    write_small_store(folder / "volumes.h5", (9, 2, 3), size=6, ndim=3)
     write_small_store(folder / "labels.h5", (7, 1, 3), flag="chestmnist", task=MULTILABEL, classes=14, channels=3)
     made = store.compress(store.open(folder / "grey.h5"), folder / "gzip", "gzip")
     made.rename(folder / "gzip.h5")

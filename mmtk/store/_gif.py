@@ -1,0 +1,38 @@
+"""Animated GIFs of volumes, slice by slice, as Pillow writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+from mmtk.errors import StoreError
+from mmtk.store._format import Array
+
+_MILLISECONDS = 200  # that a slice is shown
+
+
+def write_gif(what: str | Path, slices: Iterable[Array], file: IO[bytes]) -> None:
+    """Write grey slices, ``(h, w)`` uint8, as an animation without end; the bytes are those of ``medmnist save``.
+
+    Parameters
+    ----------
+    what : path
+        The file, for the error.
+    slices : iterable of array
+        At least one.
+    file : binary file
+        Empty.
+
+    Raises
+    ------
+    StoreError
+        If Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        package, remedy = "the package pillow", "pip install 'mmtk[medmnist]'"
+        raise StoreError(what, expected=package, found="not installed", remedy=remedy) from None
+    first, *others = [Image.fromarray(image) for image in slices]
+    first.save(file, "GIF", save_all=True, append_images=others, duration=_MILLISECONDS, loop=0)
