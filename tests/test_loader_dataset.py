@@ -283,6 +283,10 @@ def test_labels_that_were_changed_stay_changed_wherever_data_is_sent(path):
                 assert len(images) == len(data)
     with pytest.raises(ValueError, match="read-only"):
         both.targets[0] = 1
+    split, targets = batches.data.parts[0], batches.data.targets.tolist()
+    split.labels[:] = 1 - split.labels  # which batches made before do not see, here or elsewhere
+    for again in (batches, pickle.loads(pickle.dumps(batches)), deepcopy(batches)):
+        assert np.concatenate([labels for _, labels in again]).tolist() == targets
     loader = loading.DataLoader(Whole(noisy), None, num_workers=1, multiprocessing_context="spawn")
     assert next(iter(loader)).tolist() == noisy.targets.tolist()
 

@@ -34,7 +34,8 @@ class Data:
         lost where the data is unpickled. Others are given by ``dataclasses.replace(data, targets=...)``, which are.
     parts : tuple of Split
     remake : (callable, arguments), None
-        What makes it again where it is unpickled; where it is None, as in what `replace` gives, its arrays are pickled.
+        What makes it again where it is unpickled. Its arrays are pickled where it is None, as in what `replace` gives,
+        or where that would give other targets by now.
     """
 
     name: str
@@ -51,7 +52,11 @@ class Data:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self.remake or (Data, (self.name, self.key, self.images, self.targets, self.parts))
+        if self.remake:
+            make, arguments = self.remake
+            if np.array_equal(make(*arguments).targets, self.targets):  # labels may have been written into since
+                return self.remake
+        return Data, (self.name, self.key, self.images, self.targets, self.parts)
 
     def __len__(self) -> int:
         return len(self.targets)
