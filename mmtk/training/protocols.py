@@ -148,8 +148,10 @@ class Protocol:
         """What it is for images of two dimensions, which is itself, or for volumes, of three.
 
         ``v2`` is then that of MedMNIST v2's script for its six sets of volumes: batches of 32, one channel, pixels from
-        0 to 1. Left out is what that script can do to volumes of shapes, a factor drawn at random for each in training
-        and one half in testing. Every other protocol, and any protocol file, is for volumes what it is for images.
+        0 to 1. Of that script's three kinds of convolution it is the one of three dimensions, whose weights are drawn
+        as such; the script by default draws flat ones and repeats them along the depth. Left out is what it can do to
+        volumes of shapes: a factor drawn at random for each in training, and one half in testing. Every other protocol,
+        and any protocol file, is for volumes what it is for images.
         """
         return _OF_VOLUMES.get(self, self) if ndim == 3 else self
 
