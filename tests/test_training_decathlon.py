@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from mmtk import store
+from mmtk.cli.decathlon import _echo_rows
 from mmtk.errors import ArgumentError, MmtkError, ScoreError, StoreError
 from mmtk.registry import Registry
 from mmtk.runs import alone, differences_of, evaluate_run, evaluation, means_of, read_result, rows_of
@@ -362,7 +363,7 @@ def test_stores_of_several_sizes_are_trained_each_with_the_stem_of_its_own(store
         decathlon.plan_runs(stores, out, methods=[CONSTANT], seeds=[0], sizes=[64, 224])
 
 
-def test_sets_that_the_paper_does_not_have_count_in_no_mean(stores, tmp_path):
+def test_sets_that_the_paper_does_not_have_count_in_no_mean(stores, tmp_path, capsys):
     for flag in ("lung", "another"):
         write_small_store(stores / f"{flag}_28.h5", (12, 6, 6), flag=flag, size=28)
     chosen = (CONSTANT, as_method("other", other_seeds))
@@ -376,6 +377,10 @@ def test_sets_that_the_paper_does_not_have_count_in_no_mean(stores, tmp_path):
     assert (over_ten.flag, over_ten.datasets) == ("", 2)
     assert [(one.flag, one.datasets) for one in alone] == [("another", 1), ("lung", 1)]
     assert alone[1].auc.value == pytest.approx(rows[7].auc.value - rows[3].auc.value)
+    _echo_rows([replace(row, info=replace(row.info, title=f"The {row.info.flag}")) for row in rows])
+    told = capsys.readouterr().out
+    assert "other - constant, on The lung: AUC" in told
+    assert "on lung" not in told
 
 
 def test_what_medmnist_added_is_trained_after_the_ten_and_has_a_place_of_its_own(stores, tmp_path):

@@ -144,11 +144,11 @@ def _echo_rows(rows: list[Row]) -> None:
                 click.echo(heading)
             for row in rows_of_it:
                 _echo_row(row)
-    differences = differences_of(rows)
+    differences, titles = differences_of(rows), {row.info.flag: row.info.title for row in rows}
     if differences:
         click.echo("\ndifferences, on the same resamples")
     for one in differences:
-        where = f"on {one.flag}" if one.flag else f"over {one.datasets}"
+        where = f"on {titles[one.flag]}" if one.flag else f"over {one.datasets}"
         click.echo(f"{one.method} - {one.other}, {where}: AUC {one.auc}  ACC {one.acc}")
 
 
