@@ -236,7 +236,7 @@ def test_a_broken_package_stops_no_command_that_does_without_it(tmp_path: Path) 
         "mmtk.datasets": ['a = "broken_of_ours"', 'b = "taken_by_ours:LUNG"', 'c = "taken_by_ours:COUNTS"'],
     }))
     done = run_mmtk("list", code=0, env=with_path(site))
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:]][-1] == "organsmnist"
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]][-1] == "synapsemnist3d"
     first, second, third = done.stderr.splitlines()
     assert first == (
         "mmtk: warning: plugin a of mmtk-broken left out: ZeroDivisionError: division by zero "

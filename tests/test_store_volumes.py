@@ -245,6 +245,24 @@ def test_every_edition_is_fetched_from_its_record(tmp_path, monkeypatch, flag, e
     assert asked == [(url, dataset.md5[f"{edition}:{size}"], name)]
 
 
+def test_own_volumes_come_back_from_their_npz(cubes, tmp_path):
+    facts = {"flag": "lungclinic", "edition": "", "pixels": "own", "split": "own", "membership": "by rule: hash"}
+    arrays = {split.name: (split.images, split.labels, split.records) for split in cubes.splits}
+    own = store.open(store.write_store(tmp_path / "lungclinic_6.h5", replace(cubes.info, **facts), arrays))
+    npz = store.export_npz(own, tmp_path).rename(tmp_path / "anything.npz")
+    again = store.open(store.import_npz(npz, tmp_path / "again"))
+    assert (again.info.flag, again.info.ndim, again.info.version) == ("lungclinic", 3, 4)
+    for one, other in zip(own.splits, again.splits, strict=True):
+        assert np.array_equal(one.images, other.images)
+    with np.load(npz) as archive:
+        made = dict(archive)
+    claimed = {**json.loads(made["facts"].tobytes()), "channels": 3}
+    made["facts"] = np.frombuffer(json.dumps(claimed, sort_keys=True, separators=(",", ":")).encode(), np.uint8)
+    np.savez(npz, **made)
+    with pytest.raises(StoreError, match="volumes of more than one channel"):
+        store.import_npz(npz, tmp_path / "forged")
+
+
 BAD = {
     "slices": (np.zeros((3, 8, 8), "u1"), "train_images"),
     "unequal edges": (np.zeros((3, 8, 8, 7), "u1"), "train_images"),
