@@ -153,7 +153,7 @@ class Protocol:
         volumes of shapes: a factor drawn at random for each in training, and one half in testing. Every other protocol,
         and any protocol file, is for volumes what it is for images.
         """
-        return _OF_VOLUMES.get(self, self) if ndim == 3 else self
+        return _V2_OF_VOLUMES if ndim == 3 and self == _V2 else self
 
     def facts(self) -> dict[str, Any]:
         """Its fields as JSON values; those that came later are left out where they have their default."""
@@ -185,7 +185,7 @@ PROTOCOLS: Registry[Protocol] = Registry("protocol")
 for _protocol in _ALL:
     PROTOCOLS.add(_protocol, _protocol.name)
 _V2 = PROTOCOLS.get("v2")
-_OF_VOLUMES = {_V2: replace(_V2, batch_size=32, as_rgb=False, input="from 0 to 1", enlarge="bilinear")}
+_V2_OF_VOLUMES = replace(_V2, batch_size=32, as_rgb=False, input="from 0 to 1", enlarge="bilinear")
 
 
 def get_protocol(name: str) -> Protocol:
