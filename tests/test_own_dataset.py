@@ -529,7 +529,7 @@ def test_several_files_in_one_command(tmp_path):
 def test_a_name_that_is_no_dataset_tells_of_dataset_files(tmp_path):
     for name, message in (
         (tmp_path, f"expected a flag, or a dataset file (.toml), found a folder; mmtk draft {tmp_path} writes one"),
-        ("skinlesions", "organsmnist, or a dataset file (.toml), as mmtk draft DIR writes it"),
+        ("skinlesions", "synapsemnist3d, or a dataset file (.toml), as mmtk draft DIR writes it"),
     ):
         done = run_mmtk("build", name, "--sources", tmp_path, "--out", tmp_path, code=2)
         assert done.stderr.endswith(f"{message}\n")
