@@ -129,7 +129,7 @@ def test_demo_prints_its_commands_and_can_be_given_again(tmp_path, monkeypatch):
     assert again.stdout[again.stdout.index("test images") :].splitlines() == table
 
 
-def test_volumes_are_trained_under_v2_evaluated_compared_and_reported(tmp_path):
+def test_volumes_are_trained_under_v2_evaluated_and_reported(tmp_path):
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
     stores, out = tmp_path / "stores", tmp_path / "runs"

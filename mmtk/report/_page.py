@@ -12,7 +12,7 @@ import numpy as np
 
 from mmtk import store
 from mmtk.base import Progress
-from mmtk.datasets import TEN, get_dataset
+from mmtk.datasets import EIGHT, TEN, get_dataset
 from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps import official_map
 from mmtk.errors import MmtkError, StoreError
@@ -22,7 +22,7 @@ from mmtk.report import _contents as contents
 from mmtk.report import _figures as figures
 from mmtk.report import _pictures as pictures
 from mmtk.report._tables import Table, spans
-from mmtk.runs import LATER_SETS, Run, by_flag, find_runs, foremost, is_later, setups_of
+from mmtk.runs import LATER_SETS, Run, by_flag, find_runs, foremost, setups_of
 
 _FEW = 4  # datasets whose titles do not all stand in that of the page
 
@@ -125,7 +125,7 @@ def _title(of_paper: bool, titles: list[str]) -> str:
 def _about(flags: Iterable[str]) -> str:
     """How many datasets there are: of the ten, of what MedMNIST added, and others."""
     every = set(flags)
-    ten, later = len(every & set(TEN)), sum(map(is_later, every))
+    ten, later = len(every & set(TEN)), len(every & set(EIGHT))
     others = len(every) - ten - later
     parts = [f"{ten} of the ten datasets"] * (ten > 0) + [f"{later} of {LATER_SETS}"] * (later > 0)
     parts += [f"{others}{' other' if parts else ''} dataset{'s' if others > 1 else ''}"] * (others > 0)

@@ -22,7 +22,7 @@ from mmtk.runs.evaluation import check_figures, check_predictions, score_tests
 from mmtk.runs.folder import CONFIG, LOG, RESULT
 from mmtk.runs.jsonfiles import AGAIN, parse, read_text
 from mmtk.runs.results import RunResult, read_result
-from mmtk.runs.sets import place_of
+from mmtk.runs.sets import table_order
 from mmtk.scoring import Metrics, evaluate, read_predictions
 
 
@@ -145,7 +145,7 @@ def find_runs(
     setups = {setup: place for place, setup in enumerate(setups_of(found))}
 
     def place(run: Run) -> tuple[int, str, int, int]:
-        return *place_of(run.dataset.flag), setups[run.setup], run.seed
+        return *table_order(run.dataset.flag), setups[run.setup], run.seed
 
     return sorted(found, key=place), unfinished
 
