@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ def write_small_run(
         grown = np.exp(logits).astype(np.float32)
         scores[split.name] = grown / (1 + grown) if several else grown / grown.sum(axis=1, keepdims=True)
     made = {"method": method, "budget": 60.0} if method else {
-        "protocol": asdict(get_protocol(protocol)), "model": model, "epochs": epochs,
+        "protocol": get_protocol(protocol).for_ndim(info.ndim).facts(), "model": model, "epochs": epochs,
     }
     out.mkdir(parents=True)
     config = RunConfig({**made, **more}, seed, StoreFacts.of(opened), "" if method else "cpu", MADE_WITH)

@@ -39,9 +39,9 @@ def test_hugging_face_gets_images_and_class_names(root, tmp_path):
             assert len(rows) == len(split)
             for row in (0, len(split) - 1):
                 assert np.array_equal(np.array(rows[row]["image"]), split.images[row])
-                label = rows[row]["label"]
+                label = rows[row]["labels" if opened.info.labels > 1 else "label"]
                 expected = split.labels[row]
-                assert label == (np.flatnonzero(expected).tolist() if opened.info.labels > 1 else expected[0])
+                assert label == (expected.tolist() if opened.info.labels > 1 else expected[0])
 
 
 def test_hugging_face_gets_licence_citation_and_marks(tmp_path):

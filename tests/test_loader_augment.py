@@ -46,6 +46,26 @@ def test_each_image_is_cut_from_its_own_place(functional, images):
         assert torch.equal(one, functional.crop(functional.pad(image, [4]), top, left, 28, 32))
 
 
+def test_volumes_are_flipped_and_cut_along_every_axis_and_not_rotated(tmp_path):
+    volumes = torch.randint(1, 256, (5, 1, 4, 6, 7), dtype=torch.uint8)
+    for name, axis in (("horizontal", 4), ("vertical", 3)):
+        assert torch.equal(Augmentation(**{"horizontal": 0.0, name: 1.0})(volumes), volumes.flip(axis))
+    shifts = [torch.tensor(values) for values in ([0, 1, 2, 3, 4], [4, 2, 0, 1, 3], [2, 2, 3, 0, 4])]
+    padded = torch.nn.functional.pad(volumes, [2] * 6)
+    for one, whole, inward, down, right in zip(cropped(volumes, 2, *shifts), padded, *shifts, strict=True):
+        assert torch.equal(one, whole[:, inward : inward + 4, down : down + 6, right : right + 7])
+    moved = Augmentation(horizontal=0.0, padding=1)(volumes.expand(-1, -1, -1, -1, -1).repeat(60, 1, 1, 1, 1))
+    black = [(moved == 0).all(dim=dims).float().mean(0) for dims in ((1, 3, 4), (1, 2, 4), (1, 2, 3))]
+    for along in black:  # a third each way
+        assert along[[0, -1]].tolist() == pytest.approx([1 / 3, 1 / 3], abs=0.12)
+        assert not along[1:-1].any()
+    split = store.open(write_small_store(tmp_path / "v.h5", (9, 2, 2), ndim=3)).train
+    images, _ = next(iter(Batches(split, 9, augment=Augmentation(padding=1, colour=0.5), dtype="float32")))
+    assert images.is_contiguous(memory_format=torch.channels_last_3d)
+    with pytest.raises(ArgumentError, match="rotation: expected 0 for volumes, found 5"):
+        Batches(split, 9, augment=Augmentation(rotation=5))
+
+
 def test_each_image_is_coloured_as_torchvision_colours_it(functional, images):
     if images.shape[1] == 1:
         pytest.skip("grey images keep their grey")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mmtk import store
 from mmtk.errors import ArgumentError, MmtkError
-from mmtk.loader import ArrayBatches, Batches, SplitDataset, _ring, permutation
+from mmtk.loader import ArrayBatches, Batches, SplitDataset, _ring, join, permutation
 from mmtk.loader._cuda import copied_ahead, room_for
 from tests.commands import run_python
 from tests.small_stores import MULTILABEL, write_small_store
@@ -29,10 +29,10 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch can
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["grey", "rgb"])
+@pytest.fixture(scope="module", params=[{}, {"channels": 3}, {"ndim": 3}], ids=["grey", "rgb", "volume"])
 def split(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("stores") / "store.h5"
-    return store.open(write_small_store(path, (53, 5, 5), channels=request.param, size=9)).train
+    return store.open(write_small_store(path, (53, 5, 5), size=9, **request.param)).train
 
 
 @pytest.fixture
@@ -42,14 +42,14 @@ def grey(tmp_path):
 
 
 def pixels(images):
-    """A batch as the store has it: (b, h, w) or (b, h, w, 3)."""
-    array = images.permute(0, 2, 3, 1).cpu().numpy()
+    """A batch as the store has it: (b, h, w) or (b, h, w, 3), or (b, d, h, w) of volumes."""
+    array = images.movedim(1, -1).cpu().numpy()
     return array[..., 0] if array.shape[-1] == 1 else array
 
 
 def normalised(images):
     """What torchvision's ToTensor and Normalize give, in float32."""
-    tensor = torch.from_numpy(np.array(images if images.ndim == 4 else images[..., None])).permute(0, 3, 1, 2)
+    tensor = torch.from_numpy(np.array(images if images.shape[-1] == 3 else images[..., None])).movedim(-1, 1)
     return tensor.contiguous().float().div(255).sub(0.5).div(0.5)
 
 
@@ -132,10 +132,11 @@ def test_batches_are_right_however_they_are_kept_and_written_into(
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "bfloat16"])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_images_are_channels_last_and_labels_int64(split, dtype, shuffle, device):
-    channels = 1 if split.images.ndim == 3 else 3
+    info = split.info
     images, labels = next(iter(Batches(split, 10, shuffle=shuffle, dtype=dtype, device=device)))
-    assert images.shape == (10, channels, 9, 9)
-    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert images.shape == (10, info.channels, *(9,) * info.ndim)
+    layout = torch.channels_last if info.ndim == 2 else torch.channels_last_3d
+    assert images.is_contiguous(memory_format=layout)
     assert (images.dtype, labels.dtype) == (getattr(torch, dtype), torch.int64)
     assert images.device.type == labels.device.type == device
 
@@ -382,6 +383,27 @@ def test_it_says_what_it_chose_and_why(split, tmp_path):
     ):
         assert batches.data.name in batches.explain()
         assert says in batches.explain()
+
+
+def test_volumes_come_out_the_same_from_every_kind_of_store_and_batch(tmp_path):
+    path = write_small_store(tmp_path / "s.h5", (23, 7, 5), ndim=3, size=3)  # three slices are no colours
+    split = store.open(path).train
+    packed = store.open(store.compress(store.open(path), tmp_path / "packed", "gzip")).train
+    order = permutation(23, 4, 0)
+    for source in (split, packed):
+        for options in ({}, {"resident": True}, {"threads": 2}):
+            found = torch.cat([x for x, _ in Batches(source, 5, shuffle=True, seed=4, **options)])
+            assert found.shape == (23, 1, 3, 3, 3)
+            assert np.array_equal(found[:, 0].numpy(), split.images[order])
+        assert Batches(source).data.row_shape == (3, 3, 3, 1)
+        arrays = np.concatenate([x for x, _ in ArrayBatches(source, 5, shuffle=True, seed=4, dtype="float32")])
+        assert np.array_equal(arrays, split.images[order][..., None] / np.float32(127.5) - 1)
+    both = join([split, store.open(path).val])
+    joined, _ = next(iter(Batches(both, 30)))
+    assert np.array_equal(joined[:, 0].numpy(), np.concatenate([split.images, store.open(path).val.images]))
+    flat = store.open(write_small_store(tmp_path / "flat.h5", channels=3, size=3)).train
+    with pytest.raises(ArgumentError, match="splits: expected images alone or volumes alone, found breastmnist of 3D"):
+        join([split, flat])
 
 
 def test_a_split_is_kept_on_a_gpu_where_it_takes_half_of_the_free_memory_at_most(monkeypatch):

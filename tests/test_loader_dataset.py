@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from copy import copy, deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 
 from mmtk import store
 from mmtk.errors import ArgumentError, StoreError
-from mmtk.loader import SplitDataset
+from mmtk.loader import ArrayBatches, Batches, SplitDataset, join
+from tests.commands import run_python
 from tests.peers import torchvision
 from tests.small_stores import MULTILABEL, write_small_store
 
@@ -19,9 +22,9 @@ torch = pytest.importorskip("torch")
 loading = pytest.importorskip("torch.utils.data")
 
 
-@pytest.fixture(params=[1, 3], ids=["grey", "rgb"])
+@pytest.fixture(params=[{}, {"channels": 3}, {"ndim": 3}], ids=["grey", "rgb", "volume"])
 def path(request, tmp_path):
-    return write_small_store(tmp_path / "s.h5", (23, 5, 5), channels=request.param)
+    return write_small_store(tmp_path / "s.h5", (23, 5, 5), **request.param)
 
 
 def halve(tensor):
@@ -30,12 +33,12 @@ def halve(tensor):
 
 def test_items_are_the_stores_rows(path):
     split, dataset = store.open(path).train, SplitDataset(path, "train")
-    channels = 1 if split.images.ndim == 3 else 3
+    info = split.info
     assert len(dataset) == 23
     for row in (0, 22, -1, np.int64(3), torch.tensor(4)):
         image, label = dataset[row]
-        assert (image.shape, image.dtype) == ((channels, 8, 8), torch.uint8)
-        assert np.array_equal(image.permute(1, 2, 0).numpy().reshape(split.images.shape[1:]), split.images[int(row)])
+        assert (image.shape, image.dtype) == ((info.channels, *(8,) * info.ndim), torch.uint8)
+        assert np.array_equal(image.movedim(0, -1).numpy().reshape(split.images.shape[1:]), split.images[int(row)])
         assert (label.dtype, label.shape, int(label)) == (torch.int64, (), split.labels[int(row), 0])
 
 
@@ -123,9 +126,9 @@ def test_a_relative_path_holds_wherever_the_process_goes(path, monkeypatch):
 def test_another_store_under_the_same_name_is_refused(path):
     dataset = SplitDataset(path, "train")
     data = pickle.dumps(dataset)
-    channels = dataset[0][0].shape[0]
-    before = dataset[0][0]
-    write_small_store(path.with_name("other.h5"), (23, 5, 5), channels=channels, seed=1).replace(path)
+    before, info = dataset[0][0], store.open(path).info
+    kind = {"channels": info.channels, "ndim": info.ndim}
+    write_small_store(path.with_name("other.h5"), (23, 5, 5), seed=1, **kind).replace(path)
     assert torch.equal(dataset[0][0], before)  # the opened one goes on
     with pytest.raises(StoreError, match="expected the store this dataset was made from, found another one"):
         pickle.loads(data)[0]
@@ -140,7 +143,7 @@ def test_a_dataloader_takes_it_with_and_without_workers(path, how):
     workers = {} if how == "here" else {"num_workers": 2, "multiprocessing_context": how}
     split = store.open(path).train
     batches = list(loading.DataLoader(SplitDataset(path, "train"), batch_size=10, shuffle=False, **workers))
-    images = torch.cat([images for images, _ in batches]).permute(0, 2, 3, 1).numpy()
+    images = torch.cat([images for images, _ in batches]).movedim(1, -1).numpy()
     assert np.array_equal(images.reshape(split.images.shape), split.images)
     assert torch.cat([labels for _, labels in batches]).tolist() == split.labels[:, 0].tolist()
 
@@ -214,9 +217,10 @@ def transforms():
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("path", [{}, {"channels": 3}], ids=["grey", "rgb"], indirect=True)
 def test_single_images_pass_through_transforms_of_torchvision(path, transforms, workers):
     split = store.open(path).train
-    channels = 1 if split.images.ndim == 3 else 3
+    channels = split.info.channels
     chain = transforms.Compose([
         transforms.RandomHorizontalFlip(1.0), transforms.Resize((12, 10)),
         transforms.ToDtype(torch.float32, scale=True), transforms.Normalize([0.5] * channels, [0.5] * channels),
@@ -231,6 +235,107 @@ def test_single_images_pass_through_transforms_of_torchvision(path, transforms, 
         assert found.shape == (23, channels, 12, 10)
         assert torch.equal(found, expected)
         assert labels.tolist() == split.labels[:, 0].tolist()
+
+
+def test_slices_and_sums_are_torchs(path):
+    dataset = SplitDataset(path, "train", transform=halve)
+    assert isinstance(dataset, loading.Dataset)
+    for some, rows in ((dataset[2:5], [2, 3, 4]), (dataset[::-10], [22, 12, 2])):
+        assert isinstance(some, loading.Subset)
+        (images, labels), = loading.DataLoader(some, 5)
+        assert torch.equal(images, torch.stack([dataset[row][0] for row in rows]))
+        assert labels.tolist() == dataset.targets[rows].tolist()
+    both = dataset + SplitDataset(path, "val")
+    assert isinstance(both, loading.ConcatDataset)
+    assert len(both + dataset[:0]) == 28
+    assert not len(dataset[5:5])
+
+
+def test_labels_targets_and_classes_are_told_and_cannot_be_changed(path, tmp_path):
+    split = store.open(path).train
+    several = SplitDataset(write_small_store(tmp_path / "m.h5", task=MULTILABEL, classes=4), "train")
+    for dataset in (SplitDataset(path, "train"), pickle.loads(pickle.dumps(SplitDataset(path, "train")))):
+        assert np.array_equal(dataset.labels, split.labels)
+        assert (dataset.labels.dtype, dataset.targets.dtype) == (np.uint8, np.int64)
+        assert dataset.targets.tolist() == split.labels[:, 0].tolist() == [int(label) for _, label in dataset]
+        assert dataset.classes == split.info.classes
+        for name in ("labels", "targets"):
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(dataset, name)[0] = 1
+            with pytest.raises(AttributeError):
+                setattr(dataset, name, [1])
+    assert (several.targets.dtype, several.targets.shape) == (np.float32, (20, 4))
+
+
+def test_labels_that_were_changed_stay_changed_wherever_data_is_sent(path):
+    batches = ArrayBatches(store.open(path).train, 23)
+    with pytest.raises(ValueError, match="read-only"):
+        batches.data.targets[0] = 1
+    noisy = replace(batches.data, targets=1 - batches.data.targets)
+    both = join([store.open(path).train, store.open(path).val])
+    offset = replace(both, targets=both.targets + 5)
+    for data in (noisy, offset):
+        for again in (data, pickle.loads(pickle.dumps(data)), deepcopy(data), copy(data)):
+            assert np.array_equal(again.targets, data.targets)
+            for kind in (Batches, ArrayBatches):
+                (images, labels), = pickle.loads(pickle.dumps(kind(again, 28)))
+                assert labels.tolist() == data.targets.tolist()
+                assert len(images) == len(data)
+    with pytest.raises(ValueError, match="read-only"):
+        both.targets[0] = 1
+    split, targets = batches.data.parts[0], batches.data.targets.tolist()
+    split.labels[:] = 1 - split.labels  # which batches made before do not see, here or elsewhere
+    for again in (batches, pickle.loads(pickle.dumps(batches)), deepcopy(batches)):
+        assert np.concatenate([labels for _, labels in again]).tolist() == targets
+    loader = loading.DataLoader(Whole(noisy), None, num_workers=1, multiprocessing_context="spawn")
+    assert next(iter(loader)).tolist() == noisy.targets.tolist()
+
+
+class Whole(loading.Dataset):
+    """The targets of data, as a worker has them."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return torch.tensor(self.data.targets)
+
+
+LATE = """
+import importlib.util, sys
+from mmtk.errors import MmtkError
+from mmtk.loader import MapDataset, SplitDataset
+
+class Own(MapDataset):
+    def __len__(self):
+        return 2
+    def __getitem__(self, index):
+        return range(2)[index]
+
+own = Own()
+assert "torch" not in sys.modules
+without, sys.modules["torch"] = sys.modules.get("torch"), None
+try:
+    own + own
+except MmtkError as error:
+    assert str(error) == "tensors: expected the package torch, found not installed; pip install 'mmtk[train]'", error
+else:
+    raise AssertionError
+del sys.modules["torch"]
+assert importlib.util.find_spec("torch.utils.data")  # as some ask whether it is there
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
+assert isinstance(own, Dataset) and issubclass(SplitDataset, Dataset) and not issubclass(str, Dataset)
+assert isinstance(own + own, ConcatDataset) and next(iter(DataLoader(own, 2))).tolist() == [0, 1]
+split = SplitDataset(sys.argv[1], "train")
+assert isinstance(split, Dataset) and len(split + split) == 46
+"""
+
+
+def test_it_is_a_torch_dataset_also_where_torch_comes_later_and_imports_none(path):
+    run_python("-c", LATE, path, code=0)
 
 
 def test_a_store_gone_when_workers_start_is_one_clear_error(path):

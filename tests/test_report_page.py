@@ -509,3 +509,59 @@ def test_seconds_stand_beside_the_budget(tmp_path):
     with (tmp_path / "page.intervals.csv").open() as file:
         rows = {row["Method"]: (row["Seconds spent"], row["Seconds budget"]) for row in csv.DictReader(file)}
     assert rows == {"ResNet-18 (8), isbi21": ("", ""), "sklearn, 60 s": ("75", "60")}
+
+
+LATER = {"bloodmnist": {"channels": 3}, "organmnist3d": {"ndim": 3}, "vesselmnist3d": {"ndim": 3, "size": 64}}
+
+
+def write_later(base: Path, flags) -> None:
+    """Runs of stores of the sets that MedMNIST added, and of others."""
+    for flag in flags:
+        kind = {"size": 8, **LATER.get(flag, {})}
+        path = write_small_store(base / "stores" / f"{flag}_{kind['size']}.h5", (9, 5, 8), flag=flag, **kind)
+        info = replace(store.open(path).info, title=f"The {flag}")
+        arrays = {split.name: (split.images[:], split.labels, split.records) for split in store.open(path).splits}
+        store.write_store(path, info, arrays)
+        write_small_run(path, base / "runs" / path.stem / "a", epochs=2, protocol="v2", skill=0.2)
+
+
+def test_what_medmnist_added_stands_in_tables_of_its_own(tmp_path):
+    write_later(tmp_path, ["lung", *LATER, "breastmnist"])
+    files, _ = write_report(tmp_path / "runs", tmp_path / "page.html", stores=tmp_path / "stores")
+    texts = {path.name: path.read_text() for path in files}
+    page = texts["page.html"]
+    assert "on 1 of the ten datasets, 3 of MedMNIST v2&#39;s other sets and 1 other dataset, beside" in page
+    titles = ["The bloodmnist", "The organmnist3d", "The vesselmnist3d"]
+    assert [row["Dataset"] for row in csv.DictReader(io.StringIO(texts["page.later_counts.csv"]))] == titles
+    assert [row["Dataset"] for row in csv.DictReader(io.StringIO(texts["page.other_counts.csv"]))] == ["The lung"]
+    scores = {row["Method"]: row for row in csv.DictReader(io.StringIO(texts["page.later_scores.csv"]))}
+    assert list(scores) == ["ResNet-18 (8), v2", "ResNet-18 3D (64), v2", "ResNet-18 3D (8), v2"]
+    assert [name for name, text in scores["ResNet-18 3D (8), v2"].items() if "0." in text or "1." in text] == [
+        "The organmnist3d AUC", "The organmnist3d ACC",
+    ]
+    (lung,) = csv.DictReader(io.StringIO(texts["page.other_scores.csv"]))
+    assert [name for name in lung if "AUC" in name and "marks" not in name] == ["The lung AUC"]
+    for name in ("table1", "table2"):
+        assert not re.search("The |3D", texts[f"page.{name}.csv"])
+    assert page.count("px, middle slices") == 2
+
+
+def test_a_page_of_volumes_alone_is_whole_and_pictures_their_middle_slices(tmp_path):
+    write_later(tmp_path, ["organmnist3d", "vesselmnist3d"])
+    files, notes = write_report(tmp_path / "runs", tmp_path / "page.html", stores=tmp_path / "stores")
+    page = (tmp_path / "page.html").read_text()
+    assert "Table 1. MedMNIST v2&#39;s other sets, as built" in page
+    assert "Table 2. Test AUC and ACC on MedMNIST v2&#39;s other sets" in page
+    assert "on 2 of MedMNIST v2&#39;s other sets.</p>" in page
+    assert not notes
+    assert not [path for path in files if "table1" in path.name or "other" in path.name]
+    opened = store.open(tmp_path / "stores" / "organmnist3d_8.h5")
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(sample(opened).partition(",")[2]), np.uint8), -1)
+    assert picture.shape == (40, 40)
+    first = int(np.flatnonzero(opened.train.labels[:, 0] == 0)[0])
+    assert (picture[:8, :8] == opened.train.images[first][4]).all()
+    (run, large), _ = find_runs(tmp_path / "runs", tmp_path / "stores")
+    for shown in mistakes(run):
+        data = base64.b64decode(shown.source.partition(",")[2])
+        assert (cv2.imdecode(np.frombuffer(data, np.uint8), -1) == opened.test.images[shown.row][4]).all()
+    assert mistakes(large)

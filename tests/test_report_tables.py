@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmtk.datasets import list_datasets
+from mmtk.datasets import TEN
 from mmtk.report._tables import NONE, SIGNS, Cell, Column, Table, spans
 from mmtk.runs import TABLE_2
 
@@ -100,6 +100,6 @@ def test_the_papers_rows_have_the_means_that_are_known():
     }
     assert list(TABLE_2) == list(known)
     for method, row in TABLE_2.items():
-        assert list(row) == [dataset.flag for dataset in list_datasets()]
+        assert list(row) == list(TEN)
         assert [mean(pair[i] for pair in row.values()) for i in (0, 1)] == pytest.approx(known[method])
     assert TABLE_2["ResNet-50 (28)"]["retinamnist"] == (0.719, 0.490)

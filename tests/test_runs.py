@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -26,7 +25,7 @@ def small(tmp_path):
 
 
 def network(path) -> RunConfig:
-    settings = {"protocol": asdict(get_protocol("quick")), "model": "resnet18", "resolution": 8, "epochs": 1}
+    settings = {"protocol": get_protocol("quick").facts(), "model": "resnet18", "resolution": 8, "epochs": 1}
     return RunConfig(settings, 3, StoreFacts.of(store.open(path)), "cpu", {"numpy": "2"})
 
 
@@ -68,7 +67,7 @@ def test_runs_from_before_the_version_go_on_and_are_shown(small, tmp_path, metho
 def test_the_first_setting_that_differs_is_named(small, tmp_path):
     claim(tmp_path, network(small))
     other = network(small)
-    changed = RunConfig({**other.settings, "protocol": asdict(get_protocol("v2"))}, 3, other.store, "cpu")
+    changed = RunConfig({**other.settings, "protocol": get_protocol("v2").facts()}, 3, other.store, "cpu")
     with pytest.raises(MmtkError, match="expected protocol name v2, found quick in the run that lies there"):
         claim(tmp_path, changed)
 

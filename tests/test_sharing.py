@@ -93,6 +93,43 @@ def test_datasets_loads_every_row(tmp_path, monkeypatch, kind, form):
     assert (card.data.license, card.data.pretty_name) == ("cc-by-nc-sa-4.0", 'Lung: "clinic" #1')
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_labels_of_a_multi_label_task_collate_and_their_names_are_told(tmp_path):
+    datasets, torch = pytest.importorskip("datasets"), pytest.importorskip("torch")
+    datasets.disable_progress_bars()
+    opened = own_store(tmp_path, "several labels", classes=("one", "two, or so", "three"))
+    rows = compat.to_huggingface(opened, tmp_path / "cache")["train"]
+    as_lists = torch.tensor([row["labels"] for row in rows])
+    (as_tensors,) = torch.utils.data.DataLoader(rows.select_columns("labels").with_format("torch"), len(rows))
+    for labels in (as_lists, as_tensors["labels"]):
+        assert labels.dtype == torch.float32
+        assert np.array_equal(labels.numpy(), opened.train.labels)
+    assert torch.nn.functional.binary_cross_entropy_with_logits(torch.zeros(12, 3), as_lists) > 0
+    assert "Labels: one, two, or so, three." in rows.info.description
+    assert rows.features["labels"].length == 3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_volumes_are_arrays_for_datasets_told_in_croissant_and_in_no_folder_of_png(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    opened = store.open(write_small_store(tmp_path / "vesselmnist3d_8.h5", (5, 0, 3), flag="vesselmnist3d", ndim=3))
+    found = compat.to_huggingface(opened, tmp_path / "cache")
+    for split, rows in zip((opened.train, opened.test), found.values(), strict=True):
+        assert rows.features["image"] == datasets.Array3D((8, 8, 8), "uint8")
+        assert np.array_equal(np.array(rows["image"], np.uint8), split.images)
+        assert rows["label"][:] == split.labels[:, 0].tolist()
+    assert "8 x 8 x 8 px" in compat.to_croissant(opened)["description"]
+    licensed = replace(opened.info, licence="CC BY 4.0")
+    arrays = {split.name: (split.images[:], split.labels, split.records) for split in opened.splits}
+    store.write_store(tmp_path / "vesselmnist3d_8.h5", licensed, arrays)
+    told = run_mmtk("export", opened.path, "--to", "hub", "--out", tmp_path / "out", code=2).stderr
+    assert "expected images, which the PNG of a shared folder can hold, found volumes; share the .npz of" in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("*.key"))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.filterwarnings("ignore")

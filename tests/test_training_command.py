@@ -127,3 +127,21 @@ def test_demo_prints_its_commands_and_can_be_given_again(tmp_path, monkeypatch):
     again = invoke("demo", "--out", tmp_path / "demo")
     assert "finished before" in again.stdout
     assert again.stdout[again.stdout.index("test images") :].splitlines() == table
+
+
+def test_volumes_are_trained_under_v2_evaluated_and_reported(tmp_path):
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    stores, out = tmp_path / "stores", tmp_path / "runs"
+    path = write_small_store(
+        stores / "organmnist3d_8.h5", (6, 4, 4), flag="organmnist3d", ndim=3, task="multi-class", classes=3
+    )
+    options = ("--protocol", "v2", "--model", "resnet18", "--epochs", 1, "--device", "cpu")
+    told = json.loads(invoke("train", path, *options, "--out", out / "a", "--json").stdout)
+    assert (told["flag"], told["protocol"], told["resolution"], told["paper"]) == ("organmnist3d", "v2", 8, None)
+    (file,) = (out / "a").glob("organmnist3d_8_test_*.csv")
+    assert f"AUC {told['splits']['test']['auc']:.3f}" in invoke("evaluate", file, "--stores", stores).stdout
+    invoke("report", out, "--stores", stores, "--out", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "ResNet-18 3D (8), v2" in page
+    assert "8 px, middle slices" in page

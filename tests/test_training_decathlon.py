@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,11 +14,13 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from mmtk import store
+from mmtk.cli.decathlon import _echo_rows
 from mmtk.errors import ArgumentError, MmtkError, ScoreError, StoreError
 from mmtk.registry import Registry
 from mmtk.runs import alone, differences_of, evaluate_run, evaluation, means_of, read_result, rows_of
@@ -360,7 +363,7 @@ def test_stores_of_several_sizes_are_trained_each_with_the_stem_of_its_own(store
         decathlon.plan_runs(stores, out, methods=[CONSTANT], seeds=[0], sizes=[64, 224])
 
 
-def test_sets_that_the_paper_does_not_have_count_in_no_mean(stores, tmp_path):
+def test_sets_that_the_paper_does_not_have_count_in_no_mean(stores, tmp_path, capsys):
     for flag in ("lung", "another"):
         write_small_store(stores / f"{flag}_28.h5", (12, 6, 6), flag=flag, size=28)
     chosen = (CONSTANT, as_method("other", other_seeds))
@@ -374,6 +377,66 @@ def test_sets_that_the_paper_does_not_have_count_in_no_mean(stores, tmp_path):
     assert (over_ten.flag, over_ten.datasets) == ("", 2)
     assert [(one.flag, one.datasets) for one in alone] == [("another", 1), ("lung", 1)]
     assert alone[1].auc.value == pytest.approx(rows[7].auc.value - rows[3].auc.value)
+    _echo_rows([replace(row, info=replace(row.info, title=f"The {row.info.flag}")) for row in rows])
+    told = capsys.readouterr().out
+    assert "other - constant, on The lung: AUC" in told
+    assert "on lung" not in told
+
+
+def test_what_medmnist_added_is_trained_after_the_ten_and_has_a_place_of_its_own(stores, tmp_path):
+    kinds = {"vesselmnist3d": {"ndim": 3}, "organmnist3d": {"ndim": 3}, "bloodmnist": {"channels": 3}, "alung": {}}
+    for flag, kind in kinds.items():
+        write_small_store(stores / f"{flag}_8.h5", (12, 6, 6), flag=flag, **kind)
+    write_small_store(stores / "breastmnist_8.h5", (12, 6, 6))
+    arguments = ["decathlon", "--stores", stores, "--out", tmp_path / "runs", "--size", "8", "--device", "cpu"]
+    done = invoke(*arguments, "--method", "sklearn", "--budget", "2")
+    order = ["breastmnist", "bloodmnist", "organmnist3d", "vesselmnist3d", "alung"]
+    assert re.findall(r"^\d/5 (\w+): sklearn", done.stderr, re.MULTILINE) == order
+    block = [line.split("  ")[0] for line in done.stdout.splitlines()[2:9]]
+    assert block == [
+        "breastmnist", "mean over 1", "MedMNIST v2's other sets", *order[1:4], "other datasets",
+    ]
+    for flag in order:
+        assert (tmp_path / "runs" / f"{flag}_8" / "sklearn_2s_seed0" / "result.json").exists()
+
+
+class Seen:
+    """Goes by the mean of an image, and keeps the shapes it was given."""
+
+    shapes: ClassVar = []
+
+    def fit(self, x, y):
+        self.shapes.append(x.shape)
+
+    def predict_proba(self, x):
+        self.shapes.append(x.shape)
+        mean = x.reshape(len(x), -1).mean(axis=1) / 255
+        return np.stack([1 - mean, mean], axis=1)
+
+
+def test_own_classes_are_given_volumes_as_they_are_stored(tmp_path):
+    opened = store.open(write_small_store(tmp_path / "vesselmnist3d_8.h5", (12, 6, 7), flag="vesselmnist3d", ndim=3))
+    settings = {"name": "seen", "estimator": f"{__name__}:Seen"}
+    method = Method("seen", "seen", "mmtk.training.estimators:run", settings=settings)
+    result = method.run(Job(opened, tmp_path / "run", 1))
+    assert Seen.shapes == [(n, 8, 8, 8) for n in (12, 12, 6, 7)]
+    assert result.images == {"train": 12, "val": 6, "test": 7}
+
+
+def test_v2_counts_batches_of_volumes_as_they_are_and_keeps_their_pace_apart(stores, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(_pace.time, "perf_counter", lambda: now[0])
+    for flag, ndim in (("breastmnist", 2), ("organmnist3d", 3), ("vesselmnist3d", 3)):
+        write_small_store(stores / f"{flag}_8.h5", (70, 6, 6), flag=flag, ndim=ndim)
+    entries, _ = decathlon.plan_runs(stores, tmp_path, methods=[trained("resnet18", "v2", 10)], seeds=(0,), sizes=[8])
+    assert [entry.batches for entry in entries] == [10, 30, 30]
+    clock = _pace.Clock(entries)
+    for entry, seconds in zip(entries[:2], (1.0, 100.0), strict=True):
+        clock.begin()
+        clock.tell(entry, 0, entry.batches)
+        now[0] += seconds * entry.batches
+        clock.tell(entry, entry.batches, entry.batches)
+    assert clock.left(0, 0.0) == pytest.approx(10 * 1.0 + 2 * 30 * 100.0)
 
 
 def test_seconds_are_kept_beside_the_budget_and_older_results_are_read(stores, tmp_path, monkeypatch):
@@ -477,7 +540,7 @@ def test_the_command_prints_a_table_and_a_failed_run_does_not_stop_the_others(st
     assert "pathmnist SYNTHETIC" in table
     assert "mean over 2" in table
     assert "no store of chestmnist" in table
-    assert "octmnist_28 resnet18, isbi21, seed 0:" in done.stderr
+    assert "octmnist: resnet18, isbi21, seed 0:" in done.stderr
     assert "octmnist_28.h5 test labels" in done.stderr
     results = json.loads((tmp_path / "runs" / RESULTS).read_text())["runs"]
     assert [("error" in run, run["flag"]) for run in results] == [

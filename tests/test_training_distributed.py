@@ -33,7 +33,9 @@ def by_halves(store, epochs):
     protocol = get_protocol("isbi21")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = build_model("resnet18", 1, 2).to(memory_format=torch.channels_last).train()
+        model = build_model("resnet18", 1, 2, ndim=store.info.ndim).train()
+    if store.info.ndim == 2:
+        model.to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=protocol.momentum)
     losses = []
     for images, labels in epochs_of(store.train, epochs):
@@ -52,8 +54,9 @@ def epochs_of(split, epochs):
         yield from batches
 
 
-def test_two_processes_give_the_losses_of_one_with_statistics_per_half(tmp_path):
-    path = write_small_store(tmp_path / "breastmnist_28.h5", (20, 8, 9), size=28)
+@pytest.mark.parametrize(("size", "ndim"), [(28, 2), (8, 3)], ids=["images", "volumes"])
+def test_two_processes_give_the_losses_of_one_with_statistics_per_half(tmp_path, size, ndim):
+    path = write_small_store(tmp_path / f"breastmnist_{size}.h5", (20, 8, 9), size=size, ndim=ndim)
     (tmp_path / "own.toml").write_text(OWN)
     arguments = ["train", path, "--protocol", tmp_path / "own.toml", "--model", "resnet18", "--epochs", 2]
     done = torchrun(*arguments, "--out", tmp_path / "run", "--device", "cpu")

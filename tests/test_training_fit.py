@@ -584,6 +584,48 @@ def test_bad_arguments(store, tmp_path, options, message):
         train(store, tmp_path / "run", **options)
 
 
+@pytest.fixture
+def volumes(tmp_path):
+    return mmtk.open(write_small_store(tmp_path / "organmnist3d_8.h5", (8, 4, 5), flag="organmnist3d", ndim=3))
+
+
+def test_volumes_are_trained_under_v2_as_published(volumes, tmp_path):
+    result = train(volumes, tmp_path / "run", "v2", epochs=1)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    told = {name: config["protocol"][name] for name in ("name", "batch_size", "as_rgb", "input")}
+    assert told == {"name": "v2", "batch_size": 32, "as_rgb": False, "input": "from 0 to 1"}
+    assert config["store"]["ndim"] == 3
+    weights = checkpoints.load(tmp_path / "run" / "best.pt")
+    assert weights["conv1.weight"].shape == (64, 1, 3, 3, 3)
+    assert train(volumes, tmp_path / "run", "v2", epochs=1).reused
+    model = build_model("resnet18", 1, 2, 8, 3).eval()
+    model.load_state_dict(weights)
+    with torch.inference_mode():
+        given = torch.from_numpy(volumes.test.images[:][:, None]).float() / 255
+        scores = model(given).softmax(1).numpy()
+    found = read_predictions(result.path / result.files["test"], volumes.path.parent).scores
+    assert np.allclose(found, scores, atol=1e-5)
+    assert result.metrics["test"] == evaluate(volumes.test.labels, found, volumes.info.task)
+
+
+def test_a_killed_run_of_volumes_goes_on_and_they_are_enlarged_augmented_and_mirrored(volumes, tmp_path):
+    full = replace(SHORT, epochs=2, augmentation=Augmentation(vertical=0.5, padding=1), mirror=True)
+    train(volumes, tmp_path / "whole", full, resolution=10)
+
+    def stop(line):
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(volumes, tmp_path / "broken", full, resolution=10, report=stop)
+    train(volumes, tmp_path / "broken", full, resolution=10)
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+    train(volumes, tmp_path / "half", replace(full, epochs=1), precision="bfloat16")
+    turned = replace(full, augmentation=Augmentation(rotation=3))
+    with pytest.raises(ArgumentError, match="rotation: expected 0 for volumes, found 3"):
+        train(volumes, tmp_path / "turned", turned)
+    assert not (tmp_path / "turned").exists()
+
+
 def test_v2_gives_grey_images_three_channels_and_goes_on_at_the_right_rate(store, tmp_path):
     short = replace(get_protocol("v2"), batch_size=8, epochs=4)
     whole = train(store, tmp_path / "whole", short)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import replace
 
 import pytest
 
-from mmtk.datasets import list_datasets
+from mmtk.datasets import TEN
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.runs import TABLE_2
 from mmtk.training import PROTOCOLS, get_protocol
@@ -89,6 +90,38 @@ def test_small_images_have_a_stem_that_halves_nothing(size):
         assert model.maxpool(model.conv1(images)).shape == (1, 64, size, size)
 
 
+@pytest.mark.parametrize("name", list(CIFAR))
+@pytest.mark.parametrize(("resolution", "edge", "inner"), [(28, 3, 28), (64, 3, 64), (80, 7, 20)])
+def test_volumes_have_cubic_kernels_in_the_places_of_square_ones(name, resolution, edge, inner):
+    flat, deep = (build_model(name, 1, 11, resolution, ndim) for ndim in (2, 3))
+    assert str(flat).replace("2d", "3d").count("3d(") == str(deep).count("3d(") > 40
+    assert "2d" not in str(deep)
+    expected = sum(p.numel() * (p.shape[-1] if p.ndim == 4 else 1) for p in flat.parameters())
+    assert sum(p.numel() for p in deep.parameters()) == expected
+    assert list(deep.state_dict()) == list(flat.state_dict())
+    assert deep.conv1.weight.shape == (64, 1, edge, edge, edge)
+    assert deep.conv1.stride == (flat.conv1.stride[0],) * 3
+    with torch.device("meta"):  # shapes alone
+        seen = deep.to("meta").eval()
+        stem = seen.maxpool(seen.conv1(torch.zeros(2, 1, *[resolution] * 3)))
+        assert stem.shape == (2, 64, inner, inner, inner)
+        last = -(-inner // 8)
+        assert seen.layer4(seen.layer3(seen.layer2(seen.layer1(stem)))).shape[2:] == (last, last, last)
+        assert seen(torch.zeros(2, 1, *[resolution] * 3)).shape == (2, 11)
+
+
+def test_weights_of_volumes_start_from_pytorch_defaults_and_a_seed():
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        drawn.append(build_model("resnet18", 1, 2, 8, 3))
+    first, second = (torch.cat([p.flatten() for p in model.parameters()]) for model in drawn)
+    assert torch.equal(first, second)
+    conv = drawn[0].layer3[0].conv2.weight
+    bound = 1 / (conv.shape[1] * 27) ** 0.5
+    assert 0.99 * bound < conv.abs().max() <= bound
+
+
 def test_a_missing_torchvision_is_named(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
@@ -120,6 +153,20 @@ def test_v2_is_the_protocol_of_2021():
     assert (p.channels(1), p.channels(3)) == (3, 3)
 
 
+def test_v2_of_volumes_is_the_protocol_of_their_own_script():
+    p = get_protocol("v2").for_ndim(3)
+    assert (p.name, p.optimiser, p.learning_rate, p.batch_size, p.epochs) == ("v2", "adam", 1e-3, 32, 100)
+    assert [p.rate(step, 5, 100) for step in (249, 250, 375)] == pytest.approx([1e-3, 1e-4, 1e-5])
+    assert (p.channels(1), p.input) == (1, "from 0 to 1")
+    assert p.facts()["input"] == "from 0 to 1"
+    for protocol in PROTOCOLS:
+        assert protocol.for_ndim(2) == protocol
+        assert (protocol.for_ndim(3) == protocol) == (protocol.name != "v2")
+        assert "input" not in protocol.facts(), "which runs of earlier versions do not have"
+    shorter = replace(get_protocol("v2"), milestones=[0.5])  # a list, which has no hash
+    assert shorter.for_ndim(3) is shorter
+
+
 def test_published_rows_have_the_means_of_the_paper():
     means = {
         "ResNet-18 (28)": (0.9061, 0.8059), "ResNet-18 (224)": (0.9115, 0.8184),
@@ -128,7 +175,7 @@ def test_published_rows_have_the_means_of_the_paper():
     assert set(means) == {f"{model.title} ({size})" for model in MODELS for size in (28, 224)}
     for kind in means:
         rows = TABLE_2[kind]
-        assert set(rows) == {dataset.flag for dataset in list_datasets()}
+        assert set(rows) == set(TEN)
         for column, mean in enumerate(means[kind]):
             assert sum(row[column] for row in rows.values()) / 10 == pytest.approx(mean, abs=5e-5)
 

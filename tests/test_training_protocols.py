@@ -35,6 +35,9 @@ def test_a_file_can_say_it_all(tmp_path):
         "milestones": [0.5],
     }))
     assert get_protocol(str(path)).milestones == (0.5,)
+    path.write_text(json.dumps({"base": "v2", "name": "cubes", "input": "from 0 to 1", "as_rgb": False}))
+    cubes = get_protocol(str(path))
+    assert (cubes.input, cubes.facts()["input"], cubes.for_ndim(3)) == ("from 0 to 1", "from 0 to 1", cubes)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,7 @@ def test_a_file_can_say_it_all(tmp_path):
         ('base = "isbi21"\nname = "a"\nmilestones = [1.5]\n', r"milestones: expected shares between 0 and 1"),
         ('base = "isbi21"\nname = "a"\nmilestones = "half"\n', r"milestones: expected a list, found text"),
         ('base = "isbi21"\nname = "a"\noptimiser = "lion"\n', r"one of sgd, adam, adamw, found 'lion'"),
+        ('base = "v2"\nname = "a"\ninput = "0 to 1"\n', r"one of centred, from 0 to 1, found '0 to 1'"),
         ('base = "isbi21"\nname = "a"\nlabel_smoothing = 1.0\n', r"from 0.0 and below 1.0, found 1.0"),
         ('base = "isbi21"\nname = "a"\nlearning_rate = nan\n', r"learning_rate: expected from 0.0, found nan"),
         ('base = "v2"\nname = "a"\nnesterov = true\n', r"nesterov: expected sgd with momentum"),

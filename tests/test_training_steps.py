@@ -145,6 +145,21 @@ def test_weights_decay_and_offsets_do_not(optimiser):
     assert groups(0.0) == [([2, 1], 0.0)]
 
 
+def test_volumes_are_given_from_0_to_1_and_enlarged_along_every_axis():
+    seen = []
+    model = torch.nn.Module()
+    model.forward = lambda images: seen.append(images) or images.mean((2, 3, 4))
+    levels = torch.arange(256, dtype=torch.uint8).repeat(2).view(1, 1, 8, 8, 8)
+    for enlarge, mode in (("bilinear", "trilinear"), ("nearest", "nearest")):
+        for resolution in (8, 12):
+            _steps.Network(model, resolution, replace(PLAIN, enlarge=enlarge), "float32")(levels)
+            whole = levels.float() / 255
+            expected = torch.nn.functional.interpolate(whole, (resolution,) * 3, mode=mode)
+            assert torch.equal(seen[-1], whole if resolution == 8 else expected)
+    _steps.Network(model, 8, replace(PLAIN, as_rgb=True), "float32")(levels)
+    assert seen[-1].shape == (1, 3, 8, 8, 8)
+
+
 @pytest.mark.parametrize("enlarge", ["nearest", "bilinear"])
 def test_images_are_enlarged_as_published(enlarge):
     """To 224 px: as Pillow, which rounds to whole levels after each pass."""

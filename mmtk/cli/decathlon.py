@@ -123,8 +123,9 @@ def _time(seconds: float | None, budget: float | None) -> str:
 
 
 def _echo_rows(rows: list[Row]) -> None:
-    """The table, a block for each method with its mean over the ten, then how the methods differ."""
-    from mmtk.runs import differences_of, means_of
+    """The table, a block for each method with its mean over the ten and then others, then how the methods differ."""
+    from mmtk.datasets import EIGHT
+    from mmtk.runs import LATER_SETS, differences_of, means_of
 
     means = {whole.method: whole for whole in means_of(rows)}
     for method in dict.fromkeys(row.method for row in rows):
@@ -137,14 +138,18 @@ def _echo_rows(rows: list[Row]) -> None:
         if whole := means.get(method):
             name = f"mean over {whole.datasets}"
             click.echo(f"{name:50}{whole.auc!s:23}{whole.acc!s:23}{_sd(whole.spread)}".rstrip())
-        for row in block:
-            if not row.is_of_ten:
+        later = [row for row in block if row.info.flag in EIGHT]
+        others = [row for row in block if not (row.is_of_ten or row.info.flag in EIGHT)]
+        for heading, rows_of_it in ((LATER_SETS, later), ("other datasets" if later else "", others)):
+            if heading and rows_of_it:
+                click.echo(heading)
+            for row in rows_of_it:
                 _echo_row(row)
-    differences = differences_of(rows)
+    differences, titles = differences_of(rows), {row.info.flag: row.info.title for row in rows}
     if differences:
         click.echo("\ndifferences, on the same resamples")
     for one in differences:
-        where = f"on {one.flag}" if one.flag else f"over {one.datasets}"
+        where = f"on {titles[one.flag]}" if one.flag else f"over {one.datasets}"
         click.echo(f"{one.method} - {one.other}, {where}: AUC {one.auc}  ACC {one.acc}")
 
 

@@ -12,6 +12,11 @@ from mmtk.cli._common import echo_json, json_option, progress_bar
 from mmtk.training import MODELS, PROTOCOLS
 
 
+def _rate(images: float) -> str:
+    """Images a second, of which volumes may take more than one."""
+    return f"{images:.0f}" if images >= 10 else f"{images:.2g}"
+
+
 @click.command("train")
 @click.argument("path", metavar="STORE", type=click.Path(path_type=Path))
 @click.option("--protocol", metavar="NAME|FILE", required=True,
@@ -34,7 +39,8 @@ def train_command(
     """Train a model on STORE under a protocol; test the epoch with the best validation AUC.
 
     The model's first layers go by the edge of its input: up to 64 px a 3x3 convolution without pooling, above, as at
-    128 and 224 px, torchvision's 7x7 of stride 2 with max-pooling.
+    128 and 224 px, torchvision's 7x7 of stride 2 with max-pooling. For a store of volumes all its layers have three
+    dimensions, and v2 is what was published for those: batches of 32, pixels from 0 to 1.
 
     A partial store may lack a class in a split: its AUC is then undefined, and the epoch is the one with the lowest
     validation loss.
@@ -55,7 +61,7 @@ def train_command(
 
     def report(line: dict[str, Any]) -> None:
         figures = " ".join(f"{name} {shown(line[f'val_{name.lower()}'])}" for name in ("loss", "AUC", "ACC"))
-        speed = f"{line['seconds']:.1f} s, {line['images_per_second']:.0f} images/s"
+        speed = f"{line['seconds']:.1f} s, {_rate(line['images_per_second'])} images/s"
         click.echo(f"epoch {line['epoch']}: loss {line['train_loss']:.4f}, validation {figures}, {speed}", err=True)
         if curves:
             curves(line)

@@ -106,7 +106,8 @@ def _head(store: Store) -> dict[str, Any]:
     _, licence = licence_of(info.licence)
     counts = ", ".join(f"{split} {count}" for split, count in store.counts.items())
     marks = f" {info.marks}" if info.marks else ""
-    about = f"{info.title}: {info.modality}, {info.size} x {info.size} px, {info.task}; {counts}.{marks}"
+    edges = " x ".join([str(info.size)] * info.ndim)
+    about = f"{info.title}: {info.modality}, {edges} px, {info.task}; {counts}.{marks}"
     url = info.page or (known.source.page if known else "")
     return {
         "@context": _CONTEXT,

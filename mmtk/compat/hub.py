@@ -71,7 +71,8 @@ def export_hub(
     ArgumentError
         If the form is unknown.
     StoreError
-        If the store has no licence, no rows, other files are in the way, or the disk is full or cannot be written.
+        If the store has no licence, no rows, or volumes, other files are in the way, or the disk is full or cannot be
+        written.
     MmtkError
         If the package for Parquet is missing.
     """
@@ -82,6 +83,9 @@ def export_hub(
         remedy = "add the key licence to its dataset file, say who may do what, and build it again with --force"
         told = info.licence or "none"
         raise StoreError(store.path, expected="a licence to share it under", found=told, remedy=remedy)
+    if info.ndim == 3:
+        expected, remedy = "images, which the PNG of a shared folder can hold", "share the .npz of export --to npz"
+        raise StoreError(store.path, expected=expected, found="volumes", remedy=remedy)
     if not any(store.counts.values()):
         raise StoreError(store.path, expected="images to share", found="none")
     if form == "parquet":

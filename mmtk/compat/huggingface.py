@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmtk import store
+from mmtk.datasets.base import Task
 from mmtk.datasets.official import SPLIT_WORDS
 from mmtk.errors import MmtkError
 
@@ -23,10 +27,11 @@ def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> 
     Returns
     -------
     datasets.DatasetDict
-        Splits "train", "validation" and "test", empty ones left out; columns ``image``, ``label`` (a ``ClassLabel``, or
-        for multi-label tasks a list of the labels that are set), ``source`` and ``subject``, as the store has them: to
-        share them as hashes alone, see `export_hub`. The ``info`` of each has
-        the licence, the citation, the source's page and a description with the marks.
+        Splits "train", "validation" and "test", empty ones left out; columns ``image`` (of volumes an ``Array3D``),
+        ``label`` (a ``ClassLabel``), ``source`` and ``subject``, as the store has them: to share them as hashes alone,
+        see `export_hub`. Of multi-label tasks ``labels`` in place of ``label``: a float32 of 0 or 1 for each, in the
+        store's order, as ``transformers`` trains ``problem_type="multi_label_classification"``. The ``info`` of each
+        has the licence, the citation, the source's page and a description with the marks and the names of the labels.
 
     Raises
     ------
@@ -40,14 +45,16 @@ def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> 
         raise MmtkError("to_huggingface", expected="the package datasets", found="none", remedy=remedy) from None
     info = opened.info
     label = datasets.ClassLabel(names=list(info.classes))
+    several = datasets.Sequence(datasets.Value("float32"), length=info.labels)
     features = datasets.Features({
-        "image": datasets.Image(),
-        "label": datasets.Sequence(label) if info.labels > 1 else label,
+        "image": datasets.Array3D(info.row_shape, "uint8") if info.ndim == 3 else datasets.Image(),
+        **({"labels": several} if info.task == Task.MULTILABEL else {"label": label}),
         "source": datasets.Value("string"),
         "subject": datasets.Value("string"),
     })
+    names_of_labels = f"Labels: {', '.join(info.classes)}. " if info.task == Task.MULTILABEL else ""
     about = {
-        "description": f"{info.title}, {info.size} px. {info.marks}".strip(), "license": info.licence,
+        "description": f"{info.title}, {info.size} px. {names_of_labels}{info.marks}".strip(), "license": info.licence,
         "citation": info.citation, "homepage": info.page,
     }
     names = {split: getattr(datasets.Split, word) for split, word in SPLIT_WORDS.items()}
@@ -66,16 +73,20 @@ def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> 
     return found
 
 
-def _rows(path: str, name: str, digest: str) -> Iterator[dict[str, Any]]:
+def _png(image: NDArray[np.uint8]) -> bytes:
     import cv2
 
+    return cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1].tobytes()
+
+
+def _rows(path: str, name: str, digest: str) -> Iterator[dict[str, Any]]:
     opened = store.open(path, digest)
+    volumes, several = opened.info.ndim == 3, opened.info.task == Task.MULTILABEL
     split: store.Split = getattr(opened, name)
     for image, label, record in zip(split.images, split.labels, split.records, strict=True):
-        data = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1].tobytes()
         yield {
-            "image": {"bytes": data, "path": None},
-            "label": [i for i, on in enumerate(label) if on] if opened.info.labels > 1 else int(label[0]),
+            "image": image if volumes else {"bytes": _png(image), "path": None},
+            **({"labels": label.astype(np.float32)} if several else {"label": int(label[0])}),
             "source": record["source"].decode(),
             "subject": record["subject"].decode(),
         }

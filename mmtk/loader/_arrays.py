@@ -32,7 +32,7 @@ class ArrayBatches(Epochs):
 
     Yields
     ------
-    images : (b, h, w, c) array
+    images : (b, h, w, c) array, or (b, d, h, w, 1) of volumes
         A copy of its own, never written again by later batches while something refers to it.
     labels : (b,) int64 array, or (b, l) float32 for multi-label tasks
 

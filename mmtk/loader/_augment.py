@@ -14,11 +14,12 @@ from mmtk.loader._torch import import_torch
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Flips, rotation, a shifted crop and colour, drawn anew for each image of a batch.
+    """Flips, rotation, a shifted crop and colour, drawn anew for each image or volume of a batch.
 
     The operations are those of ``torchvision.transforms.v2`` (``RandomHorizontalFlip``, ``RandomVerticalFlip``,
     ``RandomRotation`` with bilinear interpolation, ``RandomCrop`` with padding, ``ColorJitter``), whose classes draw
-    once for all images of a batch. What lies outside an image is black.
+    once for all images of a batch. What lies outside an image is black. A volume is flipped along its last two axes and
+    cropped along all three; it is not rotated.
 
     Attributes
     ----------
@@ -51,31 +52,49 @@ class Augmentation:
             if not 0 <= value <= most[field.name]:
                 raise ArgumentError(field.name, expected=f"0 to {most[field.name]}", found=repr(value))
 
+    def expect(self, ndim: int) -> None:
+        """Refuse what there is of images alone, where images have three dimensions.
+
+        Raises
+        ------
+        ArgumentError
+            If volumes are to be rotated.
+        """
+        if ndim == 3 and self.rotation:
+            raise ArgumentError("rotation", expected="0 for volumes", found=f"{self.rotation:g}")
+
     def __call__(self, images: Any, generator: Any = None) -> Any:
         """Augment images.
 
         Parameters
         ----------
-        images : (b, c, h, w) uint8 tensor
+        images : (b, c, h, w) or (b, c, d, h, w) uint8 tensor
         generator : torch.Generator, optional
             Of the CPU, so that the draws are the same for every device.
 
         Returns
         -------
-        (b, c, h, w) uint8 tensor
+        uint8 tensor of the same shape
+
+        Raises
+        ------
+        ArgumentError
+            If volumes are to be rotated.
         """
         torch = import_torch()
+        self.expect(images.ndim - 2)
         draws = torch.rand((8, len(images)), generator=generator).to(images.device, non_blocking=True)
         flipped, upturned, turn, down, right, *colours = draws
         if self.horizontal:
-            images = torch.where(_each(flipped < self.horizontal), images.flip(3), images)
+            images = torch.where(_each(flipped < self.horizontal, images), images.flip(-1), images)
         if self.vertical:
-            images = torch.where(_each(upturned < self.vertical), images.flip(2), images)
+            images = torch.where(_each(upturned < self.vertical, images), images.flip(-2), images)
         if self.rotation:
             images = rotated(images, (2 * turn - 1) * self.rotation)
         if self.padding:
             places = 2 * self.padding + 1
-            shifts = [(draw * places).long().clamp_(max=places - 1) for draw in (down, right)]
+            inward = colours[:1] if images.ndim == 5 else []  # volumes have no colour to draw
+            shifts = [(draw * places).long().clamp_(max=places - 1) for draw in (*inward, down, right)]
             images = cropped(images, self.padding, *shifts)
         if self.colour and images.shape[1] == 3:
             images = jittered(images, *(1 + (2 * draw - 1) * self.colour for draw in colours))
@@ -95,15 +114,16 @@ def rotated(images: Any, degrees: Any) -> Any:
     return turned.round_().clamp_(0, 255).to(images.dtype)
 
 
-def cropped(images: Any, padding: int, down: Any, right: Any) -> Any:
-    """Pad images with black and cut each to its old size, from its own place of the padded one."""
+def cropped(images: Any, padding: int, *shifts: Any) -> Any:
+    """Pad images with black and cut each to its old size, from its own place of the padded one along each axis."""
     torch = import_torch()
-    height, width = images.shape[2:]
-    padded = torch.nn.functional.pad(images.permute(0, 2, 3, 1), (0, 0, padding, padding, padding, padding))
-    rows = (torch.arange(height, device=images.device) + down[:, None])[:, :, None]
-    columns = (torch.arange(width, device=images.device) + right[:, None])[:, None, :]
-    number = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded[number, rows, columns].permute(0, 3, 1, 2)
+    edges = images.shape[2:]
+    padded = torch.nn.functional.pad(images.movedim(1, -1), (0, 0, *(padding, padding) * len(edges)))
+    index = [torch.arange(len(images), device=images.device).view(-1, *(1,) * len(edges))]
+    for axis, (edge, shift) in enumerate(zip(edges, shifts, strict=True)):
+        places = torch.arange(edge, device=images.device) + shift[:, None]
+        index.append(places.view(len(images), *(edge if other == axis else 1 for other in range(len(edges)))))
+    return padded[tuple(index)].movedim(-1, 1)
 
 
 def jittered(images: Any, brightness: Any, contrast: Any, saturation: Any) -> Any:
@@ -111,7 +131,7 @@ def jittered(images: Any, brightness: Any, contrast: Any, saturation: Any) -> An
     torch = import_torch()
 
     def mixed(pixels: Any, other: Any, share: Any) -> Any:
-        share = _each(share)
+        share = _each(share, pixels)
         return (pixels * share + other * (1 - share)).clamp_(0, 255).floor_()
 
     def luma(pixels: Any) -> Any:
@@ -123,9 +143,9 @@ def jittered(images: Any, brightness: Any, contrast: Any, saturation: Any) -> An
     return mixed(pixels, luma(pixels), saturation).to(images.dtype)
 
 
-def _each(values: Any) -> Any:
+def _each(values: Any, images: Any) -> Any:
     """One value an image, to be spread over its pixels."""
-    return values[:, None, None, None]
+    return values.view(-1, *(1,) * (images.ndim - 1))
 
 
 def seeded(augment: Callable[..., Any], images: Any, key: tuple[int, ...]) -> Any:

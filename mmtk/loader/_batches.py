@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmtk.errors import ArgumentError, MmtkError
-from mmtk.loader._augment import seeded
+from mmtk.loader._augment import Augmentation, seeded
 from mmtk.loader._cuda import copied_ahead, room_for
 from mmtk.loader._data import Data
 from mmtk.loader._epochs import Epochs, ahead, check_whole
 from mmtk.loader._ring import Ring
-from mmtk.loader._torch import import_torch
+from mmtk.loader._torch import channels_last, import_torch
 from mmtk.store import Split
 
 _DTYPES = ("uint8", "float32", "bfloat16")
@@ -65,7 +65,7 @@ class Batches(Epochs):
 
     Yields
     ------
-    images : (b, c, h, w) tensor over NHWC memory
+    images : (b, c, h, w) tensor over NHWC memory, or (b, 1, d, h, w) of volumes
         A batch that is kept is never written again by later ones. On the CPU, in stored order and as uint8, it is a
         view of the split: clone it before you write into it, or the next batch is refused.
     labels : (b,) int64 tensor, or (b, l) float32 for multi-label tasks
@@ -81,7 +81,7 @@ class Batches(Epochs):
         While iterating, if the file has been cut short or a compressed chunk is damaged.
     """
 
-    _prepared = ("_torch", "_half", "_targets", "_whole", "_untouched", "_gathered", "resident", "_why")
+    _prepared = ("_torch", "_half", "_targets", "_whole", "_untouched", "_gathered", "_resident", "_why")
 
     def __init__(
         self, split: Split | Data, batch_size: int = 128, *, shuffle: bool = False, seed: int = 0,
@@ -101,6 +101,8 @@ class Batches(Epochs):
         if threads is not None:
             check_whole("threads", threads, 0)
         self._device = _device(torch, device)
+        if isinstance(augment, Augmentation):
+            augment.expect(self.data.ndim)
         self._dtype, self._augment, self._asked = getattr(torch, dtype), augment, resident
         waits = self._device.type != "cpu" or self.data.mapped is None
         self.threads = (1 if waits else 0) if threads is None else int(threads)
@@ -109,13 +111,13 @@ class Batches(Epochs):
     def _prepare(self) -> None:
         torch = self._torch = import_torch()
         on_cpu, mapped = self._device.type == "cpu", self.data.mapped
-        self.resident, self._why = self._residence(self._asked)
+        self._resident, self._why = self._residence(self._asked)
         with torch.inference_mode(False):  # these outlive the mode they are made in
             # a tensor on the device: CUDA multiplies by the reciprocal of a plain number, which rounds otherwise
             self._half = torch.tensor(127.5, dtype=torch.float32, device=self._device)
-            self._targets = torch.from_numpy(self.data.targets)
+            self._targets = torch.tensor(self.data.targets)
             self._whole: Any = None if mapped is None else torch.from_numpy(mapped)
-            if self.resident:
+            if self._resident:
                 self._targets, self._whole = self._targets.to(self._device), self._upload()
         self._untouched = None if self._whole is None else self._whole._version
         shape = (min(self.batch_size, len(self.order)), *self.data.row_shape)
@@ -123,6 +125,11 @@ class Batches(Epochs):
         forms = {torch.uint8: np.uint8, torch.float32: np.float32, torch.bfloat16: np.uint16}
         kept = np.uint8 if self._augment else forms[self._dtype]
         self._gathered = Ring(lambda: np.empty(shape, kept) if on_cpu else self._pinned(shape), 2 * self.threads)
+
+    @property
+    def resident(self) -> bool:
+        """Whether the split is kept on the device: found anew wherever the batches are sent."""
+        return self._resident
 
     def explain(self) -> str:
         """How batches come about here, and why."""
@@ -186,21 +193,21 @@ class Batches(Epochs):
             remedy = "clone() a batch before writing into it, and open the store again"
             raise MmtkError(self.data.name, expected="batches as they were given", found=found, remedy=remedy)
         part = self._part(number)
-        return self._whole[part].permute(0, 3, 1, 2), self._targets[part].clone()
+        return self._whole[part].permute(self.data.channels_first), self._targets[part].clone()
 
     def _gather(self, rows: NDArray[np.int64]) -> Any:
         out = self._gathered.take()[: len(rows)]
         self.data.take(rows, out)
-        pixels = self._torch.from_numpy(out.transpose(0, 3, 1, 2))
+        pixels = self._torch.from_numpy(out.transpose(self.data.channels_first))
         return pixels if self._fused is None else pixels.view(self._fused)
 
     def _picked(self, epoch: int, numbers: range) -> Iterator[tuple[Any, Any]]:
         """Batches of a split that is on the device: the order is sent there once an epoch."""
         order = self._torch.from_numpy(self.order.rows(epoch)).to(self._device)
-        flat = self._whole.flatten(1)
+        flat, axes = self._whole.flatten(1), self.data.channels_first
         for number in numbers:
             rows = order[self._part(number)]
-            images = flat.index_select(0, rows).view(len(rows), *self.data.row_shape).permute(0, 3, 1, 2)
+            images = flat.index_select(0, rows).view(len(rows), *self.data.row_shape).permute(axes)
             yield self._finished(images, epoch, number), self._targets.index_select(0, rows)
 
     def _finished(self, pixels: Any, epoch: int, number: int) -> Any:
@@ -208,7 +215,7 @@ class Batches(Epochs):
         torch = self._torch
         if self._augment is not None:
             key = (self.order.seed, epoch, number, self.order.rank)
-            pixels = seeded(self._augment, pixels, key).contiguous(memory_format=torch.channels_last)
+            pixels = channels_last(seeded(self._augment, pixels, key))
         if self._dtype == torch.uint8 or pixels.dtype != torch.uint8:
             return pixels
         return pixels.to(torch.float32).div_(self._half).sub_(1).to(self._dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -27,13 +27,15 @@ class Data:
         For errors.
     key : str
         Equal for equal data: what a state of an iteration must agree on.
-    images : array of uint8, (n, h, w) or (n, h, w, c)
+    images : array of uint8, (n, h, w) or (n, h, w, c), or (n, d, h, w) of volumes
         Or an object of such a shape that is read by rows: ``read(rows, out)``.
     targets : (n,) int64, or (n, l)
-        As the loss wants them.
+        As the loss wants them. Those of a split, or of several joined, are read-only: what is written there would be
+        lost where the data is unpickled. Others are given by ``dataclasses.replace(data, targets=...)``, which are.
     parts : tuple of Split
-    remake : (callable, arguments), optional
-        What makes it again where it is unpickled; else its arrays are pickled.
+    remake : (callable, arguments), None
+        What makes it again where it is unpickled. Its arrays are pickled where it is None, as in what `replace` gives,
+        or where that would give other targets by now.
     """
 
     name: str
@@ -41,26 +43,46 @@ class Data:
     images: Any
     targets: NDArray[Any]
     parts: tuple[Split, ...]
-    remake: tuple[Callable[..., Data], tuple[Any, ...]] | None = None
+    remake: tuple[Callable[..., Data], tuple[Any, ...]] | None = field(default=None, init=False, repr=False)
+
+    def remade_by(self, make: Callable[..., Data], *arguments: Any) -> Data:
+        """The same data, which pickles as what makes it: nobody can write into its targets from here on."""
+        self.targets.flags.writeable = False
+        object.__setattr__(self, "remake", (make, arguments))
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self.remake or (Data, (self.name, self.key, self.images, self.targets, self.parts))
+        if self.remake:
+            make, arguments = self.remake
+            if np.array_equal(make(*arguments).targets, self.targets):  # labels may have been written into since
+                return self.remake
+        return Data, (self.name, self.key, self.images, self.targets, self.parts)
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @cached_property
-    def row_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels."""
-        height, width, channels = (*self.images.shape[1:], 1)[:3]
-        return height, width, channels
+    def row_shape(self) -> tuple[int, ...]:
+        """Height, width and channels; of volumes depth, height, width and 1."""
+        shape = tuple(map(int, self.images.shape[1:]))
+        return shape if len(shape) > self.ndim else (*shape, 1)
+
+    @property
+    def ndim(self) -> int:
+        """2 of images, 3 of volumes."""
+        return self.parts[0].info.ndim if self.parts else 2
+
+    @cached_property
+    def channels_first(self) -> tuple[int, ...]:
+        """The axes of a batch ``(b, h, w, c)``, or ``(b, d, h, w, c)``, in torch's order."""
+        return (0, self.ndim + 1, *range(1, self.ndim + 1))
 
     @cached_property
     def mapped(self) -> NDArray[np.uint8] | None:
         """The images as one array in memory, where they are that."""
         if not isinstance(self.images, np.ndarray):
             return None
-        return self.images if self.images.ndim == 4 else self.images[..., None]
+        return self.images if self.images.ndim > 1 + self.ndim else self.images[..., None]
 
     @property
     def chunk_rows(self) -> int:
@@ -73,7 +95,7 @@ class Data:
             part.check_whole()
 
     def take(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
-        """Write images into `out`, (b, h, w, c); see `gather`."""
+        """Write images into `out`, (b, h, w, c) or (b, d, h, w, c); see `gather`."""
         self.check_whole()
         mapped = self.mapped
         if mapped is not None:
@@ -106,7 +128,7 @@ def data_of(split: Split | Data, ordinal: bool = False) -> Data:
         targets = (split.labels > np.arange(len(split.info.classes) - 1)).astype(np.float32)
     else:
         targets = target_labels(split.info.task, split.labels)
-    return Data(name, _key(split), split.images, targets, (split,), (data_of, (split, ordinal)))
+    return Data(name, _key(split), split.images, targets, (split,)).remade_by(data_of, split, ordinal)
 
 
 def _key(split: Split) -> str:
@@ -124,8 +146,8 @@ class _Joined:
     def __init__(self, parts: Sequence[Split]) -> None:
         self._sources = [data_of(part) for part in parts]
         self._starts = np.cumsum([0, *map(len, parts)])
-        height, width, _ = self._sources[0].row_shape
-        self.shape = (int(self._starts[-1]), height, width, max(source.row_shape[2] for source in self._sources))
+        edges = self._sources[0].row_shape[:-1]
+        self.shape = (int(self._starts[-1]), *edges, max(source.row_shape[-1] for source in self._sources))
 
     def read(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         which = np.searchsorted(self._starts, rows, "right") - 1
@@ -146,7 +168,7 @@ def join(splits: Sequence[Split], labels: str = "offset") -> Data:
     Parameters
     ----------
     splits : sequence of Split
-        Of one size.
+        Of one size, all of images or all of volumes.
     labels : {"offset", "task"}
         "offset": one int64 class an image, the classes of the second split numbered after those of the first, and so
         on. "task": an int64 row ``(task, label...)`` an image, as long as the longest, -1 where a task has fewer
@@ -155,14 +177,17 @@ def join(splits: Sequence[Split], labels: str = "offset") -> Data:
     Raises
     ------
     ArgumentError
-        If there is none, sizes differ, one is empty, or classes are to be numbered through and a task has several
-        labels an image.
+        If there is none, sizes differ, images and volumes are mixed, one is empty, or classes are to be numbered
+        through and a task has several labels an image.
     """
     if not splits:
         raise ArgumentError("splits", expected="at least one", found="none")
     sizes = {split.info.size for split in splits}
     if len(sizes) > 1:
         raise ArgumentError("splits", expected="images of one size", found=", ".join(map(str, sorted(sizes))) + " px")
+    if len({split.info.ndim for split in splits}) > 1:
+        found = ", ".join(f"{split.info.flag} of {split.info.ndim}D" for split in splits)
+        raise ArgumentError("splits", expected="images alone or volumes alone", found=found)
     if labels not in ("offset", "task"):
         raise ArgumentError("labels", expected="offset, task", found=repr(labels))
     images = _Joined(splits)
@@ -182,7 +207,7 @@ def join(splits: Sequence[Split], labels: str = "offset") -> Data:
             targets[rows, 1 : 1 + split.labels.shape[1]] = split.labels
     name = " + ".join(f"{split.info.flag} {split.name}" for split in splits)
     key = hashlib.sha256("\n".join([labels, *map(_key, splits)]).encode()).hexdigest()[:16]
-    return Data(name, key, images, targets, tuple(splits), (join, (tuple(splits), labels)))
+    return Data(name, key, images, targets, tuple(splits)).remade_by(join, tuple(splits), labels)
 
 
 def interleaved(data: Data, weights: ArrayLike) -> NDArray[np.float64]:

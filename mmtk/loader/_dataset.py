@@ -61,15 +61,27 @@ class SplitDataset(MapDataset[Any]):
 
         DataLoader(dataset, 128, shuffle=True, collate_fn=dataset.collate)
 
+    A slice, ``dataset[2:5]``, is a ``torch.utils.data.Subset`` of it, and ``dataset + other`` a ``ConcatDataset``, as
+    of any torch dataset. What `labels` and `targets` give is read-only: other labels come by `target_transform`.
+
     Parameters
     ----------
     path : path
         The store.
     split : {"train", "val", "test"}
     transform : callable, optional
-        Takes the image, a ``(c, h, w)`` uint8 tensor.
+        Takes the image, a ``(c, h, w)`` uint8 tensor, or ``(1, d, h, w)`` of volumes.
     target_transform : callable, optional
         Takes the label: an int64 scalar tensor, or ``(l,)`` float32 for multi-label tasks.
+
+    Attributes
+    ----------
+    labels : (n, l) uint8
+        As the store has them.
+    targets : (n,) int64, or (n, l) float32 for multi-label tasks
+        What items have as label before `target_transform`.
+    classes : tuple of str
+        Names of the classes, or labels.
 
     Raises
     ------
@@ -112,7 +124,32 @@ class SplitDataset(MapDataset[Any]):
     def __len__(self) -> int:
         return self._identity[1]
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        labels = self._open().parts[0].labels.view()
+        labels.flags.writeable = False
+        return labels
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        return self._open().targets
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._open().parts[0].info.classes
+
+    def __getitem__(self, index: int | slice) -> Any:
+        """An image with its label, or a subset by a slice.
+
+        Raises
+        ------
+        IndexError
+            If the index is out of range.
+        """
+        if isinstance(index, slice):
+            from torch.utils.data import Subset
+
+            return Subset(self, range(*index.indices(len(self))))
         image, label = self.__getitems__([index])[0]
         return image, label
 
@@ -129,8 +166,8 @@ class SplitDataset(MapDataset[Any]):
         rows = self._rows(indices)
         out = self._buffer(len(rows))
         data.take(rows, out)
-        height, width, channels = data.row_shape
-        pixels = out.reshape(len(rows), 1, height, width) if channels == 1 else out.transpose(0, 3, 1, 2)
+        *edges, channels = data.row_shape
+        pixels = out.reshape(len(rows), 1, *edges) if channels == 1 else out.transpose(data.channels_first)
         items = Items(torch.from_numpy(pixels), torch.from_numpy(data.targets[rows]))
         if self.transform is None and self.target_transform is None:
             return items

@@ -20,10 +20,10 @@ def gather(images: NDArray[np.uint8], rows: NDArray[np.int64], out: NDArray[Any]
 
     Parameters
     ----------
-    images : ndarray of uint8, shape (n, h, w, c)
+    images : ndarray of uint8, shape (n, h, w, c), or (n, d, h, w, c) of volumes
     rows : ndarray of int64, shape (b,)
         Numbers from 0 to n - 1.
-    out : ndarray, shape (b, h, w, c)
+    out : ndarray, shape (b, h, w, c), or (b, d, h, w, c)
         Contiguous, in a memory of its own; of uint8, or normalised: float32, or uint16 that holds the bits of bfloat16.
 
     Raises

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -28,6 +29,12 @@ def import_torch() -> ModuleType:
         remedy = "pip install 'mmtk[train]'"
         raise MmtkError("tensors", expected="the package torch", found="not installed", remedy=remedy) from None
     return torch  # type: ignore[no-any-return]
+
+
+def channels_last(images: Any) -> Any:
+    """Images, or volumes, over memory in which the channels of a pixel lie together."""
+    torch = import_torch()
+    return images.contiguous(memory_format=torch.channels_last if images.ndim == 4 else torch.channels_last_3d)
 
 
 _Item = TypeVar("_Item", covariant=True)
@@ -63,11 +70,12 @@ class _WhenTorchComes(MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path) if fullname == _DATA else None
         if spec is None or spec.loader is None:
             return None
-        sys.meta_path.remove(self)
         run = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            run(module)
+            run(module)  # not before: who only asks where the module is, or fails to import it, may come again
+            with suppress(ValueError):
+                sys.meta_path.remove(self)
             _join_torch()
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]

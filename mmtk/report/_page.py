@@ -12,7 +12,7 @@ import numpy as np
 
 from mmtk import store
 from mmtk.base import Progress
-from mmtk.datasets import TEN, get_dataset
+from mmtk.datasets import EIGHT, TEN, get_dataset
 from mmtk.datasets.base import SPLITS, Dataset
 from mmtk.datasets.maps import official_map
 from mmtk.errors import MmtkError, StoreError
@@ -22,7 +22,7 @@ from mmtk.report import _contents as contents
 from mmtk.report import _figures as figures
 from mmtk.report import _pictures as pictures
 from mmtk.report._tables import Table, spans
-from mmtk.runs import Run, by_flag, find_runs, foremost, setups_of
+from mmtk.runs import LATER_SETS, Run, by_flag, find_runs, foremost, setups_of
 
 _FEW = 4  # datasets whose titles do not all stand in that of the page
 
@@ -71,17 +71,18 @@ def write(
         **{run.dataset.flag: run.dataset.title for run in found},
     }
     tables = {table.name: table for table in (
-        contents.counts_table(opened), contents.other_counts_table(opened), contents.scores_table(found, scored),
+        contents.counts_table(opened), contents.later_counts_table(opened), contents.other_counts_table(opened),
+        contents.scores_table(found, scored), contents.later_scores_table(found, scored),
         contents.other_scores_table(found, scored), contents.splits_table(found),
         contents.intervals_table(found, scored), contents.classes_table(found, scored),
         contents.audit_table(audits, titles), contents.environment_table(found),
     )}
     of_paper = any(run.dataset.flag in TEN for run in found)
     if not of_paper:  # its tables say nothing of other datasets
-        counts, scores = "Table 1. Datasets, as built", "Table 2. Test AUC and ACC"
-        alone = {"table1": "", "table2": "", "other_counts": counts, "other_scores": scores}
-        for name, title in alone.items():
-            tables[name] = replace(tables[name], title=title, rows=tables[name].rows if title else ())
+        for name in ("table1", "table2"):
+            tables[name] = replace(tables[name], rows=())
+        tables |= _numbered(tables, 1, "counts", "Datasets, as built")
+        tables |= _numbered(tables, 2, "scores", "Test AUC and ACC")
     setups = setups_of(found)
     sections = []
     for some in by_flag(found).values():
@@ -108,6 +109,13 @@ def write(
     return list(files), notes
 
 
+def _numbered(tables: Mapping[str, Table], number: int, kind: str, alone: str) -> dict[str, Table]:
+    """The tables of a kind where there is none of the ten: the first one takes the number of theirs."""
+    later, other = tables[f"later_{kind}"], tables[f"other_{kind}"]
+    first = later if later.rows else replace(other, title=alone)
+    return {first.name: replace(first, title=f"Table {number}. {first.title}")}
+
+
 def _title(of_paper: bool, titles: list[str]) -> str:
     if of_paper:
         return "MedMNIST Classification Decathlon"
@@ -115,12 +123,13 @@ def _title(of_paper: bool, titles: list[str]) -> str:
 
 
 def _about(flags: Iterable[str]) -> str:
-    """How many datasets there are, the ten and others apart."""
-    ten = len(set(flags) & set(TEN))
-    others = len(set(flags)) - ten
-    parts = [f"{ten} of the ten datasets"] * (ten > 0)
-    parts += [f"{others}{' other' if ten else ''} dataset{'s' if others > 1 else ''}"] * (others > 0)
-    return " and ".join(parts)
+    """How many datasets there are: of the ten, of what MedMNIST added, and others."""
+    every = set(flags)
+    ten, later = len(every & set(TEN)), len(every & set(EIGHT))
+    others = len(every) - ten - later
+    parts = [f"{ten} of the ten datasets"] * (ten > 0) + [f"{later} of {LATER_SETS}"] * (later > 0)
+    parts += [f"{others}{' other' if parts else ''} dataset{'s' if others > 1 else ''}"] * (others > 0)
+    return ", ".join(parts[:-1]) + " and " * (len(parts) > 1) + parts[-1]
 
 
 def _open_stores(stores: str | Path | None, shown: Iterable[str]) -> dict[str, store.Store]:

@@ -42,8 +42,8 @@ def sample(store: Store) -> str:
             if queue:
                 chosen[queue.pop(0)] = None
     rows = list(chosen or range(len(split)))[: _SIDE**2]  # all alike where no label is set
-    tiles = [_small(split.images[row]) for row in rows]
-    blank = np.zeros_like(tiles[0]) if tiles else _small(np.zeros(store.info.row_shape, np.uint8))
+    tiles = [_small(split.images[row], store.info.ndim) for row in rows]
+    blank = np.zeros_like(tiles[0]) if tiles else _small(np.zeros(store.info.row_shape, np.uint8), store.info.ndim)
     tiles += [blank] * (_SIDE**2 - len(tiles))
     lines = [np.concatenate(tiles[at : at + _SIDE], axis=1) for at in range(0, _SIDE**2, _SIDE)]
     return _source(np.concatenate(lines, axis=0))
@@ -71,13 +71,15 @@ def mistakes(run: Run, most: int = 8) -> list[Mistake]:
         sure = np.where(chosen == y[:, 0], -np.inf, s[np.arange(len(s)), chosen])
         words = [(names[truth], names[taken]) for truth, taken in zip(y[:, 0], chosen, strict=True)]
     order = [int(row) for row in np.argsort(-sure, kind="stable")[:most] if np.isfinite(sure[row])]
-    return [Mistake(row, *words[row], float(sure[row]), _source(_small(tested.images[row]))) for row in order]
+    pictures = [_source(_small(tested.images[row], tested.ndim)) for row in order]
+    return [Mistake(row, *words[row], float(sure[row]), picture) for row, picture in zip(order, pictures, strict=True)]
 
 
-def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _small(image: NDArray[np.uint8], ndim: int) -> NDArray[np.uint8]:
+    """An image as the page shows it; of a volume its middle slice."""
     import cv2
 
-    image = np.ascontiguousarray(image)
+    image = np.ascontiguousarray(image[len(image) // 2] if ndim == 3 else image)
     if len(image) <= _LARGEST:
         return image
     small: Any = cv2.resize(image, (_LARGEST, _LARGEST), interpolation=cv2.INTER_AREA)

@@ -32,6 +32,11 @@ class StoreFacts:
     partial: bool = False
     content: str = ""
     unpublished: bool = False
+    ndim: int = 2
+
+    def facts(self) -> dict[str, Any]:
+        """Its fields; of images no dimensions, as runs from before volumes have it."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("ndim", 2)}
 
     @classmethod
     def of(cls, store: Store) -> StoreFacts:
@@ -39,7 +44,7 @@ class StoreFacts:
         info = store.info
         return cls(
             info.flag, info.size, info.task, info.channels, info.edition, info.synthetic, info.partial,
-            store.content_digest(), info.unpublished,
+            store.content_digest(), info.unpublished, info.ndim,
         )
 
 
@@ -97,7 +102,7 @@ class RunConfig:
         device = {"device": self.device} if self.device else {}
         title = {"title": self.title} if self.title else {}
         values = {
-            "version": VERSION, **self.settings, **title, "seed": self.seed, **device, "store": asdict(self.store),
+            "version": VERSION, **self.settings, **title, "seed": self.seed, **device, "store": self.store.facts(),
             "made_with": dict(self.made_with),
         }
         return json.dumps(values, indent=2) + "\n"
@@ -158,7 +163,7 @@ class RunConfig:
         values["store.size"] = size = self.store.size
         kind: type[_Network | _Other] = _Network if self.is_network else _Other
         settings = typed(what, {**self.settings, "title": self.title}, kind, AGAIN)
-        title, shortened = settings.told(size)
+        title, shortened = settings.told(size, self.store.ndim)
         return Setup(tuple(sorted(values.items())), title, shortened, self.is_network)
 
 
@@ -169,7 +174,7 @@ class _Other:
     share: float | None = None  # of what the paper gave
     title: str = ""
 
-    def told(self, size: int) -> tuple[str, str]:
+    def told(self, size: int, ndim: int) -> tuple[str, str]:
         """Title, and how it was shortened."""
         budget = "" if self.budget is None else f", {self.budget:g} s"
         share = "" if self.share is None else f", {self.share:.3g} of the paper's time"
@@ -189,12 +194,13 @@ class _Network:
     protocol: _Protocol | str
     resolution: int | None = None
 
-    def told(self, size: int) -> tuple[str, str]:
+    def told(self, size: int, ndim: int) -> tuple[str, str]:
         """Title, and how it was shortened."""
         protocol = _Protocol(self.protocol, self.epochs) if isinstance(self.protocol, str) else self.protocol
         short = f"{self.epochs} of {protocol.epochs} epochs" if self.epochs < protocol.epochs else ""
         model = MODELS.get(self.model).title if self.model in MODELS else self.model
-        return f"{model} ({self.resolution or size}), {protocol.name}", short
+        deep = " 3D" if ndim == 3 else ""
+        return f"{model}{deep} ({self.resolution or size}), {protocol.name}", short
 
 
 def _flat(values: Mapping[str, Any], join: str, before: str = "") -> Iterator[tuple[str, Any]]:

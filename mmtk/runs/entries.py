@@ -28,6 +28,8 @@ class Method:
     facts : what a program may want to know of it, as JSON values
     epochs, batch_size : int
         By which it counts in its progress; 0 for what goes by a budget.
+    volume_batch_size : int
+        The same of a store of volumes.
     made_by : str
         ``module:name`` of its own code, where `function` only calls that.
     """
@@ -39,6 +41,7 @@ class Method:
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
     epochs: int = 0
     batch_size: int = 0
+    volume_batch_size: int = 0
     made_by: str = ""
 
     @property
@@ -51,9 +54,9 @@ class Method:
         """Whether it goes by a budget."""
         return not self.batch_size
 
-    def batches(self, images: int) -> int:
-        """Batches of a run on so many training images."""
-        return self.epochs * -(-images // self.batch_size)
+    def batches(self, images: int, ndim: int = 2) -> int:
+        """Batches of a run on so many training images, or volumes."""
+        return self.epochs * -(-images // (self.batch_size if ndim == 2 else self.volume_batch_size))
 
     def run(self, job: Any) -> RunResult:
         """Make the run of a job, or leave one that is finished as it is.
@@ -107,6 +110,16 @@ class Entry:
     out: Path
 
     @property
+    def ndim(self) -> int:
+        """2, or 3 for volumes."""
+        return self.info.ndim if self.info else 2
+
+    @property
+    def batches(self) -> int:
+        """Batches of the run, of a method that does not go by a budget."""
+        return self.method.batches(self.images, self.ndim)
+
+    @property
     def title(self) -> str:
         """The method's title, with its budget if it was given in seconds, and the size of images if it is not 28 px."""
         in_seconds = self.method.timed and self.share is None
@@ -115,7 +128,9 @@ class Entry:
 
     @property
     def name(self) -> str:
-        return f"{self.flag}_{self.size} {self.title}, seed {self.seed}"
+        """For messages: the dataset as tables call it, or the name of a store that could not be read."""
+        named = self.info.title if self.info else f"{self.flag}_{self.size}"
+        return f"{named}: {self.title}, seed {self.seed}"
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ from mmtk.runs.evaluation import check_figures, check_predictions, score_tests
 from mmtk.runs.folder import CONFIG, LOG, RESULT
 from mmtk.runs.jsonfiles import AGAIN, parse, read_text
 from mmtk.runs.results import RunResult, read_result
+from mmtk.runs.sets import table_order
 from mmtk.scoring import Metrics, evaluate, read_predictions
 
 
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """Test predictions with what they should have been; `images` is None where no store shows them."""
+    """Test predictions with what they should have been; `images`, of `ndim`, is None where no store shows them."""
 
     labels: NDArray[Any]
     scores: NDArray[np.float64]
@@ -35,6 +36,7 @@ class Tested:
     task: str
     classes: tuple[str, ...]
     images: store.Images | None
+    ndim: int = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +106,8 @@ def find_runs(
     Returns
     -------
     runs : list of Run
-        In the order of the paper's datasets, others after them by flag, then by set-up and seed.
+        In the order of the paper's datasets, then of those that MedMNIST added, others after them by flag; then by
+        set-up and seed.
     unfinished : list of str
 
     Raises
@@ -139,12 +142,10 @@ def find_runs(
             refused(left_out)
     found = _titled(whole)
     _check_distinct(base, found)
-    order = {flag: place for place, flag in enumerate(TEN)}
     setups = {setup: place for place, setup in enumerate(setups_of(found))}
 
     def place(run: Run) -> tuple[int, str, int, int]:
-        flag = run.dataset.flag
-        return order.get(flag, len(order)), flag, setups[run.setup], run.seed
+        return *table_order(run.dataset.flag), setups[run.setup], run.seed
 
     return sorted(found, key=place), unfinished
 
@@ -270,7 +271,8 @@ def _scored(run: Run, opened: store.Store, digests: dict[Path, str]) -> Run:
     info = opened.info
     scored = score_tests(run.result, info.flag, info.size, path.parent)
     images = None if scored.own_order else opened.test.images
-    tested = Tested(scored.labels, scored.predictions.scores, scored.subjects, info.task, info.classes, images)
+    scores, subjects = scored.predictions.scores, scored.subjects
+    tested = Tested(scored.labels, scores, subjects, info.task, info.classes, images, info.ndim)
     return replace(run, tested=tested, synthetic=info.synthetic, partial=info.partial, unpublished=info.unpublished)
 
 

@@ -20,7 +20,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +76,9 @@ def fit(
     Parameters
     ----------
     store : Store
+        Of images, or of volumes, for which the network's layers have three dimensions.
     protocol : str or Protocol
-        A name, a protocol file, or the protocol itself.
+        A name, a protocol file, or the protocol itself; see `Protocol.for_ndim` for what it is for volumes.
     model : {"resnet18", "resnet50"}
     out : path
         Folder of the run. A finished run of the same configuration is left alone and its result returned.
@@ -118,6 +118,7 @@ def fit(
         If the system cannot read or write what is there.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    protocol = protocol.for_ndim(store.info.ndim)
     epochs = protocol.epochs if epochs is None else epochs
     if epochs < 1:
         raise ArgumentError("epochs", expected="at least 1", found=str(epochs))
@@ -171,8 +172,9 @@ class _Run:
         self.objective = Objective(store.info, protocol)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.model = build_model(model, protocol.channels(store.info.channels), self.objective.outputs, resolution)
-        self.model.to(device=world.device, memory_format=torch.channels_last)
+            channels, ndim = protocol.channels(store.info.channels), store.info.ndim
+            self.model = build_model(model, channels, self.objective.outputs, resolution, ndim)
+        self.model.to(device=world.device, memory_format=_layout(ndim, self.kind))
         self.batches = self._batches(store.train, protocol.batch_size // world.size, training=True)
         self.scored: dict[str, Batches] = {}  # kept, since on CUDA they hold the split
         self.average = Average(self.model, protocol.averaging, len(self.batches)) if protocol.averaging else None
@@ -180,7 +182,7 @@ class _Run:
 
     def config(self) -> RunConfig:
         settings = {
-            "protocol": asdict(self.protocol), "model": self.name, "resolution": self.resolution, "epochs": self.epochs,
+            "protocol": self.protocol.facts(), "model": self.name, "resolution": self.resolution, "epochs": self.epochs,
             "precision": self.precision, "processes": self.world.size,
         }
         return RunConfig(settings, self.seed, StoreFacts.of(self.store), self.kind, runs.environment())
@@ -247,7 +249,7 @@ class _Run:
             "epoch": epoch, "train_loss": float(each @ counts / counts.sum()), "val_loss": val_loss,
             "val_auc": val.auc, "val_acc": val.acc, "learning_rate": self.protocol.rate(done, steps, self.epochs),
             "seconds": round(time.perf_counter() - start, 3),
-            "images_per_second": round(len(self.store.train) / seconds, 1),
+            "images_per_second": float(f"{len(self.store.train) / seconds:.4g}"),
             **({"cuda_graph": step.recorded} if isinstance(step, Replayed) else {}),
         }
 
@@ -270,22 +272,23 @@ class _Run:
         if split.name not in self.scored:
             at_once = self.protocol.batch_size
             if self.kind == "cuda":
-                at_once = max(at_once, _AT_ONCE * 28**2 // self.resolution**2)
+                at_once = max(at_once, _AT_ONCE * 28**2 // self.resolution ** self.store.info.ndim)
             self.scored[split.name] = self._batches(split, at_once)
         batches = self.scored[split.name]
         with torch.inference_mode():
             rows = []
             for images, _ in batches:
-                sides = (images, images.flip(3)) if self.protocol.mirror else (images,)
+                sides = (images, images.flip(-1)) if self.protocol.mirror else (images,)
                 rows.append(torch.cat([network(side) for side in sides], dim=1))
             logits = self.world.gathered(torch.cat(rows))[: len(split)].split(self.objective.outputs, dim=1)
             scores = sum(self.objective.scores(side) for side in logits) / len(logits)
-            labels = torch.from_numpy(batches.data.targets).to(self.world.device)
+            labels = torch.tensor(batches.data.targets).to(self.world.device)
             return scores.cpu().numpy(), float(self.objective.loss(logits[0], labels))
 
     def _batches(self, split: Split, size: int, *, training: bool = False) -> Batches:
+        dtype = self.precision if self.protocol.input == "centred" else "uint8"  # `Network` does the rest
         return Batches(
-            split, size, shuffle=training, seed=self.seed, device=self.world.device, dtype=self.precision,
+            split, size, shuffle=training, seed=self.seed, device=self.world.device, dtype=dtype,
             augment=self.protocol.augmentation if training else None,
             rank=self.world.rank, world_size=self.world.size, pad=self.world.size > 1,
         )
@@ -300,6 +303,13 @@ class _Run:
         return self.world.agreed(
             lambda: runs.write_result(self.out, self.store, name, scores, best_epoch=best_epoch, epochs=self.epochs)
         )
+
+
+def _layout(ndim: int, kind: str) -> Any:
+    """The order of weights in memory: of volumes on the CPU the plain one, which took two thirds of the time there."""
+    if ndim == 2:
+        return torch.channels_last
+    return torch.channels_last_3d if kind == "cuda" else torch.contiguous_format
 
 
 def _json_line(line: dict[str, Any]) -> str:

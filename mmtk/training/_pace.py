@@ -33,7 +33,7 @@ class Clock:
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._entries = entries
-        self._paces: dict[tuple[str, int], float] = {}  # by method and size
+        self._paces: dict[tuple[str, int, int], float] = {}  # by method, size and dimensions
         self._first: tuple[float, int] | None = None
 
     def begin(self) -> None:
@@ -45,7 +45,7 @@ class Clock:
             self._first = now, done
         begun, before = self._first
         if not entry.method.timed and done > before:
-            self._paces[entry.method.name, entry.size] = (now - begun) / (done - before)
+            self._paces[_kind(entry)] = (now - begun) / (done - before)
 
     def left(self, number: int, share: float) -> float | None:
         """Seconds from a share of a run to the end of all."""
@@ -55,8 +55,12 @@ class Clock:
             if entry.method.timed:
                 left += part * entry.budget
                 continue
-            pace = self._paces.get((entry.method.name, entry.size), max(self._paces.values(), default=None))
+            pace = self._paces.get(_kind(entry), max(self._paces.values(), default=None))
             if pace is None:
                 return None
-            left += part * pace * entry.method.batches(entry.images)
+            left += part * pace * entry.batches
         return left
+
+
+def _kind(entry: Entry) -> tuple[str, int, int]:
+    return entry.method.name, entry.size, entry.ndim

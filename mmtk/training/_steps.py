@@ -16,7 +16,7 @@ _WARM = 3  # steps before a capture: cuDNN has then chosen its algorithms and th
 
 
 class Network(nn.Module):  # type: ignore[misc]
-    """A model as a protocol feeds it: images enlarged and grey ones repeated, computed in a precision.
+    """A model as a protocol feeds it: images or volumes enlarged and grey ones repeated, computed in a precision.
 
     Parameters
     ----------
@@ -34,11 +34,14 @@ class Network(nn.Module):  # type: ignore[misc]
         self._half = precision == "bfloat16"
 
     def forward(self, images: Any) -> Any:
-        """Logits in float32."""
-        if images.shape[-1] != self._resolution:
-            mode = self._protocol.enlarge
-            images = nn.functional.interpolate(images, (self._resolution, self._resolution), mode=mode)
-        images = images.expand(-1, self._protocol.channels(images.shape[1]), -1, -1)
+        """Logits in float32, of normalised pixels, or of those that are to go from 0 to 1 as they are stored."""
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        edges = images.shape[2:]
+        if edges[-1] != self._resolution:
+            mode = "trilinear" if self._protocol.enlarge == "bilinear" and len(edges) == 3 else self._protocol.enlarge
+            images = nn.functional.interpolate(images, (self._resolution,) * len(edges), mode=mode)
+        images = images.expand(-1, self._protocol.channels(images.shape[1]), *images.shape[2:])
         # no cache of weights in bfloat16: each is used once, and a graph must not keep those of an earlier step
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._half, cache_enabled=False):
             return self.model(images).float()

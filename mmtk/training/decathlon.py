@@ -17,7 +17,7 @@ from mmtk.base import Progress
 from mmtk.datasets import TEN
 from mmtk.errors import ArgumentError, MmtkError, StoreError, reason_of
 from mmtk.files import write_text
-from mmtk.runs import TRACEBACK, Entry, Method, Outcome, evaluate_run
+from mmtk.runs import TRACEBACK, Entry, Method, Outcome, evaluate_run, table_order
 from mmtk.store import StoreInfo
 from mmtk.training._pace import Clock, Standing
 from mmtk.training.methods import SHARE, Job, paper_budget
@@ -27,7 +27,9 @@ def plan_runs(
     stores: str | Path, out: str | Path, *, methods: Sequence[Method], seeds: Sequence[int],
     sizes: Sequence[int] = (28,), budget: float | None = None, share: float = SHARE,
 ) -> tuple[list[Entry], list[str]]:
-    """The runs to be made of the stores in a folder, the paper's ten first in its order, and those of them without.
+    """The runs to be made of the stores in a folder, the paper's ten first, and those of the ten without a store.
+
+    The ten come in the paper's order, then what else MedMNIST has, then other datasets by their flags.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ def plan_runs(
         raise ArgumentError("methods", expected="each once", found=", ".join(names))
     entries, missing = [], []
     there = {(flag, edge) for flag, edge, _ in store.stores_in(stores)}
-    others = sorted({flag for flag, edge in there if edge in sizes} - set(TEN))
+    others = sorted({flag for flag, edge in there if edge in sizes} - set(TEN), key=table_order)
     for flag, size in product([*TEN, *others], dict.fromkeys(sizes)):
         if (flag, size) not in there:
             if flag in TEN:

@@ -142,10 +142,11 @@ def register(name: str, title: str) -> Callable[[_Made], _Made]:
 
     A function is given a `Job`, and returns what `Job.leave` does. A class is made anew for each run and given the
     training images with their labels, to ``fit``, then the images of each split, to ``predict_proba``: uint8 arrays
-    ``(n, h, w)`` or ``(n, h, w, 3)``, labels ``(n,)``, or ``(n, labels)`` of 0 and 1. ``fit`` is given the validation
-    images and labels too if it takes ``X_val`` and ``y_val``, or needs four arguments; no test label ever. A class
-    that takes ``random_state`` or ``seed`` is given the seed, ``budget`` the seconds of the run. ``predict_proba``
-    returns a column a class or label; where ``classes_`` tells fewer classes than there are, those have a score of 0.
+    ``(n, h, w)`` or ``(n, h, w, 3)``, or ``(n, d, h, w)`` of volumes; labels ``(n,)``, or ``(n, labels)`` of 0 and 1.
+    ``fit`` is given the validation images and labels too if it takes ``X_val`` and ``y_val``, or needs four arguments;
+    no test label ever. A class that takes ``random_state`` or ``seed`` is given the seed, ``budget`` the seconds of the
+    run. ``predict_proba`` returns a column a class or label; where ``classes_`` tells fewer classes than there are,
+    those have a score of 0.
 
     Parameters
     ----------
@@ -241,7 +242,7 @@ def trained(model: str, protocol: str | Protocol, epochs: int | None = None, **o
         "_".join(words), ", ".join(words), f"{__name__}:train",
         settings={"model": model, "protocol": chosen, "epochs": length, **given},
         facts={"model": model, "protocol": chosen.name, "epochs": length, **given},
-        epochs=length, batch_size=chosen.batch_size,
+        epochs=length, batch_size=chosen.batch_size, volume_batch_size=chosen.for_ndim(3).batch_size,
     )
 
 

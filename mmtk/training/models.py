@@ -1,7 +1,8 @@
 """ResNet-18 and ResNet-50 (He et al. 2016), torchvision's, for small images and for large ones.
 
 Up to 64 px the stem is a 3x3 convolution of stride 1 without max-pooling, the form used for CIFAR; above, it is
-torchvision's, 7x7 of stride 2 and a max-pooling. Weights start from PyTorch's defaults for ``Conv2d`` and ``Linear``,
+torchvision's, 7x7 of stride 2 and a max-pooling. For volumes, convolutions, poolings and normalisations have three
+dimensions, with cubic kernels of the same edges. Weights start from PyTorch's defaults for convolutions and ``Linear``,
 as in the script behind Table 2 at 28 px; torchvision draws convolutions otherwise.
 """
 
@@ -40,7 +41,7 @@ def torchvision_models() -> Any:
     return torchvision.models
 
 
-def build_model(name: str, channels: int, outputs: int, resolution: int = 28) -> Any:
+def build_model(name: str, channels: int, outputs: int, resolution: int = 28, ndim: int = 2) -> Any:
     """Make a model with fresh weights from torch's global generator.
 
     Parameters
@@ -53,6 +54,8 @@ def build_model(name: str, channels: int, outputs: int, resolution: int = 28) ->
         Columns of the output, which are logits ``(batch, outputs)``.
     resolution : int
         Edge of the images, which decides the stem.
+    ndim : {2, 3}
+        3 for volumes: the input is then ``(batch, channels, d, h, w)``.
 
     Returns
     -------
@@ -73,8 +76,33 @@ def build_model(name: str, channels: int, outputs: int, resolution: int = 28) ->
         else:
             model.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
             model.maxpool = nn.Identity()
+        if ndim == 3:
+            _deepen(model)
     model.to_empty(device="cpu")
     for module in model.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
     return model
+
+
+def _deepen(module: Any) -> None:
+    """Replace every layer that goes by two dimensions by one that goes by three."""
+    for name, layer in module.named_children():
+        if isinstance(layer, nn.Conv2d):
+            shape = (_edge(layer.kernel_size), _edge(layer.stride), _edge(layer.padding))
+            deep = nn.Conv3d(layer.in_channels, layer.out_channels, *shape, bias=layer.bias is not None)
+        elif isinstance(layer, nn.BatchNorm2d):
+            deep = nn.BatchNorm3d(layer.num_features)
+        elif isinstance(layer, nn.MaxPool2d):
+            deep = nn.MaxPool3d(_edge(layer.kernel_size), _edge(layer.stride), _edge(layer.padding))
+        elif isinstance(layer, nn.AdaptiveAvgPool2d):
+            deep = nn.AdaptiveAvgPool3d(1)
+        else:
+            _deepen(layer)
+            continue
+        setattr(module, name, deep)
+
+
+def _edge(value: Any) -> int:
+    """The edge of a square, which torch tells as one number or as two."""
+    return int(value if isinstance(value, int) else value[0])

@@ -2,6 +2,8 @@
 
 A protocol file, TOML or JSON, holds the fields of `Protocol`; with ``base = "NAME"`` those that it leaves out are that
 protocol's.
+
+What a protocol is for volumes may differ, where it was published so: see `Protocol.for_ndim`.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ _CHOICES = {
     "schedule": ("milestones", "cosine", "linear"),
     "ordinal_loss": ("cross entropy", "emd", "cumulative"),
     "enlarge": ("bilinear", "nearest"),
+    "input": ("centred", "from 0 to 1"),
 }
 _LIMITS = {  # least and most; the most of those that are shares of one is not reached
     "learning_rate": (0.0, math.inf), "momentum": (0.0, 1.0), "weight_decay": (0.0, math.inf),
@@ -35,9 +38,9 @@ _LIMITS = {  # least and most; the most of those that are shares of one is not r
 class Protocol:
     """A training set-up.
 
-    The input is ``x / 255`` with mean 0.5 and standard deviation 0.5, the loss is cross entropy (binary cross entropy
-    of each label for multi-label tasks), the last, smaller batch is kept, and the epoch with the best validation AUC is
-    the one that is tested.
+    The input is ``x / 255``, with mean 0.5 and standard deviation 0.5 unless `input` says otherwise, the loss is cross
+    entropy (binary cross entropy of each label for multi-label tasks), the last, smaller batch is kept, and the epoch
+    with the best validation AUC is the one that is tested.
 
     Attributes
     ----------
@@ -76,7 +79,10 @@ class Protocol:
         For ordinal tasks: squared earth mover's distance between the distributions over grades, or cross entropy of
         each "above this grade, given above the last one".
     enlarge : {"bilinear", "nearest"}
-        How images are enlarged on the device where the network takes larger ones than are stored.
+        How images are enlarged on the device where the network takes larger ones than are stored; volumes likewise,
+        trilinearly in place of bilinearly.
+    input : {"centred", "from 0 to 1"}
+        Whether pixels are given to the network from -1 to 1, or as ``x / 255``.
 
     Raises
     ------
@@ -103,6 +109,7 @@ class Protocol:
     mirror: bool = False
     ordinal_loss: str = "cross entropy"
     enlarge: str = "bilinear"
+    input: str = "centred"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9.-]+", self.name):
@@ -137,6 +144,21 @@ class Protocol:
         """Channels that the network is given, of images with so many."""
         return 3 if self.as_rgb else stored
 
+    def for_ndim(self, ndim: int) -> Protocol:
+        """What it is for images of two dimensions, which is itself, or for volumes, of three.
+
+        ``v2`` is then that of MedMNIST v2's script for its six sets of volumes: batches of 32, one channel, pixels from
+        0 to 1. Of that script's three kinds of convolution it is the one of three dimensions, whose weights are drawn
+        as such; the script by default draws flat ones and repeats them along the depth. Left out is what it can do to
+        volumes of shapes: a factor drawn at random for each in training, and one half in testing. Every other protocol,
+        and any protocol file, is for volumes what it is for images.
+        """
+        return _V2_OF_VOLUMES if ndim == 3 and self == _V2 else self
+
+    def facts(self) -> dict[str, Any]:
+        """Its fields as JSON values; those that came later are left out where they have their default."""
+        return {name: value for name, value in asdict(self).items() if value != _LATER.get(name, ...)}
+
 
 _ALL = (
     Protocol(
@@ -158,9 +180,12 @@ _ALL = (
         optimiser="adam", learning_rate=3e-4, momentum=0.9, batch_size=16, epochs=6,
     ),
 )
+_LATER = {"input": "centred"}  # which runs from before them do not have
 PROTOCOLS: Registry[Protocol] = Registry("protocol")
 for _protocol in _ALL:
     PROTOCOLS.add(_protocol, _protocol.name)
+_V2 = PROTOCOLS.get("v2")
+_V2_OF_VOLUMES = replace(_V2, batch_size=32, as_rgb=False, input="from 0 to 1", enlarge="bilinear")
 
 
 def get_protocol(name: str) -> Protocol:

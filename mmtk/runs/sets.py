@@ -1,0 +1,13 @@
+"""The order of datasets in tables: the paper's ten, the eight that MedMNIST added later, and all others."""
+
+from __future__ import annotations
+
+from mmtk.datasets import EIGHT, TEN
+
+LATER_SETS = "MedMNIST v2's other sets"
+
+
+def table_order(flag: str) -> tuple[int, str]:
+    """What datasets are sorted by: those of MedMNIST in its order, then the others by flag."""
+    published = (*TEN, *EIGHT)
+    return published.index(flag) if flag in published else len(published), flag
