@@ -32,16 +32,16 @@ def test_datasets_of_hugging_face(small, tmp_path):
     np.testing.assert_array_equal(batch["label"].numpy(), small.test.labels[:, 0])
 
 
-def test_labels_of_many_for_hugging_face(tmp_path):
+def test_labels_of_many_collate_for_hugging_face(tmp_path):
     pytest.importorskip("datasets", reason="datasets is not installed")
+    from torch.utils.data import DataLoader
+
     from mmtk.compat import to_huggingface
 
     opened = mmtk.open(write_small_store(tmp_path / "chestmnist_8.h5", flag="chestmnist", task=MULTILABEL, classes=14))
-    rows = to_huggingface(opened, cache_dir=tmp_path / "cache")["train"]
-    told = np.zeros_like(opened.train.labels)
-    for row, on in enumerate(rows["label"]):
-        told[row, np.asarray(on, int)] = 1
-    np.testing.assert_array_equal(told, opened.train.labels)
+    rows = to_huggingface(opened, cache_dir=tmp_path / "cache")["train"].with_format("torch")
+    batch = next(iter(DataLoader(rows.select_columns("labels"), 20)))
+    np.testing.assert_array_equal(batch["labels"].numpy(), opened.train.labels)
 
 
 def test_pandas_writes_scores_and_reads_facts(small, tmp_path):

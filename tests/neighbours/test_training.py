@@ -33,6 +33,21 @@ def splits(opened, *names):
     return [SplitDataset(opened.path, name, transform=scaled) for name in names]
 
 
+def drop_ins(opened, *names):
+    """The splits as medmnist's classes give them."""
+    import torch
+
+    from mmtk.compat import medmnist
+
+    class Small(medmnist.BreastMNIST):
+        available_sizes = (opened.info.size,)
+
+    def ready(picture):
+        return scaled(torch.from_numpy(np.array(picture)))[None]
+
+    return [Small(name, root=opened.path.parent, size=opened.info.size, transform=ready) for name in names]
+
+
 def test_fastai_fits_and_predicts(small):
     pytest.importorskip("fastai", reason="fastai is not installed")
     from fastai.data.core import DataLoaders
@@ -105,7 +120,7 @@ def test_accelerate_prepares_a_loader(small):
     assert not torch.equal(before, model[1].weight)
 
 
-@pytest.mark.parametrize("source", ["from_datasets", "Batches"])
+@pytest.mark.parametrize("source", ["from_datasets", "drop-in", "Batches"])
 def test_lightning_sees_every_image_once(small, source):
     lightning = pytest.importorskip("lightning", reason="Lightning is not installed")
     import torch
@@ -117,6 +132,7 @@ def test_lightning_sees_every_image_once(small, source):
 
         def training_step(self, batch, index):
             images, labels = batch
+            labels = labels.flatten()  # the drop-in's are columns, as medmnist's are
             self.batches += 1
             self.labels += labels.tolist()
             return torch.nn.functional.cross_entropy(self.body(images), labels)
@@ -127,7 +143,7 @@ def test_lightning_sees_every_image_once(small, source):
     if source == "Batches":
         loaders = {"train_dataloaders": Batches(small.train, 8, shuffle=True, dtype="float32")}
     else:
-        train, val = splits(small, "train", "val")
+        train, val = splits(small, "train", "val") if source == "from_datasets" else drop_ins(small, "train", "val")
         loaders = {"datamodule": lightning.LightningDataModule.from_datasets(train, val, batch_size=8)}
     trainer = lightning.Trainer(
         accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -139,11 +155,15 @@ def test_lightning_sees_every_image_once(small, source):
     assert sorted(model.labels) == sorted(small.train.labels[:, 0].tolist())
 
 
-def test_skorch_fits_a_split(small):
+@pytest.mark.parametrize("source", [splits, drop_ins])
+def test_skorch_fits_a_split(small, source):
     skorch = pytest.importorskip("skorch", reason="skorch is not installed")
     import torch
 
-    train, test = splits(small, "train", "test")
+    train, test = source(small, "train", "test")
+    if source is drop_ins:
+        for data in (train, test):
+            data.target_transform = lambda label: label[0]
     net = skorch.NeuralNetClassifier(
         network, criterion=torch.nn.CrossEntropyLoss, max_epochs=2, lr=0.1, batch_size=5, train_split=None, verbose=0,
         classes=[0, 1],

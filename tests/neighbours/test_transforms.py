@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mmtk import store
 from mmtk.loader import Batches, SplitDataset
+from tests.small_stores import write_small_store
 
 
 def test_torchvision_v2_turns_items_and_batches(coloured):
@@ -60,3 +62,25 @@ def test_monai_transforms_caches_and_collates(small):
     cached = monai.data.CacheDataset(items, turn, progress=False)
     np.testing.assert_array_equal(cached[2]["image"][0], small.val.images[2, ::-1, ::-1])
     assert int(cached[2]["label"]) == small.val.labels[2, 0]
+
+
+@pytest.mark.parametrize("through", ["store", "drop-in"])
+def test_monai_turns_volumes(tmp_path, through):
+    pytest.importorskip("monai", reason="MONAI is not installed")
+    from monai import transforms
+
+    from mmtk.compat import medmnist
+
+    size = 8 if through == "store" else 28
+    facts = {"flag": "organmnist3d", "task": "multi-class", "classes": 11, "ndim": 3, "size": size}
+    opened = store.open(write_small_store(tmp_path / f"organmnist3d_{size}.h5", (12, 3, 3), **facts))
+    turn = transforms.Compose([transforms.Rotate90(spatial_axes=(0, 1)), transforms.CastToType(np.float32)])
+    if through == "store":
+        data = SplitDataset(opened.path, "train", transform=turn)
+        expected = opened.train.images[5]
+    else:
+        data = medmnist.OrganMNIST3D("train", root=tmp_path, transform=turn)
+        expected = opened.train.images[5] / np.float64(255)
+    volume, label = data[5]
+    np.testing.assert_allclose(np.asarray(volume)[0], np.rot90(expected, axes=(0, 1)), rtol=1e-6)
+    assert int(np.ravel(label)[0]) == opened.train.labels[5, 0]
