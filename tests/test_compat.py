@@ -44,6 +44,20 @@ def test_hugging_face_gets_images_and_class_names(root, tmp_path):
                 assert label == (expected.tolist() if opened.info.labels > 1 else expected[0])
 
 
+def test_hugging_face_gets_arrays_as_they_are_now(root, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    opened = store.open(root / "breastmnist_28.h5")
+    before = compat.to_huggingface(opened, tmp_path / "cache")["train"]["label"]
+    opened.train.labels[3] = 1 - opened.train.labels[3]
+    opened.train.images[4] = 7
+    flipped = replace(opened, val=replace(opened.val, labels=1 - opened.val.labels))
+    found = compat.to_huggingface(flipped, tmp_path / "cache")
+    assert [row for row, (a, b) in enumerate(zip(before, found["train"]["label"], strict=True)) if a != b] == [3]
+    assert np.array(found["train"][4]["image"]).tolist() == [[7] * 28] * 28
+    assert found["validation"]["label"] == (1 - store.open(opened.path).val.labels[:, 0]).tolist()
+
+
 def test_hugging_face_gets_licence_citation_and_marks(tmp_path):
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()

@@ -61,8 +61,7 @@ def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> 
     found = datasets.DatasetDict({
         str(names[split.name]): datasets.Dataset.from_generator(
             _rows, features=features, cache_dir=None if cache_dir is None else str(cache_dir), split=names[split.name],
-            # what the cache tells contents apart by
-            gen_kwargs={"path": str(opened.path.absolute()), "name": split.name, "digest": opened.digest},
+            gen_kwargs={"split": split},  # which the cache tells contents apart by: its path, digest and changes
         )
         for split in opened.splits
         if len(split)
@@ -79,10 +78,8 @@ def _png(image: NDArray[np.uint8]) -> bytes:
     return cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1].tobytes()
 
 
-def _rows(path: str, name: str, digest: str) -> Iterator[dict[str, Any]]:
-    opened = store.open(path, digest)
-    volumes, several = opened.info.ndim == 3, opened.info.task == Task.MULTILABEL
-    split: store.Split = getattr(opened, name)
+def _rows(split: store.Split) -> Iterator[dict[str, Any]]:
+    volumes, several = split.info.ndim == 3, split.info.task == Task.MULTILABEL
     for image, label, record in zip(split.images, split.labels, split.records, strict=True):
         yield {
             "image": image if volumes else {"bytes": _png(image), "path": None},
