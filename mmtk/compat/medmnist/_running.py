@@ -29,7 +29,10 @@ def register() -> None:
 
 
 def install() -> None:
-    """Let ``import medmnist`` mean this package in this process and in those that it starts, as for a notebook."""
+    """Let ``import medmnist`` mean this package in this process and in those that it starts, as for a notebook.
+
+    What was made by a medmnist that was imported before stays that one's.
+    """
     register()
     if _STAND_IN not in sys.path:
         sys.path.insert(0, _STAND_IN)
