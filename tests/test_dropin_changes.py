@@ -187,6 +187,87 @@ def test_a_subclass_need_not_call_ours(again):
     assert len(copy.copy(Alone())) == 3
 
 
+def test_an_array_of_another_shape_or_type_is_another(data, opened, again):
+    data.labels.shape = (-1,)
+    data.imgs.dtype = np.int8
+    found = again(data)
+    assert same(found, data)
+    assert (found.labels.shape, found.imgs.dtype) == ((546,), np.int8)
+    opened.train.images.shape = (400, 784)
+    assert again(opened).train.images.shape == (400, 784)
+
+
+def test_what_was_taken_away_stays_away(data, again):
+    del data.imgs
+    assert not hasattr(again(data), "imgs")
+    assert np.array_equal(again(again(data)).labels, data.labels)
+    del data.labels
+    assert vars(again(data)).keys() == vars(data).keys()
+
+
+class Without(medmnist.BreastMNIST):
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "imgs"}
+
+
+class Whole(medmnist.BreastMNIST):
+    def __getstate__(self):
+        return {**super().__getstate__(), "more": 5}
+
+
+class Counted(medmnist.BreastMNIST):
+    def __setstate__(self, state):
+        vars(self).update(state, count=len(state["imgs"]))
+
+
+class Slots(medmnist.BreastMNIST):
+    __slots__ = ("more",)
+
+
+class Reduced(medmnist.BreastMNIST):
+    def __reduce__(self):
+        return type(self), (self.split, None, None, False, False, self.root), {"more": 5, "first": self.imgs}
+
+
+class Called(medmnist.BreastMNIST):
+    def __reduce__(self):
+        return type(self), (self.split, None, None, False, False, self.root)
+
+
+def test_subclasses_pickle_as_they_say(data, monkeypatch):
+    copies = [*COPIES.values(), copy.copy]
+    for again in copies:
+        found = again(Without("train", root=data.root))
+        assert not hasattr(found, "imgs")
+        assert np.array_equal(found.labels, data.labels)
+        for kind in (Whole, Counted, Slots, Reduced, Called):
+            sent = kind("train", root=data.root)
+            if kind is Slots:
+                sent.more = 5
+            found = again(sent)
+            assert same(found, data)
+            assert getattr(found, "more", 5) == 5
+        assert again(Counted("train", root=data.root)).count == 546
+        assert np.array_equal(again(Reduced("train", root=data.root)).first, data.imgs)
+
+
+def test_two_names_of_an_array_stay_so(data, again):
+    data.data = data.imgs
+    found = again(data)
+    assert found.data is found.imgs
+    found.data[0] = 7
+    assert (found.imgs[0] == 7).all()
+    assert not (data.imgs[0] == 7).all()
+
+
+def test_what_pickles_in_full_needs_no_file(data, again):
+    data.imgs, data.labels = data.imgs[:5].copy(), data.labels[:5].copy()
+    text = pickle.dumps(data)
+    for path in Path(data.root).iterdir():
+        path.unlink()
+    assert same(pickle.loads(text), data)
+
+
 def test_pixels_that_nobody_changed_are_left_out(data):
     size = len(pickle.dumps(data))
     assert size < 20_000 or data._origin is None

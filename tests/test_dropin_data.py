@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import re
 import sys
@@ -88,6 +89,7 @@ def test_items_are_medmnists(name, shape, labels, as_rgb, tmp_path):
             except Exception as error:
                 kinds.append(type(error))
         assert kinds[0] == kinds[1], wrong
+    assert [type(data.size) for data in both(name, "val", root=tmp_path, size=28.0)] == [int, int]
     changed = both(name, "val", np.shape, lambda label: label + 1, root=tmp_path)
     assert changed[0][2][0] == changed[1][2][0]
     assert np.array_equal(changed[0][2][1], changed[1][2][1])
@@ -208,6 +210,28 @@ def test_datasets_can_be_added(tmp_path):
 
 
 # -------------------------------------------------------------------- files of a root
+
+
+def test_functions_of_utils_can_be_others(tmp_path, monkeypatch):
+    """They get what medmnist gives them, by name."""
+    write_npz(tmp_path)
+    write_npz(tmp_path, "vesselmnist3d", shape=(3, 4, 4))
+    told = []
+    for package in pytest.importorskip("medmnist"), medmnist:
+        names = []
+        for name in ("save2d", "save3d", "montage2d", "montage3d"):
+            def other(*places, names=names, name=name, **more):
+                names.append((name, len(places), sorted(more)))
+            module = importlib.import_module(f"{package.__name__}.utils")
+            monkeypatch.setattr(module, name, other)
+        for kind in (package.BreastMNIST, package.VesselMNIST3D):
+            data = kind("val", root=tmp_path)
+            monkeypatch.setattr(kind, "__len__", lambda self: 9)
+            data.save(str(tmp_path))
+            data.montage(2)
+        told.append(names)
+    assert told[0] == told[1]
+    assert len(told[0]) == 4
 
 
 @pytest.fixture

@@ -105,6 +105,50 @@ def test_a_nan_is_an_empty_cell_as_pandas_has_it():
         assert "".join(f"{line}\n" for line in evaluator._lines(np.arange(4), *table.T)) == text.getvalue()
 
 
+def test_scores_may_be_a_tensor_of_a_graph():
+    theirs = pytest.importorskip("medmnist")
+    torch = pytest.importorskip("torch")
+    scores = torch.tensor(np.random.default_rng(0).random((20, 3)), requires_grad=True)
+    labels = np.arange(20) % 3
+    for task, truth in (("binary-class", labels == 1), (TASKS[3], np.eye(3)[labels])):
+        ours, official = (outcome(at.getACC, truth, scores, task)[0] for at in (evaluator, theirs.evaluator))
+        assert ours == official
+        assert isinstance(ours, str)
+
+
+def test_scores_that_cannot_be_written_leave_no_file(tmp_path):
+    write_npz(tmp_path)
+    scores = np.random.default_rng(0).random((12, 2, 1))
+    with pytest.raises((TypeError, ValueError)):
+        medmnist.Evaluator("breastmnist", "test", root=tmp_path).evaluate(scores, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["breastmnist.npz"]
+
+
+@pytest.mark.parametrize("size", [None, 28, 28.0, "28", 64, "64", 64.0, "x", True])
+def test_a_size_names_the_file_that_it_names_in_medmnist(size, tmp_path):
+    theirs = pytest.importorskip("medmnist")
+    for number, name in enumerate(("breastmnist", "breastmnist_28", "breastmnist_64")):
+        write_npz(tmp_path, name, counts=(number + 1, 1, 1))
+
+    def told(package):
+        judge = package.Evaluator("breastmnist", "train", size, tmp_path)
+        return len(judge.labels), judge.size, judge.size_flag
+
+    assert outcome(told, medmnist)[0] == outcome(told, theirs)[0]
+
+
+def test_subclasses_need_not_take_a_root(tmp_path, monkeypatch):
+    write_npz(tmp_path)
+
+    class Own(medmnist.Evaluator):
+        def __init__(self, flag, split, size=None):
+            super().__init__(flag, split, size, tmp_path)
+
+    path = tmp_path / "breastmnist_test@1.csv"
+    path.write_text("".join(f"{row},{row / 12}\n" for row in range(12)))
+    assert isinstance(Own.parse_and_evaluate(path, "2"), medmnist.evaluator.Metrics)
+
+
 @pytest.mark.parametrize("flag", ["breastmnist", "octmnist", "retinamnist", "chestmnist"])
 def test_dummy_predictions_are_drawn_as_medmnist_draws_them(flag, tmp_path):
     labels, classes = (14, 2) if flag == "chestmnist" else (1, {"breastmnist": 2, "octmnist": 4}.get(flag, 5))
@@ -146,12 +190,14 @@ def test_result_files_are_read_and_written_again_as_medmnist_does(name, run, tmp
     assert told[0] == told[1]
 
 
-def test_whole_numbers_stay_such(tmp_path):
+@pytest.mark.parametrize("text", ["0,1\n1,0\n2,1\n3,0\n", "0,True\n1,False\n2,True\n3,False\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])  # the latter of a spreadsheet
+def test_whole_numbers_and_truths_stay_such(text, encoding, tmp_path):
     write_npz(tmp_path, counts=(4, 4, 4))
     path = tmp_path / "breastmnist_test@1.csv"
-    path.write_text("0,1\n1,0\n2,1\n3,0\n")
+    path.write_text(text, encoding)
     medmnist.Evaluator.parse_and_evaluate(path, "2", root=tmp_path)
-    assert next(tmp_path.glob("*@2.csv")).read_bytes() == path.read_bytes()
+    assert next(tmp_path.glob("*@2.csv")).read_text() == text
 
 
 def test_what_is_wrong_has_medmnists_kind_of_error(tmp_path):

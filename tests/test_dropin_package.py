@@ -26,6 +26,7 @@ def test_it_has_the_names_of_medmnist_module_by_module():
         assert set(ours.__all__) == {name for name in vars(official) if not name.startswith("_")}
         for public in ours.__all__:
             assert getattr(ours, public) is not None
+        assert {public for public in dir(ours) if not public.startswith("_")} == set(ours.__all__)
         assert getattr(medmnist, name) is ours
         with pytest.raises(AttributeError, match="nothing"):
             ours.nothing  # noqa: B018
@@ -111,6 +112,7 @@ medmnist.INFO["breastmnist"]["task"] = "patched"
 print(BreastMNIST("val", root=sys.argv[1]).info["task"])
 with mock.patch("medmnist.evaluator.getAUC", lambda *_: 7):
     print(medmnist.Evaluator("breastmnist", "val", root=sys.argv[1]).evaluate(ours.dataset.np.ones((78, 2))).AUC)
+print(medmnist.__dict__["BreastMNIST"] is BreastMNIST)
 files = [str(getattr(module, "__file__", "")) for module in sys.modules.values()]
 print([file for file in files if "site-packages/medmnist" in file])
 """
@@ -120,7 +122,7 @@ def test_a_program_gets_the_same_modules_under_both_names(tmp_path):
     path = script(tmp_path, SAME)
     counted(tmp_path / "root")
     done = run_on_ours(path, tmp_path / "root", "--b", home=tmp_path)
-    assert done.stdout.splitlines() == [f"True True True {tmp_path / 'root'} --b", "patched", "7", "[]"]
+    assert done.stdout.splitlines() == [f"True True True {tmp_path / 'root'} --b", "patched", "7", "True", "[]"]
 
 
 PARENT = """
@@ -168,6 +170,22 @@ def test_options_of_the_interpreter_stay(tmp_path):
     refused = run_python("-E", "-m", "mmtk.compat.medmnist", path)
     assert refused.returncode in (0, 1)  # where mmtk itself is found by the environment, there is nothing to run
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("given", ["", ":", "lib", ":lib", "lib:"])
+def test_the_path_that_is_given_stays(given, tmp_path):
+    """An empty entry is the folder in which a process starts."""
+    path = script(tmp_path / "inner", "import sys, importlib.util as u\n"
+                  "print([bool(u.find_spec(name)) for name in ('beside', 'inside')])")
+    script(tmp_path, "", "beside.py")
+    script(tmp_path / "lib", "", "inside.py")
+    env = {"PYTHONPATH": given and f"{given}:{environment()['PYTHONPATH']}"}
+    command = [sys.executable, str(path)]
+    plain, ours = (
+        subprocess.run(words, cwd=tmp_path, env={**environment(), **env}, capture_output=True, text=True, check=True)
+        for words in (command, [command[0], "-m", "mmtk.compat.medmnist", command[1]])
+    )
+    assert plain.stdout == ours.stdout
 
 
 def test_how_it_is_used_is_said():
@@ -237,7 +255,8 @@ def test_the_stand_in_is_packed_and_found_by_nobody_else():
     "words",
     [["available"], ["info", "breastmnist"], ["info", "--flag=chestmnist"], ["info", "--flag", "vesselmnist3d"],
      ["save", "breastmnist", "out", "--postfix=jpg"], ["save", "--flag=breastmnist", "--folder=out", "--size", "28"],
-     ["save", "organmnist3d", "out", "gif"]],
+     ["save", "organmnist3d", "out", "gif"], ["info", "-f", "breastmnist"], ["info", "-flag=breastmnist"],
+     ["save", "breastmnist", "-folder", "'o ut'", "-s", "28", "--nodownload"]],
 )
 def test_its_commands_print_and_write_what_medmnists_do(words, tmp_path):
     pytest.importorskip("fire")
@@ -286,7 +305,9 @@ def test_a_result_file_is_scored_by_its_command(tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
-    [(["nothing"], 2, "available, download, clean"), (["info"], 2, "flag"), (["info", "nosuch"], 1, "nosuch"),
+    [(["save", "-f=breastmnist", "out"], 2, "expected --flag or --folder, found -f"),
+     (["info", "breastmnist", "--bogus=3"], 2, "bogus"),
+     (["nothing"], 2, "available, download, clean"), (["info"], 2, "flag"), (["info", "nosuch"], 1, "nosuch"),
      (["save", "breastmnist", "out"], 1, "Dataset not found"), (["download", "--size=5"], 1, "expected all, 28"),
      (["evaluate", "breastmnist_all.csv"], 1, "expected one of train, val, test")],
 )
@@ -304,3 +325,5 @@ def test_clean_removes_the_files_of_datasets_alone(tmp_path):
     run_on_ours("-m", "medmnist", "clean", home=tmp_path)
     assert [path.name for path in root.iterdir()] == ["mine.npz"]
     assert run_on_ours("-m", "medmnist", home=tmp_path).stdout.startswith("usage: python -m medmnist COMMAND")
+    told = run_on_ours("-m", "medmnist", "info", "--help", home=tmp_path).stdout
+    assert told.startswith("usage: python -m medmnist info FLAG\n")

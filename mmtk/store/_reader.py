@@ -47,6 +47,7 @@ class Split:
     _mapping: mmap.mmap | None = field(default=None, repr=False)
     _place: Path = field(default_factory=Path, repr=False)  # the path from the root, wherever the process goes
     _read: Mapping[str, Any] = field(default_factory=dict, repr=False)  # its fields as they were read
+    _forms: Mapping[str, Any] = field(default_factory=dict, repr=False)  # shapes and types, which an array lets be set
 
     def __reduce__(self) -> tuple[Any, ...]:
         changes = self.changes()
@@ -63,7 +64,10 @@ class Split:
         They pickle in full; the rest is left out and read again where it arrives. If the file is not there any more,
         or another one is, all arrays count as changed.
         """
-        changes = {name: value for name, value in _fields(self).items() if value is not self._read.get(name)}
+        changes = {
+            name: value for name, value in _fields(self).items()
+            if value is not self._read.get(name) or _form(value) != self._forms.get(name)
+        }
         doubtful = [name for name in NAMES if name not in changes and _may_be_written(getattr(self, name))]
         if doubtful:
             changes |= {name: getattr(self, name) for name in _written(self, doubtful)}
@@ -208,7 +212,8 @@ def open(path: str | Path, digest: str | None = None) -> Store:
         images, labels, records = content.arrays[name]
         values: dict[str, Any] = {"name": name, "store_path": path, "info": info, "store_digest": content.digest}
         values |= {"images": images, "labels": labels, "records": records}
-        splits[name] = Split(**values, _mapping=content.mapping, _place=place, _read=values)
+        forms = {field: _form(values[field]) for field in NAMES}
+        splits[name] = Split(**values, _mapping=content.mapping, _place=place, _read=values, _forms=forms)
     whole: dict[str, Any] = {"path": path, "info": info, "digest": content.digest, **splits}
     return Store(**whole, _place=place, _read=whole)
 
@@ -296,6 +301,10 @@ def already_there(path: Path, plan_hash: str, force: bool) -> bool:
 def _fields(value: Split | Store) -> dict[str, Any]:
     """Its public fields."""
     return {item.name: getattr(value, item.name) for item in fields(value) if item.repr}
+
+
+def _form(value: Any) -> Any:
+    return (value.shape, value.dtype, value.strides) if isinstance(value, np.ndarray) else None
 
 
 def _split_alone(values: dict[str, Any]) -> Split:

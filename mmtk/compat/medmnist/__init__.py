@@ -10,7 +10,9 @@ small the store is kept in this user's cache folder and mapped from there. Where
 given. Nothing is written into the root but by ``download=True``, after which the official ``.npz`` is there: out of a
 whole official store that lies there, or fetched.
 
-Scripts cannot tell it from medmnist, with these exceptions. ``len()`` takes any number of images for right. The
+Scripts cannot tell it from medmnist, with these exceptions. Modules and classes call themselves
+``mmtk.compat.medmnist``, so that a pickle finds them anywhere. ``len()`` takes any number of images for right, and
+lists do as labels and scores. What is wrong with a command or a file is told in other words. The
 ``description`` of a dataset is the installed medmnist's, read from its files without importing it, else one of our own.
 Datasets have ``targets`` and ``classes`` besides, and arrays that nobody changed pickle as the place of their store.
 """

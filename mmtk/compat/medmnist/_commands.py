@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from glob import glob
@@ -65,7 +66,7 @@ def save(
     """Write all images of a dataset as files, and one CSV."""
     for split in SPLITS:
         print(f"Saving {flag} {split}...")
-        _class(flag)(split, download=download, root=root, size=size).save(folder, postfix)
+        _class(flag)(split, download=download, root=root, size=size).save(str(folder), postfix)
 
 
 def evaluate(path: str) -> None:
@@ -91,6 +92,7 @@ def test(save_folder: str = "tmp/", root: str | None = DEFAULT_ROOT) -> None:  #
                 dataset.montage(save_folder=save_folder, replace=True)
 
 
+_NAME = re.compile("--?[a-zA-Z]")
 _COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command for command in (available, download, clean, info, save, evaluate, test)
 }
@@ -106,6 +108,10 @@ def main(words: list[str]) -> int:
         if words[0] not in _COMMANDS:
             raise ValueError(f"expected one of {', '.join(_COMMANDS)}, found {words[0]}")
         command = _COMMANDS[words[0]]
+        if {"-h", "--help"} & set(words[1:]):
+            names = " ".join(inspect.signature(command).parameters).upper()
+            print(f"usage: python -m medmnist {words[0]} {names}\n  {inspect.getdoc(command)}")
+            return 0
         given = _arguments(command, words[1:])
     except (ValueError, TypeError) as error:
         print(f"medmnist: {error}", file=sys.stderr)
@@ -122,26 +128,37 @@ def main(words: list[str]) -> int:
 
 
 def _arguments(command: Callable[..., None], words: list[str]) -> inspect.BoundArguments:
-    """Arguments by place, and by name as ``--name=value``, ``--name value`` or, of what is true, ``--name``."""
+    """Arguments by place, and by name: ``--name=value``, ``--name value`` or ``--name``, ``--noname`` of what is not.
+
+    A dash does as well as two, and one letter as a name that no other begins with.
+    """
     places: list[Any] = []
     named: dict[str, Any] = {}
+    signature = inspect.signature(command)
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        if not word.startswith("--"):
+        if not _NAME.match(word):
             places.append(_value(word))
             continue
-        name, equals, text = word[2:].partition("=")
+        name, equals, text = word.lstrip("-").partition("=")
+        name = name.replace("-", "_")
+        if len(name) == 1:
+            name, *others = [known for known in signature.parameters if known.startswith(name)] or [name]
+            if others:
+                raise ValueError(f"expected --{name} or --{', --'.join(others)}, found {word}")
         if not equals:
-            text = "True" if not rest or rest[0].startswith("--") else rest.pop(0)
-        named[name.replace("-", "_")] = _value(text)
-    return inspect.signature(command).bind(*places, **named)
+            text = "True" if not rest or _NAME.match(rest[0]) else rest.pop(0)
+        if name not in signature.parameters and name.removeprefix("no") in signature.parameters:
+            name, text = name.removeprefix("no"), "False"
+        named[name] = _value(text)
+    return signature.bind(*places, **named)
 
 
 def _value(text: str) -> Any:
-    """A number, True, False or None as Python writes them; else the text."""
+    """A number, True, False, None or quoted text as Python writes them; else the text."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-    return value if isinstance(value, int | float | None) else text
+    return value if isinstance(value, int | float | str | None) else text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from mmtk.errors import MmtkError, StoreError
 from mmtk.files import publish, writing
 
 _SMALL = 2 << 20  # bytes of a file that is read sooner than its store is opened
-_ARRAYS = {"imgs": "images", "labels": "labels"}  # attributes of a dataset, and of a split
-_ORIGIN = "_origin"
+_FIELDS = ("images", "labels")  # of a split, which a dataset has as attributes
 
 
 def checked_root(root: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
@@ -56,22 +54,55 @@ class Origin:
     def __reduce__(self) -> tuple[Any, ...]:
         return _origin_again, (self.split.store_path, self.split.store_digest, self.split.name, self.place)
 
-    def left_out(self, state: dict[str, Any]) -> dict[str, Any]:
-        """The state of a dataset without those of its arrays that are still as they were read."""
+    def lightened(self, reduced: Any) -> Any:
+        """What a dataset is pickled as, whatever its class makes of that, without arrays that are as they were read.
+
+        In their place stands where they are, so that the state has them again where it arrives.
+        """
+        if isinstance(reduced, str) or len(reduced) < 3:
+            return reduced
+        make, arguments, state, *rest = reduced
         changes = self.split.changes()
-        for name, field in _ARRAYS.items():
-            if field not in changes and state.get(name) is getattr(self.split, field):
-                del state[name]
-        if _ARRAYS.keys() <= state.keys():
-            state[_ORIGIN] = None
-        return state
+        unchanged = {id(getattr(self.split, name)): _Unchanged(self, name) for name in _FIELDS if name not in changes}
+
+        def light(values: Any) -> Any:
+            if not isinstance(values, dict):
+                return values
+            if not unchanged.keys() & set(map(id, values.values())):
+                return {name: None if value is self else value for name, value in values.items()}
+            return {name: unchanged.get(id(value), value) for name, value in values.items()}
+
+        state = tuple(map(light, state)) if isinstance(state, tuple) else light(state)  # with __slots__ it is a pair
+        return make, arguments, state, *rest
 
 
-def put_back(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a dataset with the arrays that were left out."""
-    origin = state.get(_ORIGIN)
-    arrays = {} if origin is None else {name: getattr(origin.split, field) for name, field in _ARRAYS.items()}
-    return {**arrays, **state}
+@dataclass(frozen=True, eq=False)
+class _Unchanged:
+    """Stands in a state for an array; pickled and back, or copied deeply, it is the array."""
+
+    origin: Origin
+    field: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _array_again, (self.origin, self.field)
+
+
+def _array_again(origin: Origin, field: str) -> Any:
+    return getattr(origin.split, field)
+
+
+def copied(reduced: Any) -> Any:
+    """What `copy.copy` makes of this."""
+    make, arguments, *more = reduced
+    again, state = make(*arguments), more[0] if more else None
+    if state is not None and hasattr(again, "__setstate__"):
+        again.__setstate__(state)
+    elif state is not None:
+        values, slots = state if isinstance(state, tuple) else (state, None)
+        again.__dict__.update(values or {})
+        for name, value in (slots or {}).items():
+            setattr(again, name, value)
+    return again
 
 
 def _origin_again(path: Path, digest: str, name: str, place: Place | None) -> Origin:
@@ -90,7 +121,7 @@ class Place:
     """A dataset of one size in a root, which is absolute: a process may go elsewhere."""
 
     flag: str
-    size: int
+    size: Any  # who evaluates a file by its name takes it from there, as text
     root: Path
 
     @property

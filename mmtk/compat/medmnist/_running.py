@@ -21,13 +21,18 @@ Run a Python program in which medmnist is {PACKAGE}."""
 
 def register() -> None:
     """Give this package and its modules the names of medmnist's: they are the same modules under both."""
-    sys.modules["medmnist"] = importlib.import_module(PACKAGE)
+    package = sys.modules["medmnist"] = importlib.import_module(PACKAGE)
     for name in MODULES:
         sys.modules[f"medmnist.{name}"] = importlib.import_module(f"{PACKAGE}.{name}")
+    for name in package.__all__:  # which scripts look for in vars(medmnist) too
+        vars(package).setdefault(name, getattr(package, name))
 
 
 def install() -> None:
-    """Let ``import medmnist`` mean this package in this process and in those that it starts, as for a notebook."""
+    """Let ``import medmnist`` mean this package in this process and in those that it starts, as for a notebook.
+
+    What was made by a medmnist that was imported before stays that one's.
+    """
     register()
     if _STAND_IN not in sys.path:
         sys.path.insert(0, _STAND_IN)
@@ -65,8 +70,9 @@ def flags_before(arguments: list[str]) -> list[str]:
 
 
 def _python_path(*more: str) -> str:
-    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return os.pathsep.join(filter(None, dict.fromkeys([_STAND_IN, *more, *given, _own_root()])))
+    given = os.environ.get("PYTHONPATH", "")
+    entries = given.split(os.pathsep) if given else []  # an empty one is the folder in which a process starts
+    return os.pathsep.join(dict.fromkeys([_STAND_IN, *more, *entries, *filter(None, [_own_root()])]))
 
 
 def _own_root() -> str:

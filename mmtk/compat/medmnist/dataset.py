@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     return from_elsewhere(__name__, name, _ELSEWHERE)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 class _Told:
@@ -88,7 +92,7 @@ class MedMNIST(MapDataset[Any]):
         target_transform: Callable[[Any], Any] | None = None, download: bool = False, as_rgb: bool = False,
         root: str | os.PathLike[str] | None = DEFAULT_ROOT, size: int | None = None, mmap_mode: str | None = None,
     ) -> None:
-        self.size = SIZES[0] if size is None else size
+        self.size = SIZES[0] if size in (None, SIZES[0]) else size
         self.size_flag = "" if self.size == SIZES[0] else f"_{self.size}"
         if self.size_flag and self.size not in self.available_sizes:
             raise AssertionError(f"size: expected one of {self.available_sizes}, found {size}")
@@ -104,17 +108,12 @@ class MedMNIST(MapDataset[Any]):
         self.transform, self.target_transform, self.as_rgb = transform, target_transform, as_rgb
         self.imgs, self.labels, self._origin = place.read(split, packed=mmap_mode is not None)
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        return state if self._origin is None else self._origin.left_out(state)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(_files.put_back(state))
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        reduced = super().__reduce_ex__(protocol)
+        return reduced if self._origin is None else self._origin.lightened(reduced)
 
     def __copy__(self) -> Any:
-        again = type(self).__new__(type(self))
-        again.__dict__.update(self.__dict__)
-        return again
+        return _files.copied(super().__reduce_ex__(4))
 
     def __len__(self) -> int:
         return len(self.imgs)
@@ -174,13 +173,18 @@ class MedMNIST2D(MedMNIST):
     def save(self, folder: str | os.PathLike[str], postfix: str = "png", write_csv: bool = True) -> None:
         """Write each image as a file, ``{split}{row}_{labels}.{postfix}``, and add a line each to one CSV."""
         csv = self._named(folder, ".csv") if write_csv else None
-        utils.save2d(self.imgs, self.labels, self._named(folder), self.split, postfix, csv)
+        utils.save2d(
+            imgs=self.imgs, labels=self.labels, img_folder=self._named(folder), split=self.split, postfix=postfix,
+            csv_path=csv,
+        )
 
     def montage(
         self, length: int = 20, replace: bool = False, save_folder: str | os.PathLike[str] | None = None
     ) -> Any:
         """A square of `length` times `length` images, drawn by NumPy's global generator, as a PIL image."""
-        picture = utils.montage2d(self.imgs, self.info["n_channels"], self._chosen(length, replace))
+        picture = utils.montage2d(
+            imgs=self.imgs, n_channels=self.info["n_channels"], sel=self._chosen(length, replace)
+        )
         if save_folder is not None:
             os.makedirs(save_folder, exist_ok=True)
             picture.save(self._named(save_folder, f"_{self.split}_montage.jpg"))
@@ -206,13 +210,18 @@ class MedMNIST3D(MedMNIST):
         if postfix != "gif":
             raise AssertionError(f"postfix: expected gif, found {postfix!r}")
         csv = self._named(folder, ".csv") if write_csv else None
-        utils.save3d(self.imgs, self.labels, self._named(folder), self.split, postfix, csv)
+        utils.save3d(
+            imgs=self.imgs, labels=self.labels, img_folder=self._named(folder), split=self.split, postfix=postfix,
+            csv_path=csv,
+        )
 
     def montage(
         self, length: int = 20, replace: bool = False, save_folder: str | os.PathLike[str] | None = None
     ) -> list[Any]:
         """A square of `length` times `length` volumes, drawn by NumPy's global generator, a PIL image of each slice."""
-        frames = utils.montage3d(self.imgs, self.info["n_channels"], self._chosen(length, replace))
+        frames = utils.montage3d(
+            imgs=self.imgs, n_channels=self.info["n_channels"], sel=self._chosen(length, replace)
+        )
         if save_folder is not None:
             os.makedirs(save_folder, exist_ok=True)
             utils.save_frames_as_gif(frames, self._named(save_folder, f"_{self.split}_montage.gif"))

@@ -38,6 +38,10 @@ def __getattr__(name: str) -> Any:
     return from_elsewhere(__name__, name, _ELSEWHERE)
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def getAUC(y_true: ArrayLike, y_score: ArrayLike, task: str) -> Any:
     """Area under the ROC curve; NaN, with scikit-learn's warning, where a class does not occur.
 
@@ -50,7 +54,7 @@ def getAUC(y_true: ArrayLike, y_score: ArrayLike, task: str) -> Any:
     """
     from sklearn.metrics import roc_auc_score
 
-    truth, scores = _squeezed(y_true, y_score)
+    truth, scores = _squeezed(y_true), _squeezed(y_score)
     if task == Task.BINARY:
         return roc_auc_score(truth, _positive(scores))
     total: Any = 0
@@ -68,7 +72,7 @@ def getACC(y_true: ArrayLike, y_score: ArrayLike, task: str, threshold: float = 
     threshold : float
         Above which a binary score, or that of a label, is positive.
     """
-    truth, scores = _squeezed(y_true, y_score)
+    truth, scores = _squeezed(y_true), _squeezed(y_score)
     if task == Task.BINARY:
         return _accuracy(truth, _positive(scores) > threshold)
     if task != Task.MULTILABEL:
@@ -87,8 +91,10 @@ def _accuracy(truth: NDArray[Any], chosen: Any) -> Any:
     return accuracy_score(truth, chosen)
 
 
-def _squeezed(y_true: ArrayLike, y_score: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    return np.asarray(y_true).squeeze(), np.asarray(y_score).squeeze()
+def _squeezed(values: Any) -> NDArray[Any]:
+    if hasattr(values, "detach"):  # a tensor, which may be part of a graph
+        values = values.detach()
+    return np.asarray(values).squeeze()
 
 
 def _positive(scores: NDArray[Any]) -> NDArray[Any]:
@@ -116,10 +122,10 @@ class Evaluator:
         self, flag: str, split: str, size: int | None = None, root: str | os.PathLike[str] | None = DEFAULT_ROOT
     ) -> None:
         self.flag, self.split = flag, split
-        self.size: Any = SIZES[0] if size is None else size
+        self.size: Any = SIZES[0] if size in (None, SIZES[0]) else size
         self.size_flag = "" if self.size == SIZES[0] else f"_{self.size}"
         self.root = _files.checked_root(root)
-        place = _files.Place(flag, int(self.size), Path(self.root).absolute())
+        place = _files.Place(flag, self.size, Path(self.root).absolute())
         labels = place.labels(split if split in SPLITS else SPLITS[0])  # a file that is not there is told first
         self.info = INFO[self.flag]
         if split not in SPLITS:
@@ -138,8 +144,9 @@ class Evaluator:
         if save_folder is not None:
             table = scores[:, None] if scores.ndim == 1 else scores
             path = os.path.join(save_folder, self.get_standard_evaluation_filename(metrics, run))
+            text = "".join(f"{line}\n" for line in _lines(np.arange(len(table)), *table.T))
             with open(path, "w", encoding="utf-8", newline="") as file:
-                file.writelines(f"{line}\n" for line in _lines(np.arange(len(table)), *table.T))
+                file.write(text)
         return metrics
 
     def get_standard_evaluation_filename(self, metrics: Any, run: Any = None) -> str:
@@ -157,7 +164,7 @@ class Evaluator:
 
     @classmethod
     def parse_and_evaluate(
-        cls, path: str | os.PathLike[str], run: str | None = None, root: str | os.PathLike[str] | None = DEFAULT_ROOT
+        cls, path: str | os.PathLike[str], run: str | None = None, root: str | os.PathLike[str] | None = None
     ) -> Metrics:
         """Score a result file, which its name tells about; the scores are written again with the figures in the name.
 
@@ -167,8 +174,8 @@ class Evaluator:
             ``{flag}{_size}_{split}...@{run}.csv``, rows of a number and the scores.
         run : str, optional
             In the place of the one in the name.
-        root : path
-            As a dataset takes it.
+        root : path, optional
+            As a dataset takes it; in medmnist there is no such argument.
         """
         folder, name = os.path.split(path)
         flag, *rest = name.split("_")
@@ -182,7 +189,8 @@ class Evaluator:
             if "@" not in name:
                 raise AssertionError(f"{name}: expected a run after @")
             run = name.split("@")[-1].split(".")[0]
-        metrics = cls(flag, split, size, root).evaluate(_scores_in(path), folder, run)  # type: ignore[arg-type]
+        more: Any = {} if root is None else {"root": root}  # subclasses need not know it
+        metrics = cls(flag, split, size=size, **more).evaluate(_scores_in(path), folder, run)  # type: ignore[arg-type]
         print(metrics)
         return metrics
 
@@ -193,10 +201,12 @@ def _split_named(word: str) -> str | None:
 
 def _scores_in(path: str | os.PathLike[str]) -> NDArray[Any]:
     """The scores of a file, in the order of the numbers that its rows begin with."""
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.reader(file) if row]
     rows.sort(key=lambda row: float(row[0]))
     cells = [row[1:] for row in rows]
+    if {cell for row in cells for cell in row} <= {"True", "False"}:
+        return np.array([[cell == "True" for cell in row] for row in cells])
     if all(_WHOLE.fullmatch(cell) for row in cells for cell in row):
         return np.array(cells).astype(np.int64)
     return np.array([[float(cell or "nan") for cell in row] for row in cells])

@@ -27,6 +27,10 @@ _LICENCE, _LICENCES = "CC BY 4.0", {"dermamnist": "CC BY-NC 4.0"}
 _LABELS = {"chestmnist": {"12": "pleural"}}
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def get_default_root() -> str | None:
     """The folder ``~/.medmnist``, made if need be; None, with a warning, where there can be none."""
     home = expanduser("~")

@@ -31,6 +31,10 @@ def __getattr__(name: str) -> Any:
     return from_elsewhere(__name__, name, _ELSEWHERE)
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def from_elsewhere(module: str, name: str, places: dict[str, tuple[str, str]]) -> Any:
     """What a module of medmnist has from another package, which is imported when it is asked for."""
     if name not in places:
