@@ -263,6 +263,8 @@ def test_a_recipe_that_cannot_run_as_it_stands_is_refused(recipe, channels: int,
 @pytest.mark.parametrize(("flag", "facts", "said"), [
     ("organmnist3d", {"channels": 3}, "expected images of 2 axes, or grey volumes of 3, found 3 axes, 3 channels"),
     ("breastmnist", {"ndim": 4}, "expected images of 2 axes, or grey volumes of 3, found 4 axes, 1 channels"),
+    ("breastmnist", {"md5": {"28": "0" * 32}}, r"md5: expected an edition and a size, such as 2024:28, found '28'$"),
+    ("breastmnist", {"md5": {"2024:": "0" * 32}}, r"md5: expected an edition and a size.* found '2024:'$"),
     ("breastmnist", {"ndim": 3}, "expected volumes from official files alone, found a scan of raw images"),
 ])
 def test_volumes_that_no_store_could_hold_or_nobody_could_build_are_refused(flag: str, facts, said: str) -> None:

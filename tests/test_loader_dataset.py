@@ -338,6 +338,39 @@ def test_it_is_a_torch_dataset_also_where_torch_comes_later_and_imports_none(pat
     run_python("-c", LATE, path, code=0)
 
 
+SLOW_TORCH = """
+from typing import Generic, TypeVar
+import slow
+
+slow.reached.set()
+assert slow.go.wait(60)
+
+class Dataset(Generic[TypeVar("T")]):
+    pass
+"""
+AMID = """
+import sys, threading
+import slow
+
+other = threading.Thread(target=__import__, args=("torch.utils.data",))
+other.start()
+assert slow.reached.wait(60)
+threading.Timer(0.2, slow.go.set).start()
+from mmtk.loader import SplitDataset
+assert slow.go.is_set()
+assert issubclass(SplitDataset, sys.modules["torch.utils.data"].Dataset)
+"""
+
+
+def test_it_is_a_torch_dataset_also_where_another_thread_is_at_importing_torch(tmp_path):
+    folder = tmp_path / "torch" / "utils" / "data"
+    folder.mkdir(parents=True)
+    for package, text in ((folder, SLOW_TORCH), (folder.parent, ""), (folder.parents[1], "")):
+        (package / "__init__.py").write_text(text)
+    (tmp_path / "slow.py").write_text("import threading\nreached, go = threading.Event(), threading.Event()\n")
+    run_python("-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{AMID}", code=0)
+
+
 def test_a_store_gone_when_workers_start_is_one_clear_error(path):
     dataset = pickle.loads(pickle.dumps(SplitDataset(path, "train")))
     path.unlink()

@@ -150,7 +150,8 @@ def test_what_has_neither_the_md5_nor_the_counts_of_a_dataset_is_no_file_of_it(t
     known = " or ".join(dict.fromkeys(map(str, get_dataset(flag).counts.values())))
     line = (
         f"mine.npz: expected a file of {flag}: a published MD5, or {known}, found one that was never published "
-        rf"\(MD5 .*\), train .*; images of your own need a dataset file, which mmtk draft begins and mmtk build takes$"
+        rf"\(MD5 .*\), train .*; images of your own need a dataset file, which mmtk draft begins and mmtk build takes; "
+        "volumes of your own a dataset that a plugin registers$"
     )
     with pytest.raises(StoreError, match=line):
         store.import_npz(tmp_path / "mine.npz", tmp_path / "s", flag)

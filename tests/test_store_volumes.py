@@ -22,7 +22,7 @@ from mmtk.datasets.base import Counts
 from mmtk.errors import StoreError
 from mmtk.matching import _neighbours, audit, match
 from mmtk.registry import Registry
-from mmtk.store import _fetch
+from mmtk.store import _fetch, _montage
 from mmtk.store._zip import CONTAINERS
 from tests.commands import invoke, run_python
 from tests.small_stores import mark_npz, small_info, write_small_store
@@ -218,6 +218,21 @@ def test_an_official_file_comes_back_as_such_and_can_be_proved(tmp_path, publish
     assert (cell.edition, cell.differences, cell.needs) == (edition, (), ())
 
 
+def test_beside_another_editions_file_the_remedy_is_to_import_it_where_nothing_is_built(tmp_path, publish):
+    stores = {}
+    for seed, edition in enumerate(("2021", "2024")):
+        folder = tmp_path / edition
+        folder.mkdir()
+        np.savez(folder / "organmnist3d.npz", **arrays_of("organmnist3d", 28, seed=seed))
+        publish("organmnist3d", edition, 28, md5_of(folder / "organmnist3d.npz"))
+        stores[edition] = store.open(store.import_npz(folder / "organmnist3d.npz", folder))
+    assert [opened.info.edition for opened in stores.values()] == ["2021", "2024"]
+    with pytest.raises(StoreError, match=r"mmtk fetch organmnist3d --edition 2021 gets it, or import that file$"):
+        store.compare_official(stores["2021"], tmp_path / "2024")
+    with pytest.raises(StoreError, match=r"; import that file, or match with what mmtk fetch organmnist3d --edition"):
+        match(stores["2021"], tmp_path / "2024" / "organmnist3d.npz")
+
+
 def test_of_sets_without_raw_images_only_official_files_are_asked_for():
     found = proof.prove(["organmnist3d", "bloodmnist"])
     assert [(cell.flag, cell.size) for cell in found.cells] == [
@@ -317,9 +332,11 @@ def test_volumes_are_exported_as_the_gifs_that_medmnist_saves(cubes, tmp_path):
     assert len(list((tmp_path / "organmnist3d_6").iterdir())) == 4
 
 
-def test_a_montage_of_volumes_shows_the_middle_or_in_a_gif_all_slices(cubes, tmp_path):
+def test_a_montage_of_volumes_shows_the_middle_or_in_a_gif_all_slices(cubes, tmp_path, monkeypatch):
     from PIL import Image
 
+    titles, write = [], _montage._write
+    monkeypatch.setattr(_montage, "_write", lambda page, text, *where: (titles.append(text), write(page, text, *where)))
     page = cv2.imread(str(store.draw_montage(cubes, tmp_path / "a.png")), cv2.IMREAD_GRAYSCALE)
     invoke("show", cubes.path, "--out", tmp_path / "a.gif", "--split", "train")
     with Image.open(tmp_path / "a.gif") as animation:
@@ -329,6 +346,8 @@ def test_a_montage_of_volumes_shows_the_middle_or_in_a_gif_all_slices(cubes, tmp
             animation.seek(at)
             frames.append(np.asarray(animation.convert("L")))
     assert np.array_equal(frames[3], page)
+    titles = [title.split("px, ")[1].strip() for title in titles if "px, " in title]
+    assert titles == [f"slice {number} of 6" for number in (4, 1, 2, 3, 4, 5, 6)]
     row = int(np.flatnonzero(cubes.train.labels[:, 0] == 2)[0])
     tile = 22 + 2 * 82 + 22  # below the title and two classes, each with its name
     for at, frame in enumerate(frames):
@@ -403,6 +422,7 @@ def test_volumes_are_pooled_to_about_as_many_numbers_as_images():
 def test_the_commands_take_volumes(cubes, tmp_path):
     shown = invoke("info", cubes.path).stdout
     assert "size         6 x 6 x 6, grey volumes" in shown
+    assert repr(cubes.train) == "Split(organmnist3d train, 20 volumes of 6 px)"
     assert json.loads(invoke("info", cubes.path, "--json").stdout)["ndim"] == 3
     for kind in ("npz", "png", "h5"):
         assert "train 20" in invoke("export", cubes.path, "--to", kind, "--out", tmp_path / kind).stdout

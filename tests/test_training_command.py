@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -137,10 +138,15 @@ def test_volumes_are_trained_under_v2_evaluated_and_reported(tmp_path):
         stores / "organmnist3d_8.h5", (6, 4, 4), flag="organmnist3d", ndim=3, task="multi-class", classes=3
     )
     options = ("--protocol", "v2", "--model", "resnet18", "--epochs", 1, "--device", "cpu")
+    shown = invoke("train", path, *options, "--out", out / "a")
+    assert re.search(r"epoch 1: .* volumes/s$", shown.stderr, re.MULTILINE)
+    assert "\nsplit  volumes " in shown.stdout
     told = json.loads(invoke("train", path, *options, "--out", out / "a", "--json").stdout)
     assert (told["flag"], told["protocol"], told["resolution"], told["paper"]) == ("organmnist3d", "v2", 8, None)
     (file,) = (out / "a").glob("organmnist3d_8_test_*.csv")
-    assert f"AUC {told['splits']['test']['auc']:.3f}" in invoke("evaluate", file, "--stores", stores).stdout
+    evaluated = invoke("evaluate", file, "--stores", stores).stdout
+    assert f"AUC {told['splits']['test']['auc']:.3f}" in evaluated
+    assert "  4 volumes  " in evaluated
     invoke("report", out, "--stores", stores, "--out", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "ResNet-18 3D (8), v2" in page

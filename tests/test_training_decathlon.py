@@ -437,6 +437,8 @@ def test_v2_counts_batches_of_volumes_as_they_are_and_keeps_their_pace_apart(sto
         now[0] += seconds * entry.batches
         clock.tell(entry, entry.batches, entry.batches)
     assert clock.left(0, 0.0) == pytest.approx(10 * 1.0 + 2 * 30 * 100.0)
+    other = replace(entries[1], method=Method("net", "net", "net:fit", epochs=2, batch_size=32))
+    assert other.batches == 6  # of volumes too, where it says nothing of them
 
 
 def test_seconds_are_kept_beside_the_budget_and_older_results_are_read(stores, tmp_path, monkeypatch):

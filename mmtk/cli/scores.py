@@ -144,6 +144,6 @@ def _line(scored: ScoredFile) -> str:
         f"in the name {named}" if named else "none in the name",
         *([] if scored.agrees else ["DIFFERS"]),
         *(["by its own labels, which are the store's IN ANOTHER ORDER"] if scored.own_order else []),
-        f"{len(scored.predictions.scores)} images", *scored.info.marks.split(), str(scored.path),
+        f"{len(scored.predictions.scores)} {scored.info.kind}", *scored.info.marks.split(), str(scored.path),
     ]
     return "  ".join(parts)

@@ -61,7 +61,7 @@ def train_command(
 
     def report(line: dict[str, Any]) -> None:
         figures = " ".join(f"{name} {shown(line[f'val_{name.lower()}'])}" for name in ("loss", "AUC", "ACC"))
-        speed = f"{line['seconds']:.1f} s, {_rate(line['images_per_second'])} images/s"
+        speed = f"{line['seconds']:.1f} s, {_rate(line['images_per_second'])} {opened.info.kind}/s"
         click.echo(f"epoch {line['epoch']}: loss {line['train_loss']:.4f}, validation {figures}, {speed}", err=True)
         if curves:
             curves(line)
@@ -89,7 +89,7 @@ def train_command(
         f"{opened.info.title}{marks}: {model}, {chosen.name}, seed {seed}, epoch {result.best_epoch} of {result.epochs}"
         + (f" (this run was finished before, {out})" if result.reused else "")
     )
-    click.echo(f"{'split':6}{'images':>8}{'AUC':>10}{'ACC':>8}" + ("   paper: AUC     ACC" if paper else ""))
+    click.echo(f"{'split':6}{opened.info.kind:>8}{'AUC':>10}{'ACC':>8}" + ("   paper: AUC     ACC" if paper else ""))
     for name, metrics in result.metrics.items():
         beside = f"{paper[0]:>14.3f}{paper[1]:>8.3f}" if paper and name == "test" else ""
         click.echo(f"{name:6}{result.images[name]:>8}{shown(metrics.auc):>10}{metrics.acc:>8.3f}{beside}")

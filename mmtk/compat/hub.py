@@ -79,13 +79,13 @@ def export_hub(
     if form not in FORMS:
         raise ArgumentError("form", expected=" or ".join(FORMS), found=form)
     info, final = store.info, Path(out) if Path(out).name else Path(out).absolute()
+    if info.ndim == 3:
+        expected, remedy = "images, which the PNG of a shared folder can hold", "share the .npz of export --to npz"
+        raise StoreError(store.path, expected=expected, found="volumes", remedy=remedy)
     if not has_licence(info):
         remedy = "add the key licence to its dataset file, say who may do what, and build it again with --force"
         told = info.licence or "none"
         raise StoreError(store.path, expected="a licence to share it under", found=told, remedy=remedy)
-    if info.ndim == 3:
-        expected, remedy = "images, which the PNG of a shared folder can hold", "share the .npz of export --to npz"
-        raise StoreError(store.path, expected=expected, found="volumes", remedy=remedy)
     if not any(store.counts.values()):
         raise StoreError(store.path, expected="images to share", found="none")
     if form == "parquet":

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 256  # a label is a byte
 _FLAG = re.compile("[a-z][a-z0-9_]{0,63}")  # a flag is part of the names of files
+_FILE = re.compile("[^:]+:[1-9][0-9]{0,5}")
 _TEXTS = ("title", "modality", "licence", "citation", "page")
 
 
@@ -46,8 +47,8 @@ def check_dataset(dataset: Dataset) -> None:
     ------
     ArgumentError
         For a malformed flag or alias, no classes, too many, doubled or blank ones, other than two of a binary task,
-        text that cannot be printed, other than 1 or 3 channels, volumes of more than one channel or from raw images, or
-        a recipe that cannot be run as it stands.
+        text that cannot be printed, other than 1 or 3 channels, volumes of more than one channel or from raw images,
+        an MD5 of no edition or size, or a recipe that cannot be run as it stands.
     """
     what = f"dataset {dataset.flag}"
     for flag in (dataset.flag, *dataset.aliases):
@@ -65,6 +66,9 @@ def check_dataset(dataset: Dataset) -> None:
     if dataset.ndim not in (2, 3) or (dataset.ndim == 3 and dataset.channels != 1):
         found = f"{dataset.ndim} axes, {dataset.channels} channels"
         raise ArgumentError(what, expected="images of 2 axes, or grey volumes of 3", found=found)
+    for key in dataset.md5:
+        if not _FILE.fullmatch(str(key)):
+            raise ArgumentError(f"{what}: md5", expected="an edition and a size, such as 2024:28", found=repr(key))
     if not dataset.has_raw_pipeline:
         return
     if dataset.ndim == 3:

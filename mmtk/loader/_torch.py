@@ -58,7 +58,9 @@ class MapDataset(_Bare[_Item]):
 
 
 def _join_torch() -> None:
-    MapDataset.__bases__ = (sys.modules[_DATA].Dataset,)
+    from torch.utils.data import Dataset  # which waits for a thread that is at it
+
+    MapDataset.__bases__ = (Dataset,)
 
 
 class _WhenTorchComes(MetaPathFinder):

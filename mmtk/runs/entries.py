@@ -29,7 +29,7 @@ class Method:
     epochs, batch_size : int
         By which it counts in its progress; 0 for what goes by a budget.
     volume_batch_size : int
-        The same of a store of volumes.
+        Of a store of volumes, where that is another one.
     made_by : str
         ``module:name`` of its own code, where `function` only calls that.
     """
@@ -56,7 +56,8 @@ class Method:
 
     def batches(self, images: int, ndim: int = 2) -> int:
         """Batches of a run on so many training images, or volumes."""
-        return self.epochs * -(-images // (self.batch_size if ndim == 2 else self.volume_batch_size))
+        size = self.volume_batch_size if ndim == 3 and self.volume_batch_size else self.batch_size
+        return self.epochs * -(-images // size)
 
     def run(self, job: Any) -> RunResult:
         """Make the run of a job, or leave one that is finished as it is.

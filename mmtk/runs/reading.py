@@ -245,10 +245,6 @@ def _titled(runs: list[Run]) -> list[Run]:
 def _check_distinct(base: Path, runs: list[Run]) -> None:
     seen: dict[Any, Run] = {}
     for run in runs:
-        first = seen.setdefault((run.dataset.flag, run.setup, run.seed), run)
-        if first is not run:
-            found = f"the run of {first.folder} again, of the same store, set-up and seed"
-            raise MmtkError(base / run.folder, expected="each run once", found=found, remedy="move one of them away")
         mine = run.config.store
         kin = seen.setdefault((run.dataset.flag, mine.size), run)
         theirs = kin.config.store
@@ -256,6 +252,10 @@ def _check_distinct(base: Path, runs: list[Run]) -> None:
             found = f"one on another {run.dataset.flag} store than {kin.folder}"
             remedy = "give a folder in which the runs of a dataset are of one store"
             raise MmtkError(base / run.folder, expected="runs on the same images", found=found, remedy=remedy)
+        first = seen.setdefault((run.dataset.flag, run.setup, run.seed), run)
+        if first is not run:
+            found = f"the run of {first.folder} again, of the same store, set-up and seed"
+            raise MmtkError(base / run.folder, expected="each run once", found=found, remedy="move one of them away")
 
 
 def _scored(run: Run, opened: store.Store, digests: dict[Path, str]) -> Run:

@@ -124,6 +124,11 @@ class StoreInfo:
         return image_shape(self.ndim, self.channels, self.size)
 
     @property
+    def kind(self) -> str:
+        """What its images are called in messages: images, or volumes."""
+        return "volumes" if self.ndim == 3 else "images"
+
+    @property
     def unpublished(self) -> bool:
         """Whether it came from a file of a known dataset that has none of the published MD5s."""
         return self.pixels == IMPORTED and not self.own and not self.synthetic

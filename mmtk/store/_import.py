@@ -22,7 +22,10 @@ from mmtk.store._published import PublishedFile, published_as, unpublished
 from mmtk.store._reader import already_there
 from mmtk.store._writer import empty_records, write_blocks
 
-_YOURS = "images of your own need a dataset file, which mmtk draft begins and mmtk build takes"
+_YOURS = (
+    "images of your own need a dataset file, which mmtk draft begins and mmtk build takes; volumes of your own a "
+    "dataset that a plugin registers"
+)
 _ANY = "whether it is what was published: the file has another MD5, so images, labels and their order may be any"
 _Known = Mapping[str, Mapping[int, MapRow]]
 

@@ -46,17 +46,15 @@ def draw_montage(store: Store, out: str | Path, split: str = "train") -> Path:
     members = [_members(chosen, number) for number in range(len(store.info.classes))]
     picked = [chosen.images[some[_spread(len(some))]] for some in members]
     counts, depth = [len(some) for some in members], store.info.size
+
+    def slices(at: int) -> Array:
+        return _draw(chosen, counts, [images[:, at] for images in picked], f", slice {at + 1} of {depth}")
+
     if final.suffix.lower() == ".gif":
-        pages = (
-            _draw(chosen, counts, [images[:, at] for images in picked], f", slice {at} of {depth}")[..., 0]
-            for at in range(depth)
-        )
+        pages = (slices(at)[..., 0] for at in range(depth))
         write_atomically(final, lambda file: write_gif(final, pages, file), force=True)
         return final
-    if volumes:
-        page = _draw(chosen, counts, [images[:, depth // 2] for images in picked], f", slice {depth // 2} of {depth}")
-    else:
-        page = _draw(chosen, counts, picked)
+    page = slices(depth // 2) if volumes else _draw(chosen, counts, picked)
     ok, data = cv2.imencode(".png", page)
     if not ok:
         raise StoreError(out, expected="a picture that PNG can hold", found=str(page.shape))
@@ -82,8 +80,7 @@ def _draw(split: Split, counts: Sequence[int], pictures: Sequence[Array], slice_
     tile = max(_TILE, info.size)
     cell = tile + _GAP
     page = np.full((_TEXT + len(info.classes) * (cell + _TEXT) + _GAP, _COLUMNS * cell + _GAP, 3), 255, np.uint8)
-    kind = "volumes" if info.ndim == 3 else "images"
-    title = f"{info.title} {split.name}, {len(split)} {kind} of {info.size} px{slice_of}"
+    title = f"{info.title} {split.name}, {len(split)} {info.kind} of {info.size} px{slice_of}"
     _write(page, f"{title}  {info.marks}".rstrip(), _TEXT - 7, (0, 0, 0))
     for row, (name, count, some) in enumerate(zip(info.classes, counts, pictures, strict=True)):
         top = _TEXT + row * (cell + _TEXT)

@@ -157,7 +157,7 @@ def _find_official(store: Store, dataset: Dataset, folder: Path) -> tuple[Path |
             return npz, ""
         remedy = f"{wanted[-1].fetched(edition)} gets it" if wanted else "nothing was compared with it"
         if found and found.size == size:
-            remedy += f", or build with --edition {found.editions[-1]}"
+            remedy += f", or {found.made_for(dataset)}"
         expected = " or ".join(map(str, wanted)) or f"an official file, of which there is none of {size} px"
         others.append(StoreError(npz, expected=expected, found=str(found or unpublished(md5)), remedy=remedy))
     if others and wanted and edition in editions and others[0].what == str(folder / f"{medmnist_name(store)}.npz"):

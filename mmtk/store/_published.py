@@ -28,6 +28,10 @@ class PublishedFile:
         size = "" if self.size == SIZES[0] else f" --size {self.size}"
         return f"mmtk fetch {self.flag}{size} --edition {edition if edition in self.editions else self.editions[-1]}"
 
+    def made_for(self, dataset: Dataset) -> str:
+        """What to do so that a store is of this file's edition."""
+        return f"build with --edition {self.editions[-1]}" if dataset.has_raw_pipeline else "import that file"
+
 
 def published_as(dataset: Dataset, md5: str | None) -> PublishedFile | None:
     """The official file of an MD5, None if none of the dataset has it."""
@@ -55,6 +59,6 @@ def refuse_other_edition(npz: Path, dataset: Dataset, edition: str, size: int, s
         return
     wanted = published_as(dataset, dataset.published(edition, size))
     if found != wanted:
-        remedy = f"build with --edition {found.editions[-1]}"
+        remedy = found.made_for(dataset)
         remedy += f", or match with what {wanted.fetched(edition)} gets" if wanted else ""
         raise StoreError(npz, expected=f"a file of edition {edition}, as {store} is", found=str(found), remedy=remedy)

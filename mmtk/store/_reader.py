@@ -98,7 +98,7 @@ class Split:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        return f"Split({self.info.flag} {self.name}, {len(self)} images of {self.info.size} px)"
+        return f"Split({self.info.flag} {self.name}, {len(self)} {self.info.kind} of {self.info.size} px)"
 
 
 @dataclass(frozen=True, eq=False)
