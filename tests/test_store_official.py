@@ -162,6 +162,12 @@ def test_of_a_dataset_that_was_never_published_there_is_nothing_to_fetch(tmp_pat
         store.fetch_npz("lungmnist", tmp_path)
 
 
+def test_editions_of_no_known_record_are_not_offered(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delitem(_fetch.RECORDS, "2024")
+    with pytest.raises(ArgumentError, match=r"expected 28 px of 2020, found 64 px of 2024"):
+        store.fetch_npz("breastmnist", tmp_path, size=64)
+
+
 def test_a_cut_is_gone_on_from_and_no_byte_is_fetched_twice(serve, tmp_path: Path) -> None:
     server = serve("cut", "cut", "whole")
     path = store.fetch_npz("breastmnist", tmp_path, base_url=server.url)

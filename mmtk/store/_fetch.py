@@ -70,7 +70,8 @@ def fetch_npz(
     edition = dataset.last_edition if edition is None else edition
     md5 = dataset.md5.get(f"{edition}:{size}")
     if md5 is None or edition not in RECORDS:
-        known = ", ".join(f"{key.split(':')[1]} px of {key.split(':')[0]}" for key in dataset.md5)
+        keys = (key.split(":") for key in dataset.md5)
+        known = ", ".join(f"{edge} px of {year}" for year, edge in keys if year in RECORDS)
         found = f"{size} px of {edition}" if known else "none"
         raise ArgumentError(f"the official {dataset.flag}", expected=known or "files that were published", found=found)
     name = f"{sized_name(dataset.alias_of(edition), size)}.npz"
