@@ -147,9 +147,7 @@ class SplitDataset(MapDataset[Any]):
             If the index is out of range.
         """
         if isinstance(index, slice):
-            from torch.utils.data import Subset
-
-            return Subset(self, range(*index.indices(len(self))))
+            return self._part(index)
         image, label = self.__getitems__([index])[0]
         return image, label
 

@@ -56,6 +56,13 @@ class MapDataset(_Bare[_Item]):
     Lightning, skorch and others ask for an instance of that class, and take anything else for something else.
     """
 
+    def _part(self, index: slice) -> Any:
+        """The items of a slice, as a ``torch.utils.data.Subset``."""
+        import_torch()
+        from torch.utils.data import Subset
+
+        return Subset(self, range(*index.indices(len(self))))  # type: ignore[arg-type]
+
 
 def _join_torch() -> None:
     from torch.utils.data import Dataset  # which waits for a thread that is at it

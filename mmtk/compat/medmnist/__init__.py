@@ -14,6 +14,7 @@ Scripts cannot tell it from medmnist, with these exceptions. Modules and classes
 ``mmtk.compat.medmnist``, so that a pickle finds them anywhere. ``len()`` takes any number of images for right, and
 lists do as labels and scores. What is wrong with a command or a file is told in other words. The
 ``description`` of a dataset is the installed medmnist's, read from its files without importing it, else one of our own.
+A slice of images, which medmnist refuses, is a ``torch.utils.data.Subset``; one of volumes is their arrays, as there.
 Datasets have ``targets`` and ``classes`` besides, and arrays that nobody changed pickle as the place of their store.
 """
 

@@ -160,7 +160,9 @@ class MedMNIST2D(MedMNIST):
 
     available_sizes: ClassVar[list[int]] = list(SIZES)
 
-    def __getitem__(self, index: Any) -> tuple[Any, Any]:
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self._part(index)
         image, target = image_module().fromarray(self.imgs[index]), self.labels[index].astype(int)
         if self.as_rgb:
             image = image.convert("RGB")
