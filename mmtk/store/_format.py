@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,7 +63,7 @@ class StoreInfo:
     ndim: int = 2
 
     def to_json(self) -> str:
-        values = {name: value for name, value in asdict(self).items() if value != _ADDED.get(name, ...)}
+        values = {name: value for name, value in vars(self).items() if value != _ADDED.get(name, ...)}
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
