@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from os import PathLike, fspath
+from typing import Self
 
 _OF_CONTENT = {None, errno.EINVAL, errno.EOVERFLOW}  # what a file's own numbers, such as offsets, lead to
 _OF_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EIO, errno.ESTALE}
@@ -30,6 +31,12 @@ class MmtkError(Exception):
         self.expected = expected
         self.found = found
         self.remedy = remedy
+
+    @classmethod
+    def not_installed(cls, what: str | PathLike[str], package: str, extra: str) -> Self:
+        """The error that something needs a package, which one of mmtk's extras brings."""
+        expected, remedy = f"the package {package}", f"pip install 'mmtk[{extra}]'"
+        return cls(what, expected=expected, found="not installed", remedy=remedy)
 
     def __str__(self) -> str:
         facts = [f"expected {self.expected}" if self.expected else "", f"found {self.found}" if self.found else ""]

@@ -26,8 +26,7 @@ def import_torch() -> ModuleType:
     try:
         import torch
     except ImportError:
-        remedy = "pip install 'mmtk[train]'"
-        raise MmtkError("tensors", expected="the package torch", found="not installed", remedy=remedy) from None
+        raise MmtkError.not_installed("tensors", "torch", "train") from None
     return torch  # type: ignore[no-any-return]
 
 

@@ -52,8 +52,7 @@ def write_report(
     """
     for package in _NEEDED:
         if find_spec(package) is None:
-            remedy = "pip install 'mmtk[report]'"
-            raise MmtkError("report", expected=f"the package {package}", found="not installed", remedy=remedy)
+            raise MmtkError.not_installed("report", package, "report")
     from mmtk.report._page import write
 
     return write(runs, out, stores=stores, force=force, progress=progress, refused=refused)

@@ -79,8 +79,7 @@ def _options(path: Path, compression: str) -> Mapping[str, Any]:
     try:
         import hdf5plugin
     except ImportError:
-        package, remedy = "the package hdf5plugin", "pip install 'mmtk[zstd]'"
-        raise StoreError(path, expected=package, found="not installed", remedy=remedy) from None
+        raise StoreError.not_installed(path, "hdf5plugin", "zstd") from None
     return dict(hdf5plugin.Zstd())
 
 

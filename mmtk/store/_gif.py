@@ -32,7 +32,6 @@ def write_gif(what: str | Path, slices: Iterable[Array], file: IO[bytes]) -> Non
     try:
         from PIL import Image
     except ImportError:
-        package, remedy = "the package pillow", "pip install 'mmtk[medmnist]'"
-        raise StoreError(what, expected=package, found="not installed", remedy=remedy) from None
+        raise StoreError.not_installed(what, "pillow", "medmnist") from None
     first, *others = [Image.fromarray(image) for image in slices]
     first.save(file, "GIF", save_all=True, append_images=others, duration=_MILLISECONDS, loop=0)

@@ -39,7 +39,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         if find_spec("torch") is None:
-            remedy = "pip install 'mmtk[train]'"
-            raise MmtkError("training", expected="the package torch", found="not installed", remedy=remedy)
+            raise MmtkError.not_installed("training", "torch", "train")
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

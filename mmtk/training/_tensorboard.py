@@ -29,8 +29,7 @@ class Curves:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            expected, remedy = "the package tensorboard", "pip install 'mmtk[train]'"
-            raise MmtkError("curves", expected=expected, found="not installed", remedy=remedy) from None
+            raise MmtkError.not_installed("curves", "tensorboard", "train") from None
         self._make, self._folder = SummaryWriter, folder
         self._writer: Any = None
 

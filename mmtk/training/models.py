@@ -28,8 +28,7 @@ def torchvision_models() -> Any:
     try:
         import torchvision
     except ModuleNotFoundError:
-        remedy = "pip install 'mmtk[train]'"
-        raise MmtkError("training", expected="the package torchvision", found="not installed", remedy=remedy) from None
+        raise MmtkError.not_installed("training", "torchvision", "train") from None
     except RuntimeError:
         library = torch.library.Library("torchvision", "DEF")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

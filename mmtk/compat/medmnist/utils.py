@@ -56,8 +56,7 @@ def image_module() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        expected, remedy = "the package pillow", "pip install 'mmtk[medmnist]'"
-        raise MmtkError("mmtk.compat.medmnist", expected=expected, found="not installed", remedy=remedy) from None
+        raise MmtkError.not_installed("mmtk.compat.medmnist", "pillow", "medmnist") from None
     return Image
 
 
