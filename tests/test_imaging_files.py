@@ -586,7 +586,8 @@ def test_a_small_image_takes_little_memory_whatever_its_file_holds(file, name, c
 
 def test_a_held_block_of_memory_counts(file):
     """What the tests of bombs measure: else they could not fail."""
-    peak, line = peak_of("held = bytes(range(256)) * (300 << 12)", file(b""))
+    # some more than is asked for, as pages of libraries may be dropped meanwhile
+    peak, line = peak_of("held = bytes(range(256)) * (320 << 12)", file(b""))
     assert (peak >= 300, line) == (True, "read")
 
 
