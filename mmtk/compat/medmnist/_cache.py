@@ -59,11 +59,7 @@ class Cached:
 
     def official(self) -> bool:
         """Whether it is the official file."""
-        told = self._told()
-        if told is None:
-            told = {"official": md5_of(self._npz) == self._md5}
-            self._tell(told)
-        return bool(told["official"])
+        return bool((self._told() or self._compared())["official"])
 
     def opened(self, beside: Path) -> store.Store | None:
         """The store of the official file, made if need be; None where it is another file, or nothing can be kept.
@@ -74,12 +70,13 @@ class Cached:
             Another store, which is taken if it was imported from this very file.
         """
         told = self._told()
-        if (told is None and not self._writable()) or not self.official():
+        if told is None and not self._writable():
             return None
-        if told and told.get("store", "") is None:
+        told = told or self._compared()
+        if not told["official"] or told.get("store", "") is None:
             return None
         with suppress(MmtkError, OSError, LookupError):
-            return store.open((told or {})["store"], (told or {})["digest"])
+            return store.open(told["store"], told["digest"])
         opened = self._beside(beside) or self._imported()
         if opened is None:
             return None
@@ -130,6 +127,12 @@ class Cached:
             return told if record["stamp"] == self._stamp() else None
         except (OSError, ValueError, LookupError, TypeError):
             return None
+
+    def _compared(self) -> dict[str, Any]:
+        """What is to be told of a file that is not known yet."""
+        told = {"official": md5_of(self._npz) == self._md5}
+        self._tell(told)
+        return told
 
     def _tell(self, told: dict[str, Any]) -> None:
         if self._folder is not None:

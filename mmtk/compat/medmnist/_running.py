@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import mmtk
+from mmtk.compat.medmnist import _MODULES
 
 PACKAGE = "mmtk.compat.medmnist"
-MODULES = ("info", "dataset", "evaluator", "utils")
 _STAND_IN = str(Path(__file__).parents[1] / "_medmnist")  # a folder with a package medmnist that stands for this one
 _USAGE = f"""usage: python -m {PACKAGE} SCRIPT [ARGUMENT...]
        python -m {PACKAGE} -m MODULE [ARGUMENT...]
@@ -22,7 +22,7 @@ Run a Python program in which medmnist is {PACKAGE}."""
 def register() -> None:
     """Give this package and its modules the names of medmnist's: they are the same modules under both."""
     package = sys.modules["medmnist"] = importlib.import_module(PACKAGE)
-    for name in MODULES:
+    for name in _MODULES:
         sys.modules[f"medmnist.{name}"] = importlib.import_module(f"{PACKAGE}.{name}")
     for name in package.__all__:  # which scripts look for in vars(medmnist) too
         vars(package).setdefault(name, getattr(package, name))

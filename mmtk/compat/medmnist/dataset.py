@@ -14,7 +14,7 @@ from mmtk.compat.medmnist import _files, utils
 from mmtk.compat.medmnist.info import DEFAULT_ROOT, HOMEPAGE, INFO
 from mmtk.compat.medmnist.utils import from_elsewhere, image_module
 from mmtk.datasets.base import SPLITS
-from mmtk.datasets.official import SIZES
+from mmtk.datasets.official import SIZES, size_suffix
 from mmtk.loader import MapDataset
 
 _ELSEWHERE = {"Image": ("PIL.Image", ""), "Dataset": ("torch.utils.data", "Dataset")}
@@ -93,7 +93,7 @@ class MedMNIST(MapDataset[Any]):
         root: str | os.PathLike[str] | None = DEFAULT_ROOT, size: int | None = None, mmap_mode: str | None = None,
     ) -> None:
         self.size = SIZES[0] if size in (None, SIZES[0]) else size
-        self.size_flag = "" if self.size == SIZES[0] else f"_{self.size}"
+        self.size_flag = size_suffix(self.size)
         if self.size_flag and self.size not in self.available_sizes:
             raise AssertionError(f"size: expected one of {self.available_sizes}, found {size}")
         self.info = INFO[self.flag]
@@ -151,6 +151,12 @@ class MedMNIST(MapDataset[Any]):
     def _named(self, folder: str | os.PathLike[str], more: str = "") -> str:
         return os.path.join(folder, f"{self.flag}{self.size_flag}{more}")
 
+    def _save(self, save: Callable[..., None], folder: Any, postfix: str, write_csv: bool) -> None:
+        save(
+            imgs=self.imgs, labels=self.labels, img_folder=self._named(folder), split=self.split, postfix=postfix,
+            csv_path=self._named(folder, ".csv") if write_csv else None,
+        )
+
     def _chosen(self, length: int, replace: bool) -> NDArray[np.int64]:
         return np.random.choice(self.__len__(), size=length * length, replace=replace)  # noqa: NPY002 - as medmnist
 
@@ -174,11 +180,7 @@ class MedMNIST2D(MedMNIST):
 
     def save(self, folder: str | os.PathLike[str], postfix: str = "png", write_csv: bool = True) -> None:
         """Write each image as a file, ``{split}{row}_{labels}.{postfix}``, and add a line each to one CSV."""
-        csv = self._named(folder, ".csv") if write_csv else None
-        utils.save2d(
-            imgs=self.imgs, labels=self.labels, img_folder=self._named(folder), split=self.split, postfix=postfix,
-            csv_path=csv,
-        )
+        self._save(utils.save2d, folder, postfix, write_csv)
 
     def montage(
         self, length: int = 20, replace: bool = False, save_folder: str | os.PathLike[str] | None = None
@@ -211,11 +213,7 @@ class MedMNIST3D(MedMNIST):
         """Write each volume as an animation of its slices, and add a line each to one CSV."""
         if postfix != "gif":
             raise AssertionError(f"postfix: expected gif, found {postfix!r}")
-        csv = self._named(folder, ".csv") if write_csv else None
-        utils.save3d(
-            imgs=self.imgs, labels=self.labels, img_folder=self._named(folder), split=self.split, postfix=postfix,
-            csv_path=csv,
-        )
+        self._save(utils.save3d, folder, postfix, write_csv)
 
     def montage(
         self, length: int = 20, replace: bool = False, save_folder: str | os.PathLike[str] | None = None

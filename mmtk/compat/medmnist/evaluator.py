@@ -18,7 +18,7 @@ from mmtk.compat.medmnist import _files
 from mmtk.compat.medmnist.info import DEFAULT_ROOT, INFO
 from mmtk.compat.medmnist.utils import from_elsewhere
 from mmtk.datasets.base import SPLITS, Task
-from mmtk.datasets.official import SIZES
+from mmtk.datasets.official import SIZES, size_suffix
 
 # what else scripts take from this module of medmnist
 _ELSEWHERE = {
@@ -123,7 +123,7 @@ class Evaluator:
     ) -> None:
         self.flag, self.split = flag, split
         self.size: Any = SIZES[0] if size in (None, SIZES[0]) else size
-        self.size_flag = "" if self.size == SIZES[0] else f"_{self.size}"
+        self.size_flag = size_suffix(self.size)
         self.root = _files.checked_root(root)
         place = _files.Place(flag, self.size, Path(self.root).absolute())
         labels = place.labels(split if split in SPLITS else SPLITS[0])  # a file that is not there is told first
