@@ -124,7 +124,7 @@ def _time(seconds: float | None, budget: float | None) -> str:
 
 def _echo_rows(rows: list[Row]) -> None:
     """The table, a block for each method with its mean over the ten and then others, then how the methods differ."""
-    from mmtk.datasets import EIGHT
+    from mmtk.datasets import EIGHT, EIGHTEEN
     from mmtk.runs import LATER_SETS, differences_of, means_of
 
     means = {whole.method: whole for whole in means_of(rows)}
@@ -139,7 +139,7 @@ def _echo_rows(rows: list[Row]) -> None:
             name = f"mean over {whole.datasets}"
             click.echo(f"{name:50}{whole.auc!s:23}{whole.acc!s:23}{_sd(whole.spread)}".rstrip())
         later = [row for row in block if row.info.flag in EIGHT]
-        others = [row for row in block if not (row.is_of_ten or row.info.flag in EIGHT)]
+        others = [row for row in block if row.info.flag not in EIGHTEEN]
         for heading, rows_of_it in ((LATER_SETS, later), ("other datasets" if later else "", others)):
             if heading and rows_of_it:
                 click.echo(heading)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmtk import __version__
 from mmtk.base import versions
-from mmtk.datasets import EIGHT, TEN, family_of, get_dataset
+from mmtk.datasets import EIGHT, EIGHTEEN, TEN, family_of, get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Task
 from mmtk.errors import ScoreError
 from mmtk.matching import Audit
@@ -79,7 +79,7 @@ def later_counts_table(stores: Mapping[str, Store]) -> Table:
 
 def other_counts_table(stores: Mapping[str, Store]) -> Table:
     """Images of each split of datasets that MedMNIST does not have."""
-    built = [built for flag, built in stores.items() if not (flag in TEN or flag in EIGHT)]
+    built = [built for flag, built in stores.items() if flag not in EIGHTEEN]
     return _counts_table("other_counts", "Other datasets, as built", built)
 
 
@@ -156,7 +156,7 @@ def later_scores_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) ->
 
 def other_scores_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table:
     """Test AUC and ACC of our set-ups on datasets that MedMNIST does not have."""
-    others = [run for run in runs if not (run.dataset.flag in TEN or run.dataset.flag in EIGHT)]
+    others = [run for run in runs if run.dataset.flag not in EIGHTEEN]
     return _scores_table("other_scores", "Test AUC and ACC on other datasets", others, scored)
 
 
