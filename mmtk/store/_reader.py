@@ -52,7 +52,7 @@ class Split:
     def __reduce__(self) -> tuple[Any, ...]:
         changes = self.changes()
         if changes.keys() >= set(NAMES):  # nothing of the file is needed
-            return _split_alone, (_fields(self),)
+            return _alone, (Split, _fields(self))
         return _split_again, (self._place, self._read["store_digest"], self._read["name"], changes)
 
     def __copy__(self) -> Self:
@@ -134,7 +134,7 @@ class Store:
             if value is not self._read.get(name) or (isinstance(value, Split) and value.changes())
         }
         if changes.keys() >= set(SPLITS):
-            return _store_alone, (values,)
+            return _alone, (Store, values)
         return _store_again, (self._place, self._read["digest"], changes)
 
     def __copy__(self) -> Self:
@@ -307,12 +307,8 @@ def _form(value: Any) -> Any:
     return (value.shape, value.dtype, value.strides) if isinstance(value, np.ndarray) else None
 
 
-def _split_alone(values: dict[str, Any]) -> Split:
-    return Split(**values)
-
-
-def _store_alone(values: dict[str, Any]) -> Store:
-    return Store(**values)
+def _alone(kind: type[Split | Store], values: dict[str, Any]) -> Split | Store:
+    return kind(**values)
 
 
 def _split_again(path: Path, digest: str, name: str, changes: dict[str, Any]) -> Split:
