@@ -68,6 +68,18 @@ def store_of(
     return store.open(store.write_store(path, info, dict(zip(store.SPLITS, arrays, strict=True))))
 
 
+def make_arrays(flag="breastmnist", counts=(12, 4, 5), size=8, seed=0) -> dict[str, np.ndarray]:
+    """The six arrays of a MedMNIST file, random."""
+    dataset, rng = get_dataset(flag), np.random.default_rng(seed)
+    row = (size,) * dataset.ndim if dataset.channels == 1 else (size, size, 3)
+    top = 2 if dataset.labels > 1 else len(dataset.classes)
+    arrays = {}
+    for split, n in zip(store.SPLITS, counts, strict=True):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (n, *row), np.uint8)
+        arrays[f"{split}_labels"] = rng.integers(0, top, (n, dataset.labels), np.uint8)
+    return arrays
+
+
 def write_lacking_store(path: Path, splits: Sequence[str], counts=(20, 6, 9), *, partial=True, **kind) -> Path:
     """Write a store without its second class, or value of a label, in some splits."""
     opened = store.open(write_small_store(path, counts, partial=partial, **kind))

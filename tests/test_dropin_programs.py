@@ -207,7 +207,7 @@ PROGRAMS = [
 def test_programs_of_users_print_the_same(words, real_data, tmp_path):
     folder = real_data.parent / "dropin"
     if not folder.is_dir():
-        pytest.skip("these programs are not here")
+        pytest.skip(f"there is no folder {folder.name} beside the real sample files")
     pytest.importorskip("torch")
     root = tmp_path / ".medmnist"
     root.mkdir()

@@ -24,21 +24,9 @@ from mmtk.datasets.maps import known_rows, official_map
 from mmtk.datasets.steps import recipe_to_json
 from mmtk.errors import MmtkError, StoreError
 from mmtk.store import _import
-from tests.small_stores import MULTILABEL, mark_npz, write_small_store
+from tests.small_stores import MULTILABEL, make_arrays, mark_npz, write_small_store
 
 ORDER = [f"{split}_{kind}.npy" for split in store.SPLITS for kind in ("images", "labels")]  # of 2024
-
-
-def make_arrays(flag="breastmnist", counts=(12, 4, 5), size=8, seed=0) -> dict[str, np.ndarray]:
-    """The six arrays of a MedMNIST file, random."""
-    dataset, rng = get_dataset(flag), np.random.default_rng(seed)
-    shape = (size,) * dataset.ndim if dataset.channels == 1 else (size, size, 3)
-    top = 2 if dataset.labels > 1 else len(dataset.classes)
-    arrays = {}
-    for split, n in zip(store.SPLITS, counts, strict=True):
-        arrays[f"{split}_images"] = rng.integers(0, 256, (n, *shape), np.uint8)
-        arrays[f"{split}_labels"] = rng.integers(0, top, (n, dataset.labels), np.uint8)
-    return arrays
 
 
 def md5(path: Path) -> str:

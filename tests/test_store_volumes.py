@@ -25,7 +25,7 @@ from mmtk.registry import Registry
 from mmtk.store import _fetch, _montage
 from mmtk.store._zip import CONTAINERS
 from tests.commands import invoke, run_python
-from tests.small_stores import mark_npz, small_info, write_small_store
+from tests.small_stores import make_arrays, mark_npz, small_info, write_small_store
 
 SMALL = (3, 1, 2)
 CUBE = {"flag": "organmnist3d", "task": "multi-class", "classes": 11, "ndim": 3}
@@ -50,18 +50,6 @@ def publish(monkeypatch):
         monkeypatch.setattr(mmtk.datasets, "_DATASETS", known)
 
     return know
-
-
-def arrays_of(flag: str, size: int, counts=SMALL, seed: int = 0) -> dict[str, np.ndarray]:
-    """The six arrays of a MedMNIST file of some shape, random."""
-    dataset, rng = get_dataset(flag), np.random.default_rng(seed)
-    row = (size,) * dataset.ndim if dataset.channels == 1 else (size, size, 3)
-    top = 2 if dataset.labels > 1 else len(dataset.classes)
-    made = {}
-    for split, n in zip(store.SPLITS, counts, strict=True):
-        made[f"{split}_images"] = rng.integers(0, 256, (n, *row), np.uint8)
-        made[f"{split}_labels"] = rng.integers(0, top, (n, dataset.labels), np.uint8)
-    return made
 
 
 # ------------------------------------------------------------------ stores
@@ -169,7 +157,7 @@ def test_volumes_of_unequal_edges_or_of_colour_are_not_written(tmp_path):
 
 @pytest.mark.parametrize(("flag", "size"), [(d.flag, size) for d in list_datasets() for size in d.sizes])
 def test_files_of_every_set_and_size_are_imported_and_come_back(tmp_path, flag, size):
-    made, name = arrays_of(flag, size), flag if size == 28 else f"{flag}_{size}"
+    made, name = make_arrays(flag, SMALL, size), flag if size == 28 else f"{flag}_{size}"
     np.savez(tmp_path / f"{name}.npz", **made)
     opened = store.open(store.import_npz(tmp_path / f"{name}.npz", tmp_path / "stores"))
     assert opened.path.name == f"{flag}_{size}.h5"
@@ -196,7 +184,7 @@ def test_an_official_file_comes_back_as_such_and_can_be_proved(tmp_path, publish
     """Made files stand in for published ones: in the container of their edition they come back to the byte."""
     name = flag if size == 28 else f"{flag}_{size}"
     (tmp_path / "made").mkdir()
-    np.savez(tmp_path / "made" / f"{name}.npz", **arrays_of(flag, size))
+    np.savez(tmp_path / "made" / f"{name}.npz", **make_arrays(flag, SMALL, size))
     made = store.open(store.import_npz(tmp_path / "made" / f"{name}.npz", tmp_path / "made"))
     arrays = {split.name: (split.images, split.labels, split.records) for split in made.splits}
     info = replace(made.info, edition=edition, partial=False)
@@ -223,7 +211,7 @@ def test_beside_another_editions_file_the_remedy_is_to_import_it_where_nothing_i
     for seed, edition in enumerate(("2021", "2024")):
         folder = tmp_path / edition
         folder.mkdir()
-        np.savez(folder / "organmnist3d.npz", **arrays_of("organmnist3d", 28, seed=seed))
+        np.savez(folder / "organmnist3d.npz", **make_arrays("organmnist3d", SMALL, 28, seed))
         publish("organmnist3d", edition, 28, md5_of(folder / "organmnist3d.npz"))
         stores[edition] = store.open(store.import_npz(folder / "organmnist3d.npz", folder))
     assert [opened.info.edition for opened in stores.values()] == ["2021", "2024"]
@@ -293,7 +281,7 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_arrays_that_are_no_volumes_are_named_and_nothing_is_written(tmp_path, kind):
     array, told = BAD[kind]
-    np.savez(tmp_path / "organmnist3d.npz", **{**arrays_of("organmnist3d", 8), "train_images": array})
+    np.savez(tmp_path / "organmnist3d.npz", **{**make_arrays("organmnist3d", SMALL), "train_images": array})
     with pytest.raises(StoreError, match=told) as caught:
         store.import_npz(tmp_path / "organmnist3d.npz", tmp_path / "out")
     assert "\n" not in str(caught.value)
@@ -302,7 +290,7 @@ def test_arrays_that_are_no_volumes_are_named_and_nothing_is_written(tmp_path, k
 
 @pytest.mark.parametrize(("flag", "size"), [("organmnist3d", 257), ("breastmnist", 4097)])
 def test_images_beyond_any_real_one_are_refused_before_they_are_read(tmp_path, flag, size):
-    made = arrays_of(flag, 1, (0, 0, 0))
+    made = make_arrays(flag, (0, 0, 0), 1)
     row = (size,) * get_dataset(flag).ndim
     made |= {f"{split}_images": np.zeros((0, *row), np.uint8) for split in store.SPLITS}
     np.savez(tmp_path / f"{flag}.npz", **made)
