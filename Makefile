@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint bench neighbours sanitize fuzz torture clean
+.PHONY: demo test lint bench bench-gpu neighbours sanitize fuzz torture clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml .ci/constraints.txt $(wildcard src_ext/*.[ch])
@@ -29,6 +29,10 @@ bench: $(VENV)/ready
 	$(PIP) install -c .ci/constraints.txt -e '.[bench]'
 	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-quiet --benchmark-json=bench.json \
 	  --benchmark-max-time=0.2 --benchmark-min-rounds=3 $(ARGS)
+
+# Throughput of training on a GPU with its share of the chip's peak: about ten minutes on a large one.
+bench-gpu: $(VENV)/ready
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 # Libraries that people put around a store, each by a short test. They bring many others, so they stay out of .venv.
 NEIGHBOURS := .venv-neighbours
