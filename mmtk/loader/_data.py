@@ -54,7 +54,8 @@ class Data:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.remake:
             make, arguments = self.remake
-            if np.array_equal(make(*arguments).targets, self.targets):  # labels may have been written into since
+            again = make(*arguments).targets  # labels may have been written into since
+            if np.array_equal(again, self.targets, equal_nan=True):
                 return self.remake
         return Data, (self.name, self.key, self.images, self.targets, self.parts)
 
@@ -110,6 +111,8 @@ class Data:
 def data_of(split: Split | Data, ordinal: bool = False) -> Data:
     """A split as data; data is left as it is.
 
+    Targets of a split without labels, as a method is given it to test on, are -1, or NaN where they are floats.
+
     Raises
     ------
     ArgumentError
@@ -124,11 +127,20 @@ def data_of(split: Split | Data, ordinal: bool = False) -> Data:
         raise ArgumentError(name, expected="images", found="an empty split")
     if ordinal and split.info.task != Task.ORDINAL:
         raise ArgumentError("ordinal", expected=f"a task of {Task.ORDINAL}", found=str(split.info.task))
-    if ordinal:
+    if "labels" not in split.arrays:
+        targets = _unknown(split, ordinal)
+    elif ordinal:
         targets = (split.labels > np.arange(len(split.info.classes) - 1)).astype(np.float32)
     else:
         targets = target_labels(split.info.task, split.labels)
     return Data(name, _key(split), split.images, targets, (split,)).remade_by(data_of, split, ordinal)
+
+
+def _unknown(split: Split, ordinal: bool) -> NDArray[Any]:
+    if ordinal or split.info.task == Task.MULTILABEL:
+        columns = len(split.info.classes) - 1 if ordinal else split.info.labels
+        return np.full((len(split), columns), np.nan, np.float32)
+    return np.full(len(split), -1, np.int64)
 
 
 def _key(split: Split) -> str:

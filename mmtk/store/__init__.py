@@ -13,6 +13,7 @@ from mmtk.store._png import export_png
 from mmtk.store._published import refuse_other_edition
 from mmtk.store._reader import Split, Store, already_there, expect_whole, open, verify
 from mmtk.store._steady import write_at
+from mmtk.store._unlabelled import with_labels, without_labels
 from mmtk.store._writer import (
     Layout,
     blocks,
@@ -28,5 +29,6 @@ __all__ = [
     "SplitComparison", "Store", "StoreInfo", "already_there", "blocks", "compare_official", "compress",
     "create_skeleton", "draw_montage", "expect_whole", "export_npz", "export_png", "fetch_file", "fetch_npz",
     "finalize", "flag_named", "import_npz", "open", "read_exactly", "read_layout", "read_npz", "record_dtype",
-    "refuse_other_edition", "store_path", "stores_in", "verify", "write_at", "write_store",
+    "refuse_other_edition", "store_path", "stores_in", "verify", "with_labels", "without_labels", "write_at",
+    "write_store",
 ]

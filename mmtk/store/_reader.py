@@ -51,7 +51,7 @@ class Split:
 
     def __reduce__(self) -> tuple[Any, ...]:
         changes = self.changes()
-        if changes.keys() >= set(NAMES):  # nothing of the file is needed
+        if changes.keys() >= set(self.arrays):  # nothing of the file is needed
             return _alone, (Split, _fields(self))
         return _split_again, (self._place, self._read["store_digest"], self._read["name"], changes)
 
@@ -68,10 +68,15 @@ class Split:
             name: value for name, value in _fields(self).items()
             if value is not self._read.get(name) or _form(value) != self._forms.get(name)
         }
-        doubtful = [name for name in NAMES if name not in changes and _may_be_written(getattr(self, name))]
+        doubtful = [name for name in self.arrays if name not in changes and _may_be_written(getattr(self, name))]
         if doubtful:
             changes |= {name: getattr(self, name) for name in _written(self, doubtful)}
         return changes
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the arrays it has: all three, or the images alone; see `without_labels`."""
+        return tuple(name for name in NAMES if name in vars(self))
 
     def check_whole(self) -> None:
         """See that the mapped file has not been cut short: reading behind its end would kill the process.
@@ -95,7 +100,7 @@ class Split:
         return self.images.chunk_rows if isinstance(self.images, ChunkedImages) else chunk_rows(len(self), row_bytes)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return int(self.images.shape[0])
 
     def __repr__(self) -> str:
         return f"Split({self.info.flag} {self.name}, {len(self)} {self.info.kind} of {self.info.size} px)"
@@ -299,8 +304,9 @@ def already_there(path: Path, plan_hash: str, force: bool) -> bool:
 
 
 def _fields(value: Split | Store) -> dict[str, Any]:
-    """Its public fields."""
-    return {item.name: getattr(value, item.name) for item in fields(value) if item.repr}
+    """Its public fields, but for what it lacks; see `without_labels`."""
+    held = vars(value)
+    return {item.name: held[item.name] for item in fields(value) if item.repr and item.name in held}
 
 
 def _form(value: Any) -> Any:
@@ -317,7 +323,9 @@ def _split_again(path: Path, digest: str, name: str, changes: dict[str, Any]) ->
 
 
 def _store_again(path: Path, digest: str, changes: dict[str, Any]) -> Store:
-    return replace(open(path, digest), **changes)
+    opened = open(path, digest)
+    read = {name: value for name, value in opened._read.items() if name not in changes}
+    return replace(opened, **changes, _read=read)
 
 
 def _may_be_written(array: Images) -> bool:
@@ -335,5 +343,5 @@ def _written(split: Split, names: list[str]) -> list[str]:
                 if not np.array_equal(array_checksums(key, split._read[name]), sums):
                     written.append(name)
     except StoreError:
-        return list(NAMES)
+        return list(split.arrays)
     return written

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from mmtk.files import write_text
 from mmtk.loader import Batches
 from mmtk.runs import RunConfig, RunResult, StoreFacts
 from mmtk.scoring import as_facts, evaluate
-from mmtk.store import Split, Store
+from mmtk.store import Split, Store, with_labels, without_labels
 from mmtk.training import checkpoints
 from mmtk.training._averaging import Average
 from mmtk.training._distributed import World, joined
@@ -132,6 +132,7 @@ def fit(
     if resolution < store.info.size:
         found = f"{store.info.size} px in {store.path}"
         raise ArgumentError("resolution", expected=f"images of at most {resolution} px", found=found)
+    store = with_labels(store)
     for split in store.splits:
         runs.check_scorable(split)
     out = Path(out)
@@ -163,7 +164,8 @@ class _Run:
         self, store: Store, protocol: Protocol, model: str, out: Path, seed: int, epochs: int, resolution: int,
         precision: str, world: World,
     ) -> None:
-        self.store, self.protocol, self.name, self.out = store, protocol, model, out
+        self.whole, self.store = store, without_labels(store)  # to score by, and to train on
+        self.protocol, self.name, self.out = protocol, model, out
         self.seed, self.epochs, self.resolution, self.precision = seed, epochs, resolution, precision
         self.world, self.kind = world, world.device.partition(":")[0]
         if protocol.batch_size % world.size:
@@ -185,7 +187,7 @@ class _Run:
             "protocol": self.protocol.facts(), "model": self.name, "resolution": self.resolution, "epochs": self.epochs,
             "precision": self.precision, "processes": self.world.size,
         }
-        return RunConfig(settings, self.seed, StoreFacts.of(self.store), self.kind, runs.environment())
+        return RunConfig(settings, self.seed, StoreFacts.of(self.whole), self.kind, runs.environment())
 
     def train(
         self, progress: Progress | None, report: Callable[[dict[str, Any]], None] | None
@@ -241,7 +243,7 @@ class _Run:
         self.world.mean([losses, *(one for one in statistics if one.is_floating_point())])
         each = losses.cpu().numpy()
         seconds = time.perf_counter() - start
-        scores, val_loss = self._predict(self.store.val)
+        scores, val_loss = self._validate()
         self._check_finite(epoch, each, val_loss)
         info = self.store.info
         val = evaluate(self.store.val.labels, scores, info.task, allow_undefined=info.partial)
@@ -265,8 +267,22 @@ class _Run:
         remedy = f"lower the learning rate{kept}"
         raise MmtkError(self.out, expected="a finite loss", found=found, remedy=remedy)
 
-    def _predict(self, split: Split) -> tuple[NDArray[np.float32], float]:
-        """Scores ``(n, classes)`` and mean loss."""
+    def _validate(self) -> tuple[NDArray[np.float32], float]:
+        """Scores of the validation images, ``(n, classes)``, and their mean loss."""
+        sides = self._outputs(self.store.val)
+        with torch.inference_mode():
+            labels = torch.tensor(self.scored["val"].data.targets).to(self.world.device)
+            return self._scores(sides), float(self.objective.loss(sides[0], labels))
+
+    def _scores(self, sides: Sequence[Any]) -> NDArray[np.float32]:
+        """Scores ``(n, classes)``, the mean of those of each side."""
+        with torch.inference_mode():
+            mean = sum(self.objective.scores(side) for side in sides) / len(sides)
+        scores: NDArray[np.float32] = mean.cpu().numpy()
+        return scores
+
+    def _outputs(self, split: Split) -> Sequence[Any]:
+        """What the network gives for a split, ``(n, outputs)``, and for its mirror images if the protocol has them."""
         self.tested.eval()
         network = Network(self.tested, self.resolution, self.protocol, self.precision)
         if split.name not in self.scored:
@@ -274,16 +290,14 @@ class _Run:
             if self.kind == "cuda":
                 at_once = max(at_once, _AT_ONCE * 28**2 // self.resolution ** self.store.info.ndim)
             self.scored[split.name] = self._batches(split, at_once)
-        batches = self.scored[split.name]
         with torch.inference_mode():
             rows = []
-            for images, _ in batches:
+            for images, _ in self.scored[split.name]:
                 sides = (images, images.flip(-1)) if self.protocol.mirror else (images,)
                 rows.append(torch.cat([network(side) for side in sides], dim=1))
-            logits = self.world.gathered(torch.cat(rows))[: len(split)].split(self.objective.outputs, dim=1)
-            scores = sum(self.objective.scores(side) for side in logits) / len(logits)
-            labels = torch.tensor(batches.data.targets).to(self.world.device)
-            return scores.cpu().numpy(), float(self.objective.loss(logits[0], labels))
+            outputs = self.world.gathered(torch.cat(rows))[: len(split)]
+            found: Sequence[Any] = outputs.split(self.objective.outputs, dim=1)
+            return found
 
     def _batches(self, split: Split, size: int, *, training: bool = False) -> Batches:
         dtype = self.precision if self.protocol.input == "centred" else "uint8"  # `Network` does the rest
@@ -298,10 +312,10 @@ class _Run:
         self.world.agreed(lambda: None)  # the others come here while the first still writes
         best = self.out / runs.BEST
         load_weights(self.tested, checkpoints.load(best), best)
-        scores = {split.name: self._predict(split)[0] for split in self.store.splits}
+        scores = {split.name: self._scores(self._outputs(split)) for split in self.store.splits}
         name = f"{self.name}_{self.resolution}_{self.protocol.name}_seed{self.seed}"
         return self.world.agreed(
-            lambda: runs.write_result(self.out, self.store, name, scores, best_epoch=best_epoch, epochs=self.epochs)
+            lambda: runs.write_result(self.out, self.whole, name, scores, best_epoch=best_epoch, epochs=self.epochs)
         )
 
 

@@ -30,10 +30,11 @@ from mmtk.base import Progress
 from mmtk.errors import ArgumentError
 from mmtk.registry import Registry
 from mmtk.runs import MODELS, Method, RunConfig, RunResult, StoreFacts
-from mmtk.store import Store
+from mmtk.store import Store, with_labels, without_labels
 from mmtk.training.protocols import PROTOCOLS, Protocol, get_protocol
 
 _Made = TypeVar("_Made", bound=Callable[..., Any])
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of a method
 _PAPER = ((10_000, 2), (50_001, 4))  # auto-sklearn's hours for fewer images than that; 6 for more
 SHARE = 1 / 60  # of the paper's budgets, unless one is given: minutes for hours
 
@@ -54,6 +55,7 @@ class Job:
     Attributes
     ----------
     store : Store
+        Its test split has images but neither labels nor records: asking for them is an error in one line.
     out : path
         Folder of the run.
     budget : float
@@ -80,6 +82,9 @@ class Job:
     title: str = ""
     begun: float = field(default_factory=lambda: time.perf_counter(), compare=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "store", without_labels(self.store))
+
     def leave(self, config: Mapping[str, Any], predict: Callable[[], Mapping[str, NDArray[Any]]]) -> RunResult:
         """Make the run in its folder, unless it is finished there.
 
@@ -102,12 +107,13 @@ class Job:
         """
         if not self.budget > 0:
             raise ArgumentError("budget", expected="seconds above 0", found=str(self.budget))
-        for split in self.store.splits:
+        whole = with_labels(self.store)
+        for split in whole.splits:
             runs.check_scorable(split)
         spent = {"budget": self.budget} if self.share is None else {"share": self.share}
         title = "" if self.title == config["method"] else self.title
         facts = RunConfig(
-            {**config, **spent}, self.seed, StoreFacts.of(self.store), made_with=runs.environment(), title=title
+            {**config, **spent}, self.seed, StoreFacts.of(whole), made_with=runs.environment(), title=title
         )
         with runs.alone(self.out):
             runs.claim(self.out, facts)
@@ -117,7 +123,7 @@ class Job:
             scores = predict()
             spent_seconds = round(time.perf_counter() - self.begun, 3)
             return runs.write_result(
-                self.out, self.store, name, scores, seconds=spent_seconds, budget=round(self.budget, 3)
+                self.out, whole, name, scores, seconds=spent_seconds, budget=round(self.budget, 3)
             )
 
 
@@ -134,6 +140,7 @@ def _load_plugins() -> None:
     plugins.load("mmtk.methods", is_known)
 
 
+_KINDS = {"cmd": "mmtk.training.commands", "tflite": "mmtk.training.tflite"}  # of methods that are not registered
 _METHODS: Registry[Method] = Registry("method", load=_load_own, extend=_load_plugins)
 
 
@@ -160,7 +167,7 @@ def register(name: str, title: str) -> Callable[[_Made], _Made]:
     ArgumentError
         If the name is taken or malformed, the title is empty, or what is decorated is neither.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not re.fullmatch(NAME, name):
         raise ArgumentError("method", expected="a name of letters, digits, ., _ and -", found=repr(name))
     if not (title.strip() and title.isprintable()):
         raise ArgumentError(f"method {name}", expected="a title in one line", found=repr(title))
@@ -205,14 +212,29 @@ def list_methods() -> tuple[Method, ...]:
 
 
 def get_method(name: str) -> Method:
-    """The method of that name.
+    """The method of that name, or one from outside.
+
+    Parameters
+    ----------
+    name : str
+        That of a method that is registered; ``cmd:NAME=WORDS``, a command; the path of a ``.toml`` file that tells one;
+        or ``tflite:FOLDER``, a model that was exported.
 
     Raises
     ------
     ArgumentError
-        If there is none.
+        If there is none, or it is not told as it should be.
     """
-    return _METHODS.get(name)
+    if name in _METHODS:
+        return _METHODS.get(name)
+    kind, colon, rest = name.partition(":")
+    if colon and kind in _KINDS:
+        made: Method = import_module(_KINDS[kind]).method_of(rest)
+        return made
+    if name.endswith(".toml"):
+        read: Method = import_module(_KINDS["cmd"]).read_method(name)
+        return read
+    return _METHODS.get(name, ", cmd:NAME=WORDS, tflite:FOLDER or a .toml file")
 
 
 def trained(model: str, protocol: str | Protocol, epochs: int | None = None, **options: Any) -> Method:
@@ -254,14 +276,18 @@ def choose_methods(
     Raises
     ------
     ArgumentError
-        If one is not known.
+        If one is not known, or two that differ have one name.
     """
-    named = [get_method(name).facts for name in names]
+    named = [get_method(name) for name in names]
     pairs = [(model, protocol) for model in models for protocol in protocols]
-    pairs += [(facts["model"], facts["protocol"]) for facts in named if "protocol" in facts]
+    pairs += [(one.facts["model"], one.facts["protocol"]) for one in named if "protocol" in one.facts]
     methods = [trained(*pair, epochs, **options) for pair in pairs]
-    methods += [get_method(facts["method"]) for facts in named if "method" in facts]
-    return list({method.name: method for method in methods}.values())
+    methods += [one for one in named if "protocol" not in one.facts]
+    chosen: dict[str, Method] = {}
+    for method in methods:
+        if chosen.setdefault(method.name, method) != method:
+            raise ArgumentError("methods", expected="a name for each", found=f"two that differ, named {method.name}")
+    return list(chosen.values())
 
 
 def train(job: Job, *, model: str, protocol: Protocol, epochs: int, **options: Any) -> RunResult:
