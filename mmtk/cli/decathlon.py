@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.option("--protocol", "protocols", multiple=True,
               help="Give it again for more; isbi21 if neither this nor a method is given.")
 @click.option("--method", "methods", multiple=True,
-              help="A method by its name, besides or instead of protocols: sklearn, without a network, or a plugin's.")
+              metavar="NAME|cmd:NAME=WORDS|FILE.toml|tflite:FOLDER",
+              help="A method besides or instead of protocols: by its name, as sklearn, which has no network, or a "
+                   "plugin's; a command, also in a .toml file (docs/methods.md); an exported model.")
 @click.option("--size", "sizes", type=click.IntRange(min=1), multiple=True, default=(28,), show_default=True,
               help="Edge of the stored images: 28, 64, 128 or 224; give it again for more.")
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True),

@@ -7,8 +7,10 @@ from mmtk.runs.entering import enter
 from mmtk.runs.entries import Entry, Method, Outcome
 from mmtk.runs.epochs import best_of, figures_of
 from mmtk.runs.evaluation import Evaluation, evaluate_run, over_seeds
-from mmtk.runs.folder import BEST, CONFIG, LAST, LOG, RESULT, TRACEBACK, alone, claim
+from mmtk.runs.folder import BEST, COMMAND, CONFIG, LAST, LOG, OUTPUT, RESULT, TRACEBACK, WORK, alone, claim
 from mmtk.runs.jsonfiles import AGAIN, present
+from mmtk.runs.jsonfiles import read_object as read_record
+from mmtk.runs.jsonfiles import write_object as write_record
 from mmtk.runs.models import MODELS, Model
 from mmtk.runs.reading import Run, Tested, by_flag, by_setup, find_runs, foremost, setups_of
 from mmtk.runs.results import RunResult, check_scorable, read_result, write_result
@@ -17,10 +19,11 @@ from mmtk.runs.summary import outcome_facts, write_results
 from mmtk.runs.tables import Difference, Mean, Row, deviation, differences_of, means_of, rows_of, table_facts
 
 __all__ = [
-    "AGAIN", "BEST", "CONFIG", "LAST", "LATER_SETS", "LOG", "MODELS", "RESULT", "TABLE_2", "TRACEBACK", "Difference",
-    "Entry", "Evaluation", "Mean", "Method", "Model", "Outcome", "Row", "Run", "RunConfig", "RunResult", "Setup",
-    "StoreFacts", "Tested", "alone", "best_of", "by_flag", "by_setup", "check_scorable", "claim", "deviation",
-    "differences_of", "enter", "environment", "evaluate_run", "figures_of", "find_runs", "foremost",
-    "means_of", "outcome_facts", "over_seeds", "present", "published", "read_result", "rows_of",
-    "setups_of", "table_facts", "table_order", "write_result", "write_results",
+    "AGAIN", "BEST", "COMMAND", "CONFIG", "LAST", "LATER_SETS", "LOG", "MODELS", "OUTPUT", "RESULT", "TABLE_2",
+    "TRACEBACK", "WORK", "Difference", "Entry", "Evaluation", "Mean", "Method", "Model", "Outcome", "Row", "Run",
+    "RunConfig", "RunResult", "Setup", "StoreFacts", "Tested", "alone", "best_of", "by_flag", "by_setup",
+    "check_scorable", "claim", "deviation", "differences_of", "enter", "environment", "evaluate_run", "figures_of",
+    "find_runs", "foremost", "means_of", "outcome_facts", "over_seeds", "present", "published", "read_record",
+    "read_result", "rows_of", "setups_of", "table_facts", "table_order", "write_record", "write_result",
+    "write_results",
 ]

@@ -19,7 +19,7 @@ from mmtk.files import is_temporary
 from mmtk.runs.config import RunConfig, Setup
 from mmtk.runs.epochs import figures_of
 from mmtk.runs.evaluation import check_figures, check_predictions, score_tests
-from mmtk.runs.folder import CONFIG, LOG, RESULT
+from mmtk.runs.folder import CONFIG, LOG, RESULT, WORK
 from mmtk.runs.jsonfiles import AGAIN, parse, read_text
 from mmtk.runs.results import RunResult, read_result
 from mmtk.runs.sets import table_order
@@ -90,6 +90,12 @@ class Run:
         return found or (("other test images",) if other else ())
 
 
+def _is_own(folder: Path, base: Path) -> bool:
+    """Whether a folder below `base` is what a command keeps while it works, and not a run."""
+    inside = (folder, *folder.parents)[: len(folder.relative_to(base).parts)]
+    return any(place.name == WORK and (place.parent / CONFIG).exists() for place in inside)
+
+
 def find_runs(
     runs: str | Path, stores: str | Path | None = None, refused: Callable[[MmtkError], None] | None = None
 ) -> tuple[list[Run], list[str]]:
@@ -121,10 +127,15 @@ def find_runs(
         raise MmtkError(base, expected="a folder of runs", found="none")
     if stores is not None and not Path(stores).is_dir():
         raise MmtkError(stores, expected="a folder of stores", found="none")
-    folders = sorted(path.parent for path in base.rglob(RESULT) if not is_temporary(path.parent))
+    folders = sorted(
+        path.parent for path in base.rglob(RESULT) if not (is_temporary(path.parent) or _is_own(path.parent, base))
+    )
     if not folders:
         raise MmtkError(base, expected="finished runs", found="none", remedy="mmtk decathlon or mmtk train makes some")
-    unfinished = [_name(path.parent, base) for path in sorted(base.rglob(CONFIG)) if path.parent not in set(folders)]
+    unfinished = [
+        _name(path.parent, base) for path in sorted(base.rglob(CONFIG))
+        if path.parent not in set(folders) and not _is_own(path.parent, base)
+    ]
     digests: dict[Path, str] = {}
     whole, bad = [], []
     for folder in folders:

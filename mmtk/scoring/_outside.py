@@ -1,4 +1,4 @@
-"""Predictions that were made elsewhere: MedMNIST's layout, or a table with titles and row numbers, as of pandas."""
+"""Predictions that were made elsewhere: an array, MedMNIST's layout, or a table with titles and row numbers."""
 
 from __future__ import annotations
 
@@ -24,40 +24,45 @@ from mmtk.scoring.predictions import (
 from mmtk.store import Store
 
 _INDEX = {"", "index", "id", "#", "row", "image", "unnamed: 0"}  # titles of a column of row numbers
+_NPY = np.lib.format.MAGIC_PREFIX
 _NUMBERED = re.compile(r"\D*?_?(\d+)")
 
 
-def read_outside(path: str | Path, store: Store, split: str) -> NDArray[np.float64]:
+def read_outside(path: str | Path, store: Store, split: str) -> NDArray[Any]:
     """The scores of a split in a file that was made elsewhere, rows and columns in the store's order.
 
     Parameters
     ----------
     path : path
-        MedMNIST's layout, of today or of 2020, or a table: columns titled by the classes or their numbers, in any
-        order, or by nothing; with a first column of row numbers, or in the split's order without.
+        An array, where its name ends in ``.npy``: (n, classes or labels), or of a binary task also (n,) or (n, 1).
+        Else text, in MedMNIST's layout, of today or of 2020, or a table: columns titled by the classes or their
+        numbers, in any order, or by nothing; with a first column of row numbers, or in the split's order without.
     store : Store
     split : str
 
     Returns
     -------
-    (n, classes or labels) float64
+    (n, classes or labels) float64, or float32 where an array is no finer
         Of a binary task with scores of the positive class alone, both classes'.
 
     Raises
     ------
     ScoreError
-        If rows, columns or titles are not those of the split, a value is no finite number, or one of a binary task or
-        of labels is not from 0 to 1.
+        If it is no array or table, rows, columns or titles are not those of the split, a value is no finite number, or
+        one of a binary task or of labels is not from 0 to 1.
     OSError
         If the system cannot read it, though it is there.
     """
     path, info = Path(path), store.info
-    lines = _lines(path)
     classes, count = list(info.classes), len(getattr(store, split))
-    if any(cell.startswith("true_") for cell in lines[0][1]):
-        scores = _with_labels(path, store, split)
+    if path.suffix == ".npy":
+        scores = _array(path, classes, count, info.task == Task.BINARY)
     else:
-        scores = _table(path, lines, classes, count, info.task == Task.BINARY)
+        lines = _lines(path)
+        if any(cell.startswith("true_") for cell in lines[0][1]):
+            scores = _with_labels(path, store, split)
+        else:
+            scores = _table(path, lines, classes, count, info.task == Task.BINARY)
     if len(scores) != count:
         expected = f"{count} rows, one for each {split} image of {store.path}"
         raise ScoreError(path, expected=expected, found=str(len(scores)))
@@ -67,6 +72,31 @@ def read_outside(path: str | Path, store: Store, split: str) -> NDArray[np.float
         raise ScoreError(path, expected="scores from 0 to 1", found=found, remedy="give probabilities")
     if info.task == Task.BINARY and scores.shape[1] == 1:
         return np.hstack([1 - scores, scores])
+    return scores
+
+
+def _array(path: Path, classes: Sequence[str], count: int, binary: bool) -> NDArray[Any]:
+    """The scores in an array's file, which is mapped: so one that is too large, or cut off, costs nothing."""
+    expected = "an array as numpy.save writes it"
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_NPY)) != _NPY:
+                raise ScoreError(path, expected=expected, found="another kind of file")
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ScoreError(path, expected=expected, found=str(error.strerror)) from None
+    except (ValueError, EOFError) as error:
+        raise ScoreError(path, expected=expected, found=str(error).partition("\n")[0]) from None
+    shapes = [(count, len(classes)), *([(count,), (count, 1)] if binary else [])]
+    if mapped.shape not in shapes or mapped.dtype.kind not in "fiu":
+        wanted = f"numbers of shape {' or '.join(map(str, shapes))}"
+        raise ScoreError(path, expected=wanted, found=f"{mapped.dtype} of shape {mapped.shape}")
+    short = mapped.dtype.kind == "f" and mapped.dtype.itemsize <= 4
+    scores = np.array(mapped, np.float32 if short else np.float64).reshape(count, -1)
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if len(bad):
+        found = f"{scores[bad[0]].tolist()} for image {bad[0]}"
+        raise ScoreError(path, expected="finite numbers", found=shorten([found]))
     return scores
 
 

@@ -69,7 +69,7 @@ class Split:
             if value is not self._read.get(name) or _form(value) != self._forms.get(name)
         }
         doubtful = [name for name in self.arrays if name not in changes and _may_be_written(getattr(self, name))]
-        if doubtful:
+        if not changes.keys() >= set(self.arrays):
             changes |= {name: getattr(self, name) for name in _written(self, doubtful)}
         return changes
 

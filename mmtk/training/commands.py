@@ -1,17 +1,39 @@
-"""A method that is a command of any tool: it is given a folder and leaves its scores there."""
+"""Methods that are commands, of any tool: each is given a folder of images and labels and leaves its scores there.
+
+What lies in the folder, and when what a command left counts, is told in docs/methods.md. The folder is kept as long as
+the run has no result, so that a command may go on from what it kept there. Each attempt has the whole budget, and the
+seconds of all of them are what the run took. Scores that an interrupted attempt left count, since it is the same run
+and its seconds count too; those of one that ended in an error do not, for the command was mended since.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from numpy.typing import NDArray
 
-from mmtk.errors import ArgumentError
-from mmtk.runs import Method
-from mmtk.training.methods import NAME, list_methods
+from mmtk.errors import ArgumentError, MmtkError
+from mmtk.runs import COMMAND, OUTPUT, WORK, Method, RunResult, read_record, write_record
+from mmtk.training._exchange import read_scores, remove_scores, write_inputs, write_task
+from mmtk.training._supervised import Ended, run_supervised
+from mmtk.training.methods import NAME, Job, list_methods
 from mmtk.values import read_toml_or_json, typed
+
+GRACE, GRACE_SHARE = 10.0, 0.05  # from the warning to the end: so many seconds, or that share of the budget if more
+_BEAT = 5.0  # seconds after which it is noted how long a command has run
+_LAST = 1 << 12  # bytes of the output's end that its last line is looked for in
+_LONGEST = 200  # letters of that line that an error tells
+_HIDDEN = ("MMTK_STORES", "MMTK_SOURCES", "OLDPWD")  # names of the environment that a command is not given
+SCRIPTS = Path(__file__).parent / "scripts"
 
 
 def method_of(text: str) -> Method:
@@ -76,3 +98,138 @@ def _absolute(word: str, places: list[Path], *, program: bool) -> str:
         if path.is_file() or ("/" in word and path.exists()):
             return str(path.absolute())
     return word
+
+
+def run(job: Job, *, name: str, command: list[str], words: list[str]) -> RunResult:
+    """Run a command on the store of a job, and leave the scores that it gives.
+
+    Parameters
+    ----------
+    job : Job
+    name : str
+    command : list of str
+        As it was given: the run is known by it.
+    words : list of str
+        What is started, with ``{folder}`` and ``{scripts}`` in it.
+
+    Raises
+    ------
+    MmtkError
+        If it cannot be started, ends in an error, or leaves no scores that fit; see also `Job.leave`.
+    """
+    before = _seconds_before(job.out)
+    counted = replace(job, begun=job.begun - before)
+    result = counted.leave({"method": name, "command": command}, lambda: _Attempt(job, name, words, before).scores())
+    _clear(job.out / WORK)
+    return result
+
+
+def _seconds_before(out: Path) -> float:
+    """Seconds that earlier attempts took."""
+    with suppress(MmtkError, OSError, TypeError, ValueError):
+        return max(0.0, float(read_record(out / COMMAND)["seconds"]))
+    return 0.0
+
+
+class _Attempt:
+    """A command at work on a job."""
+
+    def __init__(self, job: Job, name: str, words: list[str], before: float) -> None:
+        self.job, self.what, self.before = job, f"method {name}", before
+        self.out = job.out.absolute()
+        self.folder, self.output = self.out / WORK, self.out / OUTPUT
+        given = [word.replace("{folder}", str(self.folder)).replace("{scripts}", str(SCRIPTS)) for word in words]
+        self.words = given if any("{folder}" in word for word in words) else [*given, str(self.folder)]
+        self.beat = time.perf_counter()
+
+    def scores(self) -> dict[str, NDArray[Any]]:
+        """Run it; what it left."""
+        record: dict[str, Any] = {"ended": None}
+        try:
+            self._prepare()
+            ended = self._run()
+            record = {**ended.facts(), "command_seconds": ended.seconds}
+            self._note(**record)
+            self._check(ended)
+            return read_scores(self.folder, self.job.store, self._how(ended))
+        except (MmtkError, OSError) as error:
+            with suppress(MmtkError, OSError):  # there may be no room for it
+                self._note(**record, error=str(error))
+            raise
+
+    def _prepare(self) -> None:
+        if self.folder.is_symlink():
+            self.folder.unlink()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        failed = True
+        with suppress(MmtkError, OSError):
+            failed = "error" in read_record(self.out / COMMAND)
+        if failed:
+            remove_scores(self.folder)
+        write_inputs(self.folder, self.job.store)
+
+    def _run(self) -> Ended:
+        left = self.job.budget - self._spent()
+        if left <= 0:
+            found = f"all {self.job.budget:g} s spent on writing its images"
+            raise MmtkError(self.what, expected="time to run", found=found, remedy="give a larger budget")
+        write_task(self.folder, self.job, left)
+        self._note(ended=None)
+        return run_supervised(
+            self.what, self.words, self.folder, _environment(self.folder), self.output, seconds=left,
+            grace=max(GRACE, GRACE_SHARE * self.job.budget), hurry=GRACE, tick=self._tick,
+        )
+
+    def _spent(self) -> float:
+        return time.perf_counter() - self.job.begun
+
+    def _tick(self) -> None:
+        self.job.progress(min(int(1000 * self._spent() / self.job.budget), 999), 1000)
+        if time.perf_counter() - self.beat > _BEAT:
+            with suppress(MmtkError, OSError):  # the run is as good without
+                self._note(ended=None)
+
+    def _note(self, **facts: Any) -> None:
+        """Keep how it stands, or ended, and the seconds of all attempts so far."""
+        self.beat = time.perf_counter()
+        write_record(self.out / COMMAND, {
+            "words": self.words, **facts, "seconds": round(self.before + self._spent(), 3),
+        })
+
+    def _check(self, ended: Ended) -> None:
+        """Refuse what a command left that ended by itself in an error."""
+        if ended.ended == "by itself" and ended.status != 0:
+            found, remedy = self._how(ended), f"{self.output} has what it printed"
+            raise MmtkError(self.what, expected="exit code 0", found=found, remedy=remedy)
+
+    def _how(self, ended: Ended) -> str:
+        """How it ended, for errors: in what way, when, and its last words."""
+        last = _last_line(self.output)
+        when = f"{ended.words} after {ended.seconds:.1f} s"
+        if ended.ended != "by itself":
+            when = f"the end of its budget of {self.job.budget:g} s, {ended.words}"
+        return f"{when} ({last})" if last else when
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """The environment of a command: mmtk's, without what leads to stores, and with what it prints not held back."""
+    kept = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
+    return {"PYTHONUNBUFFERED": "1", **kept, "PWD": str(folder)}
+
+
+def _last_line(path: Path) -> str:
+    """The last line of a file of output that holds something, as it can be shown."""
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _LAST))
+        lines = [" ".join(line.split()) for line in re.split(r"[\r\n]+", file.read().decode("utf-8", "replace"))]
+        last = next((line for line in reversed(lines) if line), "")
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in last)
+        return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+    return ""
+
+
+def _clear(folder: Path) -> None:
+    """Remove a command's folder, or what it put in its place."""
+    if folder.is_symlink():
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
