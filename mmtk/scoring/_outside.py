@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +22,9 @@ from mmtk.scoring.predictions import (
     score_predictions,
     shorten,
 )
-from mmtk.store import Store
+from mmtk.store import Store, read_npy_header
 
 _INDEX = {"", "index", "id", "#", "row", "image", "unnamed: 0"}  # titles of a column of row numbers
-_NPY = np.lib.format.MAGIC_PREFIX
 _NUMBERED = re.compile(r"\D*?_?(\d+)")
 
 
@@ -76,27 +76,32 @@ def read_outside(path: str | Path, store: Store, split: str) -> NDArray[Any]:
 
 
 def _array(path: Path, classes: Sequence[str], count: int, binary: bool) -> NDArray[Any]:
-    """The scores in an array's file, which is mapped: so one that is too large, or cut off, costs nothing."""
+    """The scores in an array's file, of which nothing is read that is not of the right shape."""
     expected = "an array as numpy.save writes it"
     try:
         with path.open("rb") as file:
-            if file.read(len(_NPY)) != _NPY:
-                raise ScoreError(path, expected=expected, found="another kind of file")
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+            shape, fortran, dtype = read_npy_header(file)
+            shapes = [(count, len(classes)), *([(count,), (count, 1)] if binary else [])]
+            if shape not in shapes or dtype.kind not in "fiu":
+                wanted = f"numbers of shape {' or '.join(map(str, shapes))}"
+                raise ScoreError(path, expected=wanted, found=f"{dtype} of shape {shape}")
+            whole = math.prod(shape) * dtype.itemsize
+            data = file.read(whole + 1)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ScoreError(path, expected=expected, found=str(error.strerror)) from None
-    except (ValueError, EOFError) as error:
+    except ValueError as error:
         raise ScoreError(path, expected=expected, found=str(error).partition("\n")[0]) from None
-    shapes = [(count, len(classes)), *([(count,), (count, 1)] if binary else [])]
-    if mapped.shape not in shapes or mapped.dtype.kind not in "fiu":
-        wanted = f"numbers of shape {' or '.join(map(str, shapes))}"
-        raise ScoreError(path, expected=wanted, found=f"{mapped.dtype} of shape {mapped.shape}")
-    short = mapped.dtype.kind == "f" and mapped.dtype.itemsize <= 4
-    scores = np.array(mapped, np.float32 if short else np.float64).reshape(count, -1)
+    if len(data) != whole:
+        found = f"{len(data)}" if len(data) < whole else "more"
+        raise ScoreError(path, expected=f"{whole} bytes for the shape {shape}", found=found)
+    values = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    short = dtype.kind == "f" and dtype.itemsize <= 4
+    with np.errstate(over="ignore"):  # of a longer type
+        scores = np.array(values, np.float32 if short else np.float64, order="C").reshape(count, -1)
     bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if len(bad):
-        found = f"{scores[bad[0]].tolist()} for image {bad[0]}"
-        raise ScoreError(path, expected="finite numbers", found=shorten([found]))
+        found = f"{shorten(list(map(str, scores[bad[0]])))} for image {bad[0]}"
+        raise ScoreError(path, expected="finite numbers", found=found)
     return scores
 
 

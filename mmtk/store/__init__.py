@@ -7,7 +7,7 @@ from mmtk.store._fetch import fetch_file, fetch_npz
 from mmtk.store._format import StoreInfo, record_dtype, store_path, stores_in
 from mmtk.store._import import import_npz
 from mmtk.store._montage import draw_montage
-from mmtk.store._npz import LARGEST_SIZE, export_npz, flag_named, read_npz
+from mmtk.store._npz import LARGEST_SIZE, export_npz, flag_named, read_npy_header, read_npz
 from mmtk.store._official import Comparison, SplitComparison, compare_official
 from mmtk.store._png import export_png
 from mmtk.store._published import refuse_other_edition
@@ -28,7 +28,7 @@ __all__ = [
     "CACHE_BYTES", "COMPRESSIONS", "LARGEST_SIZE", "SPLITS", "ChunkedImages", "Comparison", "Images", "Layout", "Split",
     "SplitComparison", "Store", "StoreInfo", "already_there", "blocks", "compare_official", "compress",
     "create_skeleton", "draw_montage", "expect_whole", "export_npz", "export_png", "fetch_file", "fetch_npz",
-    "finalize", "flag_named", "import_npz", "open", "read_exactly", "read_layout", "read_npz", "record_dtype",
-    "refuse_other_edition", "store_path", "stores_in", "verify", "with_labels", "without_labels", "write_at",
-    "write_store",
+    "finalize", "flag_named", "import_npz", "open", "read_exactly", "read_layout", "read_npy_header", "read_npz",
+    "record_dtype", "refuse_other_edition", "store_path", "stores_in", "verify", "with_labels", "without_labels",
+    "write_at", "write_store",
 ]

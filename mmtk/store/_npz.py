@@ -10,6 +10,7 @@ import shutil
 import stat
 import tempfile
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections import Counter
@@ -242,6 +243,21 @@ def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 # NumPy parses headers as Python literals
 _NO_HEADER = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
+
+
+def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the head of an array's file of any origin: its shape, whether it lies in Fortran order, its type.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of files as Python 2 wrote them, say
+            return _header(file)
+    except _NO_HEADER as error:
+        raise ValueError(str(error)) from None
 
 
 def _shape(archive: zipfile.ZipFile, name: str, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -95,7 +95,7 @@ def _absolute(word: str, places: list[Path], *, program: bool) -> str:
         return word
     for place in places:
         path = place / word
-        if path.is_file() or ("/" in word and path.exists()):
+        if os.path.isfile(path) or ("/" in word and os.path.exists(path)):  # which take a long script for no path
             return str(path.absolute())
     return word
 
@@ -175,6 +175,7 @@ class _Attempt:
             raise MmtkError(self.what, expected="time to run", found=found, remedy="give a larger budget")
         write_task(self.folder, self.job, left)
         self._note(ended=None)
+        self.output.unlink(missing_ok=True)
         return run_supervised(
             self.what, self.words, self.folder, _environment(self.folder), self.output, seconds=left,
             grace=max(GRACE, GRACE_SHARE * self.job.budget), hurry=GRACE, tick=self._tick,
