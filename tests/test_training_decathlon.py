@@ -25,11 +25,11 @@ from mmtk.errors import ArgumentError, MmtkError, ScoreError, StoreError
 from mmtk.registry import Registry
 from mmtk.runs import alone, differences_of, evaluate_run, evaluation, means_of, read_result, rows_of
 from mmtk.runs.summary import RESULTS, write_results
-from mmtk.scoring import evaluate, evaluate_file, intervals
-from mmtk.training import _pace, decathlon, methods, search
+from mmtk.scoring import evaluate_file, intervals
+from mmtk.training import _pace, decathlon, methods
 from mmtk.training.methods import Job, Method, get_method, list_methods, paper_budget, register, trained
 from tests.commands import LIMIT, environment, invoke
-from tests.small_stores import MULTILABEL, write_small_store
+from tests.small_stores import write_small_store
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -724,123 +724,3 @@ def test_budgets_are_the_papers_by_the_number_of_images_or_given(stores, tmp_pat
     assert (entries[0].budget, entries[0].out.name) == (5, "constant_5s_seed0")
     both = ["decathlon", "--stores", stores, "--out", str(tmp_path), "--budget", "1", "--budget-share", "1"]
     assert "exclude each other" in invoke(*both, code=2).output
-
-
-# ------------------------------------------------------------------------------ sklearn
-
-
-def by_search(opened, out, budget=300.0, seed=0):
-    return get_method("sklearn").run(Job(opened, out, budget, seed=seed))
-
-
-@pytest.fixture(params=["binary-class", "multi-class", "multi-label, binary-class"])
-def learnable(request, tmp_path):
-    """A store whose labels show in the images."""
-    task = request.param
-    options = {"classes": 3, "flag": "pathmnist", "channels": 3} if task == "multi-class" else {"classes": 2}
-    opened = store.open(write_small_store(tmp_path / "noise.h5", (400, 80, 80), task=task, size=8, **options))
-    arrays = {}
-    for split in opened.splits:
-        images = split.images // 2
-        shown = split.labels if task == MULTILABEL else split.labels == np.arange(len(opened.info.classes))
-        for column in range(shown.shape[1]):
-            images[shown[:, column].astype(bool), 2 * column : 2 * column + 2] += 100
-        arrays[split.name] = (images, split.labels, split.records)
-    return store.open(store.write_store(tmp_path / "learnable.h5", opened.info, arrays))
-
-
-def test_the_method_without_a_network_learns_and_gives_the_same_again(learnable, tmp_path):
-    first = by_search(learnable, tmp_path / "a")
-    assert first.metrics["test"].auc > 0.95
-    assert first.images == {"train": 400, "val": 80, "test": 80}
-    again = by_search(learnable, tmp_path / "a")
-    assert (first.reused, again.reused, again.metrics) == (False, True, first.metrics)
-    other = by_search(learnable, tmp_path / "b")
-    assert other.metrics == first.metrics
-    names = sorted(path.name for path in (tmp_path / "a").glob("*.csv"))
-    assert len(names) == 3
-    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
-    *lines, end = map(json.loads, (tmp_path / "a" / "search.jsonl").read_text().splitlines())
-    counts = [line["images"] for line in lines]
-    assert counts == sorted(counts)
-    assert [counts.count(size) for size in sorted(set(counts))] == [11, 6, 3, 2, 1]
-    assert (counts[0], counts[-1]) == (300, 400)
-    assert end["candidate"] == max(lines, key=lambda line: line["val_auc"])["candidate"]
-    for split in ("train", "val", "test"):
-        scored = evaluate_file(next((tmp_path / "a").glob(f"*_{split}_*.csv")), renamed(learnable, tmp_path))
-        assert scored.agrees
-    assert first.metrics["val"] == evaluate(
-        learnable.val.labels, read_scores(tmp_path / "a", "val"), learnable.info.task
-    )
-
-
-def read_scores(folder, split):
-    return np.loadtxt(next(folder.glob(f"*_{split}_*.csv")), delimiter=",")[:, 1:]
-
-
-def renamed(opened, folder):
-    """A folder with the store under the name that result files tell."""
-    target = folder / "named" / f"{opened.info.flag}_8.h5"
-    target.parent.mkdir(exist_ok=True)
-    if not target.exists():
-        target.symlink_to(opened.path)
-    return target.parent
-
-
-def test_a_short_budget_ends_the_search_early_with_what_there_is(learnable, tmp_path):
-    result = by_search(learnable, tmp_path / "run", budget=0.001)
-    lines = (tmp_path / "run" / "search.jsonl").read_text().splitlines()
-    assert len(lines) == 2
-    assert result.metrics["test"].auc > 0.5
-
-
-def test_no_fit_is_begun_that_would_end_too_late(learnable, tmp_path, monkeypatch):
-    """By a clock on which a fit takes a second for each 100 images, and predictions nothing."""
-    clock = [0.0]
-    monkeypatch.setattr(search.time, "perf_counter", lambda: clock[0])
-
-    class Slow:
-        def __init__(self, name):
-            self.classes_, self.good = np.arange(len(learnable.info.classes)), name == "good"
-
-        def fit(self, features, labels):
-            clock[0] += len(features) / 100
-
-        def predict_proba(self, features):
-            scores = np.random.default_rng(0).random((len(features), len(self.classes_)))
-            return scores + 10 * features[:, :1] if self.good else scores
-
-    slow = {name: (False, Slow(name)) for name in ("poor", "good", "third")}
-    monkeypatch.setattr(search, "candidates", lambda seed, several: slow)
-    for budget, rounds in ((13, [300] * 3), (18.5, [300] * 3 + [346] * 2), (23.4, [300] * 3 + [346] * 2 + [400])):
-        clock[0] = 0.0
-        by_search(learnable, tmp_path / f"{budget}", budget=budget)
-        *lines, end = map(json.loads, (tmp_path / f"{budget}" / "search.jsonl").read_text().splitlines())
-        assert [line["images"] for line in lines] == rounds
-        assert clock[0] == pytest.approx(end["chosen_after"])
-        assert clock[0] <= budget
-
-
-def test_the_search_goes_by_the_loss_where_the_auc_is_undefined(learnable, tmp_path):
-    arrays = {split.name: (split.images, split.labels, split.records) for split in learnable.splits}
-    images, labels, records = arrays["val"]
-    kept = labels.max(axis=1) == 0 if learnable.info.task == MULTILABEL else labels[:, 0] != 1
-    arrays["val"] = images[kept], labels[kept], records[kept]
-    opened = store.open(store.write_store(tmp_path / "lost.h5", replace(learnable.info, partial=True), arrays))
-    result = by_search(opened, tmp_path / "run")
-    assert np.isnan(result.metrics["val"].auc)
-    assert result.metrics["test"].auc > 0.95
-    *lines, end = map(json.loads, (tmp_path / "run" / "search.jsonl").read_text().splitlines())
-    assert {line["val_auc"] for line in lines} == {None}
-    assert end["candidate"] == min(lines, key=lambda line: line["val_loss"])["candidate"]
-
-
-def test_a_budget_or_store_that_cannot_be_is_refused(learnable, tmp_path):
-    with pytest.raises(ArgumentError, match="budget: expected seconds above 0, found 0"):
-        by_search(learnable, tmp_path / "run", budget=0)
-    lost = store.open(write_small_store(tmp_path / "lost.h5", (20, 6, 2), classes=4, task="multi-class"))
-    with pytest.raises(ScoreError, match=r"lost\.h5 test labels"):
-        by_search(lost, tmp_path / "run", budget=10)
-    by_search(learnable, tmp_path / "run", budget=0.001)
-    with pytest.raises(MmtkError, match="expected seed 1, found 0 in the run that lies there"):
-        by_search(learnable, tmp_path / "run", budget=0.001, seed=1)
