@@ -120,9 +120,11 @@ def kinds_of(several: bool) -> tuple[Kind, ...]:
             f"{mlp}__max_iter": [20, 50, 100], f"{mlp}__learning_rate_init": loguniform(5e-4, 5e-3), **some,
         }, labels=True),
         Kind("random_forest", _random_forest, leaf, **forest),
-        Kind("neighbours", _neighbours, ({"n_neighbors": 25}, {"n_neighbors": 5}, {"n_neighbors": 10, "components": 32}),
-             {"n_neighbors": [3, 7, 15, 35, 50, 75], "weights": ["uniform", "distance"], "p": [1, 2], **some},
-             labels=True),
+        Kind("neighbours", _neighbours, (
+            {"n_neighbors": 25}, {"n_neighbors": 5}, {"n_neighbors": 10, "components": 32},
+        ), {
+            "n_neighbors": [3, 7, 15, 35, 50, 75], "weights": ["uniform", "distance"], "p": [1, 2], **some,
+        }, labels=True),
     )
 
 
