@@ -192,6 +192,7 @@ def test_rows_mean_over_seeds_and_hold_against_the_paper_only_what_may_be(stores
     assert breast.auc.value == pytest.approx(sum(test.auc for test in tests) / 2)
     assert breast.spread[1] == pytest.approx(abs(tests[0].acc - tests[1].acc) / 2**0.5)
     assert path.paper is breast.paper is None
+    assert path.paper_row == breast.paper_row == ""
     (mean,) = means_of([path, breast])
     assert mean.auc.value == pytest.approx((path.auc.value + breast.auc.value) / 2)
     assert mean.auc.low < mean.auc.value < mean.auc.high

@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from mmtk import store
 from mmtk.datasets import TEN
 from mmtk.errors import ArgumentError, MmtkError
-from mmtk.runs import TABLE_2
+from mmtk.runs import TABLE_2, counterpart
 from mmtk.training import PROTOCOLS, get_protocol
 from tests.commands import run_python
+from tests.small_stores import write_small_store
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -178,6 +180,20 @@ def test_published_rows_have_the_means_of_the_paper():
         assert set(rows) == set(TEN)
         for column, mean in enumerate(means[kind]):
             assert sum(row[column] for row in rows.values()) / 10 == pytest.approx(mean, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "row"),
+    [("sklearn", "auto-sklearn"), ("autosklearn", "auto-sklearn"), ("autokeras", "AutoKeras"),
+     ("tflite-phone", "Google AutoML Vision"), ("flaml", None), ("sklearn2", None)],
+)
+def test_methods_stand_beside_the_row_of_the_tool_that_they_follow(tmp_path, method, row):
+    info = store.open(write_small_store(tmp_path / "s.h5", size=28)).info
+    for marked in (replace(info, synthetic=True), replace(info, partial=True), replace(info, flag="own")):
+        assert counterpart(marked, {"method": method}) is None
+    found = counterpart(replace(info, pixels="imported"), {"method": method})
+    assert found == (row and (row, TABLE_2[row]["breastmnist"]))
+    assert counterpart(info, {"model": "resnet18", "protocol": "isbi21"}) is None
 
 
 def test_the_room_does_not_import_torch():

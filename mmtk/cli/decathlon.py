@@ -132,7 +132,8 @@ def _echo_rows(rows: list[Row]) -> None:
     means = {whole.method: whole for whole in means_of(rows)}
     for method in dict.fromkeys(row.method for row in rows):
         block = [row for row in rows if row.method == method]
-        beside = "paper: AUC   ACC" if any(row.paper for row in block) else ""
+        named = next((row.paper_row for row in block if row.paper_row), "")
+        beside = f"paper: AUC   ACC  {named and f'({named})'}" if any(row.paper for row in block) else ""
         click.echo(f"\n{method:34}{'seeds':>6}{'images':>8}  {'AUC':23}{'ACC':23}{beside}".rstrip())
         for row in block:
             if row.is_of_ten:

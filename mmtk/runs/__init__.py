@@ -1,7 +1,7 @@
 """Runs as they lie on disk: what each is, what it scored, what that is worth; many of them as tables."""
 
 from mmtk.runs._environment import environment
-from mmtk.runs._published import TABLE_2, published
+from mmtk.runs._published import TABLE_2, counterpart, published
 from mmtk.runs.config import RunConfig, Setup, StoreFacts
 from mmtk.runs.entering import enter
 from mmtk.runs.entries import Entry, Method, Outcome
@@ -22,8 +22,8 @@ __all__ = [
     "AGAIN", "BEST", "COMMAND", "CONFIG", "LAST", "LATER_SETS", "LOG", "MODELS", "OUTPUT", "RESULT", "TABLE_2",
     "TRACEBACK", "WORK", "Difference", "Entry", "Evaluation", "Mean", "Method", "Model", "Outcome", "Row", "Run",
     "RunConfig", "RunResult", "Setup", "StoreFacts", "Tested", "alone", "best_of", "by_flag", "by_setup",
-    "check_scorable", "claim", "deviation", "differences_of", "enter", "environment", "evaluate_run", "figures_of",
-    "find_runs", "foremost", "means_of", "outcome_facts", "over_seeds", "present", "published", "read_record",
-    "read_result", "rows_of", "setups_of", "table_facts", "table_order", "write_record", "write_result",
-    "write_results",
+    "check_scorable", "claim", "counterpart", "deviation", "differences_of", "enter", "environment", "evaluate_run",
+    "figures_of", "find_runs", "foremost", "means_of", "outcome_facts", "over_seeds", "present", "published",
+    "read_record", "read_result", "rows_of", "setups_of", "table_facts", "table_order", "write_record",
+    "write_result", "write_results",
 ]

@@ -11,6 +11,11 @@ from mmtk.runs.results import RunResult
 from mmtk.store import StoreInfo
 
 _PROTOCOL, _EPOCHS = "isbi21", 100  # what its networks were trained by
+# rows of other tools, by the names of methods that stand for them today
+_COUNTERPARTS = (
+    ("sklearn", "auto-sklearn"), ("autosklearn", "auto-sklearn"), ("autokeras", "AutoKeras"),
+    ("tflite", "Google AutoML Vision"),
+)
 
 
 def _row(auc: tuple[float, ...], acc: tuple[float, ...]) -> dict[str, tuple[float, float]]:
@@ -64,3 +69,22 @@ def published(info: StoreInfo, facts: Mapping[str, Any], result: RunResult) -> t
         return None
     row = f"{MODELS.get(facts['model']).title} ({facts.get('resolution', info.size)})"
     return TABLE_2.get(row, {}).get(info.flag)
+
+
+def counterpart(info: StoreInfo, facts: Mapping[str, Any]) -> tuple[str, tuple[float, float]] | None:
+    """The row of Table 2 that a method without epochs stands for, and the row's test AUC and ACC.
+
+    It had hours and maybe other test images, so that it is something to look at, not to be held to.
+
+    Parameters
+    ----------
+    info : facts of the store
+    facts : mapping
+        Of the run's method: its name as ``method``.
+    """
+    if info.synthetic or info.partial or info.size != 28:
+        return None
+    name = str(facts.get("method", "")).partition("-")[0]
+    row = dict(_COUNTERPARTS).get(name, "")
+    figures = TABLE_2.get(row, {}).get(info.flag)
+    return (row, figures) if figures else None

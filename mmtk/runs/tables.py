@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from mmtk.datasets import TEN, family_of
-from mmtk.runs._published import published
+from mmtk.runs._published import counterpart, published
 from mmtk.runs.entries import Outcome
 from mmtk.runs.evaluation import over_seeds
 from mmtk.scoring import Estimate, Metrics, Resampled, as_facts, mean_intervals
@@ -28,7 +28,8 @@ class Row:
     tests : test figures of each seed
     auc, acc : averaged over seeds, with the interval of the mean: of other test images, by the same models
     resampled : figures of each resample, averaged over seeds
-    paper : the published figures, where the runs may be held against them
+    paper : the published figures, where the runs may be held against them, or those of `paper_row`
+    paper_row : the row of Table 2 that the method stands for; empty where the set-up is the paper's own
     seconds, budget : float or None
         What a method spent, averaged over seeds, and what it had; None where that is not known.
     """
@@ -43,6 +44,7 @@ class Row:
     paper: tuple[float, float] | None
     seconds: float | None = None
     budget: float | None = None
+    paper_row: str = ""
 
     @property
     def is_of_ten(self) -> bool:
@@ -102,13 +104,14 @@ def _row(outcomes: Sequence[Outcome]) -> Row:
     assert entry.info is not None
     assert result is not None
     paper = published(entry.info, entry.method.facts, result)
+    row, figures = counterpart(entry.info, entry.method.facts) or ("", paper)
     tests = {o.entry.seed: o.result.metrics["test"] for o in outcomes if o.result}
     resampled = over_seeds([o.evaluation.resampled for o in outcomes if o.evaluation])
     auc, acc = mean_intervals([resampled], [entry.flag])
     spent = [o.result.seconds for o in outcomes if o.result and o.result.seconds is not None]
     return Row(
-        entry.info, entry.title, result.images["test"], tests, auc, acc, resampled, paper,
-        mean(spent) if spent else None, result.budget,
+        entry.info, entry.title, result.images["test"], tests, auc, acc, resampled, figures,
+        mean(spent) if spent else None, result.budget, row,
     )
 
 
@@ -157,6 +160,7 @@ def table_facts(rows: Sequence[Row]) -> dict[str, Any]:
             "flag": row.info.flag, "size": row.info.size, "method": row.method, "seeds": len(row.tests),
             "images": row.images, "seconds": row.seconds, "budget": row.budget,
             "auc": as_facts(row.auc), "acc": as_facts(row.acc), "spread": as_facts(row.spread), "paper": row.paper,
+            "paper_row": row.paper_row,
         }
         for row in rows
     ]
