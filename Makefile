@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint bench bench-gpu neighbours sanitize fuzz torture clean
+.PHONY: demo test lint bench bench-gpu neighbours litert sanitize fuzz torture clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml .ci/constraints.txt $(wildcard src_ext/*.[ch])
@@ -41,6 +41,14 @@ neighbours:
 	$(NEIGHBOURS)/bin/python -m pip --disable-pip-version-check -q install -c .ci/constraints.txt -e '.[all,dev,neighbours]'
 	$(NEIGHBOURS)/bin/python -m pytest -p no:benchmark tests/neighbours $(ARGS)
 
+# Networks of ours converted to TensorFlow Lite. What converts them holds back typing-extensions, and with it anyio, whose
+# plugin for pytest then warns of its imports: an environment of its own, without that plugin.
+LITERT := .venv-litert
+litert:
+	test -x $(LITERT)/bin/python || $(PYTHON) -m venv $(LITERT)
+	$(LITERT)/bin/python -m pip --disable-pip-version-check -q install -c .ci/constraints.txt -e '.[train,tflite,dev,litert]'
+	$(LITERT)/bin/python -m pytest -p no:benchmark -p no:anyio tests/neighbours/test_tflite_torch.py $(ARGS)
+
 # The C kernels once more under the address and undefined-behaviour sanitizers, by their own tests. Where SIMDe's headers
 # are there (Debian: libsimde-dev), they stand in for AVX-512, so that its path is tested on any x86-64.
 SANITIZED := build/sanitized
@@ -71,4 +79,4 @@ torture: $(VENV)/ready
 	$(BIN)/python -m tests.torture $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(NEIGHBOURS) build *.egg-info mmtk/_native*.so demo
+	rm -rf $(VENV) $(NEIGHBOURS) $(LITERT) build *.egg-info mmtk/_native*.so demo

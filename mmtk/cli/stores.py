@@ -71,8 +71,9 @@ def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json:
 @click.command("export")
 @click.argument("path", metavar="STORE", type=_store)
 @click.option(
-    "--to", "kind", type=click.Choice(["npz", "png", "h5", "hub"]), required=True,
-    help="One .npz, a folder of PNG (of volumes GIF) and a CSV, a compressed store, or a folder to share.",
+    "--to", "kind", type=click.Choice(["npz", "png", "h5", "hub", "vertex"]), required=True,
+    help="One .npz, a folder of PNG (of volumes GIF) and a CSV, a compressed store, a folder to share, or what "
+         "Google's Vertex AI imports.",
 )
 @click.option("--out", type=_store, required=True, help="Folder to write into; of --to hub, the one to share.")
 @click.option("--as", "form", type=click.Choice(["imagefolder", "parquet"]), default="imagefolder", show_default=True,
@@ -81,11 +82,12 @@ def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json:
               help="Of --to hub: let file names and subjects leave as they are, not as keyed hashes.")
 @click.option("--compression", type=click.Choice(["gzip", "zstd"]), default="gzip", show_default=True,
               help="Of --to h5; zstd needs the extra of that name.")
+@click.option("--prefix", help="Of --to vertex: where the content of --out will lie, as gs://bucket/path.")
 @click.option("--force", is_flag=True, help="Replace what is there; equal files are left alone in any case.")
 def export_command(
-    path: Path, kind: str, out: Path, form: str, keep_names: bool, compression: str, force: bool
+    path: Path, kind: str, out: Path, form: str, keep_names: bool, compression: str, prefix: str | None, force: bool
 ) -> None:
-    """Write STORE as MedMNIST's .npz, as PNG files with a CSV, as a compressed store, or as a folder to share.
+    """Write STORE as MedMNIST's .npz, PNG files with a CSV, a compressed store, a folder to share, or for Vertex AI.
 
     A compressed store reads like any other, and has the names of files and subjects too. The .npz of a dataset of your
     own brings its facts, for mmtk import.
@@ -93,6 +95,9 @@ def export_command(
     A folder to share (--to hub) is what Hugging Face's datasets and mlcroissant load, with card, licence and citation;
     without a licence there is none. Names of files and subjects are keyed hashes in it: the key, FLAG.key beside STORE,
     is yours to keep.
+
+    For Vertex AI (--to vertex) there are PNG files and two lists of them with labels and splits: FLAG_vertex.jsonl for
+    today's service and FLAG_automl.csv as its predecessor, AutoML Vision, took it.
     """
     from mmtk import store
 
@@ -104,9 +109,19 @@ def export_command(
         from mmtk.compat import export_hub
 
         written = export_hub(opened, out, form, keep_names=keep_names, force=force)
+    elif kind == "vertex":
+        written = store.export_vertex(opened, out, _given_prefix(prefix), force)
     else:
         written = (store.export_npz if kind == "npz" else store.export_png)(opened, out, force)
     click.echo(f"{written}: {counts_text(opened.counts)}{_marks(opened.info.marks)}")
+
+
+def _given_prefix(prefix: str | None) -> str:
+    from mmtk.errors import ArgumentError
+
+    if prefix is None:
+        raise ArgumentError("--to vertex", expected="--prefix gs://bucket/path, where --out will lie", found="none")
+    return prefix
 
 
 @click.command("verify")

@@ -14,6 +14,7 @@ from mmtk.store._published import refuse_other_edition
 from mmtk.store._reader import Split, Store, already_there, expect_whole, open, verify
 from mmtk.store._steady import write_at
 from mmtk.store._unlabelled import with_labels, without_labels
+from mmtk.store._vertex import NONE_OF_THE_ABOVE, export_vertex
 from mmtk.store._writer import (
     Layout,
     blocks,
@@ -25,10 +26,10 @@ from mmtk.store._writer import (
 )
 
 __all__ = [
-    "CACHE_BYTES", "COMPRESSIONS", "LARGEST_SIZE", "SPLITS", "ChunkedImages", "Comparison", "Images", "Layout", "Split",
-    "SplitComparison", "Store", "StoreInfo", "already_there", "blocks", "compare_official", "compress",
-    "create_skeleton", "draw_montage", "expect_whole", "export_npz", "export_png", "fetch_file", "fetch_npz",
-    "finalize", "flag_named", "import_npz", "open", "read_exactly", "read_layout", "read_npy_header", "read_npz",
-    "record_dtype", "refuse_other_edition", "store_path", "stores_in", "verify", "with_labels", "without_labels",
-    "write_at", "write_store",
+    "CACHE_BYTES", "COMPRESSIONS", "LARGEST_SIZE", "NONE_OF_THE_ABOVE", "SPLITS", "ChunkedImages", "Comparison",
+    "Images", "Layout", "Split", "SplitComparison", "Store", "StoreInfo", "already_there", "blocks", "compare_official",
+    "compress", "create_skeleton", "draw_montage", "expect_whole", "export_npz", "export_png", "export_vertex",
+    "fetch_file", "fetch_npz", "finalize", "flag_named", "import_npz", "open", "read_exactly", "read_layout",
+    "read_npy_header", "read_npz", "record_dtype", "refuse_other_edition", "store_path", "stores_in", "verify",
+    "with_labels", "without_labels", "write_at", "write_store",
 ]

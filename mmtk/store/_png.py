@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,11 @@ def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
     return listing
 
 
+def image_name(split: str, row: int, values: Iterable[int], kind: str = "png") -> str:
+    """The name of an image's file, of its labels as numbers."""
+    return f"{split}{row}_{'_'.join(map(str, values))}.{kind}"
+
+
 def _is_equal(folder: Path, other: Path) -> bool:
     names = sorted(path.name for path in other.iterdir())
     if not folder.is_dir() or sorted(path.name for path in folder.iterdir()) != names:
@@ -80,14 +86,14 @@ def _write_split(split: Split, folder: Path) -> list[str]:
     volumes = split.info.ndim == 3
     lines = []
     for row, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
-        values = [str(value) for value in label]
-        name = f"{split.name}{row}_{'_'.join(values)}.{'gif' if volumes else 'png'}"
+        values = label.tolist()
+        name = image_name(split.name, row, values, "gif" if volumes else "png")
         if volumes:
             with (folder / name).open("wb") as file:
                 write_gif(name, image, file)
         else:
             (folder / name).write_bytes(_png(name, image))
-        lines.append(f"{SPLIT_WORDS[split.name]},{name},{','.join(values)}\n")
+        lines.append(f"{SPLIT_WORDS[split.name]},{name},{','.join(map(str, values))}\n")
     return lines
 
 
