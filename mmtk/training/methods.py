@@ -129,6 +129,7 @@ class Job:
 
 def _load_own() -> None:
     import_module("mmtk.training.search")
+    import_module("mmtk.training._autokeras")
     import_module("mmtk.training._flaml")
     for model, protocol in product(MODELS.names, PROTOCOLS.names):
         add(trained(model, protocol))
