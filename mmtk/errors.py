@@ -65,6 +65,10 @@ class StoreError(MmtkError):
     """A store cannot be written, opened or trusted."""
 
 
+class BusyError(StoreError):
+    """Another process is at work there."""
+
+
 class ScoreError(MmtkError):
     """Labels, scores or a result file do not fit together."""
 

@@ -2,7 +2,8 @@
 
 A temporary lies beside the file it becomes, under a name of its own, and is locked as long as somebody writes it.
 Whoever writes the same file next removes those that nobody holds any more: what an error leaves is gone at once, what a
-kill leaves is gone with the next run.
+kill leaves is gone with the next run. What is locked is always a file opened for writing, for a folder one beside or in
+it: machines that share a disk by NFS tell each other of no other locks.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,17 +26,19 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from mmtk.errors import StoreError, system_remedy
+from mmtk.errors import BusyError, StoreError, system_remedy
 
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.mmtk", re.DOTALL)
+_TEMPORARY = re.compile(r"(?P<path>\.(?P<name>.+)\.[0-9a-f]{8}\.mmtk)(-lock)?", re.DOTALL)
+_LOCK = ".lock"  # in a folder that is held
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF, errno.EINVAL}
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 _STALE_SECONDS = 24 * 3600  # where nothing can be locked, the age at which a temporary counts as abandoned
 
 
 def lock(handle: int, *, wait: bool = False) -> bool | None:
-    """Lock an open file or folder against other processes, until it is closed.
+    """Lock a file that is open for writing against other processes, also of other machines, until it is closed.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def _say_unlocked(reason: str) -> None:
 
 
 def is_named(handle: int, path: str | Path) -> bool:
-    """Whether an open file or folder is still the one under this name."""
+    """Whether an open file is still the one under this name."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:
@@ -84,9 +86,12 @@ def writing(final: Path, *, folder: bool = False) -> Iterator[Path]:
         clear_leftovers(final)
         temporary, handle = _held(final, folder)
         try:
+            if folder:
+                temporary.mkdir()
             yield temporary
         finally:
             _remove(temporary)  # or the old folder that has its name now; nothing, where a file was published
+            _remove(_lock_of(temporary, folder))
             os.close(handle)
 
 
@@ -112,50 +117,64 @@ def telling(final: Path, area: Path | None = None) -> Iterator[None]:
         raise StoreError(final, expected="room to write it", found=reason, remedy=remedy) from None
 
 
-def kept_folder(final: Path) -> Path:
-    """Make a temporary folder of `final` that is held until the process ends, which has to remove it."""
-    clear_leftovers(final)
-    return _held(final, True)[0]
-
-
 def _held(final: Path, folder: bool) -> tuple[Path, int]:
     while True:
         path = final.with_name(f".{final.name}.{secrets.token_hex(4)}.mmtk")
-        if folder:
-            path.mkdir()
-            handle = os.open(path, os.O_RDONLY)
-        else:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        handle = os.open(_lock_of(path, folder), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         # between being made and being locked it may have been taken for a leftover
-        if lock(handle) is not False and is_named(handle, path):
+        if lock(handle) is not False and is_named(handle, _lock_of(path, folder)):
             return path, handle
         os.close(handle)
 
 
+def _lock_of(path: Path, folder: bool) -> Path:
+    """The file that is locked as long as a temporary is written."""
+    return path.with_name(f"{path.name}-lock") if folder else path
+
+
 @contextmanager
 def holding(folder: Path) -> Iterator[None]:
-    """Hold a folder, made if need be, against other processes.
+    """Hold a folder, made if need be, against other processes; one that cannot be written needs no holding.
 
     Raises
     ------
-    StoreError
+    BusyError
         If another process holds it.
+    OSError
+        If the system does not let it be made or written, though it can be.
     """
+    handle = _hold(folder)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            if is_named(handle, folder / _LOCK):  # the folder may have another one's by now, or be gone
+                _remove(folder / _LOCK)
+            os.close(handle)
+
+
+def _hold(folder: Path) -> int | None:
+    path = folder / _LOCK
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            handle = os.open(folder, os.O_RDONLY)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
             continue  # who held it has just removed it
+        except OSError as error:
+            if error.errno in _UNWRITABLE and not os.path.lexists(path):
+                return None
+            raise
+        held = False
         try:
             if lock(handle) is False:
                 remedy = "wait for it, or choose another folder"
-                raise StoreError(folder, expected="a folder for one process", found="another at work", remedy=remedy)
-            if is_named(handle, folder):
-                yield
-                return
+                raise BusyError(folder, expected="a folder for one process", found="another at work", remedy=remedy)
+            if held := is_named(handle, path):  # who held it may have removed it meanwhile
+                return handle
         finally:
-            os.close(handle)
+            if not held:
+                os.close(handle)
 
 
 def is_temporary(path: Path) -> bool:
@@ -168,22 +187,30 @@ def clear_leftovers(final: Path) -> None:
     with suppress(OSError):
         with os.scandir(final.parent) as entries:
             matches = [_TEMPORARY.fullmatch(entry.name) for entry in entries]
-        names = [match[0] for match in matches if match and match["name"] == final.name]
-        for name in names:
+        for name in {match["path"] for match in matches if match and match["name"] == final.name}:
             clear(final.with_name(name))
 
 
-def clear(path: Path) -> None:
+def clear(temporary: Path) -> None:
     """Remove a temporary file or folder, if it is there and nobody holds it."""
     with suppress(OSError):
-        info = os.lstat(path)
-        handle = os.open(path, (os.O_RDONLY if stat.S_ISDIR(info.st_mode) else os.O_RDWR) | os.O_NOFOLLOW)
+        locked = temporary if temporary.is_file() and not temporary.is_symlink() else _lock_of(temporary, True)
+        changed = os.lstat(temporary if os.path.lexists(temporary) else locked).st_mtime
+        handle = os.open(locked, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             mine = lock(handle)
-            if mine or (mine is None and time.time() - info.st_mtime > _STALE_SECONDS):
-                _remove(path)
+            if mine or (mine is None and time.time() - changed > _STALE_SECONDS):
+                _remove(temporary)
+                _remove(locked)
         finally:
             os.close(handle)
+
+
+def clear_held(folder: Path) -> None:
+    """Remove a folder that a process that held it has left, if it is there and nobody holds it."""
+    if folder.is_dir():
+        with suppress(OSError, BusyError), holding(folder):
+            remove_folder(folder)
 
 
 def remove_folder(folder: Path) -> None:

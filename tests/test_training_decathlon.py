@@ -118,7 +118,7 @@ def test_a_killed_decathlon_goes_on_and_repeats_nothing(stores, tmp_path):
 
 def stamps(out: Path) -> dict[str, tuple[int, bytes]]:
     """Time and content of everything in finished runs."""
-    finished = [path.parent for path in out.rglob("scores.json")]
+    finished = [path.parent for path in out.rglob("outcome.json")]
     return {str(p.relative_to(out)): (p.stat().st_mtime_ns, p.read_bytes())
             for folder in finished for p in folder.iterdir()}
 
@@ -134,7 +134,7 @@ def test_a_decathlon_killed_twice_by_the_system_touches_no_finished_run(stores, 
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         with subprocess.Popen(command, **quiet, env=environment()) as process:
             deadline = time.monotonic() + LIMIT
-            while len(list(out.rglob("scores.json"))) < finished:
+            while len(list(out.rglob("outcome.json"))) < finished:
                 assert process.poll() is None, process.stderr.read()
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
@@ -432,12 +432,14 @@ def test_v2_counts_batches_of_volumes_as_they_are_and_keeps_their_pace_apart(sto
     entries, _ = decathlon.plan_runs(stores, tmp_path, methods=[trained("resnet18", "v2", 10)], seeds=(0,), sizes=[8])
     assert [entry.batches for entry in entries] == [10, 30, 30]
     clock = _pace.Clock(entries)
-    for entry, seconds in zip(entries[:2], (1.0, 100.0), strict=True):
-        clock.begin()
-        clock.tell(entry, 0, entry.batches)
-        now[0] += seconds * entry.batches
-        clock.tell(entry, entry.batches, entry.batches)
-    assert clock.left(0, 0.0) == pytest.approx(10 * 1.0 + 2 * 30 * 100.0)
+    for number, seconds in enumerate((1.0, 100.0)):
+        batches = entries[number].batches
+        clock.begin(number)
+        clock.tell(number, 0, batches)
+        now[0] += seconds * batches
+        clock.tell(number, batches, batches)
+        clock.end(number)
+    assert clock.standing().left == pytest.approx(30 * 100.0)
     other = replace(entries[1], method=Method("net", "net", "net:fit", epochs=2, batch_size=32))
     assert other.batches == 6  # of volumes too, where it says nothing of them
 
@@ -587,7 +589,7 @@ def test_a_store_spoilt_on_the_way_costs_its_own_runs_only(stores, tmp_path, spo
     assert [bool(outcome.error) for outcome in outcomes] == [False] * 4 + [True] * 2
     with pytest.raises(MmtkError, match=says):
         raise MmtkError(outcomes[-1].error)
-    assert not (tmp_path / "runs" / "breastmnist_28").exists()
+    assert {path.name for path in (tmp_path / "runs" / "breastmnist_28").glob("*/*")} == {"outcome.json"}
     assert [row.info.flag for row in rows_of(outcomes)] == ["pathmnist", "retinamnist"]
 
 
@@ -617,7 +619,9 @@ def test_results_of_other_methods_are_kept(stores, tmp_path):
     shutil.rmtree(out / "breastmnist_28" / "constant_seed0")
     path.write_text(path.read_text()[:50])
     write_results(outcomes_of(stores, out)[:1], out)
-    assert [run["out"] for run in json.loads(path.read_text())["runs"]] == ["pathmnist_28/constant_seed0"]
+    told = [run["out"] for run in json.loads(path.read_text())["runs"]]
+    runs = [(flag, method) for flag in ("breastmnist", "pathmnist") for method in ("constant", "second")]
+    assert sorted(told) == [f"{flag}_28/{method}_seed0" for flag, method in runs]
 
 
 def test_results_of_any_shape_are_told_again(stores, tmp_path):
@@ -671,14 +675,26 @@ def test_time_left_is_foretold_from_the_pace_and_from_budgets(stores, tmp_path, 
     chosen = [trained("resnet18", "isbi21", 10), CONSTANT]
     entries, _ = decathlon.plan_runs(stores, tmp_path, methods=chosen, seeds=(0,), budget=30)
     clock = _pace.Clock(entries)
-    clock.begin()
-    assert clock.left(0, 0) is None
-    clock.tell(entries[0], 4, 10)  # goes on from four batches
+    clock.begin(0)
+    assert clock.standing().left is None
+    clock.tell(0, 4, 10)  # goes on from four batches
     now[0] = 8.0
-    clock.tell(entries[0], 8, 10)
-    assert clock.left(0, 0.8) == pytest.approx(0.2 * 20 + 30 + 20 + 30)
-    clock.begin()
-    assert clock.left(1, 0.5) == pytest.approx(15 + 20 + 30)
+    clock.tell(0, 8, 10)
+    assert clock.standing() == _pace.Standing(0, 4, entries[0].name, 0.8, pytest.approx(0.2 * 20 + 30 + 20 + 30))
+    clock.end(0)
+    clock.begin(1)
+    clock.tell(1, 5, 10)
+    assert clock.standing().left == pytest.approx(15 + 20 + 30)
+    clock.begin(2)  # on another machine
+    assert clock.standing() == _pace.Standing(1, 4, "2 at work", 0.5, pytest.approx((15 + 20 + 30) / 2))
+    clock.tell(2, 4, 10)
+    now[0] = 10.0
+    clock.tell(2, 6, 10)
+    pace = clock.standing().left
+    clock.tell(2, 4, 10)  # its worker died, and another goes on from the last epoch
+    now[0] = 12.0
+    clock.tell(2, 6, 10)
+    assert clock.standing().left == pytest.approx(pace)
 
 
 # ------------------------------------------------------------------------------- methods

@@ -24,7 +24,7 @@ from mmtk.datasets.checks import check_apart
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_map
 from mmtk.errors import ArgumentError, ImageError, StoreError
-from mmtk.files import clear, clear_leftovers, holding, publish, remove_folder, sync_folder, telling, write_csv
+from mmtk.files import clear_held, clear_leftovers, holding, publish, remove_folder, sync_folder, telling, write_csv
 from mmtk.machine import cores
 from mmtk.matching import EVIDENCE, match, write_match
 
@@ -171,7 +171,7 @@ def build(
         for result in _build_together(makes, out, wanted, workers, force, tracker):
             results.setdefault(result.flag, []).append(result)
     for dataset in datasets:
-        clear(_scratch(out, dataset))
+        clear_held(_scratch(out, dataset))
         clear_leftovers(_scratch(out, dataset))
     return [result for flag in dict.fromkeys(dataset.flag for dataset in datasets) for result in results[flag]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,15 @@ from mmtk.runs import MODELS
 if TYPE_CHECKING:
     from mmtk.runs import Outcome, Row
     from mmtk.training import Standing
+
+
+def _read_shard(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", value)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise click.BadParameter(f"expected I/N with I from 1 to N, such as 1/4, found {value}")
+    return int(match[1]), int(match[2])
 
 
 @click.command("decathlon")
@@ -40,26 +50,32 @@ if TYPE_CHECKING:
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]),
               help="float32 on the CPU and bfloat16 on CUDA if not given.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--shard", callback=_read_shard, metavar="I/N",
+              help="Make the I-th of N parts of the runs, 1/N to N/N; without it, the table is that of all.")
+@click.option("--scheduler", metavar="ADDRESS",
+              help="Make the runs on the workers of this scheduler of Dask, for instance tcp://10.0.0.5:8786.")
 @json_option
 @click.pass_context
 def decathlon_command(
     ctx: click.Context, stores: Path, out: Path, models: tuple[str, ...], protocols: tuple[str, ...],
     methods: tuple[str, ...], sizes: tuple[int, ...], budget: float | None, budget_share: float | None, seeds: int,
-    epochs: int | None, resolution: int | None, precision: str | None, device: str, as_json: bool,
+    epochs: int | None, resolution: int | None, precision: str | None, device: str,
+    shard: tuple[int, int] | None, scheduler: str | None, as_json: bool,
 ) -> None:
     """Train and test on every store of a size, 28 px if none is given; print the table of test figures.
 
     A network's first layers go by the edge of its input: up to 64 px a 3x3 convolution without pooling, above, as at
     128 and 224 px, torchvision's 7x7 of stride 2 with max-pooling. Means are over the ten; other sets stand alone.
 
-    Runs that were finished before are left alone, one that was stopped goes on. Intervals are of 95 %, of other test
+    Runs that were finished before are left alone, one that was stopped goes on; several processes may work in one
+    folder. Intervals are of 95 %, of other test
     images, or subjects where they are known (bootstrap); standard deviations are over seeds. The three planes of the
     Organ sets are drawn by the same subjects if they have the same. Exit 1 if a run failed; the others are made all the
     same.
     """
     from mmtk.datasets import TEN
     from mmtk.runs import outcome_facts, rows_of, table_facts, write_results
-    from mmtk.training import SHARE, choose_methods, plan_runs, run_all
+    from mmtk.training import SHARE, choose_methods, plan_runs, run_all, run_on_cluster, take_shard
 
     if budget is not None and budget_share is not None:
         raise click.UsageError("--budget and --budget-share exclude each other")
@@ -71,6 +87,9 @@ def decathlon_command(
     entries, missing = plan_runs(
         stores, out, methods=chosen, seeds=range(seeds), sizes=sizes, budget=budget, share=share,
     )
+    if shard:
+        entries = take_shard(entries, *shard)
+    where = None if device == "auto" else device
     outcomes: list[Outcome] = []
     unwritten: MmtkError | OSError | None = None
     with progress_bar("decathlon", share=True) as show:
@@ -78,7 +97,10 @@ def decathlon_command(
             at = f"{now.done}/{now.runs} {now.name}"
             show(now.done + now.share, now.runs, left=_left(now), description=at)
 
-        runs = run_all(entries, device=None if device == "auto" else device, follow=follow)
+        if scheduler:
+            runs = run_on_cluster(entries, scheduler, device=where, follow=follow)
+        else:
+            runs = run_all(entries, device=where, follow=follow)
         for number, outcome in enumerate(runs, 1):
             outcomes.append(outcome)
             try:

@@ -15,7 +15,7 @@ from mmtk.runs.models import MODELS, Model
 from mmtk.runs.reading import Run, Tested, by_flag, by_setup, find_runs, foremost, setups_of
 from mmtk.runs.results import RunResult, check_scorable, read_result, write_result
 from mmtk.runs.sets import LATER_SETS, table_order
-from mmtk.runs.summary import outcome_facts, write_results
+from mmtk.runs.summary import keep_outcome, outcome_facts, write_results
 from mmtk.runs.tables import Difference, Mean, Row, deviation, differences_of, means_of, rows_of, table_facts
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "TRACEBACK", "WORK", "Difference", "Entry", "Evaluation", "Mean", "Method", "Model", "Outcome", "Row", "Run",
     "RunConfig", "RunResult", "Setup", "StoreFacts", "Tested", "alone", "best_of", "by_flag", "by_setup",
     "check_scorable", "claim", "counterpart", "deviation", "differences_of", "enter", "environment", "evaluate_run",
-    "figures_of", "find_runs", "foremost", "means_of", "outcome_facts", "over_seeds", "present", "published",
-    "read_record", "read_result", "rows_of", "setups_of", "table_facts", "table_order", "write_record",
+    "figures_of", "find_runs", "foremost", "keep_outcome", "means_of", "outcome_facts", "over_seeds", "present",
+    "published", "read_record", "read_result", "rows_of", "setups_of", "table_facts", "table_order", "write_record",
     "write_result", "write_results",
 ]

@@ -2,9 +2,9 @@
 
 ``config.json`` says what the run is, ``last.pt`` where it stands (every epoch, replaced atomically), ``best.pt`` the
 weights of the best epoch so far, ``metrics.jsonl`` a line an epoch, ``result.json`` the outcome, written last. So a run
-that is killed at any moment can go on. ``traceback.txt`` says where a method failed, as long as there is no outcome.
-A method that is a command works in ``work`` until there is one; ``command.json`` says how it ended, ``output.txt`` what
-it printed.
+that is killed at any moment can go on. ``traceback.txt`` says where a method failed, as long as there is no result;
+``outcome.json`` tells in a Decathlon what came of it, figures or an error. A method that is a command works in ``work``
+until there is a result; ``command.json`` says how it ended, ``output.txt`` what it printed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mmtk.runs.config import RunConfig
 from mmtk.runs.jsonfiles import read_object
 
 CONFIG, LAST, BEST, LOG, RESULT = "config.json", "last.pt", "best.pt", "metrics.jsonl", "result.json"
-TRACEBACK = "traceback.txt"
+TRACEBACK, OUTCOME = "traceback.txt", "outcome.json"
 WORK, COMMAND, OUTPUT = "work", "command.json", "output.txt"
 
 
@@ -29,11 +29,11 @@ def alone(folder: Path) -> Iterator[None]:
 
     Raises
     ------
-    MmtkError
+    BusyError
         If another process trains in it.
     """
     with holding(folder):
-        for name in (CONFIG, LAST, BEST, LOG, RESULT, TRACEBACK, COMMAND):
+        for name in (CONFIG, LAST, BEST, LOG, RESULT, TRACEBACK, OUTCOME, COMMAND):
             clear_leftovers(folder / name)
         yield
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from mmtk.errors import MmtkError
 from mmtk.runs import MODELS, Method, RunResult, read_result
 from mmtk.training._pace import Standing
-from mmtk.training.decathlon import plan_runs, run_all
+from mmtk.training.cluster import run_on_cluster
+from mmtk.training.decathlon import plan_runs, run_all, take_shard
 from mmtk.training.methods import SHARE, Job, choose_methods, get_method, list_methods, paper_budget, register, trained
 from mmtk.training.protocols import PROTOCOLS, Protocol, get_protocol, read_protocol
 
@@ -32,7 +33,7 @@ _HOME = {
 __all__ = [
     "MODELS", "PROTOCOLS", "SHARE", "Curves", "Job", "Method", "Protocol", "RunResult", "Standing", "build_model",
     "choose_methods", "fit", "get_method", "get_protocol", "leads", "list_methods", "paper_budget", "plan_runs",
-    "read_protocol", "read_result", "register", "run_all", "trained",
+    "read_protocol", "read_result", "register", "run_all", "run_on_cluster", "take_shard", "trained",
 ]
 
 

@@ -15,12 +15,14 @@ from pathlib import Path
 from mmtk import plugins, store
 from mmtk.base import Progress
 from mmtk.datasets import TEN
-from mmtk.errors import ArgumentError, MmtkError, StoreError, reason_of
+from mmtk.errors import ArgumentError, BusyError, MmtkError, StoreError, reason_of
 from mmtk.files import write_text
-from mmtk.runs import TRACEBACK, Entry, Method, Outcome, evaluate_run, table_order
+from mmtk.runs import TRACEBACK, Entry, Method, Outcome, evaluate_run, keep_outcome, table_order
 from mmtk.store import StoreInfo
 from mmtk.training._pace import Clock, Standing
 from mmtk.training.methods import SHARE, Job, paper_budget
+
+Whole = tuple[Path, int, int]  # a store that is whole, with the time and size it had then
 
 
 def plan_runs(
@@ -86,6 +88,32 @@ def _facts(path: Path) -> tuple[StoreInfo | None, list[int]]:
     return opened.info, list(opened.counts.values())
 
 
+def take_shard(entries: Sequence[Entry], number: int, shards: int) -> list[Entry]:
+    """Every so manieth of planned runs, so that the shards together are all of them, each once.
+
+    Runs of each method are dealt out by their number of images, to and fro, so that no shard has all the large ones.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+    number : int
+        Of the shard, from 1 on.
+    shards : int
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such shard.
+    """
+    if not 1 <= number <= shards:
+        raise ArgumentError("shard", expected="I/N with I from 1 to N, such as 1/4", found=f"{number}/{shards}")
+    methods = list(dict.fromkeys(entry.method.name for entry in entries))
+    order = sorted(range(len(entries)), key=lambda i: (methods.index(entries[i].method.name), -entries[i].images, i))
+    turns = [*range(shards), *reversed(range(shards))]
+    mine = {i for place, i in enumerate(order) if turns[place % len(turns)] == number - 1}
+    return [entry for i, entry in enumerate(entries) if i in mine]
+
+
 def run_all(
     entries: Sequence[Entry], *, device: str | None = None, follow: Callable[[Standing], None] | None = None
 ) -> Iterator[Outcome]:
@@ -104,23 +132,49 @@ def run_all(
     ------
     Outcome
     """
-    clock, whole = Clock(entries), set[tuple[Path, int, int]]()
+    clock, whole = Clock(entries), set[Whole]()
     for number, entry in enumerate(entries):
 
-        def progress(done: int, total: int, number: int = number, entry: Entry = entry) -> None:
-            clock.tell(entry, done, total)
+        def progress(done: int, total: int, number: int = number) -> None:
+            clock.tell(number, done, total)
             if follow:
-                left = clock.left(number, done / total)
-                follow(Standing(number, len(entries), entry.name, done / total, left))
+                follow(clock.standing())
 
-        clock.begin()
+        clock.begin(number)
         try:
-            outcome = _run(entry, device, progress, whole)
-        except (Exception, SystemExit) as error:  # a method may be anybody's
-            outcome = Outcome(entry, error=_told(entry, error))
+            outcome = make_run(entry, device, progress, whole)
+        except BusyError as error:
+            outcome = Outcome(entry, error=str(error))
+        clock.end(number)
         yield outcome
     if follow:
         follow(Standing(len(entries), len(entries), "", 0.0, 0.0))
+
+
+def make_run(entry: Entry, device: str | None, progress: Progress, whole: set[Whole]) -> Outcome:
+    """Make one run and keep its outcome in its folder, also an error, whatever it is.
+
+    Parameters
+    ----------
+    entry : Entry
+    device : {"cpu", "cuda"} or None
+    progress : callable
+    whole : set
+        Of stores whose checksums are known to hold, which are not computed again; added to.
+
+    Raises
+    ------
+    BusyError
+        If another process is at work in its folder.
+    """
+    try:
+        outcome = _run(entry, device, progress, whole)
+    except BusyError:
+        raise
+    except (Exception, SystemExit) as error:  # a method may be anybody's
+        outcome = Outcome(entry, error=_told(entry, error))
+    keep_outcome(outcome)
+    return outcome
 
 
 def _told(entry: Entry, error: Exception | SystemExit) -> str:
@@ -138,9 +192,7 @@ def _told(entry: Entry, error: Exception | SystemExit) -> str:
     return plugins.told(error, module)
 
 
-def _run(
-    entry: Entry, device: str | None, progress: Progress, whole: set[tuple[Path, int, int]]
-) -> Outcome:
+def _run(entry: Entry, device: str | None, progress: Progress, whole: set[Whole]) -> Outcome:
     opened = store.open(entry.store)
     if entry.info is None:  # so that its budget, which goes by its images, is not known
         found, remedy = "one that could not be read then", "give the same command again"

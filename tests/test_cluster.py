@@ -1,0 +1,402 @@
+"""The Decathlon past one machine: a scheduler of Dask with workers, shards, and one table of what all of them made."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmtk import files
+from mmtk.errors import BusyError
+from mmtk.runs import Entry
+from mmtk.training import plan_runs, run_all, take_shard
+from mmtk.training.methods import Method
+from tests.commands import LIMIT, environment, invoke, run_mmtk
+from tests.small_stores import write_small_store
+
+METHOD = """
+import os, time
+from pathlib import Path
+import numpy as np
+from mmtk.training import register
+
+@register("slow", "slow")
+def slow(job):
+    def predict():
+        job.out.joinpath("pids").open("a").write(f"{os.getpid()}\\n")
+        for step in range(SECONDS * 20):
+            job.progress(step, SECONDS * 20)
+            time.sleep(0.05)
+        return {s.name: np.random.default_rng(0).random((len(s), len(s.info.classes))) for s in job.store.splits}
+    return job.leave({"method": "slow"}, predict)
+
+@register("dying", "dying")
+def dying(job):
+    os._exit(1)
+
+@register("failing", "failing")
+def failing(job):
+    raise ValueError("as told")
+"""
+
+
+@pytest.fixture
+def stores(tmp_path) -> Path:
+    folder = tmp_path / "stores"
+    for flag in ("breastmnist", "pneumoniamnist"):
+        write_small_store(folder / f"{flag}_8.h5", (64, 12, 12), flag=flag)
+    return folder
+
+
+def write_methods(folder: Path, seconds: int = 2) -> Path:
+    path = folder / "slow_methods.py"
+    path.write_text(f"SECONDS = {seconds}\n{METHOD}")
+    return path
+
+
+# --------------------------------------------------------------------------- a scheduler and workers, as one starts them
+
+
+@contextmanager
+def started(*words: object, log: Path, **env: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of Dask's command line."""
+    pytest.importorskip("distributed", reason="distributed is not installed")
+    with log.open("wb") as out:
+        command = [sys.executable, "-m", "dask", *map(str, words)]
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, env=environment(**{"OMP_NUM_THREADS": "1", **env}), cwd=log.parent
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(what: Callable[[], object], log: Path | None = None) -> object:
+    end = time.monotonic() + LIMIT / 5
+    while not (found := what()):
+        assert time.monotonic() < end, log and log.read_text()
+        time.sleep(0.05)
+    return found
+
+
+class Cluster:
+    """A scheduler, and workers by their process ids."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder, self.stack = folder, stack
+        folder.mkdir()
+        self.file = folder / "scheduler.json"
+        self.workers: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, workers: int = 0, **env: object) -> str:
+        log = self.folder / "scheduler.log"
+        words = ("scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", self.file)
+        self.scheduler = self.stack.enter_context(started(*words, log=log, **env))
+        wait_for(self.file.exists, log)
+        for _ in range(workers):
+            self.add()
+        return str(json.loads(self.file.read_text())["address"])
+
+    def add(self, *words: object) -> subprocess.Popen[bytes]:
+        log = self.folder / f"worker{len(self.workers)}.log"
+        options = ("--no-nanny", "--nthreads", 1, "--memory-limit", 0, "--no-dashboard", *words)
+        worker = self.stack.enter_context(started("worker", "--scheduler-file", self.file, *options, log=log))
+        self.workers[worker.pid] = worker
+        wait_for(lambda: "Registered to" in log.read_text(), log)
+        return worker
+
+
+@pytest.fixture
+def dask(tmp_path) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        yield Cluster(tmp_path / "dask", stack)
+
+
+def decathlon(stores: Path, out: Path, *more: object) -> list[object]:
+    return ["decathlon", "--stores", stores, "--out", out, "--size", 8, *more]
+
+
+@contextmanager
+def background(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "mmtk", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=environment(), **pipes)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def kept(out: Path) -> dict[str, bytes]:
+    """Predictions, weights and results without clocks."""
+    paths = [path for path in sorted(out.rglob("*")) if path.suffix in (".csv", ".pt") and path.name != "last.pt"]
+    return {str(path.relative_to(out)): path.read_bytes() for path in paths}
+
+
+def test_a_run_whose_worker_is_killed_goes_on_from_its_last_epoch_on_another(stores, tmp_path, dask):
+    pytest.importorskip("torch", reason="torch is not installed")
+    options = ("--protocol", "quick", "--epochs", 4, "--device", "cpu")
+    alone, out = tmp_path / "alone", tmp_path / "runs"
+    address = dask.start(workers=2)
+    with background(*decathlon(stores, out, *options, "--scheduler", address, "--json")) as coordinator:
+        log = next(iter(wait_for(lambda: list(out.glob("breastmnist_8/*/metrics.jsonl")))))
+        wait_for(lambda: log.read_bytes().count(b"\n") >= 1)
+        victim = holder_of(log.parent / ".lock")
+        before = log.read_text().splitlines()
+        os.kill(dask.workers[victim].pid, signal.SIGKILL)
+        stdout, stderr = coordinator.communicate(timeout=LIMIT)
+    assert coordinator.returncode == 0, stderr
+    assert [run.get("error") for run in json.loads(stdout)["runs"]] == [None, None]
+    after = log.read_text().splitlines()
+    assert after[: len(before)] == before  # seconds and all, so none was trained again
+    assert [json.loads(line)["epoch"] for line in after] == [1, 2, 3, 4]
+    assert len(json.loads((out / "results.json").read_text())["runs"]) == 2
+    (stores / "pneumoniamnist_8.h5").unlink()
+    run_mmtk(*decathlon(stores, alone, *options), code=0, env={"OMP_NUM_THREADS": 1})
+    assert kept(out / "breastmnist_8") == kept(alone / "breastmnist_8") != {}
+
+
+def holder_of(path: Path) -> int:
+    """The process that has a file open."""
+    (pid,) = {int(link.parts[2]) for link in Path("/proc").glob("[0-9]*/fd/*") if points_to(link, path)}
+    return pid
+
+
+def points_to(link: Path, path: Path) -> bool:
+    try:
+        return os.readlink(link) == str(path)
+    except OSError:
+        return False
+
+
+def test_other_workers_take_over_plugins_errors_and_what_kills_them(stores, tmp_path, dask):
+    plugin, out = write_methods(tmp_path, seconds=1), tmp_path / "runs"
+    (stores / "pneumoniamnist_8.h5").unlink()
+    address = dask.start(workers=1, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0)
+    methods = [word for name in ("slow", "failing", "dying") for word in ("--method", name)]
+    done = run_mmtk("--plugin", plugin, *decathlon(stores, out, *methods, "--scheduler", address), code=1)
+    assert "Traceback" not in done.stderr
+    (slow,) = re.findall(r"^\d/3 .*slow, seed 0: .*", done.stderr, re.MULTILINE)
+    assert "AUC" in slow
+    assert re.search(r"failing, seed 0: ValueError: as told \(slow_methods.py line \d+\)$", done.stderr, re.MULTILINE)
+    died = "dying, seed 0: workers: expected one that outlives the run, found 1 that died, the last tcp://127.0.0.1:"
+    assert died in done.stderr
+    kept = {path.parent.name: json.loads(path.read_text()) for path in out.glob("*/*/outcome.json")}
+    assert {name: "error" in facts for name, facts in kept.items()} == {
+        "slow_seed0": False, "failing_seed0": True, "dying_seed0": True,
+    }
+
+
+def test_runs_stop_with_the_coordinator_and_a_lost_scheduler_is_said(stores, tmp_path, dask):
+    plugin, out = write_methods(tmp_path, seconds=100), tmp_path / "runs"
+    address = dask.start(workers=1)
+    command = ["--plugin", plugin, *decathlon(stores, out, "--method", "slow", "--scheduler", address)]
+    for number, stop in enumerate((signal.SIGINT, signal.SIGKILL), 1):
+        with background(*command) as coordinator:
+            (pids,) = wait_for(lambda n=number: [p for p in out.rglob("pids") if p.read_text().count("\n") == n])
+            coordinator.send_signal(stop)
+            stderr = coordinator.communicate(timeout=LIMIT)[1]
+        assert coordinator.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
+        assert stop == signal.SIGKILL or stderr.splitlines()[-1] == "mmtk: stopped"
+        wait_for(lambda pids=pids: not (pids.parent / ".lock").exists())  # in the worker, which lives
+    assert {path.parent.name for path in out.rglob("config.json")} == {"slow_seed0"}
+    assert len(list(out.iterdir())) == 2
+    with background(*command) as coordinator:
+        wait_for(lambda: pids.read_text().count("\n") == 3)
+        dask.scheduler.kill()
+        stderr = coordinator.communicate(timeout=LIMIT)[1]
+    assert coordinator.returncode == 2, stderr
+    assert stderr.splitlines()[-1].startswith(
+        f"mmtk: error: scheduler {address}: expected one that stays until all runs are made, found the connection lost"
+    )
+
+
+def test_what_is_wrong_with_a_scheduler_is_said_in_one_line(stores, tmp_path, dask):
+    pytest.importorskip("distributed", reason="distributed is not installed")
+    out = tmp_path / "runs"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        begun = time.monotonic()
+        done = run_mmtk(*decathlon(stores, out, "--scheduler", nobody), code=2)
+    assert done.stderr == (
+        f"mmtk: error: scheduler {nobody}: expected one of Dask that answers, found none within 5 s; "
+        "check the address, or start one: dask scheduler\n"
+    )
+    assert time.monotonic() - begun < 60  # on a machine with much to do
+    other = tmp_path / "other.py"
+    other.write_text("from distributed import versions\nknown = versions._version_cached\n"
+                     "versions._version_cached = lambda name: '2024.1.0' if name == 'dask' else known(name)\n")
+    address = dask.start(DASK_DISTRIBUTED__SCHEDULER__PRELOAD=str([str(other)]))
+    done = run_mmtk(*decathlon(stores, out, "--scheduler", address), code=2)
+    assert re.fullmatch(
+        rf"mmtk: error: scheduler {address}: expected dask [\d.]+, as here, found 2024.1.0; "
+        "give all machines one environment\n", done.stderr,
+    )
+    assert not out.exists()
+
+
+def test_without_dask_the_extra_is_named(stores, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    done = invoke(*decathlon(stores, tmp_path / "runs", "--scheduler", "tcp://a:1"), code=1)
+    assert str(done.exception) == (
+        "scheduler tcp://a:1: expected the package distributed, found not installed; pip install 'mmtk[cluster]'"
+    )
+
+
+# ------------------------------------------------------------------------------------------ shards, without a scheduler
+
+
+def entries_of(tmp_path: Path, images: dict[str, int], methods: int) -> list[Entry]:
+    named = [Method(f"m{number}", f"m{number}", "none:none") for number in range(methods)]
+    return [
+        Entry(tmp_path / flag, flag, 28, None, count, method, 0, 1.0, None, tmp_path / flag / method.name)
+        for flag, count in images.items() for method in named
+    ]
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 4, 7, 40])
+@pytest.mark.parametrize("methods", [1, 2, 3])
+def test_shards_are_disjoint_complete_and_balanced(tmp_path, methods, shards):
+    counts = [90_000, 78_000, 7_000, 97_000, 4_700, 1_000, 500, 12_000, 165_000, 34_000, 13_000, 14_000]
+    entries = entries_of(tmp_path, {f"set{i}": count for i, count in enumerate(counts)}, methods)
+    parts = [take_shard(entries, number, shards) for number in range(1, shards + 1)]
+    names = [entry.out for part in parts for entry in part]
+    assert sorted(names) == sorted(entry.out for entry in entries)
+    assert len(set(names)) == len(names)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 2
+    for part in parts:
+        assert part == [entry for entry in entries if entry in part]  # in the order of tables
+    if shards == 4:
+        large = [sum(entry.images > 50_000 for entry in part) for part in parts]
+        assert max(large) - min(large) <= 1
+
+
+def test_shards_make_their_runs_and_the_table_is_that_of_all(stores, tmp_path):
+    plugin, out = write_methods(tmp_path, seconds=1), tmp_path / "runs"
+    command = ["--plugin", plugin, *decathlon(stores, out, "--method", "slow")]
+    with ExitStack() as stack:
+        shards = [stack.enter_context(background(*command, "--shard", f"{i}/3")) for i in (1, 2, 3)]
+        told = [shard.communicate(timeout=LIMIT)[1] for shard in shards]
+    assert [shard.returncode for shard in shards] == [0, 0, 0], told
+    assert [len(re.findall("^1/1 ", text, re.MULTILINE)) for text in told] == [1, 1, 0]
+    assert len(json.loads((out / "results.json").read_text())["runs"]) == 2
+    done = run_mmtk(*command, code=0)
+    assert done.stderr.count("(finished before)") == 2
+    wrong = run_mmtk(*command, "--shard", "4/3", code=2)
+    assert "expected I/N with I from 1 to N, such as 1/4, found 4/3" in wrong.stderr
+
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from mmtk.runs import Outcome, keep_outcome, write_results
+from tests.test_cluster import entries_of
+out, own = Path(sys.argv[1]), sys.argv[2]
+outcomes = []
+for entry in entries_of(out, {f"{own}{i}": 1 for i in range(20)}, 1):
+    entry.out.mkdir(parents=True)
+    outcomes.append(Outcome(entry, error=f"of {own}"))
+    keep_outcome(outcomes[-1])
+    write_results(outcomes, out)
+"""
+
+
+def test_processes_that_write_results_at_once_lose_none(tmp_path):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITE, str(tmp_path), own], env=environment()) for own in "abc"
+    ]
+    assert [writer.wait(timeout=LIMIT) for writer in writers] == [0, 0, 0]
+    told = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert {run["out"]: run["error"] for run in told} == {f"{a}{i}/m0": f"of {a}" for a in "abc" for i in range(20)}
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".mmtk")] == []
+
+
+def test_an_error_is_kept_until_the_run_succeeds(stores, tmp_path, monkeypatch):
+    def method(job):
+        raise ValueError("broken")
+
+    out = tmp_path / "runs"
+    monkeypatch.setitem(globals(), "lately", method)
+    chosen = [Method("lately", "lately", f"{__name__}:lately", facts={"method": "lately"})]
+    entries, _ = plan_runs(stores, out, methods=chosen, seeds=(0,), sizes=[8])
+    failed = list(run_all(entries))
+    path = entries[0].out / "outcome.json"
+    assert json.loads(path.read_text())["error"] == failed[0].error != ""
+    monkeypatch.setitem(globals(), "lately", lambda job: job.leave({"method": "lately"}, lambda: {
+        split.name: np.full((len(split), 2), 0.5) for split in job.store.splits
+    }))
+    for _ in range(2):
+        assert [outcome.error for outcome in run_all(entries)] == ["", ""]
+        facts, stamp = json.loads(path.read_text()), path.stat().st_mtime_ns
+        assert "error" not in facts
+        assert set(facts["splits"]) == {"train", "val", "test"}
+    list(run_all(entries))
+    assert path.stat().st_mtime_ns == stamp  # a finished run is left alone
+
+
+# ----------------------------------------------------------------------------------------------------------- locks
+
+
+def test_what_is_locked_is_a_file_opened_for_writing(tmp_path, monkeypatch):
+    kinds, real = [], fcntl.flock
+
+    def flock(handle: int, how: int) -> None:
+        kinds.append((stat.S_ISREG(os.fstat(handle).st_mode), fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_RDWR))
+        real(handle, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with files.holding(tmp_path / "run"):
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+        with pytest.raises(BusyError, match="another at work"), files.holding(tmp_path / "run"):
+            pass
+        with files.writing(tmp_path / "whole", folder=True) as temporary:
+            files.publish_folder(temporary, tmp_path / "whole")
+        files.clear_held(tmp_path / "run")
+    assert set(kinds) == {(True, os.O_RDWR)}
+    assert not any((tmp_path / "run").iterdir())
+    files.clear_held(tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
+def test_a_holder_lets_no_lock_of_a_later_folder_go(tmp_path):
+    folder = tmp_path / "run"
+    with files.holding(folder):
+        files.remove_folder(folder)
+        with files.holding(folder):  # another one, under its name
+            pass
+        folder_lock = folder / ".lock"
+        folder_lock.write_bytes(b"another's")
+    assert folder_lock.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write everywhere")
+def test_a_finished_run_that_cannot_be_written_is_read(stores, tmp_path):
+    write = "from mmtk import files; from pathlib import Path; import sys\nwith files.holding(Path(sys.argv[1])): pass\n"
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "result.json").write_text("{}")
+    folder.chmod(0o555)
+    user = ["setpriv", "--reuid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
+    for parent in (tmp_path, *tmp_path.parents[:3]):
+        parent.chmod(0o755)
+    done = subprocess.run([*user, sys.executable, "-c", write, str(folder)], capture_output=True, text=True,
+                          env=environment(), check=False, timeout=LIMIT)
+    assert (done.returncode, done.stderr) == (0, "")
