@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,17 +14,17 @@ from mmtk import __version__, store
 from mmtk.base import Progress
 from mmtk.builder.clock import Clock
 from mmtk.builder.files import Change, last_change
+from mmtk.builder.findings import still_bad, write_findings
 from mmtk.builder.journal import Journal, clear_work
 from mmtk.builder.plan import Plan, make_plan
-from mmtk.builder.recipe import expect_readable
-from mmtk.builder.work import Left, Target, fill
+from mmtk.builder.work import Crew, Left, Target, Threads, fill
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.checks import check_apart
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_map
-from mmtk.errors import ArgumentError, ImageError, StoreError
-from mmtk.files import clear_held, clear_leftovers, holding, publish, remove_folder, sync_folder, telling, write_csv
+from mmtk.errors import ArgumentError, StoreError
+from mmtk.files import clear_held, clear_leftovers, holding, publish, remove_folder, sync_folder, telling
 from mmtk.machine import cores
 from mmtk.matching import EVIDENCE, match, write_match
 
@@ -70,6 +70,7 @@ def build(
     allow_partial: bool = False,
     on_error: str = "stop",
     workers: int | None = None,
+    scheduler: str | None = None,
     force: bool = False,
     progress: Callable[[str], Progress] | None = None,
 ) -> list[BuildResult]:
@@ -110,6 +111,9 @@ def build(
         without them, and the store is marked partial.
     workers : int, optional
         Threads; by default one a core this process may use.
+    scheduler : str, optional
+        Address of a Dask scheduler, for instance ``tcp://10.0.0.5:8786``, whose workers decode and resize in place of
+        threads; this process alone writes. They find the raw files under the same path, and need no `out`.
     force : bool
         Replace stores that were built from another plan, and of data of one's own those of the same plan too. Without
         it, one whose files have changed since it was built is refused.
@@ -129,19 +133,21 @@ def build(
         If raw data is missing or incomplete; `ImageError` for a bad image.
     StoreError
         If a store of another plan is in the way, the disk is too small, or another build is running there.
+    MmtkError
+        If the scheduler does not answer, a worker has other versions, or workers die over the same images.
     """
     named = [flags] if isinstance(flags, str | Dataset) else list(flags)
     datasets = [flag if isinstance(flag, Dataset) else get_dataset(flag) for flag in named]
     check_apart(datasets)
     _expect_published(datasets, match_npz=match_npz, map=map_csv)
     wanted = sorted(set(sizes))
-    workers = cores() if workers is None else workers
     if not wanted or not 1 <= wanted[0] <= wanted[-1] <= store.LARGEST_SIZE:
         raise ArgumentError("sizes", expected=f"edge lengths from 1 to {store.LARGEST_SIZE}", found=str(wanted))
     if on_error not in ("stop", "skip"):
         raise ArgumentError("on_error", expected="stop or skip", found=on_error)
-    if workers < 1:
-        raise ArgumentError("workers", expected="at least 1", found=str(workers))
+    if workers is not None and (workers < 1 or scheduler is not None):
+        expected = "at least 1" if scheduler is None else "none beside a scheduler, which has its own"
+        raise ArgumentError("workers", expected=expected, found=str(workers))
     if map_csv is not None and (len({dataset.flag for dataset in datasets}) > 1 or match_npz is not None):
         found = "several" if match_npz is None else "match_npz, which makes its own"
         raise ArgumentError("map", expected="one dataset, whose rows the map names", found=found)
@@ -153,27 +159,40 @@ def build(
         family: find_source(Path(sources), next(iter(members.values()))) for family, members in families.items()
     }
     results: dict[str, list[BuildResult]] = {}
-    for family, members in families.items():
-        listing, makes = listings[family], []
-        for dataset in members.values():
-            first = dataset.first_edition
-            chosen = edition or first, pixels or dataset.pixel_choices[0], split or dataset.split_choices[0]
-            make = _Planner(dataset, listing, *chosen, None, allow_partial, on_error == "skip")
-            if match_npz is not None:
-                makes.append(replace(make, known=_recover(make, Path(match_npz), out, workers, progress)))
-            elif map_csv is not None:
-                given, records = read_map(map_csv, dataset), dataset.scan(listing).records
-                known = resolve_map(given, records, map_csv, allow_partial=allow_partial)
-                makes.append(replace(make, known=known))
-            else:
-                makes.append(make)
-        tracker = progress(family) if progress else None
-        for result in _build_together(makes, out, wanted, workers, force, tracker):
-            results.setdefault(result.flag, []).append(result)
+    with _crew(workers, scheduler) as crew:
+        for family, members in families.items():
+            listing, makes = listings[family], []
+            for dataset in members.values():
+                first = dataset.first_edition
+                chosen = edition or first, pixels or dataset.pixel_choices[0], split or dataset.split_choices[0]
+                make = _Planner(dataset, listing, *chosen, None, allow_partial, on_error == "skip")
+                if match_npz is not None:
+                    makes.append(replace(make, known=_recover(make, Path(match_npz), out, crew, progress)))
+                elif map_csv is not None:
+                    given, records = read_map(map_csv, dataset), dataset.scan(listing).records
+                    known = resolve_map(given, records, map_csv, allow_partial=allow_partial)
+                    makes.append(replace(make, known=known))
+                else:
+                    makes.append(make)
+            tracker = progress(family) if progress else None
+            for result in _build_together(makes, out, wanted, crew, force, tracker):
+                results.setdefault(result.flag, []).append(result)
     for dataset in datasets:
         clear_held(_scratch(out, dataset))
         clear_leftovers(_scratch(out, dataset))
     return [result for flag in dict.fromkeys(dataset.flag for dataset in datasets) for result in results[flag]]
+
+
+@contextmanager
+def _crew(workers: int | None, scheduler: str | None) -> Iterator[Crew]:
+    if scheduler is None:
+        yield Threads(cores() if workers is None else workers)
+        return
+    from mmtk import cluster
+    from mmtk.builder.remote import Workers  # which needs Dask
+
+    with cluster.connect(scheduler) as client:
+        yield Workers(client)
 
 
 def _expect_published(datasets: list[Dataset], **rows: str | Path | None) -> None:
@@ -186,7 +205,7 @@ def _expect_published(datasets: list[Dataset], **rows: str | Path | None) -> Non
 
 
 def _recover(
-    make: _Planner, folder: Path, out: Path, workers: int, progress: Callable[[str], Progress] | None
+    make: _Planner, folder: Path, out: Path, crew: Crew, progress: Callable[[str], Progress] | None
 ) -> OfficialMap | None:
     """The official membership found again by pixels: all images are built at 28 px in scan order, then matched."""
     dataset = make.dataset
@@ -201,7 +220,7 @@ def _recover(
     plain = replace(make, pixels="official", split="official", known=in_scan_order)
     scratch = _scratch(out, dataset)
     with telling(out, area=out), holding(scratch):
-        (built,) = _build_together([plain], scratch, [28], workers, True, tracker)
+        (built,) = _build_together([plain], scratch, [28], crew, True, tracker)
         found = match(store.open(built.path), official)
         write_match(found, out / f"{dataset.flag}_map.csv", force=True)
         remove_folder(scratch)
@@ -236,11 +255,11 @@ class _Planner:
 
 
 def _build_together(
-    makes: list[_Planner], out: Path, sizes: list[int], workers: int, force: bool, progress: Progress | None
+    makes: list[_Planner], out: Path, sizes: list[int], crew: Crew, force: bool, progress: Progress | None
 ) -> list[BuildResult]:
     """Build the stores of one family in one pass; those that are there from the same plan are left alone."""
     listing, skip_bad = makes[0].listing, makes[0].skip_bad
-    start, clock = time.perf_counter(), Clock()
+    start, clock, workers = time.perf_counter(), Clock(), crew.workers
     with clock("plan", workers):
         plans = [_plan_without_known_bad(make, out) for make in makes]
     final = {
@@ -264,7 +283,7 @@ def _build_together(
                 worked = sorted({number for number, _ in missing})
                 own = [plans[number] for number in worked]
                 left = fill(
-                    own, listing, targets, journal, clock, workers=workers, skip_bad=skip_bad, progress=progress
+                    own, listing, targets, journal, clock, crew=crew, skip_bad=skip_bad, progress=progress
                 )
                 if left:
                     with clock("plan", workers):
@@ -320,7 +339,7 @@ def _finish(journal: Journal, plans: list[Plan], paths: list[Path], out: Path) -
     for path in paths:
         store.finalize(journal.folder / path.name)
     for plan in plans:
-        _write_findings(out / f"{plan.dataset.flag}_findings.csv", plan.bad)
+        write_findings(out / f"{plan.dataset.flag}_findings.csv", plan.bad)
     for path in paths:
         publish(journal.folder / path.name, path)
     journal.remove()
@@ -328,7 +347,7 @@ def _finish(journal: Journal, plans: list[Plan], paths: list[Path], out: Path) -
 
 def _plan_without_known_bad(make: _Planner, out: Path) -> Plan:
     plan = make()
-    if make.skip_bad and (known := _still_bad(plan, make.listing, out / f"{plan.dataset.flag}_findings.csv")):
+    if make.skip_bad and (known := still_bad(plan, make.listing, out / f"{plan.dataset.flag}_findings.csv")):
         left_out = {**plan.bad, **known}
         plan = replace(make(without=left_out), bad=left_out)
     return plan
@@ -411,36 +430,3 @@ def _without(
     for source, target in zip(targets, moved, strict=True):
         os.replace(target.path, source.path)
     return again
-
-
-def _still_bad(plan: Plan, listing: Listing, findings: Path) -> dict[str, str]:
-    """Images that an earlier build found bad and that are so today: its stores are of the plan without them."""
-    if not findings.is_file():
-        return {}
-    with findings.open(newline="", encoding="utf-8", errors="replace") as file:
-        named = {line.get("source") for line in csv.DictReader(file)}
-    reasons: dict[str, str] = {}
-    bad: dict[str, str] = {}
-    for row in (row for split in SPLITS for row in plan.rows[split] if row.record.source in named):
-        name = row.record.file
-        if name not in reasons:
-            reasons[name] = _reason(plan, listing, name)
-        if reasons[name]:
-            bad[row.record.source] = reasons[name]
-    return bad
-
-
-def _reason(plan: Plan, listing: Listing, file: str) -> str:
-    """Why a file cannot be read; nothing if it can."""
-    try:
-        expect_readable(listing.path(file), plan.pipeline)
-    except ImageError as error:
-        return str(error)
-    return ""
-
-
-def _write_findings(path: Path, bad: dict[str, str]) -> None:
-    if not bad:
-        path.unlink(missing_ok=True)
-        return
-    write_csv(path, [("source", "reason"), *sorted(bad.items())])

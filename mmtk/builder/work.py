@@ -1,36 +1,32 @@
-"""Pixel work: blocks of images, or one CT volume, at a time; each file is decoded once for all stores and sizes."""
+"""Units of work: done by threads or by other machines, written to the stores and noted in the journal by one writer."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, cast
+from typing import Protocol
 
 import numpy as np
 
 from mmtk.base import Progress
 from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal
+from mmtk.builder.pixels import BLOCK, Bad, Blank, Item, Maker, Piece, Place, Row, boxes
 from mmtk.builder.plan import Plan, Planned
-from mmtk.builder.recipe import Branch, Memory, branches, finish, make_image, make_slice, open_volume
-from mmtk.datasets.base import SPLITS, Box, Cut
+from mmtk.datasets.base import SPLITS
 from mmtk.datasets.listing import Listing
-from mmtk.datasets.steps import Pipeline, Recipe
-from mmtk.errors import ImageError, StoreError
-from mmtk.imaging import ImageFile, Volume
+from mmtk.errors import StoreError
+from mmtk.imaging import Volume
 from mmtk.store import Layout, write_at
 
-BLOCK = 16  # images in a unit: enough to make bookkeeping cheap, few enough to lose little when killed
 _NOTE_SECONDS = 2.0  # how much work a kill may cost
-
-Array = np.ndarray[Any, Any]
-Place = tuple[int, str, int]  # number of a plan, split, row
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Unit:
     """What is worked on at a time: all rows of one volume, or a block of rows of a split."""
 
     number: int
-    rows: tuple[Place, ...]
+    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True)
@@ -84,6 +80,20 @@ def units(plans: list[Plan]) -> list[Unit]:
     return [Unit(number, block) for number, block in enumerate(blocks)]
 
 
+Answers = Generator[tuple[Unit, Left], None, None]
+
+
+class Crew(Protocol):
+    """Who makes the pixels."""
+
+    @property
+    def workers(self) -> int:
+        """How many units are worked on at a time."""
+
+    def work(self, maker: Maker, writer: Writer, todo: list[Unit]) -> Answers:
+        """Do units and give them to the writer; they come as they are written, with what of them is left out."""
+
+
 def fill(
     plans: list[Plan],
     listing: Listing,
@@ -91,7 +101,7 @@ def fill(
     journal: Journal,
     clock: Clock,
     *,
-    workers: int,
+    crew: Crew,
     skip_bad: bool,
     progress: Progress | None,
 ) -> Left:
@@ -110,17 +120,14 @@ def fill(
     """
     todo = [unit for unit in units(plans) if unit.number not in journal.done]
     total = sum(sum(plan.counts.values()) for plan in plans)
-    finished = total - sum(len(unit.rows) for unit in todo)
+    finished = total - sum(len(unit.places) for unit in todo)
     with ExitStack() as stack:
         files = [os.open(target.path, os.O_RDWR) for target in targets]
         for file in files:
             stack.callback(os.close, file)
-        pool = stack.enter_context(ThreadPoolExecutor(workers, "mmtk-build"))
         opened = list(zip(targets, files, strict=True))
-        of_plan = [[(target, file) for target, file in opened if target.plan is plan] for plan in plans]
-        writer = _Writer(plans, listing, of_plan, skip_bad, clock)
-        of_volumes = plans[0].pipeline.takes_volumes
-        answers = _volumes(pool, writer, todo) if of_volumes else _bounded(pool, writer.block, todo, 2 * workers)
+        writer = Writer(plans, [[pair for pair in opened if pair[0].plan is plan] for plan in plans], skip_bad, clock)
+        maker = Maker.of(plans, listing, writer.sizes)
         done: list[int] = []
         left = Left()
 
@@ -132,109 +139,80 @@ def fill(
             done.clear()
 
         noted = time.monotonic()
+        answers = stack.enter_context(closing(crew.work(maker, writer, todo)))
         try:
             for unit, answer in answers:
                 if not answer:
                     done.append(unit.number)
                 left.add(answer)
-                finished += len(unit.rows)
+                finished += len(unit.places)
                 if progress:
                     progress(finished, total)
                 if time.monotonic() - noted > _NOTE_SECONDS:
                     note()
                     noted = time.monotonic()
         finally:
-            writer.stopping = True
             if done:
                 note()
     return left
 
 
-@dataclass
-class _Writer:
-    """Makes the images of rows and puts them into all targets of their plan."""
+@dataclass(frozen=True)
+class Writer:
+    """Puts the images of rows into all targets of their plan, each under the open file that goes with it."""
 
     plans: list[Plan]
-    listing: Listing
-    targets: list[list[tuple[Target, int]]]  # of each plan, with the open file
+    targets: list[list[tuple[Target, int]]]  # of each plan
     skip_bad: bool
     clock: Clock
-    stopping: bool = False
 
-    def __post_init__(self) -> None:
-        self._ways: list[tuple[Branch, ...]] = []
-        self._tails: list[dict[int, Recipe]] = []
-        for plan, targets in zip(self.plans, self.targets, strict=True):
-            ways = branches({target.size: plan.recipe(target.size) for target, _ in targets})
-            self._ways.append(ways)
-            self._tails.append({size: way.tail for way in ways for size in way.sizes})
+    @property
+    def sizes(self) -> list[list[int]]:
+        """Of each plan, those of its targets."""
+        return [[target.size for target, _ in targets] for targets in self.targets]
 
-    def planned(self, place: Place) -> Planned:
+    def bytes_of(self, unit: Unit) -> int:
+        """Of all its images."""
+        return sum(target.layout.row_bytes for number, *_ in unit.places for target, _ in self.targets[number])
+
+    def rows(self, unit: Unit) -> list[Row]:
+        """What is planned of a unit."""
+        return [(place, self._planned(place)) for place in unit.places]
+
+    def put(self, items: Iterable[Item]) -> Left:
+        """Write images as they are made.
+
+        Returns
+        -------
+        Left
+            What of these rows is bad or blank.
+
+        Raises
+        ------
+        ImageError
+            For the first that is bad, unless bad ones are to be skipped.
+        """
+        left = Left()
+        for item in items:
+            match item:
+                case Piece():
+                    self._write(item)
+                case Bad(places, error):
+                    if not self.skip_bad:
+                        raise error
+                    left.bad.update((self._planned(place).record.source, str(error)) for place in places)
+                case Blank(place):
+                    left.blank.add(self._planned(place).record.source)
+        return left
+
+    def _planned(self, place: Place) -> Planned:
         number, split, row = place
         return self.plans[number].rows[split][row]
 
-    def file(self, place: Place) -> ImageFile:
-        return self.listing.path(self.planned(place).record.file)
-
-    def block(self, unit: Unit) -> Left:
-        """Do images of a file each."""
-
-        def image(place: Place) -> dict[int, Array]:
-            return make_image(self.file(place), self.planned(place).header, self._ways[place[0]], self.clock)
-
-        return self._rows(unit.rows, image)
-
-    def box(self, volume: Volume, places: tuple[Place, ...]) -> Left:
-        """Do all slices of one organ's box."""
-        memory: Memory = {}
-
-        def image(place: Place) -> dict[int, Array]:
-            plan = self.plans[place[0]]
-            cut = cast(Cut, self.planned(place).record.cut)
-            return make_slice(volume, cut, self._ways[place[0]], memory, self.clock, keep_blank=plan.keeps_blank)
-
-        return self._rows(places, image)
-
-    def refuse(self, places: tuple[Place, ...], error: ImageError) -> Left:
-        """Leave out what cannot be read, or stop."""
-        if not self.skip_bad:
-            raise error
-        return Left(bad={self.planned(place).record.source: str(error) for place in places})
-
-    def _rows(self, places: tuple[Place, ...], pixels: Callable[[Place], dict[int, Array]]) -> Left:
-        """Make the images of these rows and write those that lie one behind the other together."""
-        left = Left()
-        run: list[dict[int, Array]] = []
-        start: Place = places[0]
-        for place in places:
-            if self.stopping:
-                break
-            if run and place != (*start[:2], start[2] + len(run)):
-                self._write(start, run)
-                run = []
-            try:
-                images = pixels(place)
-            except ImageError as error:
-                left.add(self.refuse((place,), error))
-                continue
-            if not images:
-                left.blank.add(self.planned(place).record.source)
-                continue
-            if not run:
-                start = place
-            run.append(images)
-            if len(run) == BLOCK:
-                self._write(start, run)
-                run = []
-        if run:
-            self._write(start, run)
-        return left
-
-    def _write(self, start: Place, run: list[dict[int, Array]]) -> None:
-        number, split, row = start
+    def _write(self, piece: Piece) -> None:
+        number, split, row = piece.start
         for target, file in self.targets[number]:
-            stack = np.stack([images[target.size] for images in run])
-            finish(stack, self._tails[number][target.size], self.clock)
+            stack = piece.images[target.size]
             if stack.dtype != np.uint8 or stack[0].nbytes != target.layout.row_bytes:
                 found = f"{stack.dtype} {stack.shape[1:]}"
                 raise StoreError(target.path, expected=f"rows of {target.layout.row_bytes} bytes", found=found)
@@ -242,31 +220,49 @@ class _Writer:
                 write_at(file, stack.data, target.layout.image_offset(split, row))
 
 
-def _volumes(pool: ThreadPoolExecutor, writer: _Writer, todo: list[Unit]) -> Iterator[tuple[Unit, Left]]:
+@dataclass(frozen=True)
+class Threads:
+    """Threads of this process; each writes what it has made."""
+
+    workers: int
+
+    def work(self, maker: Maker, writer: Writer, todo: list[Unit]) -> Answers:
+        stopping = False
+
+        def going(rows: list[Row]) -> Iterator[Row]:
+            return takewhile(lambda _: not stopping, rows)
+
+        def block(unit: Unit) -> Left:
+            return writer.put(maker.block(going(writer.rows(unit)), writer.clock))
+
+        def box(volume: Volume, rows: list[Row]) -> Left:
+            return writer.put(maker.box(volume, going(rows), writer.clock))
+
+        with ThreadPoolExecutor(self.workers, "mmtk-build") as pool:
+            try:
+                if maker.asked.takes_volumes:
+                    yield from _volumes(pool, maker, writer, box, todo)
+                else:
+                    yield from _bounded(pool, block, todo, 2 * self.workers)
+            finally:
+                stopping = True
+
+
+def _volumes(
+    pool: ThreadPoolExecutor, maker: Maker, writer: Writer, box: Callable[[Volume, list[Row]], Left], todo: list[Unit]
+) -> Iterator[tuple[Unit, Left]]:
     """Volume by volume, one in memory at a time; its boxes are shared out."""
-    asked = Pipeline(tuple(step for plan in writer.plans for step in plan.pipeline.steps))
     for unit in todo:
+        rows = writer.rows(unit)
+        volume = maker.open(rows, writer.clock)
         left = Left()
-        try:
-            path = writer.file(unit.rows[0])
-            with writer.clock("decode"):
-                volume = open_volume(path, asked)
-        except ImageError as error:
-            left = writer.refuse(unit.rows, error)
+        if isinstance(volume, Bad):
+            left = writer.put([volume])
         else:
-            boxes: dict[Box, list[Place]] = {}
-            for place in unit.rows:
-                boxes.setdefault(cast(Cut, writer.planned(place).record.cut).box, []).append(place)
-            # one organ alone is up to two thirds of a volume's work: begun last, it would leave the other workers idle
-            largest_first = sorted(boxes, key=_voxels, reverse=True)
-            for part in pool.map(partial(writer.box, volume), (tuple(boxes[box]) for box in largest_first)):
+            for part in pool.map(partial(box, volume), boxes(rows)):
                 left.add(part)
-            del volume  # before the next one is read
+        del volume  # before the next one is read
         yield unit, left
-
-
-def _voxels(box: Box) -> int:
-    return (box[1] - box[0]) * (box[3] - box[2]) * (box[5] - box[4])
 
 
 def _bounded(

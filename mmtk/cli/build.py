@@ -46,6 +46,9 @@ if TYPE_CHECKING:
               help="Replace stores that were built from another plan; of your own data, all. Without it, one whose "
               "files have changed is refused.")
 @click.option("--workers", type=int, help="Threads; by default one a core.")
+@click.option("--scheduler", metavar="ADDRESS",
+              help="Let the workers of a Dask scheduler, such as tcp://10.0.0.5:8786, decode and resize; they find the "
+              "sources under the same path. This process writes.")
 @json_option
 @click.pass_context
 def build_command(

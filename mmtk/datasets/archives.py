@@ -98,6 +98,10 @@ class ZipArchive:
         if len(self.names) != len(members):
             raise SourceError(path, expected="each name once", found="one twice", remedy=_AGAIN)
 
+    def __reduce__(self) -> tuple[type[ZipArchive], tuple[Path]]:
+        """It pickles as its path, and is opened and checked again where it arrives."""
+        return ZipArchive, (self.path,)
+
     def member(self, name: str) -> ZipMember:
         """A file by its name."""
         return ZipMember(self, name)
