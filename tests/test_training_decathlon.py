@@ -708,7 +708,7 @@ def test_a_method_takes_one_function_and_names_are_told_apart(stores, tmp_path, 
     register("constant", "always the same")(constant)
     with pytest.raises(ArgumentError, match="method constant: expected a name not yet taken, found constant"):
         register("constant", "again")(constant)
-    expected = r"method nothing: expected one of sklearn, flaml, autokeras, resnet18_isbi21.*, constant, cmd:NAME="
+    expected = r"method nothing: expected one of .*resnet18_isbi21.*, constant, cmd:NAME="
     with pytest.raises(ArgumentError, match=expected):
         get_method("nothing")
     assert {"sklearn", "resnet18_v2", "resnet50_isbi21", "constant"} <= {method.name for method in list_methods()}
