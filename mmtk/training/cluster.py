@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from mmtk import cluster, plugins
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 _Message = tuple[tuple[int, int, int], "Future | None"]  # a run, how far it is, and its future once it has ended
 _GPU = "GPU"  # of the resources that workers declare
+_NO_WORKER = "the scheduler has no worker; waiting for one"
 _TELL_SECONDS = 1.0
+_SILENT_SECONDS = 30.0
 _BUSY_SECONDS = 120.0  # NFS keeps the locks of a machine that died for 90
 _one_at_a_time = threading.Lock()  # since generators and threads of a process are shared
 _whole: set[Whole] = set()
@@ -72,7 +74,7 @@ def run_on_cluster(
             future.add_done_callback(partial(_hand_in, inbox, number))
         left = set(range(len(entries)))
         while left:
-            (number, done, total), future = inbox.get()
+            (number, done, total), future = _next(inbox, client)
             if number not in left:
                 continue  # what was told before its end came later
             if future is None:
@@ -87,6 +89,16 @@ def run_on_cluster(
 
 def _hand_in(inbox: SimpleQueue[_Message], number: int, future: Future) -> None:
     inbox.put(((number, 1, 1), future))
+
+
+def _next(inbox: SimpleQueue[_Message], client: Client) -> _Message:
+    """What comes next; where nothing does because there is no worker, that is said once."""
+    try:
+        return inbox.get(timeout=_SILENT_SECONDS)
+    except Empty:
+        if not client.nthreads():
+            _note(_NO_WORKER)
+        return inbox.get()
 
 
 @contextmanager
@@ -104,15 +116,18 @@ def _folders(entries: Sequence[Entry]) -> Iterator[None]:
 
 def _options(client: Client, device: str | None) -> dict[str, Any]:
     """What a run needs of a worker; what is odd about those that are there is said."""
-    note = logging.getLogger("mmtk").warning
     threads = client.nthreads()
     if not threads:
-        note("mmtk: note: the scheduler has no worker yet; waiting for one")
+        _note(_NO_WORKER)
     if max(threads.values(), default=1) > 1:
-        note("mmtk: note: a worker makes one run at a time, whatever its threads; start workers with --nthreads 1")
+        _note("a worker makes one run at a time, whatever its threads; start workers with --nthreads 1")
     if device == "cuda" and any(_GPU in named for named in client.run(_resources, on_error="ignore").values()):
         return {"resources": {_GPU: 1}}
     return {}
+
+
+def _note(text: str) -> None:
+    logging.getLogger("mmtk").warning("mmtk: note: %s", text)
 
 
 def _resources(dask_worker: Worker) -> list[str]:
@@ -139,7 +154,7 @@ def _told(error: BaseException) -> str:
     if not isinstance(error, KilledWorker):
         return plugins.told(error, "")
     died, last = error.allowed_failures + 1, error.last_worker.address
-    remedy = "see what they printed; they may lack memory"
+    remedy = "see what they printed, and give the command again, for it may be another run's fault"
     return str(MmtkError("workers", expected="one that outlives the run", found=f"{died} that died, the last {last}",
                          remedy=remedy))
 
