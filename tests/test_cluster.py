@@ -233,6 +233,21 @@ def test_runs_stop_with_the_coordinator_and_a_lost_scheduler_is_said(stores, tmp
     )
 
 
+def test_a_worker_that_is_asked_to_end_gives_its_run_to_another_at_once(stores, tmp_path, dask):
+    plugin, out = write_methods(tmp_path, seconds=3), tmp_path / "runs"
+    (stores / "pneumoniamnist_8.h5").unlink()
+    address = dask.start(workers=2)
+    command = ["--plugin", plugin, *decathlon(stores, out, "--method", "slow", "--scheduler", address)]
+    with background(*command) as coordinator:
+        (pids,) = wait_for(lambda: [path for path in out.rglob("pids") if path.read_text().count("\n") == 1])
+        worker = dask.workers[int(pids.read_text())]
+        worker.terminate()
+        worker.wait(timeout=LIMIT)  # with a run that is let go of
+        stderr = coordinator.communicate(timeout=LIMIT)[1]
+    assert coordinator.returncode == 0, stderr
+    assert set(map(int, pids.read_text().split())) == set(dask.workers)
+
+
 def test_what_is_wrong_with_a_scheduler_is_said_in_one_line(stores, tmp_path, dask):
     pytest.importorskip("distributed", reason="distributed is not installed")
     out = tmp_path / "runs"
