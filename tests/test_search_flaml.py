@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +26,7 @@ def by_flaml(opened, out, budget=2.0, seed=0):
 
 @pytest.fixture
 def installed():
-    for name in ("flaml", "lightgbm", "xgboost"):
+    for name in _flaml.PACKAGES:
         pytest.importorskip(name, reason=f"{name} is not installed")
 
 
@@ -80,6 +83,12 @@ def test_rare_classes_and_labels_of_one_value_are_fitted(installed, tmp_path):
     labels[np.nonzero(labels == 2)[0][1:]] = 0
     rare = store.open(store.write_store(tmp_path / "rare.h5", opened.info, arrays))
     assert by_flaml(rare, tmp_path / "b").metrics["test"].auc > 0.6
+
+
+def test_the_extra_brings_every_package_it_needs():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"[\w-]+", one)[0].removesuffix("-cpu") for one in project["optional-dependencies"]["flaml"]}
+    assert names == set(_flaml.PACKAGES)
 
 
 def test_without_the_extra_it_is_listed_and_refused_in_one_line(tmp_path, monkeypatch):

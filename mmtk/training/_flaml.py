@@ -1,9 +1,9 @@
 """The method ``flaml``: FLAML chooses among LightGBM, XGBoost, forests and logistic regression within a time budget.
 
 Up to 10,000 training images it judges by cross-validation on them, and validation images are only predicted; above
-that by the validation images, where each class is among them, which is said nowhere in what it leaves but here. Of
-several labels each gets an equal share of the time. FLAML is given one job and the seed; what it tries next depends on
-the time that it took, so that runs differ all the same.
+that by the validation images, if each class is among them. With several labels each gets an equal share of the time.
+FLAML is given one job and the seed; what it tries next depends on how long the last trial took, so two runs with the
+same seed may differ.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from mmtk.training._features import COMPONENTS, Features, width_of
 from mmtk.training._folds import table_of
 from mmtk.training.methods import Job, register
 
+PACKAGES = ("flaml", "pandas", "lightgbm", "xgboost")  # of the extra: FLAML itself declares only NumPy
 _SMALL = 10_000  # training images up to which it judges by cross-validation
 _NUMBERS = 2**25  # pixels up to which it is given them all; principal components above
 _SHARE = 0.7  # of what is left of the budget for FLAML, which ends when its last trial does
@@ -39,7 +40,7 @@ def search(job: Job) -> RunResult:
     MmtkError
         If FLAML is not installed, or finds no estimator.
     """
-    if lacking := [name for name in ("flaml", "lightgbm", "xgboost") if find_spec(name) is None]:
+    if lacking := [name for name in PACKAGES if find_spec(name) is None]:
         raise MmtkError.not_installed("method flaml", lacking[0], "flaml")
     return job.leave({"method": "flaml"}, lambda: _predictions(job))
 
