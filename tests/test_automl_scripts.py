@@ -14,9 +14,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import mmtk
+from mmtk import store
 from mmtk.errors import MmtkError
-from mmtk.training.methods import get_method
+from mmtk.training.methods import Job, get_method
 from tests.commands import run_python
+from tests.small_stores import write_small_store
 
 SCRIPTS = Path(mmtk.__file__).parent / "training" / "scripts"
 SPLITS = {"train": 40, "val": 16, "test": 12}
@@ -183,9 +185,24 @@ def test_autokeras_is_a_method_and_says_so_where_it_is_not_installed(tmp_path, m
         _autokeras.autokeras(None)
 
 
-def test_autokeras_is_given_a_column_a_class(monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "torch")  # which the script sets, so that it is set back
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+def test_what_autokeras_costs_is_said_before_it_starts(tmp_path, monkeypatch, caplog):
+    from mmtk.training import _autokeras
+
+    monkeypatch.setattr(_autokeras, "find_spec", lambda name: name)
+    monkeypatch.setattr(_autokeras.commands, "run", lambda *given, **more: None)
+    job = Job(store.open(write_small_store(tmp_path / "x.h5")), tmp_path / "run", 60)
+    _autokeras.autokeras(job)
+    assert "20 trials of 20 epochs of 20 images, budget 60 s" in caplog.text
+    assert "On two cores the first trial" in caplog.text
+    assert "On a GPU" in caplog.text
+    job.out.mkdir()
+    (job.out / "result.json").touch()
+    caplog.clear()
+    _autokeras.autokeras(job)
+    assert not caplog.text
+
+
+def test_autokeras_is_given_a_column_a_class():
     spec = importlib.util.spec_from_file_location("autokeras_script", SCRIPTS / "autokeras.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
@@ -205,6 +222,7 @@ from pathlib import Path
 spec = importlib.util.spec_from_file_location("script", {str(SCRIPTS / "autokeras.py")!r})
 script = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(script)
+script.prepare()
 from autokeras.tuners import task_specific
 del task_specific.IMAGE_CLASSIFIER[1]  # ResNet-50 at 224 px, too slow for a test
 

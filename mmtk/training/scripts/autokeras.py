@@ -7,7 +7,7 @@ that is better than all before it leaves ``scores_train.npy``, ``scores_val.npy`
 so that whatever ends the search, the best model so far counts. Started again in the same folder, the search goes on
 after the last finished trial.
 
-Needs autokeras 3.0.0, keras from 3.8 to before 3.13, and torch; nothing of mmtk.
+Needs autokeras 3.0.0, keras from 3.8 to before 3.13, six, and torch; nothing of mmtk.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-os.environ["KERAS_BACKEND"] = "torch"  # Keras reads it when it is imported
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait actively take shared cores from each other
 sys.path[:] = [place for place in sys.path if Path(place) != Path(__file__).parent]  # this file has the package's name
 
 BEGUN = time.monotonic()
@@ -94,6 +92,12 @@ def leave(folder: Path, scores: dict[str, Any]) -> None:
             np.save(file, of_split)
     for split in scores:
         os.replace(folder / f"scores_{split}.partial", folder / f"scores_{split}.npy")
+
+
+def prepare() -> None:
+    """Set what Keras and torch read when they are imported."""
+    os.environ["KERAS_BACKEND"] = "torch"
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait actively take shared cores from each other
 
 
 def foretold(images: int, budget: float) -> str:
@@ -297,6 +301,7 @@ def search(folder: Path, task: dict[str, Any], images: dict[str, Any], labels: d
 
 def main(folder: Path) -> None:
     """Search in a folder."""
+    prepare()
     task, images, labels = read(folder)
     if images["train"].ndim == 4 and images["train"].shape[-1] != 3:
         refuse("expected images, found volumes; AutoKeras 3 takes none")
@@ -306,7 +311,7 @@ def main(folder: Path) -> None:
     try:
         import autokeras  # noqa: F401
     except ImportError as error:
-        refuse(f"{error}; pip install 'autokeras==3.0.0' 'keras>=3.8,<3.13' torch")
+        refuse(f"{error}; pip install 'autokeras==3.0.0' 'keras>=3.8,<3.13' six torch")
     import torch
 
     if task["device"] == "cuda" and not torch.cuda.is_available():
