@@ -1,8 +1,9 @@
-"""A store as a method may see it: the labels of its test split are not there, nor what its records could tell of them.
+"""A store as a method may see it: its test split has neither labels nor records.
 
-A source's file name often holds the class ("malignant (3).png"), and where its image lay in the raw one can tell it
-too, so that the records go with the labels. Whoever scores gets the whole store back by `with_labels`; nothing that
-hangs on the other one leads there but the path of the file, which any code may open.
+A source's file name often names the class ("malignant (3).png"), and where the image was cut from the raw one can
+reveal it too, so the records go with the labels. Whoever scores gets the whole store back by `with_labels`. What leads
+to the labels is the file alone, by its path or by the mapping under the images: honest code does not find them by
+mistake, and other code could open the file anyway.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The files by which mmtk and a command deal with each other: images, labels and task in, scores out."""
+"""The files that mmtk and a command exchange: images, labels and task in, scores out."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_inputs(folder: Path, store: Store) -> None:
 
 
 def write_task(folder: Path, job: Job, seconds: float) -> None:
-    """Write ``task.json``: what the task is, and the seconds that are left for it.
+    """Write ``task.json``: the task, and the seconds left for it.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def write_task(folder: Path, job: Job, seconds: float) -> None:
 
 
 def _device() -> str:
-    """Which device there is, told without torch: that need not be installed, and takes seconds to import."""
+    """The device there is, found without torch, which may be missing and takes seconds to import."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all") not in ("", "-1")
     return "cuda" if seen and any(map(os.path.exists, _GPUS)) else "cpu"
 
@@ -119,7 +119,7 @@ def read_scores(folder: Path, store: Store, how: str) -> dict[str, NDArray[Any]]
     Raises
     ------
     ScoreError
-        If those of a split lack, or are not what they should be.
+        If those of a split are missing or malformed.
     OSError
         If the system cannot read one, though it is there.
     """

@@ -1,4 +1,4 @@
-"""Start a command under `_supervisor`, follow it, and tell how it ended."""
+"""Run a command under `_supervisor`, and report how it ended."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Ended:
     ended : {"by itself", "at the end of its budget", "interrupted"}
     seconds : float
     memory : int
-        Bytes that the largest of its processes took at most.
+        Peak of its largest process, in bytes.
     """
 
     status: int | None
@@ -66,7 +66,7 @@ def run_supervised(
     what: str, words: list[str], folder: Path, env: Mapping[str, str], output: Path, *, seconds: float, grace: float,
     hurry: float, tick: Callable[[], object],
 ) -> Ended:
-    """Run a command to its end, or to that of its time; nothing of it runs on, whatever ends this.
+    """Run a command until it ends or its time is over; whatever ends this call, no process of it is left.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def _see_end(watch: subprocess.Popen[bytes], grace: float) -> None:
 
 
 def _read(lines: bytes) -> dict[str, Any]:
-    """What the supervisor told, in whole lines."""
+    """What the supervisor wrote, in whole lines."""
     told: dict[str, Any] = {}
     for line in lines.splitlines():
         with suppress(ValueError):

@@ -1,9 +1,9 @@
 """A program that runs a command: keeps its time and what it prints, and leaves nothing of it running.
 
 It is a process of its own, of the standard library alone, between mmtk and the command. So it outlives an mmtk that is
-killed and ends the command then; and it is small, which the peak of memory needs: a process starts with that of the one
-it was started by. Its standard input is a line of JSON, the order, and stays open as long as the command is wanted. On
-its standard output it writes a line once the command runs, or could not be started, and one when it is over.
+killed, and then ends the command. It is small because a process inherits the memory peak of its parent. Its standard
+input is a line of JSON, the order, and stays open as long as the command is wanted. On its standard output it writes a
+line once the command runs, or could not be started, and one when it is over.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Watch:
         self.ended = "by itself"
 
     def run(self) -> dict[str, Any]:
-        """Wait until it is over; tell how that came."""
+        """Wait until it is over; report how it ended."""
         sources = [sys.stdin.fileno(), self.pipe]
         while not self._is_over():
             ready, _, _ = select.select(sources, [], [], _POLL)
@@ -120,7 +120,7 @@ class Watch:
         self.warn_at, self.end_at = float("inf"), min(self.end_at, time.monotonic() + grace)
 
     def _signal(self, number: int) -> bool:
-        """Send a signal to its group; tell whether there is one."""
+        """Send a signal to its group; False if there is none."""
         try:
             os.killpg(self.child.pid, number)
         except OSError:
@@ -162,7 +162,7 @@ class Watch:
 
 
 def _descendants(of: int) -> list[int]:
-    """Processes that a process started, and those that they did, as Linux tells them."""
+    """Children of a process and their descendants, by Linux's /proc."""
     parents: dict[int, int] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
         if name.isdigit():
@@ -178,7 +178,7 @@ def _descendants(of: int) -> list[int]:
 
 
 def _adopt_orphans() -> None:
-    """Become the parent of processes whose own one ended, as Linux can, so that they are known."""
+    """On Linux become the parent of orphaned descendants, so that they can be found."""
     with contextlib.suppress(Exception):
         import ctypes
 

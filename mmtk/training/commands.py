@@ -1,9 +1,9 @@
 """Methods that are commands, of any tool: each is given a folder of images and labels and leaves its scores there.
 
-What lies in the folder, and when what a command left counts, is told in docs/methods.md. The folder is kept as long as
-the run has no result, so that a command may go on from what it kept there. Each attempt has the whole budget, and the
-seconds of all of them are what the run took. Scores that an interrupted attempt left count, since it is the same run
-and its seconds count too; those of one that ended in an error do not, for the command was mended since.
+docs/methods.md says what is in the folder and which scores count. The folder is kept until the run has a result, so
+that a command can resume from what it saved there. Each attempt has the whole budget, and the seconds of all attempts
+are what the run took. Scores of an interrupted attempt count, as its seconds do; those of an attempt that failed do
+not, since the command may have been changed to mend it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from mmtk.training.methods import NAME, Job, list_methods
 from mmtk.values import read_toml_or_json, typed
 
 GRACE, GRACE_SHARE = 10.0, 0.05  # from the warning to the end: so many seconds, or that share of the budget if more
-_BEAT = 5.0  # seconds after which it is noted how long a command has run
-_LAST = 1 << 12  # bytes of the output's end that its last line is looked for in
-_LONGEST = 200  # letters of that line that an error tells
-_HIDDEN = ("MMTK_STORES", "MMTK_SOURCES", "OLDPWD")  # names of the environment that a command is not given
+_BEAT = 5.0  # seconds between records of how long a command has run
+_LAST = 1 << 12  # bytes at the end of the output in which its last line is looked for
+_LONGEST = 200  # characters of that line in an error
+_HIDDEN = ("MMTK_STORES", "MMTK_SOURCES", "OLDPWD")  # environment variables that a command does not get
 SCRIPTS = Path(__file__).parent / "scripts"
 
 
 def method_of(text: str) -> Method:
-    """The method that ``NAME=WORDS`` tells.
+    """The method described by ``NAME=WORDS``.
 
     Raises
     ------
@@ -50,14 +50,14 @@ def method_of(text: str) -> Method:
     return _method(f"method cmd:{name}", name, name, words, [Path()])
 
 
-class _Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _MethodFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     command: str | list[str]
     title: str = ""
 
 
 def read_method(path: str | Path) -> Method:
-    """The method that a TOML file tells: ``name``, ``command`` as one text or a list of words, and maybe ``title``.
+    """The method described by a TOML file: ``name``, ``command`` as text or a list of words, optionally ``title``.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def read_method(path: str | Path) -> Method:
         If the system cannot read it, though it is there.
     """
     path = Path(path)
-    told = typed(path, read_toml_or_json(path, "a method as TOML"), _Told)
+    told = typed(path, read_toml_or_json(path, "a method as TOML"), _MethodFile)
     return _method(str(path), told.name, told.title or told.name, told.command, [path.parent, Path()])
 
 
@@ -90,25 +90,25 @@ def _method(what: str, name: str, title: str, command: str | list[str], places: 
 
 
 def _absolute(word: str, places: list[Path], *, program: bool) -> str:
-    """A word that names a file, as a path that is right in any folder; a program without a / is left to the PATH."""
+    """A word that names a file, as an absolute path; a program without a / is looked up in the PATH."""
     if program and "/" not in word:
         return word
     for place in places:
         path = place / word
-        if os.path.isfile(path) or ("/" in word and os.path.exists(path)):  # which take a long script for no path
+        if os.path.isfile(path) or ("/" in word and os.path.exists(path)):  # both False for what is too long for a path
             return str(path.absolute())
     return word
 
 
 def run(job: Job, *, name: str, command: list[str], words: list[str]) -> RunResult:
-    """Run a command on the store of a job, and leave the scores that it gives.
+    """Run a command on the store of a job, and score what it leaves.
 
     Parameters
     ----------
     job : Job
     name : str
     command : list of str
-        As it was given: the run is known by it.
+        As the user gave it; a run with another one is another run.
     words : list of str
         What is started, with ``{folder}`` and ``{scripts}`` in it.
 
@@ -132,7 +132,7 @@ def _seconds_before(out: Path) -> float:
 
 
 class _Attempt:
-    """A command at work on a job."""
+    """One attempt of a command at a job."""
 
     def __init__(self, job: Job, name: str, words: list[str], before: float) -> None:
         self.job, self.what, self.before = job, f"method {name}", before
@@ -143,7 +143,7 @@ class _Attempt:
         self.beat = time.perf_counter()
 
     def scores(self) -> dict[str, NDArray[Any]]:
-        """Run it; what it left."""
+        """Run it and read the scores that it left."""
         record: dict[str, Any] = {"ended": None}
         try:
             self._prepare()
@@ -191,14 +191,14 @@ class _Attempt:
                 self._note(ended=None)
 
     def _note(self, **facts: Any) -> None:
-        """Keep how it stands, or ended, and the seconds of all attempts so far."""
+        """Record its state, or how it ended, and the seconds of all attempts so far."""
         self.beat = time.perf_counter()
         write_record(self.out / COMMAND, {
             "words": self.words, **facts, "seconds": round(self.before + self._spent(), 3),
         })
 
     def _check(self, ended: Ended) -> None:
-        """Refuse what a command left that ended by itself in an error."""
+        """Refuse the scores of a command that failed by itself."""
         if ended.ended == "by itself" and ended.status != 0:
             found, remedy = self._how(ended), f"{self.output} has what it printed"
             raise MmtkError(self.what, expected="exit code 0", found=found, remedy=remedy)
@@ -219,7 +219,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _last_line(path: Path) -> str:
-    """The last line of a file of output that holds something, as it can be shown."""
+    """The last line of output that is not blank, made printable."""
     with suppress(OSError), path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _LAST))
         lines = [" ".join(line.split()) for line in re.split(r"[\r\n]+", file.read().decode("utf-8", "replace"))]

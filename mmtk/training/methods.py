@@ -45,7 +45,7 @@ def paper_budget(images: int) -> float:
 
 
 def _ignore(done: int, total: int) -> None:
-    """Nobody asks how far it is."""
+    """Report progress to nobody."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Job:
     seed : int
     device : {"cpu", "cuda"} or None
     progress : callable
-        To be told what is done and how much it is in all, if the method knows.
+        Called with what is done and how much there is in all, if the method knows.
     title : str
         What tables call the method, if not by its name.
     begun : float
@@ -214,18 +214,18 @@ def list_methods() -> tuple[Method, ...]:
 
 
 def get_method(name: str) -> Method:
-    """The method of that name, or one from outside.
+    """The method of that name, or a command or an exported model.
 
     Parameters
     ----------
     name : str
-        That of a method that is registered; ``cmd:NAME=WORDS``, a command; the path of a ``.toml`` file that tells one;
-        or ``tflite:FOLDER``, a model that was exported.
+        Of a registered method; ``cmd:NAME=WORDS``, a command; the path of a ``.toml`` file that describes a command; or
+        ``tflite:FOLDER``, an exported model.
 
     Raises
     ------
     ArgumentError
-        If there is none, or it is not told as it should be.
+        If there is none, or its description is malformed.
     """
     if name in _METHODS:
         return _METHODS.get(name)

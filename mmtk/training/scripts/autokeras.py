@@ -86,7 +86,7 @@ def columns(task: dict[str, Any], scores: Any) -> Any:
 
 
 def leave(folder: Path, scores: dict[str, Any]) -> None:
-    """Write the scores of all splits, so that those that lie in the folder are of one model."""
+    """Write the scores of all splits, and rename them only then, so that none is half a file."""
     for split, of_split in scores.items():
         with open(folder / f"scores_{split}.partial", "wb") as file:
             np.save(file, of_split)
