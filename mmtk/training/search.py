@@ -122,7 +122,7 @@ class _Search:
             for weight, member in sorted(zip(weights, chosen, strict=True), key=lambda pair: -pair[0]) if weight
         ]
         merit = float(judge.merits(np.average(table, 0, weights)[None])[0])
-        self.log.append({"ensemble": ensemble, **_told(judge, merit), "chosen_after": begun, "spent": self._spent()})
+        self.log.append({"ensemble": ensemble, **_figure(judge, merit), "chosen_after": begun, "spent": self._spent()})
         write_text(self.job.out / _LOG, "".join(json.dumps(as_facts(line)) + "\n" for line in self.log))
         return {
             split.name: np.average([member.scores[split.name] for member in chosen], axis=0, weights=weights)
@@ -240,7 +240,7 @@ class _Search:
         judged = self._scores(candidate, [estimator], val)
         an_image = (time.perf_counter() - fitted) / len(val)
         self._note(candidate.kind, images, fitted - begun, an_image)
-        told = _told(self.val_judge, merit := float(self.val_judge.merits(judged[None])[0]), "val_")
+        told = _figure(self.val_judge, merit := float(self.val_judge.merits(judged[None])[0]), "val_")
         estimators = [estimator]
         others = len(self.folds) * (fitted - begun + an_image * sum(map(len, self.store.splits)))
         if self.folds and images == len(train) and others < self._left():
@@ -248,7 +248,7 @@ class _Search:
             estimators += of_folds
             judged = np.concatenate([outside, self._scores(candidate, estimators, val)])
             merit = float(self.judge.merits(judged[None])[0])
-            told |= _told(self.judge, merit)
+            told |= _figure(self.judge, merit)
         self._keep(candidate, estimators, images, merit, judged)
         return told
 
@@ -323,5 +323,5 @@ def _threads(many: bool) -> Any:
     return threadpool_limits(None if many else 1)
 
 
-def _told(judge: Judge, merit: float, what: str = "") -> dict[str, float]:
+def _figure(judge: Judge, merit: float, what: str = "") -> dict[str, float]:
     return {f"{what}{judge.measure}": merit if judge.by_auc else -merit}

@@ -174,12 +174,12 @@ class _Model:
         pixels = resize(image, self.size, filter="bicubic")
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], self.channels, axis=2)
-        self.interpreter.set_tensor(self.input["index"], self._given(pixels)[None])
+        self.interpreter.set_tensor(self.input["index"], self._input_values(pixels)[None])
         self.interpreter.invoke()
-        found = self._told(self.interpreter.get_tensor(self.output["index"]).reshape(-1))
+        found = self._output_values(self.interpreter.get_tensor(self.output["index"]).reshape(-1))
         return found[self.order]
 
-    def _given(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+    def _input_values(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         kind = np.dtype(self.input["dtype"])
         if kind == np.uint8:
             return pixels
@@ -188,7 +188,7 @@ class _Model:
         scaled: NDArray[np.float32] = (pixels.astype(np.float32) - self.scaling.mean) / self.scaling.std
         return scaled.astype(np.float32)
 
-    def _told(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
+    def _output_values(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
         numbers: NDArray[np.float64] = outputs.astype(np.float64)
         if outputs.dtype != np.float32:
             scale, zero = self.output["quantization"]

@@ -140,11 +140,11 @@ class Clock:
 
     def __init__(self, budget: float) -> None:
         self.end = BEGUN + KEPT * budget
-        self.told = False
+        self.warned = False
         signal.signal(signal.SIGTERM, self._stop)
 
     def _stop(self, number: int, frame: Any) -> None:
-        self.told = True
+        self.warned = True
         self.end = time.monotonic()
 
     def left(self) -> float:
@@ -170,7 +170,7 @@ def searching(folder: Path, task: dict[str, Any], images: dict[str, Any], clock:
             return Limit(self.end)
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if clock.told and (folder / "scores_test.npy").exists():
+            if clock.warned and (folder / "scores_test.npy").exists():
                 raise Stopped
             if time.monotonic() > min(self.end, clock.end):
                 self.model.stop_training = True
@@ -197,7 +197,7 @@ def searching(folder: Path, task: dict[str, Any], images: dict[str, Any], clock:
                 raise FailedTrialError("its weights would have to be downloaded")
             best = self.best()
             forward = self.probe(trial)
-            if clock.told:
+            if clock.warned:
                 raise Stopped
             epoch = forward * (BACKWARD * len(images["train"]) + len(images["val"]))
             scoring = 1.2 * forward * total
