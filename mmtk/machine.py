@@ -15,7 +15,7 @@ from mmtk.imaging import kernels_in_use
 PACKAGES = (
     "numpy", "h5py", "numba", "opencv-python", "opencv-python-headless", "deflate", "simplejpeg", "SimpleITK",
     "scikit-learn", "click", "rich", "requests", "torch", "torchvision", "tensorboard", "matplotlib", "jinja2",
-    "hdf5plugin",
+    "hdf5plugin", "distributed", "flaml", "autokeras", "keras", "ai-edge-litert",
 )
 
 

@@ -68,10 +68,9 @@ def decathlon_command(
     128 and 224 px, torchvision's 7x7 of stride 2 with max-pooling. Means are over the ten; other sets stand alone.
 
     Runs that were finished before are left alone, one that was stopped goes on; several processes may work in one
-    folder. Intervals are of 95 %, of other test
-    images, or subjects where they are known (bootstrap); standard deviations are over seeds. The three planes of the
-    Organ sets are drawn by the same subjects if they have the same. Exit 1 if a run failed; the others are made all the
-    same.
+    folder. Intervals are of 95 %, of other test images, or subjects where they are known (bootstrap); standard
+    deviations are over seeds. The three planes of the Organ sets are drawn by the same subjects if they have the same.
+    Exit 1 if a run failed; the others are made all the same.
     """
     from mmtk.datasets import TEN
     from mmtk.runs import outcome_facts, rows_of, table_facts, write_results

@@ -12,7 +12,7 @@ from typing import Any
 from mmtk import __version__
 from mmtk.base import versions
 
-_PACKAGES = ("numpy", "h5py", "numba", "scikit-learn", "torch")
+_PACKAGES = ("numpy", "h5py", "numba", "scikit-learn", "torch", "flaml", "autokeras", "keras", "ai-edge-litert")
 
 
 def environment() -> dict[str, Any]:

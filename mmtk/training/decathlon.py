@@ -89,7 +89,7 @@ def _facts(path: Path) -> tuple[StoreInfo | None, list[int]]:
 
 
 def take_shard(entries: Sequence[Entry], number: int, shards: int) -> list[Entry]:
-    """Every so manieth of planned runs, so that the shards together are all of them, each once.
+    """One of several parts of the planned runs; together the parts are all of them, each run once.
 
     Runs of each method are dealt out by their number of images, to and fro, so that no shard has all the large ones.
 
