@@ -9,7 +9,8 @@ import pickle
 import socket
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from mmtk import __version__, plugins
@@ -18,7 +19,7 @@ from mmtk.errors import MmtkError, reason_of
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 10.0
 _ALIKE = ("python", "dask", "distributed", "mmtk")
 
 
@@ -43,7 +44,8 @@ def connect(address: str) -> Iterator[Client]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of versions, which are compared here
         try:
-            scheduler, workers = asyncio.run(asyncio.wait_for(_versions(address), CONNECT_SECONDS))
+            with ThreadPoolExecutor(1) as thread:  # this one may have an event loop already, as in a notebook
+                scheduler, workers = thread.submit(asyncio.run, _versions(address)).result()
             _check_alike(address, scheduler, workers)
             client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="mmtk")
         except MmtkError:
@@ -58,14 +60,18 @@ def connect(address: str) -> Iterator[Client]:
 
 
 async def _versions(address: str) -> tuple[Any, dict[str, Any]]:
-    """What is installed at the scheduler and at its workers."""
+    """What is installed at the scheduler and at its workers; of none of these, where one does not answer in time."""
     from distributed import Security, rpc
 
     safe = Security().get_connection_args("client")  # as Dask's own configuration says
     async with rpc(address, timeout=CONNECT_SECONDS, connection_args=safe) as scheduler:
-        own = await scheduler.versions(packages=["mmtk"])
-        ask = {"op": "versions", "packages": ["mmtk"]}
-        return own, await scheduler.broadcast(msg=ask, on_error="ignore")
+        own = await asyncio.wait_for(scheduler.versions(packages=["mmtk"]), CONNECT_SECONDS)
+        workers: dict[str, Any] = {}
+        with suppress(TimeoutError):  # a worker that hangs is none of the scheduler's faults
+            ask = {"op": "versions", "packages": ["mmtk"]}
+            asked = scheduler.broadcast(msg=ask, on_error="ignore")
+            workers = await asyncio.wait_for(asked, CONNECT_SECONDS)
+        return own, workers
 
 
 def _reason(error: Exception) -> str:

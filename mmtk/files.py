@@ -162,7 +162,7 @@ def _hold(folder: Path) -> int | None:
         except FileNotFoundError:
             continue  # who held it has just removed it
         except OSError as error:
-            if error.errno in _UNWRITABLE and not os.path.lexists(path):
+            if error.errno in _UNWRITABLE and not os.access(folder, os.W_OK):
                 return None
             raise
         held = False

@@ -429,8 +429,16 @@ def test_an_end_of_mmtk_ends_the_command_and_what_it_left_counts(tmp_path, small
     assert (tmp_path / "run" / "inodes").read_text() == repr([one.st_ino for one in inputs])  # equal, so left alone
 
 
-def test_a_killed_mmtk_leaves_no_command_behind(tmp_path, small) -> None:
-    tool = write_tool(tmp_path / "tools", "open('../pid', 'w').write(str(os.getpid()))\ntime.sleep(600)")
+def test_a_killed_mmtk_leaves_no_command_behind_and_the_next_waits_for_its_end(tmp_path, small) -> None:
+    body = """
+def end(*_):
+    time.sleep(1)
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+open("../pid", "w").write(str(os.getpid()))
+time.sleep(600)
+"""
+    tool = write_tool(tmp_path / "tools", body)
     code = (
         "import pathlib, sys\nfrom mmtk import store\nfrom mmtk.training import Job, get_method\n"
         "get_method(sys.argv[1]).run(Job(store.open(sys.argv[2]), pathlib.Path(sys.argv[3]), 600))"
@@ -442,7 +450,14 @@ def test_a_killed_mmtk_leaves_no_command_behind(tmp_path, small) -> None:
         while child.poll() is None and not (pid.exists() and pid.read_text()):
             time.sleep(0.05)
         child.send_signal(signal.SIGKILL)
-    assert is_gone(int(pid.read_text()))
+    body = """
+try:
+    os.kill(int(open("../pid").read()), 0)
+    sys.exit("two at work in one folder")
+except ProcessLookupError:
+    leave()
+"""
+    assert run(small, tmp_path, body).images["test"] == 9
 
 
 def test_a_budget_that_writing_its_images_uses_up_is_told(tmp_path, small) -> None:

@@ -9,6 +9,7 @@ line once the command runs, or could not be started, and one when it is over.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -27,12 +28,17 @@ _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 class Output:
     """A file that holds the first and the last part of what is written, whatever its length; it is whole at any time.
 
-    Where the disk is full the rest is lost: that is no reason to stop a command.
+    Where the disk is full the rest is lost: that is no reason to stop a command. The file is locked as long as this
+    process lives: a command that has not ended yet, though its mmtk was killed, is waited for.
     """
 
     def __init__(self, path: str) -> None:
-        self._file: IO[bytes] = open(path, "w+b", buffering=0)  # noqa: SIM115 - as long as the process
-        self._size, self._cut = 0, False
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._file: IO[bytes] = open(handle, "r+b", buffering=0)  # noqa: SIM115 - as long as the process
+        with contextlib.suppress(OSError):  # a disk that cannot lock
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        self._file.truncate(0)
+        self._size = 0
 
     def write(self, data: bytes) -> None:
         with contextlib.suppress(OSError):

@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -65,7 +64,9 @@ def run_on_cluster(
     """
     clock, name = Clock(entries), f"mmtk-{secrets.token_hex(4)}"
     inbox: SimpleQueue[_Message] = SimpleQueue()
-    with cluster.connect(scheduler) as client, _folders(entries):
+    with cluster.connect(scheduler) as client:
+        for entry in entries:  # so that a worker that does not see where runs lie is told from one that does
+            entry.out.parent.mkdir(parents=True, exist_ok=True)
         options = _options(client, device)
         client.subscribe_topic(name, lambda event: inbox.put((event[1], None)))
         for number, entry in enumerate(entries):
@@ -101,19 +102,6 @@ def _next(inbox: SimpleQueue[_Message], client: Client) -> _Message:
         return inbox.get()
 
 
-@contextmanager
-def _folders(entries: Sequence[Entry]) -> Iterator[None]:
-    """Make the folders of the runs, so that a worker that does not see them is told from one that does."""
-    for entry in entries:
-        entry.out.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        for entry in entries:
-            with suppress(OSError):  # all those that are not empty
-                entry.out.rmdir()
-
-
 def _options(client: Client, device: str | None) -> dict[str, Any]:
     """What a run needs of a worker; what is odd about those that are there is said."""
     threads = client.nthreads()
@@ -135,16 +123,17 @@ def _resources(dask_worker: Worker) -> list[str]:
 
 
 def _outcome_of(entry: Entry, future: Future, scheduler: str) -> Outcome:
-    if future.status == "finished":
+    try:
         outcome: Outcome = replace(future.result(), entry=entry)
-        return outcome
-    if future.status != "error":  # cancelled, though not from here
-        raise MmtkError(
-            f"scheduler {scheduler}", expected="one that stays until all runs are made", found="the connection lost",
-            remedy="start it again, and give the same command: finished runs are kept, others go on",
-        )
-    outcome = Outcome(entry, error=_told(future.exception()))
-    keep_outcome(outcome)
+    except Exception as error:
+        if future.status != "error":  # cancelled, though not from here, or the scheduler went before it was fetched
+            raise MmtkError(
+                f"scheduler {scheduler}", expected="one that stays until all runs are made",
+                found="the connection lost",
+                remedy="start it again, and give the same command: finished runs are kept, others go on",
+            ) from None
+        outcome = Outcome(entry, error=_told(error))
+        keep_outcome(outcome)
     return outcome
 
 
@@ -172,7 +161,7 @@ def _work(entry: Entry, device: str | None, topic: str, number: int) -> Outcome:
 
     worker = get_worker()
     key = worker.get_current_task()
-    for path in (entry.store, entry.out):
+    for path in (entry.store, entry.out.parent):
         if not path.exists():
             expected, remedy = f"it on {socket.gethostname()} too", "keep it on a disk that all machines share"
             raise MmtkError(path, expected=expected, found="none", remedy=remedy)

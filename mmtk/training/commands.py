@@ -175,7 +175,6 @@ class _Attempt:
             raise MmtkError(self.what, expected="time to run", found=found, remedy="give a larger budget")
         write_task(self.folder, self.job, left)
         self._note(ended=None)
-        self.output.unlink(missing_ok=True)
         return run_supervised(
             self.what, self.words, self.folder, _environment(self.folder), self.output, seconds=left,
             grace=max(GRACE, GRACE_SHARE * self.job.budget), hurry=GRACE, tick=self._tick,
