@@ -154,22 +154,28 @@ def holding(folder: Path) -> Iterator[None]:
 
 
 def _hold(folder: Path) -> int | None:
-    path = folder / _LOCK
+    remedy = "wait for it, or choose another folder"
+    busy = BusyError(folder, expected="a folder for one process", found="another at work", remedy=remedy)
+    try:
+        return open_locked(folder / _LOCK, busy)
+    except OSError as error:
+        if error.errno in _UNWRITABLE and not os.access(folder, os.W_OK):
+            return None
+        raise
+
+
+def open_locked(path: Path, busy: StoreError) -> int:
+    """Open a file for appending, made with its folder if need be, and lock it until it is closed; `busy` if it is."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except FileNotFoundError:
-            continue  # who held it has just removed it
-        except OSError as error:
-            if error.errno in _UNWRITABLE and not os.access(folder, os.W_OK):
-                return None
-            raise
+            continue  # who held it has just removed its folder
         held = False
         try:
             if lock(handle) is False:
-                remedy = "wait for it, or choose another folder"
-                raise BusyError(folder, expected="a folder for one process", found="another at work", remedy=remedy)
+                raise busy
             if held := is_named(handle, path):  # who held it may have removed it meanwhile
                 return handle
         finally:

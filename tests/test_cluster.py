@@ -225,6 +225,7 @@ def test_runs_stop_with_the_coordinator_and_a_lost_scheduler_is_said(stores, tmp
     for number, stop in enumerate((signal.SIGINT, signal.SIGKILL), 1):
         with background(*command) as coordinator:
             (pids,) = wait_for(lambda n=number: [p for p in out.rglob("pids") if p.read_text().count("\n") == n])
+            assert list(out.glob("*/*")) == [pids.parent]  # none of the run that waits, which may be another's soon
             coordinator.send_signal(stop)
             stderr = coordinator.communicate(timeout=LIMIT)[1]
         assert coordinator.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
@@ -512,11 +513,14 @@ def test_a_holder_lets_no_lock_of_a_later_folder_go(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_needs_no_lock(tmp_path):
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_folder_that_cannot_be_written_needs_no_lock(tmp_path, killed):
     hold = "import pathlib, sys; from mmtk import files\nwith files.holding(pathlib.Path(sys.argv[1])): pass\n"
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "result.json").write_text("{}")
+    if killed:
+        (folder / ".lock").touch(mode=0o444)
     folder.chmod(0o555)
     user = ["setpriv", "--reuid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
     for parent in (tmp_path, *tmp_path.parents[:3]):

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from mmtk.errors import StoreError
-from mmtk.files import clear_leftovers, is_named, lock, remove_folder
+from mmtk.files import clear_leftovers, open_locked, remove_folder
 
 _FILE = "journal"
 _CHAIN = "chain"  # the checksum of a line and of those before it
@@ -38,35 +38,15 @@ class Journal:
 
     def __enter__(self) -> Journal:
         clear_leftovers(self.folder)
-        self._file = self._lock()
+        remedy = "wait for it, or choose another --out"
+        busy = StoreError(self.folder, expected="one build at a time", found="another running", remedy=remedy)
+        self._file = open_locked(self.folder / _FILE, busy)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._file)
-
-    def _lock(self) -> int:
-        while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / _FILE
-            try:
-                file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            except FileNotFoundError:
-                continue  # the build that held it has just finished and removed the folder
-            held = False
-            try:
-                held = lock(file) is not False
-                if not held:
-                    raise StoreError(
-                        self.folder, expected="one build at a time", found="another running",
-                        remedy="wait for it, or choose another --out",
-                    )
-                if held := is_named(file, path):
-                    return file
-            finally:
-                if not held:
-                    os.close(file)
 
     def resume(self, identity: dict[str, Any]) -> bool:
         """Read what an earlier build of this identity has done; False if there is none, and the folder is emptied."""
