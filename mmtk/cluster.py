@@ -39,10 +39,10 @@ def connect(address: str) -> Iterator[Client]:
         import distributed
     except ImportError:
         raise MmtkError.not_installed(f"scheduler {address}", "distributed", "cluster") from None
-    for name in ("distributed.client", "distributed.comm", "distributed.core"):  # what they tell is told in a line here
+    for name in ("distributed.client", "distributed.comm", "distributed.core"):  # errors are reported here, in one line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of versions, which are compared here
+        warnings.simplefilter("ignore")  # about versions, which are compared here
         try:
             with ThreadPoolExecutor(1) as thread:  # this one may have an event loop already, as in a notebook
                 scheduler, workers = thread.submit(asyncio.run, _versions(address)).result()
@@ -60,14 +60,14 @@ def connect(address: str) -> Iterator[Client]:
 
 
 async def _versions(address: str) -> tuple[Any, dict[str, Any]]:
-    """What is installed at the scheduler and at its workers; of none of these, where one does not answer in time."""
+    """What is installed at the scheduler and at its workers; none of the latter if one does not answer in time."""
     from distributed import Security, rpc
 
     safe = Security().get_connection_args("client")  # as Dask's own configuration says
     async with rpc(address, timeout=CONNECT_SECONDS, connection_args=safe) as scheduler:
         own = await asyncio.wait_for(scheduler.versions(packages=["mmtk"]), CONNECT_SECONDS)
         workers: dict[str, Any] = {}
-        with suppress(TimeoutError):  # a worker that hangs is none of the scheduler's faults
+        with suppress(TimeoutError):  # a worker that hangs should not keep others out
             ask = {"op": "versions", "packages": ["mmtk"]}
             asked = scheduler.broadcast(msg=ask, on_error="ignore")
             workers = await asyncio.wait_for(asked, CONNECT_SECONDS)

@@ -29,7 +29,7 @@ class Output:
     """A file that holds the first and the last part of what is written, whatever its length; it is whole at any time.
 
     Where the disk is full the rest is lost: that is no reason to stop a command. The file is locked as long as this
-    process lives: a command that has not ended yet, though its mmtk was killed, is waited for.
+    process lives, so that the next attempt waits for a command that outlives an mmtk that was killed.
     """
 
     def __init__(self, path: str) -> None:

@@ -89,9 +89,9 @@ def _facts(path: Path) -> tuple[StoreInfo | None, list[int]]:
 
 
 def take_shard(entries: Sequence[Entry], number: int, shards: int) -> list[Entry]:
-    """One of several parts of the planned runs; together the parts are all of them, each run once.
+    """One of several parts of the planned runs; the parts are disjoint and together complete.
 
-    Runs of each method are dealt out by their number of images, to and fro, so that no shard has all the large ones.
+    The runs of each method are dealt out by number of images, back and forth, so that no shard gets all large ones.
 
     Parameters
     ----------
