@@ -134,7 +134,7 @@ class Cluster:
         words = ("scheduler", "--host", "127.0.0.1", "--port", 0, "--dashboard-address", "127.0.0.1:0",
                  "--scheduler-file", self.file)
         self.scheduler = self.stack.enter_context(started(*words, log=log, **env))
-        wait_for(self.file.exists, log)
+        wait_for(lambda: self.file.exists() and self.file.read_text().endswith("}"), log)
         for _ in range(workers):
             self.add()
         return str(json.loads(self.file.read_text())["address"])
@@ -349,8 +349,8 @@ def write_versions(folder: Path, **others: str) -> Path:
     path = folder / "other.py"
     path.write_text(
         "from distributed import versions\n"
-        "known = versions._version_cached\n"
-        f"def told(name, others={others}):\n    return others.get(name) or known(name)\n"
+        f"others = {others}\n"
+        "def told(name, known=versions._version_cached):\n    return others.get(name) or known(name)\n"
         "versions._version_cached = told\n"
     )
     return path
