@@ -207,7 +207,10 @@ def test_the_decathlon_scores_it_and_notices_another_model(tmp_path):
     printed = invoke(*command).output
     assert "tflite edge v1" in printed
     runs = sorted((tmp_path / "out").rglob("result.json"))
-    assert [path.parent.name for path in runs] == ["tflite-edge-v1_60s_seed0"] * 2
+    assert [path.parent.name for path in runs] == ["tflite-edge-v1_seed0"] * 2
+    assert " s of 60 s" not in printed, "it goes by no budget"
+    results = [json.loads(path.read_text()) for path in runs]
+    assert all("seconds" in result and "budget" not in result for result in results)
     before = [path.stat().st_mtime_ns for path in runs]
     invoke(*command)
     assert [path.stat().st_mtime_ns for path in runs] == before

@@ -85,7 +85,9 @@ class Job:
     def __post_init__(self) -> None:
         object.__setattr__(self, "store", without_labels(self.store))
 
-    def leave(self, config: Mapping[str, Any], predict: Callable[[], Mapping[str, NDArray[Any]]]) -> RunResult:
+    def leave(
+        self, config: Mapping[str, Any], predict: Callable[[], Mapping[str, NDArray[Any]]], *, timed: bool = True
+    ) -> RunResult:
         """Make the run in its folder, unless it is finished there.
 
         Parameters
@@ -94,6 +96,8 @@ class Job:
             What the run is, besides store, budget and seed; ``method`` is its name.
         predict : callable
             Gives the scores of each split, rows in the order of the split.
+        timed : bool
+            Whether the budget decides what comes out; if not, the run does not depend on it.
 
         Raises
         ------
@@ -110,21 +114,21 @@ class Job:
         whole = with_labels(self.store)
         for split in whole.splits:
             runs.check_scorable(split)
-        spent = {"budget": self.budget} if self.share is None else {"share": self.share}
+        given = ({"budget": self.budget} if self.share is None else {"share": self.share}) if timed else {}
         title = "" if self.title == config["method"] else self.title
         facts = RunConfig(
-            {**config, **spent}, self.seed, StoreFacts.of(whole), made_with=runs.environment(), title=title
+            {**config, **given}, self.seed, StoreFacts.of(whole), made_with=runs.environment(), title=title
         )
         with runs.alone(self.out):
             runs.claim(self.out, facts)
             if (self.out / runs.RESULT).exists():
                 return runs.read_result(self.out)
-            name = f"{config['method']}_{facts.store.size}_{self.budget:g}s_seed{self.seed}"
+            limit = f"_{self.budget:g}s" if timed else ""
+            name = f"{config['method']}_{facts.store.size}{limit}_seed{self.seed}"
             scores = predict()
-            spent_seconds = round(time.perf_counter() - self.begun, 3)
-            return runs.write_result(
-                self.out, whole, name, scores, seconds=spent_seconds, budget=round(self.budget, 3)
-            )
+            spent = round(time.perf_counter() - self.begun, 3)
+            budget = round(self.budget, 3) if timed else None
+            return runs.write_result(self.out, whole, name, scores, seconds=spent, budget=budget)
 
 
 def _load_own() -> None:

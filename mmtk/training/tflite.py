@@ -76,7 +76,10 @@ def method_of(folder: str) -> Method:
         raise ArgumentError("method tflite", expected="a folder with a .tflite file", found=folder)
     name = f"tflite-{re.sub('[^A-Za-z0-9.-]+', '-', place.name)}"
     facts = {"method": name, "folder": str(place)}
-    return Method(name, f"tflite {place.name}", f"{__name__}:run", settings={"folder": str(place)}, facts=facts)
+    return Method(
+        name, f"tflite {place.name}", f"{__name__}:run", settings={"folder": str(place)}, facts=facts,
+        epochs=1, batch_size=1,  # it goes image by image, whatever the budget
+    )
 
 
 def run(job: Job, *, folder: str) -> RunResult:
@@ -104,7 +107,7 @@ def run(job: Job, *, folder: str) -> RunResult:
         write_text(kept, msgspec.json.format(msgspec.json.encode(facts)).decode() + "\n")
         return _predictions(job, _Model(path, info))
 
-    return job.leave({"method": method_of(folder).name}, predict)
+    return job.leave({"method": method_of(folder).name}, predict, timed=False)
 
 
 def _predictions(job: Job, model: _Model) -> dict[str, NDArray[np.float64]]:
