@@ -39,6 +39,14 @@ def test_a_configuration_is_read_as_it_was_written(small, tmp_path):
     assert json.loads(config.to_json())["version"] == 1
 
 
+@pytest.mark.parametrize(
+    ("share", "part"), [(1 / 60, "1/60"), (0.25, "1/4"), (0.1, "1/10"), (0.3, "0.3"), (1.0, "1"), (2.5, "2.5")]
+)
+def test_a_share_of_the_papers_time_is_told_as_a_fraction(small, share, part):
+    config = RunConfig({"method": "sklearn", "share": share}, 0, network(small).store)
+    assert config.setup.title == f"sklearn, {part} of the paper's time"
+
+
 def test_a_configuration_of_a_later_version_is_refused(small, tmp_path):
     values = json.loads(network(small).to_json())
     (tmp_path / CONFIG).write_text(json.dumps({**values, "version": 2}))

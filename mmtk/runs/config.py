@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -177,8 +178,14 @@ class _Other:
     def told(self, size: int, ndim: int) -> tuple[str, str]:
         """Title, and how it was shortened."""
         budget = "" if self.budget is None else f", {self.budget:g} s"
-        share = "" if self.share is None else f", {self.share:.3g} of the paper's time"
+        share = "" if self.share is None else f", {_part(self.share)} of the paper's time"
         return f"{self.title or self.method}{budget}{share}", ""
+
+
+def _part(share: float) -> str:
+    """A share as a fraction of one, where it is one: 1/60 rather than 0.0167."""
+    whole = round(1 / share) if 0 < share < 1 else 0
+    return f"1/{whole}" if whole and math.isclose(share * whole, 1) else f"{share:.3g}"
 
 
 @dataclass(frozen=True)
