@@ -6,13 +6,14 @@ import json
 import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmtk import store
 from mmtk.errors import ArgumentError, MmtkError
-from mmtk.runs import CONFIG, Method, RunConfig, StoreFacts, claim, find_runs
+from mmtk.runs import CONFIG, LOG, Method, RunConfig, StoreFacts, claim, find_runs, read_result
 from mmtk.training import Job, get_method, get_protocol, list_methods, plan_runs, trained
 from tests.commands import invoke
 from tests.small_runs import write_small_run
@@ -37,6 +38,24 @@ def test_a_configuration_is_read_as_it_was_written(small, tmp_path):
     assert again.store == config.store
     assert (again.setup.title, again.setup.shortened) == ("ResNet-18 (8), quick", "1 of 6 epochs")
     assert json.loads(config.to_json())["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("log", "seconds"),
+    [
+        ('{"seconds": 1.25}\n{"seconds": 2}\n', 3.25), ("", None), (None, None), ("{}\n", None), ("[1]\n", None),
+        ('{"seconds": 1.0}\n{"seco', None), ('{"seconds": NaN}\n', None), ('{"seconds": -3}\n', None),
+        ('{"seconds": "long"}\n', None), ('{"seconds": 1e999}\n', None),
+    ],
+)
+def test_a_network_took_the_seconds_that_its_log_tells(small, tmp_path, log, seconds):
+    run = write_small_run(small, tmp_path / "run", epochs=2)
+    before = read_result(run)
+    assert before.seconds == 2.0
+    (run / LOG).unlink()
+    if log is not None:
+        (run / LOG).write_text(log)
+    assert read_result(run) == replace(before, seconds=seconds)
 
 
 @pytest.mark.parametrize(

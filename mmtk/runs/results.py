@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ from mmtk.datasets.base import SPLITS, Task
 from mmtk.errors import MmtkError, ScoreError
 from mmtk.runs import jsonfiles
 from mmtk.runs.epochs import Share
-from mmtk.runs.folder import RESULT
+from mmtk.runs.folder import LOG, RESULT
 from mmtk.scoring import Metrics, as_facts, evaluate, write_predictions
 from mmtk.store import Split, Store
 from mmtk.values import typed
@@ -40,7 +40,7 @@ class RunResult:
     files : name of the result file, by split; those made elsewhere may lack all but the test images'
     synthetic : the store's images were
     seconds, budget : float or None
-        What a method really spent, and what it had; None where that is not known.
+        What a method really spent, a network on its epochs, and what it had; None where that is not known.
     """
 
     path: Path
@@ -111,7 +111,7 @@ def write_result(
         "best_epoch": best_epoch, "epochs": epochs, "synthetic": info.synthetic, "splits": splits,
         **({} if seconds is None else {"seconds": seconds}), **({} if budget is None else {"budget": budget}),
     }
-    result["checksum"] = _checksum(_result(out, result, reused=False))
+    result["checksum"] = _checksum(_written(out, result, reused=False))
     jsonfiles.write_object(out / RESULT, result)
     return _result(out, result, reused=False)
 
@@ -161,6 +161,13 @@ class _Values:
 
 
 def _result(out: Path, result: dict[str, Any], *, reused: bool) -> RunResult:
+    """A run's result with the seconds that its log tells."""
+    written = _written(out, result, reused=reused)
+    return written if written.seconds is not None else replace(written, seconds=_trained_seconds(out))
+
+
+def _written(out: Path, result: dict[str, Any], *, reused: bool) -> RunResult:
+    """The values of a ``result.json``."""
     path, remedy = out / RESULT, jsonfiles.AGAIN
     values = typed(path, result, _Values, remedy)
     if not {"test"} <= set(values.splits) <= set(SPLITS):
@@ -181,6 +188,16 @@ def _result(out: Path, result: dict[str, Any], *, reused: bool) -> RunResult:
         expected = "the result of a run"
         raise MmtkError(path, expected=expected, found="other values than were written", remedy=remedy)
     return read
+
+
+def _trained_seconds(out: Path) -> float | None:
+    """Seconds of all epochs by a network's log, validation included; None where it does not tell."""
+    try:
+        lines = (out / LOG).read_text(encoding="utf-8").splitlines()
+        total = sum(float(jsonfiles.parse(line)["seconds"]) for line in lines)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return round(total, 3) if lines and 0 <= total < math.inf else None
 
 
 def _checksum(result: RunResult) -> str:
