@@ -1,4 +1,4 @@
-"""What every room shares: how progress is told, digests of files, zlib's format, versions of packages."""
+"""What every room shares: how progress is told, texts in a line, digests of files, zlib's format, versions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from io import BufferedIOBase
 from pathlib import Path
 
 Progress = Callable[[int, int], None]  # told what is done and how much it is in all
+
+
+def one_line(text: str, longest: int) -> str:
+    """A text in one line of printable letters, cut after so many of them."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    return line if len(line) <= longest else f"{line[:longest]}..."
 
 
 def md5_of(path: Path) -> str:

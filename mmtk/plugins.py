@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mmtk.base import one_line
 from mmtk.errors import ArgumentError, MmtkError
 
 VARIABLE = "MMTK_PLUGINS"
@@ -138,12 +139,8 @@ def told(error: BaseException, module: str) -> str:
         message = f"{error.msg} ({Path(error.filename or '?').name} line {error.lineno})"
     elif isinstance(error, KeyError):
         message = f"no {message}"
-    words = " ".join(message.split())
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
-    if len(line) > _LONGEST:
-        line = f"{line[:_LONGEST]}..."
     kind = "" if isinstance(error, MmtkError) else type(error).__name__
-    text = ": ".join(filter(None, (kind, line)))
+    text = ": ".join(filter(None, (kind, one_line(message, _LONGEST))))
     place = place_of(error, module)
     return f"{text} ({place})" if place else text
 

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
+from mmtk.base import one_line
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.runs import COMMAND, OUTPUT, WORK, Method, RunResult, read_record, write_record
 from mmtk.training._exchange import read_scores, remove_scores, write_inputs, write_task
@@ -221,10 +222,8 @@ def _last_line(path: Path) -> str:
     """The last line of output that is not blank, made printable."""
     with suppress(OSError), path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _LAST))
-        lines = [" ".join(line.split()) for line in re.split(r"[\r\n]+", file.read().decode("utf-8", "replace"))]
-        last = next((line for line in reversed(lines) if line), "")
-        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in last)
-        return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+        lines = re.split(r"[\r\n]+", file.read().decode("utf-8", "replace"))
+        return one_line(next((line for line in reversed(lines) if line.strip()), ""), _LONGEST)
     return ""
 
 

@@ -11,7 +11,6 @@ With several labels it decides on which side of 0.5 a raw 128 is: above it then,
 
 from __future__ import annotations
 
-import hashlib
 import re
 import signal
 import subprocess
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk import runs
+from mmtk.base import sha256_of
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.files import write_text
 from mmtk.imaging import resize
@@ -98,7 +98,7 @@ def run(job: Job, *, folder: str) -> RunResult:
         raise MmtkError(job.store.path, expected="a store of images for the method tflite", found="volumes")
     path = _model_of(Path(folder), info)
     kept = job.out / _KEPT
-    facts = {"model": path.name, **{file.name: _digest(file) for file in _files(path) if file.exists()}}
+    facts = {"model": path.name, **{file.name: sha256_of(file) for file in _files(path) if file.exists()}}
     if kept.exists() and (job.out / runs.RESULT).exists() and read_toml_or_json(kept, "a model's facts") != facts:
         expected, found = f"the model in {path.parent}", "a run of another one, or of other names or scaling"
         raise MmtkError(job.out, expected=expected, found=found, remedy="choose another --out")
@@ -136,11 +136,6 @@ def _model_of(folder: Path, info: StoreInfo) -> Path:
 def _files(path: Path) -> tuple[Path, Path, Path]:
     """All that decides the scores: the model, the names of its outputs, and its scaling, which may not be there."""
     return path, path.with_name(_DICT), path.with_name(_SCALING)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Model:
