@@ -365,7 +365,12 @@ def _check_numbers(what: str, step: Step) -> None:
 
 def recipe_to_json(recipe: Recipe) -> str:
     """Write a recipe as canonical JSON, the form its hash is taken from."""
-    return _canonical([{"step": step.name, **asdict(step)} for step in recipe])
+    return _canonical([{"step": step.name, **_unsigned_zeros(asdict(step))} for step in recipe])
+
+
+def _unsigned_zeros(values: dict[str, Any]) -> dict[str, Any]:
+    """Values that are equal in one form: -0.0, which equals 0.0, is written otherwise."""
+    return {name: value + 0.0 if isinstance(value, float) else value for name, value in values.items()}
 
 
 def recipe_from_json(text: str) -> Recipe:
