@@ -1,4 +1,4 @@
-"""What can go wrong, said in one line: which file, what was expected, what was found, what to do."""
+"""Errors, each one line: which file, what is wrong with it, what was expected, what to do."""
 
 from __future__ import annotations
 
@@ -17,40 +17,50 @@ class MmtkError(Exception):
     ----------
     what : str
         The file, dataset or argument that is at fault.
+    problem : str
+        What is wrong with it, as a sentence without its subject ("cannot be read: permission denied"). May be empty
+        where `found` and `expected` say it all.
     expected, found : str
-        What was expected there and what was found instead; either may be empty.
+        The value that was expected and the value that was found instead; either may be empty.
     remedy : str
         What the user can do about it; may be empty.
     """
 
     def __init__(
-        self, what: str | PathLike[str], *, expected: str = "", found: str = "", remedy: str = ""
+        self,
+        what: str | PathLike[str],
+        problem: str = "",
+        *,
+        expected: str = "",
+        found: str = "",
+        remedy: str = "",
     ) -> None:
-        super().__init__(what, expected, found, remedy)
+        super().__init__(what, problem, expected, found, remedy)
         self.what = fspath(what)
+        self.problem = problem
         self.expected = expected
         self.found = found
         self.remedy = remedy
 
     @classmethod
     def not_installed(cls, what: str | PathLike[str], package: str, extra: str) -> Self:
-        """The error that something needs a package, which one of mmtk's extras brings."""
-        expected, remedy = f"the package {package}", f"pip install 'mmtk[{extra}]'"
-        return cls(what, expected=expected, found="not installed", remedy=remedy)
+        """Return the error that something needs a package, which an extra of mmtk brings."""
+        return cls(what, f"needs the package {package}, which is not installed", remedy=f"pip install 'mmtk[{extra}]'")
 
     def __str__(self) -> str:
-        facts = [f"expected {self.expected}" if self.expected else "", f"found {self.found}" if self.found else ""]
-        parts = [", ".join(filter(None, facts)), self.remedy]
-        line = "; ".join(filter(None, parts))
+        values = [f"found {self.found}" if self.found else "", f"expected {self.expected}" if self.expected else ""]
+        line = "; ".join(filter(None, [self.problem, ", ".join(filter(None, values)), self.remedy]))
         text = f"{self.what}: {line}" if line else self.what
         return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.what, self.expected, self.found, self.remedy)
+        return _rebuild, (type(self), self.what, self.problem, self.expected, self.found, self.remedy)
 
 
-def _rebuild(kind: type[MmtkError], what: str, expected: str, found: str, remedy: str) -> MmtkError:
-    return kind(what, expected=expected, found=found, remedy=remedy)
+def _rebuild(
+    kind: type[MmtkError], what: str, problem: str, expected: str, found: str, remedy: str
+) -> MmtkError:
+    return kind(what, problem, expected=expected, found=found, remedy=remedy)
 
 
 class SourceError(MmtkError):
