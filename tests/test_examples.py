@@ -14,9 +14,8 @@ import mmtk
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "api"
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-NAMES = sorted(
-    {name for page in PAGES.glob("*.md") for name in re.findall(r"^ *(mmtk(?:\.\w+)+) *$", page.read_text(), re.MULTILINE)}
-)
+LISTED = re.compile(r"^ *(mmtk(?:\.\w+)+) *$", re.MULTILINE)
+NAMES = sorted({name for page in PAGES.glob("*.md") for name in LISTED.findall(page.read_text())})
 
 
 def resolve(name: str) -> object:
