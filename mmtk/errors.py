@@ -1,29 +1,45 @@
-"""Errors, each one line: which file, what is wrong with it, what was expected, what to do."""
+"""Errors, one line each: which file, what is wrong with it, what was expected, what to do."""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
+from difflib import get_close_matches
 from os import PathLike, fspath
 from typing import Self
 
-_OF_CONTENT = {None, errno.EINVAL, errno.EOVERFLOW}  # what a file's own numbers, such as offsets, lead to
+_OF_CONTENT = {None, errno.EINVAL, errno.EOVERFLOW}  # caused by numbers inside a file, such as offsets
 _OF_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EIO, errno.ESTALE}
 
 
 class MmtkError(Exception):
-    """Base of all errors mmtk raises on purpose.
+    """Base class of all errors that mmtk raises deliberately.
+
+    Its text is one line: what is at fault, the problem, the two values if they matter, and a remedy. Every parameter is
+    kept as an attribute, and an error pickles, so it crosses process boundaries intact.
 
     Parameters
     ----------
-    what : str
-        The file, dataset or argument that is at fault.
-    problem : str
-        What is wrong with it, as a sentence without its subject ("cannot be read: permission denied"). May be empty
-        where `found` and `expected` say it all.
-    expected, found : str
-        The value that was expected and the value that was found instead; either may be empty.
-    remedy : str
-        What the user can do about it; may be empty.
+    what : str or path
+        The file, dataset or argument at fault.
+    problem : str, optional
+        What is wrong with it, as a sentence without its subject ("cannot be read: permission denied"). Empty if `found`
+        and `expected` say it all.
+    expected, found : str, optional
+        The value that was expected and the one found instead.
+    remedy : str, optional
+        What the user can do about it.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> try:
+    ...     mmtk.open("stores/missing_28.h5")
+    ... except mmtk.MmtkError as error:
+    ...     print(type(error).__name__, error.what)
+    StoreError stores/missing_28.h5
+    >>> print(mmtk.MmtkError("scan.png", "is not grey", found="3 channels", expected="1", remedy="convert it"))
+    scan.png: is not grey; found 3 channels, expected 1; convert it
     """
 
     def __init__(
@@ -44,7 +60,7 @@ class MmtkError(Exception):
 
     @classmethod
     def not_installed(cls, what: str | PathLike[str], package: str, extra: str) -> Self:
-        """Return the error that something needs a package, which an extra of mmtk brings."""
+        """Return the error for a missing package that one of mmtk's extras installs."""
         return cls(what, f"needs the package {package}, which is not installed", remedy=f"pip install 'mmtk[{extra}]'")
 
     def __str__(self) -> str:
@@ -68,7 +84,7 @@ class SourceError(MmtkError):
 
 
 class ImageError(SourceError):
-    """One raw image cannot be used: not an image, damaged, or of a kind the recipe does not cover."""
+    """A raw image cannot be used: it is not an image, is damaged, or is of a kind the recipe does not cover."""
 
 
 class StoreError(MmtkError):
@@ -76,29 +92,79 @@ class StoreError(MmtkError):
 
 
 class BusyError(StoreError):
-    """Another process is at work there."""
+    """Another process is using the file or folder."""
 
 
 class ScoreError(MmtkError):
-    """Labels, scores or a result file do not fit together."""
+    """Labels, scores or a result file do not match."""
 
 
 class ArgumentError(MmtkError, ValueError):
-    """An argument or a name is not one that mmtk knows."""
+    """An argument is of the wrong kind or out of range; also a `ValueError`."""
+
+
+class UnknownNameError(ArgumentError, KeyError):
+    """No dataset, split, protocol, method or model has this name; also a `KeyError`.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> mmtk.get_dataset("brestmnist")
+    Traceback (most recent call last):
+    mmtk.errors.UnknownNameError: dataset brestmnist: unknown; did you mean breastmnist?
+    """
+
+    @classmethod
+    def among(
+        cls, noun: str, name: str, known: Iterable[str], others: str = "", aliases: Iterable[str] = ()
+    ) -> Self:
+        """Return the error for a name that is not known: it suggests a similar one, or else lists them all.
+
+        Parameters
+        ----------
+        noun : str
+            What the name should have been of: "dataset".
+        name : str
+        known : iterable of str
+        others : str
+            What else could have been given, to follow the list.
+        aliases : iterable of str
+            Further names, which are suggested but not listed.
+        """
+        known = list(known)
+        remedy = did_you_mean(name, [*known, *aliases])
+        expected = "" if remedy else f"one of {', '.join(known)}{others}"
+        return cls(f"{noun} {name}", "unknown", expected=expected, remedy=remedy)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Suggest the known name that a mistyped one resembles, as a question; empty if none does.
+
+    Examples
+    --------
+    >>> from mmtk.errors import did_you_mean
+    >>> did_you_mean("resnet19", ["resnet18", "resnet50"])
+    'did you mean resnet18?'
+    >>> did_you_mean("vgg", ["resnet18", "resnet50"])
+    ''
+    """
+    spelled = {option.lower(): option for option in known}
+    close = get_close_matches(str(name).lower(), spelled, n=1)
+    return f"did you mean {spelled[close[0]]}?" if close else ""
 
 
 def is_of_system(error: BaseException) -> bool:
-    """Whether an error tells of the system (no permission, no such file, no memory) and not of what a file holds."""
+    """Whether an error is about the system (no permission, no such file, no memory), not about a file's content."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in _OF_CONTENT)
 
 
 def is_of_machine(error: BaseException) -> bool:
-    """Whether an error of the system is no fault of a file: too many are open, memory is short, a disk fails."""
+    """Whether a system error is no fault of a file: too many are open, memory is short, a disk fails."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_MACHINE)
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, in the system's words where it is the system's."""
+    """An error's message; for a system error, the system's own wording."""
     if isinstance(error, MemoryError):
         return "not enough memory"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -110,8 +176,8 @@ _REMEDIES = {
     errno.ENOMEM: "free some memory",
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "free some of your quota or choose another folder",
-    errno.EFBIG: "raise the limit of file sizes (ulimit -f) or choose another file system",
-    errno.EROFS: "choose a folder that can be written",
+    errno.EFBIG: "raise the file size limit (ulimit -f) or choose another file system",
+    errno.EROFS: "choose a writable folder",
     errno.EACCES: "check its permissions",
     errno.EPERM: "check its permissions",
     errno.EIO: "check the disk",
@@ -119,5 +185,5 @@ _REMEDIES = {
 
 
 def system_remedy(number: int | None) -> str:
-    """What to do about an error of the system, by its number; empty where nothing in particular."""
+    """What to do about a system error, by its number; empty if there is no particular advice."""
     return _REMEDIES.get(number or 0, "")

@@ -1,32 +1,40 @@
-"""Values that are known by name: the one mechanism behind datasets, models, protocols and methods."""
+"""Values looked up by name: the mechanism behind datasets, models, protocols and methods."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from difflib import get_close_matches
 from typing import Generic, TypeVar
 
-from mmtk.errors import ArgumentError
+from mmtk.errors import ArgumentError, UnknownNameError
 
 T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Values by the names they were added under; a name is taken once.
+    """Values by the names they were added under; a name can be taken only once.
 
-    What the package itself has comes before all that is added from outside, whatever is imported first, so that nothing
-    from outside can take its names.
+    The package's own values are added before any from outside, whatever is imported first, so that nothing from outside
+    can take their names.
 
     Parameters
     ----------
     noun : str
         What a value is, for errors: "dataset".
     order : sequence of str, optional
-        Names that come first, in their order; others follow as they were added.
+        Names that come first, in this order; others follow as they are added.
     load : callable, optional
-        Called once, before anything is added or looked up: it adds what the package itself has.
+        Called once, before anything is added or looked up; adds the package's own values.
     extend : callable, optional
-        Called once, before the first look: it adds what plugins have.
+        Called once, before the first lookup; adds those of plugins.
+
+    Examples
+    --------
+    >>> from mmtk.registry import Registry
+    >>> colours = Registry("colour")
+    >>> colours.add(0xFF0000, "red", "crimson")
+    16711680
+    >>> colours.get("crimson"), colours.names
+    (16711680, ('red',))
     """
 
     def __init__(
@@ -40,12 +48,12 @@ class Registry(Generic[T]):
         self._first: dict[str, T] = {}
 
     def add(self, value: T, name: str, *aliases: str) -> T:
-        """Make a value known under a name and its aliases, and give it back; the same one again changes nothing.
+        """Add a value under a name and aliases, and return it; adding the same value again changes nothing.
 
         Raises
         ------
         ArgumentError
-            If one of the names is taken, or stands there twice.
+            If a name is already taken or given twice.
         """
         self._load()
         names = (name, *aliases)
@@ -53,14 +61,13 @@ class Registry(Generic[T]):
             return value
         for taken in names:
             if taken in self._values or names.count(taken) > 1:
-                what = f"{self._noun} {name}"
-                raise ArgumentError(what, expected="a name not yet taken", found=taken)
+                raise ArgumentError(f"{self._noun} {name}", f"the name {taken} is already taken")
         self._values.update(dict.fromkeys(names, value))
         self._first[name] = value
         return value
 
     def __iter__(self) -> Iterator[T]:
-        """The values, each once, in the order of `names`."""
+        """Iterate over the values, once each, in the order of `names`."""
         return iter([self._first[name] for name in self.names])
 
     def __contains__(self, name: object) -> bool:
@@ -74,7 +81,7 @@ class Registry(Generic[T]):
         return tuple(sorted(self._first, key=lambda name: self._place.get(name, len(self._place))))
 
     def get(self, name: str, others: str = "") -> T:
-        """The value of a name.
+        """Return the value with this name.
 
         Parameters
         ----------
@@ -84,16 +91,12 @@ class Registry(Generic[T]):
 
         Raises
         ------
-        ArgumentError
-            If there is none; it suggests what comes close.
+        UnknownNameError
+            If there is none; the error suggests a similar name.
         """
         self._look()
         if name not in self._values:
-            close = get_close_matches(name, self._values, n=1)
-            remedy = f"did you mean {close[0]}?" if close else ""
-            raise ArgumentError(
-                f"{self._noun} {name}", expected=f"one of {', '.join(self.names)}{others}", remedy=remedy
-            )
+            raise UnknownNameError.among(self._noun, name, self.names, others, aliases=self._values)
         return self._values[name]
 
     def _look(self) -> None:
@@ -102,7 +105,7 @@ class Registry(Generic[T]):
 
 
 class _Once:
-    """Calls once; not again from within, and again where it failed."""
+    """Calls a function once: not again from within that call, but again if it failed."""
 
     def __init__(self, call: Callable[[], object]) -> None:
         self._call, self._begun = call, False

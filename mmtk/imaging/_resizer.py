@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtk.errors import ArgumentError
+from mmtk.errors import ArgumentError, UnknownNameError
 
 PRECISION = 22
 _PATHS = ("vnni", "avx2", "plain")  # of the C kernel
@@ -118,7 +118,7 @@ def nearest_pixels(in_size: int, out_size: int) -> NDArray[np.intp]:
 def _kernel(wish: str) -> tuple[str, Kernel]:
     """Name and function of the kernel to use; `wish` is the value of ``MMTK_KERNELS``."""
     if wish not in ("", "native", *_PATHS, "numba"):
-        raise ArgumentError("MMTK_KERNELS", expected=f"native, {', '.join(_PATHS)} or numba", found=wish)
+        raise UnknownNameError.among("MMTK_KERNELS: kernel", wish, ("native", *_PATHS, "numba"))
     if wish != "numba":
         try:
             from mmtk import _native

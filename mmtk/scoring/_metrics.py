@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmtk.datasets.base import Task
-from mmtk.errors import ArgumentError, ScoreError
+from mmtk.errors import ScoreError, UnknownNameError
 
 _THRESHOLD = 0.5
 TOLERANCE = 1e-6  # by which figures of the same predictions may differ from machine to machine
@@ -187,8 +187,7 @@ def _task(task: str | Task) -> Task:
     try:
         return Task(task)
     except ValueError:
-        known = ", ".join(f'"{t.value}"' for t in Task)
-        raise ArgumentError("task", expected=f"one of {known}", found=repr(task)) from None
+        raise UnknownNameError.among("task", str(task), Task) from None
 
 
 def _numbers(what: str, values: ArrayLike) -> NDArray[Any]:
