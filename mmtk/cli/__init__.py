@@ -1,4 +1,4 @@
-"""The command line: a click group that loads a command's module only when that command is asked for."""
+"""The command line: a click group that imports a command's module only when that command is used."""
 
 from __future__ import annotations
 
@@ -9,36 +9,48 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from mmtk import __version__, plugins
 from mmtk.cli import _streams
-from mmtk.errors import MmtkError, system_remedy
+from mmtk.errors import MmtkError, did_you_mean, system_remedy
 
-# command -> (module of this package, one line of help, shown without importing the module)
-_COMMANDS = {
-    "list": ("datasets", "List the datasets there are."),
-    "info": ("datasets", "Show the facts of a dataset or a store."),
-    "doctor": ("machine", "Say what this machine can do and which kernels are in use."),
-    "sources": ("datasets", "Say which raw data is there, what is missing and where to get it."),
-    "phantom": ("phantoms", "Write synthetic sources in the providers' layouts."),
-    "draft": ("draft", "Write a dataset file for a folder of your own data."),
-    "build": ("build", "Build stores from raw images."),
-    "fetch": ("stores", "Fetch the official .npz files, resumed and MD5-checked."),
-    "import": ("stores", "Turn a MedMNIST .npz into a store."),
-    "export": ("stores", "Write a store as .npz, as PNG, or as a folder to share."),
-    "verify": ("stores", "Recompute the checksums of stores."),
-    "match": ("matching", "Tell which source is which row of an official .npz."),
-    "audit": ("matching", "Find duplicates, conflicting labels and subjects in several splits."),
-    "prove": ("proof", "Prove how much is MedMNIST bit for bit, with the files at hand."),
-    "show": ("stores", "Draw a montage of a store."),
-    "train": ("training", "Train a model on a store under a protocol."),
-    "decathlon": ("decathlon", "Train and test on every store there is, and print one table."),
-    "report": ("report", "Show finished runs on one HTML page, beside the paper's figures."),
-    "evaluate": ("scores", "Score result files against their stores."),
-    "enter": ("scores", "Make runs of predictions that were made elsewhere."),
-    "compare": ("scores", "Say how much better one result file scores than another."),
-    "demo": ("demo", "Go the whole way on phantoms, printing each command."),
+# section -> command -> (module of this package, one line of help, shown without importing the module)
+_SECTIONS = {
+    "Data": {
+        "list": ("datasets", "List all datasets."),
+        "info": ("datasets", "Show the facts of a dataset or a store."),
+        "sources": ("datasets", "Show which raw data is present, what is missing and where to get it."),
+        "phantom": ("phantoms", "Write synthetic raw data in the providers' layouts."),
+        "draft": ("draft", "Write a dataset file for a folder of your own data."),
+        "fetch": ("stores", "Download the official .npz files and check their MD5."),
+    },
+    "Stores": {
+        "build": ("build", "Build stores from raw images."),
+        "import": ("stores", "Convert a MedMNIST .npz file to a store."),
+        "export": ("stores", "Convert a store to .npz, PNG or another format."),
+        "verify": ("stores", "Check stores against their checksums."),
+        "show": ("stores", "Draw a montage of a store's images."),
+        "match": ("matching", "Find the source of each row of an official .npz file."),
+        "audit": ("matching", "Find duplicates, conflicting labels and subjects in several splits."),
+        "prove": ("proof", "Prove how much of MedMNIST is reproduced bit for bit."),
+    },
+    "Training": {
+        "train": ("training", "Train a model on a store under a protocol."),
+        "decathlon": ("decathlon", "Train and test on every store, and print one table."),
+        "demo": ("demo", "Run the whole pipeline on synthetic data."),
+    },
+    "Scoring": {
+        "evaluate": ("scores", "Score result files against their stores."),
+        "compare": ("scores", "Compare the scores of two result files."),
+        "enter": ("scores", "Add predictions made elsewhere to a folder of runs."),
+        "report": ("report", "Write an HTML report on finished runs."),
+    },
+    "This machine": {
+        "doctor": ("machine", "Show hardware, kernels and versions."),
+    },
 }
+_COMMANDS = {name: command for section in _SECTIONS.values() for name, command in section.items()}
 
 
 class _Group(click.Group):
@@ -52,25 +64,51 @@ class _Group(click.Group):
         command: click.Command = getattr(module, f"{name}_command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"unknown command: {name}; {did_you_mean(name, _COMMANDS) or 'mmtk --help lists all'}")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        commands = [
+            CompletionItem(name, help=line) for name, (_, line) in _COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]  # the group's would import them all
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+        width = max(map(len, _COMMANDS))
+        for title, section in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), line) for name, (_, line) in section.items()])
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_EPILOG = """\b
+Example:
+  mmtk demo --out demo
+\b
+Tab completion of commands, options and names (bash; also zsh_source and fish_source):
+  eval "$(_MMTK_COMPLETE=bash_source mmtk)"
+"""
+
+
+@click.group(
+    cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="mmtk")
 @click.option("--plugin", "files", type=click.Path(path_type=Path), multiple=True, envvar=plugins.VARIABLE,
-              show_envvar=True, metavar="FILE.py",
-              help="A file of Python that registers datasets or methods; give it again for more.")
+              show_envvar=True, metavar="FILE.py", help="Python file that registers datasets or methods; repeatable.")
 def group(files: tuple[Path, ...]) -> None:
-    """Rebuild the MedMNIST Classification Decathlon, or make a dataset of your own images: build, train, score."""
+    """Rebuild the MedMNIST Classification Decathlon, or turn your own images into a dataset: build, train, score."""
     plugins.announce(files)
 
 
 def main() -> None:
-    """Run the command line; exit 0 done, 1 a finding, 2 bad usage or input.
+    """Run the command line. Exit codes: 0 success, 1 a finding, 2 bad usage or input.
 
-    As a shell counts them: 130 where it was interrupted, 141 where what it prints to was closed.
+    As in a shell, 130 means interrupted and 141 that the reader of a pipe closed it.
     """
     _streams.prepare()
     code = _run()
@@ -88,7 +126,7 @@ def _run() -> int:
             error.show()
         return 2
     except (click.Abort, KeyboardInterrupt):
-        _say("stopped")
+        _say("interrupted")
         return 130
     except MmtkError as error:
         _say(f"error: {error}")
@@ -96,13 +134,13 @@ def _run() -> int:
     except OSError as error:
         if _streams.is_broken(error):
             return _PIPE_CLOSED
-        _say(f"error: {_told(error)}")
+        _say(f"error: {_system_error(error)}")
         return 2
     except MemoryError:
-        _say(f"error: {_command()}: out of memory; free some, or let fewer workers or smaller batches run")
+        _say(f"error: {_command()}: out of memory; free some, or use fewer workers or smaller batches")
         return 2
     except RecursionError:
-        _say(f"error: {_command()}: what it was given is nested too deeply")
+        _say(f"error: {_command()}: the input is nested too deeply")
         return 2
 
 
@@ -110,8 +148,8 @@ _PIPE_CLOSED = 141
 
 
 def _invoke() -> int:
-    """As click runs a group, but for its own end where a pipe was closed: exit 1, which would count as a finding."""
-    if "_MMTK_COMPLETE" in os.environ:  # a shell asks what could be typed
+    """Run the group as click does, except that a closed pipe does not exit with 1, which would mean a finding."""
+    if "_MMTK_COMPLETE" in os.environ:  # a shell asks for completions
         group.main(prog_name="mmtk", standalone_mode=False)
     try:
         with group.make_context("mmtk", sys.argv[1:]) as context:
@@ -121,8 +159,8 @@ def _invoke() -> int:
     return code if isinstance(code, int) else 0
 
 
-def _told(error: OSError) -> str:
-    """What an error of the system is about, what the system says, and what to do about it."""
+def _system_error(error: OSError) -> str:
+    """One line on a system error: the file, the system's message and a remedy."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     what = " and ".join(names) or _command()
     reason = error.strerror or str(error) or type(error).__name__
@@ -130,10 +168,10 @@ def _told(error: OSError) -> str:
 
 
 def _command() -> str:
-    """The command that runs, as an error names it."""
+    """The running command, as errors name it."""
     return " ".join(["mmtk", *[name for name in sys.argv[1:] if name in _COMMANDS][:1]])
 
 
 def _say(text: str) -> None:
-    with suppress(OSError):  # nobody listens
+    with suppress(OSError):  # standard error is closed
         click.echo(f"mmtk: {text}", err=True)

@@ -1,4 +1,4 @@
-"""What several commands share: folder options, JSON output and progress."""
+"""Shared by several commands: folder options, examples, JSON output, tables and progress."""
 
 from __future__ import annotations
 
@@ -6,33 +6,37 @@ import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import click
 
 from mmtk.base import Progress
+from mmtk.cli._names import Folder
 from mmtk.cli._streams import is_terminal
 
 sources_option = click.option(
-    "--sources", type=click.Path(path_type=Path), envvar="MMTK_SOURCES", show_envvar=True, required=True,
-    help="Folder with the raw data: a provider's folder, or one that holds several.",
+    "--sources", type=Folder(), envvar="MMTK_SOURCES", show_envvar=True, required=True,
+    help="Folder with the raw data: one provider's, or one that holds several.",
 )
 stores_option = click.option(
-    "--stores", type=click.Path(path_type=Path), envvar="MMTK_STORES", show_envvar=True, required=True,
+    "--stores", type=Folder(), envvar="MMTK_STORES", show_envvar=True, required=True,
     help="Folder with the stores.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def example(*lines: str) -> str:
+    """The epilog of a command's help: command lines that show how it is used."""
+    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
 
 
 def out_option(what: str) -> Callable[[Any], Any]:
-    """The ``--out`` folder of a command that writes stores; ``MMTK_STORES`` stands in for it."""
-    folder = click.Path(path_type=Path)
-    return click.option("--out", type=folder, envvar="MMTK_STORES", show_envvar=True, required=True, help=what)
+    """The ``--out`` folder of a command that writes stores, by default ``MMTK_STORES``."""
+    return click.option("--out", type=Folder(), envvar="MMTK_STORES", show_envvar=True, required=True, help=what)
 
 
 def echo_json(value: Any) -> None:
-    """Print a value as JSON on standard output; what is no text in it, as paths may have, is escaped."""
+    """Print a value as JSON; bytes that are not text, as in some paths, are escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         text = json.dumps(value, indent=2)
@@ -40,12 +44,12 @@ def echo_json(value: Any) -> None:
 
 
 def counts_text(counts: Mapping[str, int], style: str = "") -> str:
-    """Images of each split, for instance ``train 20, val 6, test 9``; with the style "," thousands are marked."""
+    """Images per split, for instance ``train 20, val 6, test 9``; the style "," groups thousands."""
     return ", ".join(f"{split} {count:{style}}" for split, count in counts.items())
 
 
 def echo_table(heads: tuple[str, ...], rows: list[tuple[str, ...]], right: Collection[str] = ()) -> None:
-    """A table: drawn by rich on a terminal, plain columns for a pipe."""
+    """Print a table: drawn by rich on a terminal, plain columns in a pipe."""
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -68,21 +72,21 @@ def echo_table(heads: tuple[str, ...], rows: list[tuple[str, ...]], right: Colle
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str], Progress]]:
-    """Give what makes a progress bar of a title, in the place of the one before."""
-    with ExitStack() as shown:
+    """Yield a function that starts a progress bar with a title, in place of the previous one."""
+    with ExitStack() as current:
         def start(title: str) -> Progress:
-            shown.close()
-            return shown.enter_context(progress_bar(title))
+            current.close()
+            return current.enter_context(progress_bar(title))
 
         yield start
 
 
 @contextmanager
 def progress_bar(title: str, share: bool = False) -> Iterator[Callable[..., None]]:
-    """Give a callable ``(done, total)``: a bar on a terminal, a plain line at each tenth else, both on stderr.
+    """Yield a callable ``(done, total)`` that shows progress on stderr: a bar on a terminal, else a line per tenth.
 
-    With `share` it tells percent instead of numbers, and the text it is given as ``left``; the bar stands beside what
-    it is given as ``description`` and is gone in the end.
+    With `share` it shows a percentage instead of counts, followed by the text passed as ``left`` and preceded by the
+    one passed as ``description``; the bar disappears at the end.
     """
     if is_terminal(sys.stderr):
         from rich.console import Console
@@ -90,8 +94,8 @@ def progress_bar(title: str, share: bool = False) -> Iterator[Callable[..., None
         from rich.progress import Progress as Bar
 
         percent = TextColumn("{task.percentage:3.0f} %{task.fields[left]}")
-        told = (percent,) if share else (MofNCompleteColumn(), TimeRemainingColumn())
-        columns = (TextColumn("{task.description}"), BarColumn(), *told)
+        counts = (percent,) if share else (MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), *counts)
         with Bar(*columns, console=Console(stderr=True), transient=share) as bar:
             task = bar.add_task(title, total=1 if share else None, left="")
             yield lambda done, total, **fields: bar.update(task, completed=done, total=total, **fields)
@@ -104,7 +108,7 @@ def progress_bar(title: str, share: bool = False) -> Iterator[Callable[..., None
         if tenth > last:
             last = tenth
             text = f"{10 * tenth} %{left}" if share else f"{done} of {total}"
-            with suppress(OSError):  # the work does not depend on who watches it
+            with suppress(OSError):  # a closed terminal must not stop the work
                 click.echo(f"{title}: {text}", err=True)
 
     yield line

@@ -9,62 +9,69 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtk.cli._common import counts_text, echo_json, json_option, progress_bars
+from mmtk.cli._common import counts_text, echo_json, example, json_option, progress_bars
+from mmtk.cli._names import EDITION, RAW_FLAG_OR_FILE, Choice, Folder
 from mmtk.datasets.official import SIZES
 
 if TYPE_CHECKING:
     from mmtk.datasets.base import Dataset
 
 
-@click.command("build")
-@click.argument("flags", metavar="FLAG_OR_TOML...", nargs=-1)
+@click.command("build", epilog=example(
+    "mmtk build breastmnist --sources sources --out stores",
+    "mmtk build --all --allow-partial --size 28 --size 224 --sources sources --out stores",
+))
+@click.argument("flags", metavar="FLAG_OR_TOML...", nargs=-1, type=RAW_FLAG_OR_FILE)
 @click.option("--all", "everything", is_flag=True,
-              help="All that are built from raw images, the paper's ten. A source that is not there is an error; with "
-              "--allow-partial its dataset is passed by.")
-@click.option("--sources", type=click.Path(path_type=Path), envvar="MMTK_SOURCES", show_envvar=True,
-              help="Folder with the raw data: a provider's folder, or one that holds several.")
-@click.option("--listing", type=click.Path(path_type=Path), help="With --plan-only: a text file of file names instead.")
-@click.option("--out", type=click.Path(path_type=Path), envvar="MMTK_STORES", show_envvar=True,
-              help="Folder of the stores.")
+              help="Build the paper's ten datasets. A missing source is an error; with --allow-partial its dataset is "
+              "skipped.")
+@click.option("--sources", type=Folder(), envvar="MMTK_SOURCES", show_envvar=True,
+              help="Folder with the raw data: one provider's, or one that holds several.")
+@click.option("--listing", type=click.Path(path_type=Path), metavar="FILE",
+              help="With --plan-only: a text file of file names, in place of --sources.")
+@click.option("--out", type=Folder(), envvar="MMTK_STORES", show_envvar=True, help="Output folder for the stores.")
 @click.option("--size", "sizes", type=int, multiple=True, default=SIZES[:1], show_default=True,
-              help="Edge length in pixels; give it again for more, all from one decode.")
-@click.option("--edition", show_default="the dataset's first: 2020 of the ten",
-              help="Of the ten 2020 or 2024, which differ for the Organ sets alone.")
-@click.option("--pixels", type=click.Choice(["official", "clean"]), show_default="official",
-              help="As MedMNIST was made; or without its flaws: no JPEG round trip, CT turned and sized by its header.")
-@click.option("--split", type=click.Choice(["official", "grouped"]), show_default="official",
-              help="The official rows, or no patient, lesion or volume in two splits.")
-@click.option("--match-npz", type=click.Path(path_type=Path),
-              help="Folder with official .npz files: find their rows among the raw images again, by pixels.")
+              help="Edge length in pixels; repeatable, and each image is decoded only once.")
+@click.option("--edition", type=EDITION, metavar="YEAR", show_default="the dataset's first: 2020 for the ten",
+              help="2020 or 2024 for the ten; they differ for the Organ sets only.")
+@click.option("--pixels", type=Choice(["official", "clean"]), show_default="official",
+              help="official: as MedMNIST was made. clean: without its flaws, so no JPEG round trip, and CT volumes "
+              "oriented and scaled by their headers.")
+@click.option("--split", type=Choice(["official", "grouped"]), show_default="official",
+              help="official: the published rows. grouped: no patient, lesion or volume in more than one split.")
+@click.option("--match-npz", type=Folder(),
+              help="Folder with official .npz files, whose rows are matched with the raw images by their pixels.")
 @click.option("--map", "map_csv", metavar="FILE", type=click.Path(path_type=Path),
-              help="CSV that says which image is which row of one dataset: split,index,image_id.")
-@click.option("--allow-partial", is_flag=True, help="Build from what is there; the store is marked partial.")
-@click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", show_default=True,
-              help="At a bad image: stop, or leave it out, name it in a findings file and exit 1.")
-@click.option("--plan-only", is_flag=True, help="Print the counts beside the published ones and stop.")
+              help="CSV that assigns images to the rows of a dataset; columns split,index,image_id.")
+@click.option("--allow-partial", is_flag=True, help="Build from the files present; the store is marked partial.")
+@click.option("--on-error", type=Choice(["stop", "skip"]), default="stop", show_default=True,
+              help="stop: stop at the first bad image. skip: leave bad images out, list them in a findings file and "
+              "exit with 1.")
+@click.option("--plan-only", is_flag=True, help="Print the planned and published image counts without building.")
 @click.option("--force", is_flag=True,
-              help="Replace stores that were built from another plan; of your own data, all. Without it, one whose "
-              "files have changed is refused.")
-@click.option("--workers", type=int, help="Threads; by default one a core.")
+              help="Replace stores built from another plan, and all stores of your own data. Without it, a store whose "
+              "raw files have changed is refused.")
+@click.option("--workers", type=int, help="Number of threads; by default one per core.")
 @click.option("--scheduler", metavar="ADDRESS",
-              help="Let the workers of a Dask scheduler, such as tcp://10.0.0.5:8786, decode and resize; they find the "
-              "sources under the same path. This process writes.")
+              help="Decode and resize on the workers of a Dask scheduler, such as tcp://10.0.0.5:8786. They need the "
+              "sources under the same path; this process writes the stores.")
 @json_option
 @click.pass_context
 def build_command(
     ctx: click.Context, /, flags: tuple[str, ...], everything: bool, sources: Path | None, listing: Path | None,
     out: Path | None, plan_only: bool, as_json: bool, **choices: Any,
 ) -> None:
-    """Build the stores of each FLAG from the providers' raw images, or of your own data from a dataset file (.toml).
+    """Build stores of each FLAG from the providers' raw images, or of your own data from a dataset file (.toml).
 
-    A dataset file says what the images of a folder are; mmtk draft DIR writes one.
+    A dataset file describes the images in a folder; mmtk draft DIR writes one. An interrupted build resumes when the
+    same command is given again.
     """
     if bool(flags) == everything:
-        raise click.UsageError("give one FLAG or several, or --all")
+        raise click.UsageError("give at least one FLAG, or --all")
     if sources is None and not (plan_only and listing):
         raise click.UsageError("give --sources, or set MMTK_SOURCES")
     if listing and not plan_only:
-        raise click.UsageError("--listing goes with --plan-only: a list of names has no pixels")
+        raise click.UsageError("--listing needs --plan-only: a list of names has no pixels")
     from mmtk.datasets.own import named
 
     allow_partial = choices["allow_partial"]
@@ -88,33 +95,34 @@ def build_command(
         for result in built:
             marks = [*marks_of(result.synthetic, result.partial)]
             if result.reused:
-                marks.append("left alone: it was there from the same plan")
+                marks.append("unchanged: already built from this plan")
             tail = f" ({', '.join(marks)})" if marks else ""
             counts = _beside_published(of_flag[result.flag], choices["edition"], result.counts)
             click.echo(f"{result.path}: {counts}{tail}")
         if images := results.images_built(built):
-            shares = [f"{stage} {share:.0%}" for stage, share in results.time_shares(built).items() if share >= 0.005]
+            stages = results.time_shares(built).items()
+            shares = [f"{stage} {100 * share:.0f} %" for stage, share in stages if share >= 0.005]
             rate = f"{images} images in {seconds:.1f} s, {images / seconds:.0f} images/s"
-            click.echo(f"{rate}; of the workers' time {', '.join(shares)}")
+            click.echo(f"{rate}; worker time: {', '.join(shares)}")
         for flag, findings in {result.flag: result.findings for result in built}.items():
             if kinds := Counter(finding.kind for finding in findings):
-                click.echo(f"{flag}: {', '.join(f'{n:,} {kind}' for kind, n in kinds.items())}; --json names them")
+                click.echo(f"{flag}: {', '.join(f'{n:,} {kind}' for kind, n in kinds.items())}; --json lists them")
     bad = results.bad_images(built)
     for name, reason in bad:
-        click.echo(f"left out: {name}: {reason}", err=True)
+        click.echo(f"skipped: {name}: {reason}", err=True)
     if bad:
         ctx.exit(1)
 
 
 def _all(sources: Path | None, allow_partial: bool) -> list[Dataset]:
-    """All datasets that have a source; planned from a list of names, all there are."""
+    """All datasets whose source is present; those of a listing, all that are built from raw images."""
     from mmtk.datasets.sources import available, choose
 
     if sources is None:
         return list(choose(()))
     chosen, absent = available(sources, allow_partial)
     for flag, reason in absent.items():
-        click.echo(f"passed by: {flag}: {reason}", err=True)
+        click.echo(f"skipped: {flag}: {reason}", err=True)
     return list(chosen)
 
 

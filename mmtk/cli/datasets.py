@@ -1,4 +1,4 @@
-"""``mmtk list``, ``info`` and ``sources``: what datasets there are, one of them, and which raw data is at hand."""
+"""``mmtk list``, ``info`` and ``sources``: the datasets, the facts of one, and the raw data that is present."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtk.cli._common import counts_text, echo_json, echo_table, json_option, sources_option
+from mmtk.cli._common import counts_text, echo_json, echo_table, example, json_option, sources_option
+from mmtk.cli._names import FLAG_OR_FILE, RAW_FLAG_OR_FILE
 from mmtk.datasets.base import SPLITS
 from mmtk.datasets.marks import SYNTHETIC
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 _OF_RAW_IMAGES = {"recipe 28 px", "larger sizes", "layout", "unchecked"}
 
 
-@click.command("list")
+@click.command("list", epilog=example("mmtk list"))
 @json_option
 def list_command(as_json: bool) -> None:
-    """List the datasets with the counts of their first edition: of the paper's ten, which come first, the paper's."""
+    """List the datasets, the paper's ten first, with the image counts of their first edition."""
     from mmtk.datasets import list_datasets
 
     datasets = list_datasets()
@@ -38,12 +39,12 @@ def list_command(as_json: bool) -> None:
     echo_table(heads, rows, right={"classes", *SPLITS})
 
 
-@click.command("info")
-@click.argument("name", metavar="FLAG_OR_STORE")
+@click.command("info", epilog=example("mmtk info breastmnist", "mmtk info stores/breastmnist_28.h5"))
+@click.argument("name", metavar="FLAG_OR_STORE", type=FLAG_OR_FILE)
 @json_option
-@click.option("--croissant", is_flag=True, help="Of a store: print it as Croissant JSON-LD.")
+@click.option("--croissant", is_flag=True, help="Print the facts of a store as Croissant JSON-LD.")
 def info_command(name: str, as_json: bool, croissant: bool) -> None:
-    """Show the facts of a dataset, by its flag or an alias, or of a store, by its file."""
+    """Show the facts of a dataset (by flag, alias or dataset file) or of a store (by its file)."""
     from mmtk.datasets.own import named
     from mmtk.errors import ArgumentError
 
@@ -63,7 +64,7 @@ def info_command(name: str, as_json: bool, croissant: bool) -> None:
             _show_store(opened, as_json)
         return
     if croissant:
-        raise ArgumentError("--croissant", expected="a store", found=f"the flag {name}", remedy="give a store's file")
+        raise ArgumentError("--croissant", f"needs a store's file, and {name} is a dataset")
     if as_json:
         echo_json(dataset.facts())
         return
@@ -87,20 +88,20 @@ def info_command(name: str, as_json: bool, croissant: bool) -> None:
     _echo_facts({name: value for name, value in lines.items() if name not in hidden and (value or dataset.md5)})
 
 
-@click.command("sources")
-@click.argument("flags", metavar="[FLAG]...", nargs=-1)
+@click.command("sources", epilog=example("mmtk sources breastmnist --sources sources"))
+@click.argument("flags", metavar="[FLAG]...", nargs=-1, type=RAW_FLAG_OR_FILE)
 @sources_option
 @json_option
 @click.pass_context
 def sources_command(ctx: click.Context, flags: tuple[str, ...], sources: Path, as_json: bool) -> None:
-    """Say which raw data of each FLAG (by default all that are built from it) is there, and where to get the rest.
+    """Show which raw data of each FLAG (by default, of the paper's ten) is present, and where to get the rest.
 
-    Exit 1 if something asked for is missing or incomplete.
+    Exits with 1 if any of it is missing or incomplete.
     """
     from mmtk.datasets.sources import choose, look
 
     if not sources.is_dir():
-        raise click.BadParameter(f"{sources} is no folder", param_hint="--sources")
+        raise click.BadParameter(f"{sources} is not a folder", param_hint="--sources")
     reports = [look(dataset, sources) for dataset in choose(flags)]
     if as_json:
         echo_json([report.facts() for report in reports])
@@ -123,18 +124,18 @@ def _echo_source(report: SourceReport) -> None:
         more = f", {report.images - report.expected} surplus" if report.images > report.expected else ""
         state = "complete" if report.complete else "incomplete"
         click.echo(f"  images    {report.images} of {report.expected}, {state}{more}")
-        rest = "" if report.complete else f"; at that mean about {_bytes(report.expected_bytes)} in all"
+        rest = "" if report.complete else f"; about {_bytes(report.expected_bytes)} in total (extrapolated)"
         click.echo(f"  size      {_bytes(report.bytes)}{rest}")
-    for kind, named in report.findings.items():
+    for kind, count in report.findings.items():
         examples = ", ".join(report.missing[:3]) if kind == "missing" else ""
-        more = f": {examples}{', ...' if named > 3 else ''}" if examples else ""
+        more = f": {examples}{', ...' if count > 3 else ''}" if examples else ""
         click.echo(f"  {kind:9} {report.count(kind)}{more}")
     if not report.complete and report.dataset.has_raw_pipeline:
         click.echo(f"  get it    {source.page}")
 
 
 def _bytes(count: int) -> str:
-    """A size in a unit that suits it."""
+    """A file size in a suitable unit."""
     for unit, least in (("GB", 10**9), ("MB", 10**6)):
         if count >= least:
             return f"{count / least:.1f} {unit}"
@@ -180,12 +181,12 @@ def _kind(ndim: int, channels: int) -> str:
 
 
 def _recipe(steps: list[dict[str, Any]]) -> str:
-    """A recipe as one line, for instance ``grey truncated, center_crop, resize bilinear``."""
-    return ", ".join(map(_step, steps)) or "not known"
+    """A recipe in one line, for instance ``grey truncated, center_crop, resize bilinear``."""
+    return ", ".join(map(_step, steps)) or "unknown"
 
 
 def _step(step: dict[str, Any]) -> str:
-    """A step with its value, or with the names of several."""
+    """A step with its value, or with its values by name if there are several."""
     values = {name: _value(value) for name, value in step.items() if name != "step"}
     if len(values) < 2:
         return " ".join((step["step"], *values.values()))
@@ -194,8 +195,8 @@ def _step(step: dict[str, Any]) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, list):
-        return " x ".join(f"{one:g}" for one in value)
-    return "of the header" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        return " x ".join(f"{number:g}" for number in value)
+    return "from the header" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _echo_facts(facts: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""``mmtk demo``: the whole way on phantoms, each step a command that can be given by hand."""
+"""``mmtk demo``: the whole pipeline on synthetic data, each step an ordinary command."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from pathlib import Path
 
 import click
 
-# flag -> part of the published counts: enough test images for a figure, few enough for minutes on two cores
+from mmtk.cli._common import example
+
+# flag -> share of the published counts: enough test images to score, few enough to train in minutes on two cores
 _SCALES = {"breastmnist": 0.25, "pneumoniamnist": 0.06, "dermamnist": 0.025}
 
 
-@click.command("demo")
+@click.command("demo", epilog=example("mmtk demo --out demo"))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True,
-              help="Folder for sources, stores, montages and runs; what is there already is not made again.")
+              help="Output folder for sources, stores, montages and runs; what exists there is reused.")
 def demo_command(out: Path) -> None:
-    """Go the whole way on phantoms, from raw files to test AUC and ACC, printing each command."""
+    """Run the whole pipeline on synthetic data, from raw files to test AUC and ACC, printing each command."""
     from mmtk.store import store_path
 
     sources, stores = str(out / "sources"), str(out / "stores")
@@ -37,7 +39,7 @@ def demo_command(out: Path) -> None:
 
 
 def _run(*arguments: str) -> None:
-    """Print a command line and run it in this process; stop where it would have stopped a shell."""
+    """Print a command line and run it in this process; exit if it fails, as a shell script would."""
     from mmtk.cli import group
 
     click.echo(f"\n$ mmtk {shlex.join(arguments)}")
@@ -56,4 +58,4 @@ def _table(built: dict[str, str], runs: dict[str, Path]) -> None:
         metrics = result.metrics["test"]
         name = f"{info.title} {info.marks}"
         click.echo(f"{name:28}{result.images['test']:>12}{metrics.auc:>8.3f}{metrics.acc:>8.3f}")
-    click.echo("SYNTHETIC images: the figures show that every step works, not how well a network reads real ones")
+    click.echo("SYNTHETIC images: the scores show that every step works, not how well a network reads real images")

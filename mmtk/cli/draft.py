@@ -1,4 +1,4 @@
-"""``mmtk draft``: a dataset file for a folder of one's own data."""
+"""``mmtk draft``: a dataset file for a folder of the user's own data."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from pathlib import Path
 
 import click
 
+from mmtk.cli._common import example
+from mmtk.cli._names import Folder
 
-@click.command("draft")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+
+@click.command("draft", epilog=example(
+    "mmtk draft my_images > lung.toml", "mmtk build lung.toml --sources my_images --out stores",
+))
+@click.argument("folder", metavar="DIR", type=Folder())
 @click.option("--table", default="", metavar="FILE",
-              help="Which table to take, by its path in DIR, where several describe the images.")
+              help="Table to use if several describe the images, by its path in DIR.")
 def draft_command(folder: Path, table: str) -> None:
-    """Look at the images, volumes and tables in DIR and print a dataset file for them.
+    """Inspect the images, volumes and tables in DIR and print a dataset file that describes them.
 
-    It holds what was seen, and as comments what is still to be said: mmtk draft DIR > lung.toml, then mmtk build
-    lung.toml --sources DIR.
+    Comments in the file mark what you still need to fill in; mmtk build then takes the file in place of a FLAG.
     """
     from mmtk.datasets.own import draft_dataset
 

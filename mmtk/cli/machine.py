@@ -1,16 +1,16 @@
-"""``mmtk doctor``: what this machine can do and which kernels are in use."""
+"""``mmtk doctor``: hardware, kernels and versions."""
 
 from __future__ import annotations
 
 import click
 
-from mmtk.cli._common import echo_json, json_option
+from mmtk.cli._common import echo_json, example, json_option
 
 
-@click.command("doctor")
+@click.command("doctor", epilog=example("mmtk doctor"))
 @json_option
 def doctor_command(as_json: bool) -> None:
-    """Say what this machine can do and which kernels are in use."""
+    """Show this machine's cores and GPU, the kernels in use, and the versions of mmtk and its packages."""
     from mmtk.machine import examine
 
     facts = examine().facts()

@@ -1,4 +1,4 @@
-"""``mmtk phantom``: synthetic sources."""
+"""``mmtk phantom``: synthetic raw data."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from pathlib import Path
 
 import click
 
-from mmtk.cli._common import progress_bar
+from mmtk.cli._common import example, progress_bar
+from mmtk.cli._names import RAW_FLAG, Folder
 
 
-@click.command("phantom")
-@click.argument("flags", metavar="[FLAG]...", nargs=-1)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder that will hold the sources.")
-@click.option("--scale", type=float, default=0.01, show_default=True, help="Part of the published counts, at most 1.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal pixels.")
+@click.command("phantom", epilog=example("mmtk phantom breastmnist --scale 0.1 --out sources"))
+@click.argument("flags", metavar="[FLAG]...", nargs=-1, type=RAW_FLAG)
+@click.option("--out", type=Folder(), required=True, help="Output folder; each source gets a subfolder.")
+@click.option("--scale", type=float, default=0.01, show_default=True,
+              help="Number of images, as a share of the published counts; at most 1.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same pixels.")
 def phantom_command(flags: tuple[str, ...], out: Path, scale: float, seed: int) -> None:
-    """Write synthetic raw files of each FLAG (by default all ten) into OUT/FLAG.
+    """Write synthetic raw data of each FLAG (by default, of the paper's ten) to OUT/FLAG.
 
-    At least two images a class and split are written, whatever the scale. The three Organ sets share their volumes, in
+    Each class has at least two images per split, whatever the scale. The three Organ sets share their volumes, in
     OUT/organmnist.
     """
     from mmtk.datasets.marks import SYNTHETIC

@@ -1,4 +1,4 @@
-"""``mmtk report``: one page about finished runs."""
+"""``mmtk report``: an HTML page on finished runs."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from pathlib import Path
 
 import click
 
-from mmtk.cli._common import progress_bar
+from mmtk.cli._common import example, progress_bar
+from mmtk.cli._names import Folder
 from mmtk.errors import MmtkError
 
-_path = click.Path(path_type=Path)
 
-
-@click.command("report")
-@click.argument("runs", metavar="RUNS", type=_path)
-@click.option("--out", type=_path, required=True, help="The page, a name that ends in .html; its tables go beside it.")
-@click.option("--stores", type=_path, envvar="MMTK_STORES", show_envvar=True,
-              help="Folder with the stores; without it, what needs images or labels is left out.")
-@click.option("--force", is_flag=True, help="Replace other files.")
+@click.command("report", epilog=example("mmtk report runs --stores stores --out report.html"))
+@click.argument("runs", metavar="RUNS", type=Folder())
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", required=True,
+              help="Page to write, named .html; its tables go into files beside it.")
+@click.option("--stores", type=Folder(), envvar="MMTK_STORES", show_envvar=True,
+              help="Folder with the stores; without it, figures that need images or labels are left out.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.pass_context
 def report_command(ctx: click.Context, runs: Path, out: Path, stores: Path | None, force: bool) -> None:
-    """Show all finished runs below RUNS on one HTML page: the paper's tables with ours beside them, and figures.
+    """Write one HTML page on all finished runs in RUNS: tables with the paper's results beside ours, and figures.
 
-    The page needs no network; its tables are written beside it as CSV, Markdown and LaTeX too. Exit 1 if a run is left
-    out because it cannot be read or trusted; the others are shown all the same.
+    The page works offline; its tables are also written beside it as CSV, Markdown and LaTeX.
+
+    Exits with 1 if a run is left out because it cannot be read or trusted.
     """
     from mmtk.report import write_report
 
@@ -36,5 +37,5 @@ def report_command(ctx: click.Context, runs: Path, out: Path, stores: Path | Non
         click.echo(f"mmtk: error: {error}", err=True)
     for note in notes:
         click.echo(note)
-    click.echo(f"{page}: written, with {len(tables)} files of its tables beside it")
+    click.echo(f"{page}: written, with {len(tables)} files of tables beside it")
     ctx.exit(1 if refused else 0)

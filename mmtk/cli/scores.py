@@ -1,4 +1,4 @@
-"""``mmtk evaluate``, ``compare`` and ``enter``: score result files, compare them, make runs of those from elsewhere."""
+"""``mmtk evaluate``, ``compare`` and ``enter``: score result files, compare two, add predictions made elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmtk.cli._common import echo_json, json_option, stores_option
+from mmtk.cli._common import echo_json, example, json_option, stores_option
+from mmtk.cli._names import FLAG, Choice, Folder
 from mmtk.datasets.base import SPLITS
 from mmtk.errors import MmtkError
 
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from mmtk.scoring import Assessment, ScoredFile
 
 
-@click.command("evaluate")
+@click.command("evaluate", epilog=example("mmtk evaluate runs/*/*_test_*.csv --stores stores --intervals"))
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @stores_option
 @click.option("--intervals", "with_intervals", is_flag=True,
-              help="Add 95 % intervals (bootstrap: 2,000 resamples of subjects where they are known, else of images) "
-                   "and the figures of each class.")
+              help="Add 95 % bootstrap intervals (2,000 resamples of subjects if they are known, else of images) and "
+                   "scores per class.")
 @json_option
 @click.pass_context
 def evaluate_command(
@@ -29,9 +30,11 @@ def evaluate_command(
 ) -> None:
     """Score each result FILE against its store.
 
-    The store is the one of the dataset and size that the file's name tells. Exit 1 if a name carries other figures than
-    those found or a file has the store's labels in another order, 2 if a file cannot be scored; the others are scored
-    all the same. A figure that needs a class without images is undefined; only partial stores may lack one.
+    The file's name determines the dataset and size of the store. A score that needs a class without images is
+    undefined; only partial stores may lack a class.
+
+    Exits with 1 if the scores differ from those in a file's name, or if a file's row order differs from the store's; 2
+    if a file cannot be scored. The other files are scored in any case.
     """
     from mmtk.scoring import evaluate_file
 
@@ -39,33 +42,33 @@ def evaluate_command(
     for path in files:
         try:
             scored = evaluate_file(path, stores)
-            inside = scored.assess() if with_intervals else None
+            assessment = scored.assess() if with_intervals else None
         except (MmtkError, OSError) as error:
             code = 2
-            said = str(error) if isinstance(error, MmtkError) else f"{path}: {error.strerror or error}"
-            click.echo(f"mmtk: error: {said}", err=True)
-            lines.append({"file": str(path), "error": said})
+            message = str(error) if isinstance(error, MmtkError) else f"{path}: {error.strerror or error}"
+            click.echo(f"mmtk: error: {message}", err=True)
+            lines.append({"file": str(path), "error": message})
             continue
         code = max(code, 0 if scored.agrees and not scored.own_order else 1)
-        lines.append(scored.facts() | (inside.facts() if inside else {}))
+        lines.append(scored.facts() | (assessment.facts() if assessment else {}))
         if not as_json:
             click.echo(_line(scored))
-            for line in _intervals(inside) if inside else ():
+            for line in _intervals(assessment) if assessment else ():
                 click.echo(f"  {line}")
     if as_json:
         echo_json(lines)
     ctx.exit(code)
 
 
-@click.command("compare")
+@click.command("compare", epilog=example("mmtk compare runs/a/*_test_*.csv runs/b/*_test_*.csv --stores stores"))
 @click.argument("files", metavar="FILE OTHER", nargs=2, type=click.Path(path_type=Path))
 @stores_option
 @json_option
 def compare_command(files: tuple[Path, Path], stores: Path, as_json: bool) -> None:
-    """Say how much better result FILE scores than OTHER on the same images, with 95 % intervals of the difference.
+    """Show by how much result FILE scores better than OTHER on the same images, with 95 % intervals.
 
-    Both are scored on the same 2,000 resamples of subjects where they are known, else of images. For a binary task
-    with two images of each class or more, DeLong's interval of the AUC is given too.
+    Both are scored on the same 2,000 bootstrap resamples of subjects if they are known, else of images. For a binary
+    task with at least two images per class, DeLong's interval for the AUC is shown too.
     """
     from mmtk.scoring import compare_files
 
@@ -74,33 +77,36 @@ def compare_command(files: tuple[Path, Path], stores: Path, as_json: bool) -> No
         echo_json({"file": str(files[0]), "other": str(files[1]), **compared.facts()})
         return
     bands = compared.intervals
-    click.echo(f"AUC {bands.auc}  ACC {bands.acc}  by {bands.resamples} resamples of {bands.resampled}")
+    click.echo(f"AUC {bands.auc}  ACC {bands.acc}  ({bands.resamples} bootstrap resamples of {bands.resampled})")
     if compared.delong:
-        click.echo(f"AUC {compared.delong} by DeLong, p = {compared.p:.3g}")
+        click.echo(f"AUC {compared.delong} (DeLong, p = {compared.p:.3g})")
 
 
-@click.command("enter")
+@click.command("enter", epilog=example(
+    "mmtk enter breastmnist_28_test.csv --method 'My network' --stores stores --out runs",
+))
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--method", required=True, metavar="TITLE", help="What made them, as tables are to call it.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs.")
+@click.option("--method", required=True, metavar="TITLE", help="Name of the method in tables.")
+@click.option("--out", type=Folder(), required=True, help="Folder of the runs.")
 @stores_option
-@click.option("--flag", help="The dataset, where the name of the one file does not tell it.")
-@click.option("--size", type=click.IntRange(min=1), help="Edge of the images, where the name does not tell it.")
-@click.option("--split", type=click.Choice(SPLITS), help="The split, where the name does not tell it.")
+@click.option("--flag", type=FLAG, help="Dataset, if the file's name does not contain it.")
+@click.option("--size", type=click.IntRange(min=1), help="Edge length of the images, if not in the file's name.")
+@click.option("--split", type=Choice(SPLITS), help="Split, if not in the file's name.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Another number for each run of a method; tables show their mean.")
-@click.option("--force", is_flag=True, help="Replace other predictions that were entered under this title.")
+              help="A different number for each run of the method; tables show their mean.")
+@click.option("--force", is_flag=True, help="Replace predictions that were entered under this title before.")
 @json_option
 def enter_command(
     files: tuple[Path, ...], method: str, out: Path, stores: Path, flag: str | None, size: int | None,
     split: str | None, seed: int, force: bool, as_json: bool,
 ) -> None:
-    """Make runs of predictions that were made elsewhere, for mmtk report to show beside the others.
+    """Add predictions made elsewhere to a folder of runs, so that mmtk report shows them beside the others.
 
-    Each FILE holds the scores of a split, an image a row, a class or label a column, named as MedMNIST names them,
-    say pathmnist_64_test.csv. Either MedMNIST's layout, the row number first and no titles, or a table as pandas writes
-    it: titled by the classes or their numbers, with the row number first, or in the split's order without. Test
-    images' are needed; those of train and val may lack. Nothing is written if one file is refused.
+    Each FILE holds the scores of one split, with a row per image and a column per class or label, and is named as
+    MedMNIST names it, for instance pathmnist_64_test.csv. The layout is either MedMNIST's (row number first, no header)
+    or that of a pandas table: a header with the classes or their numbers, and either the row number first or the rows
+    in the split's order. Scores of the test split are required, those of train and val optional. If a file is refused,
+    nothing is written.
     """
     from mmtk.runs import enter
     from mmtk.scoring import as_facts
@@ -120,30 +126,30 @@ def enter_command(
         click.echo(f"{result.path}: {', '.join(result.files)}; test {result.metrics['test']}{before}")
 
 
-def _intervals(told: Assessment) -> Iterator[str]:
-    """Lines of intervals, then of each class or label."""
+def _intervals(assessment: Assessment) -> Iterator[str]:
+    """Lines with intervals, then a line per class or label."""
     from mmtk.scoring import shown
 
-    bands, inside = told.intervals, told.details
-    lost = f", {bands.undefined} without every class" if bands.undefined else ""
-    text = f"AUC {bands.auc}  ACC {bands.acc}  by {bands.resamples} resamples of {bands.resampled}{lost}"
-    yield text + (f"; AUC {told.delong} by DeLong" if told.delong else "")
-    error = inside.calibration_error
+    bands, details = assessment.intervals, assessment.details
+    dropped = f", {bands.undefined} without every class" if bands.undefined else ""
+    text = f"AUC {bands.auc}  ACC {bands.acc}  ({bands.resamples} bootstrap resamples of {bands.resampled}{dropped})"
+    yield text + (f"; AUC {assessment.delong} (DeLong)" if assessment.delong else "")
+    error = details.calibration_error
     yield f"balanced accuracy {bands.balanced_accuracy}" + (
-        f"  quadratic kappa {bands.kappa or shown(inside.kappa)}" if inside.kappa is not None else ""
+        f"  quadratic kappa {bands.kappa or shown(details.kappa)}" if details.kappa is not None else ""
     ) + (f"  calibration error {error:.3f}" if error is not None else "")
-    width = max(len(one.name) for one in inside.classes)
-    for one, band in zip(inside.classes, bands.classes, strict=True):
-        yield f"{one.name:{width}} {one.images:>6}  AUC {band.auc}  recall {band.recall}  F1 {band.f1}"
+    width = max(len(scores.name) for scores in details.classes)
+    for scores, band in zip(details.classes, bands.classes, strict=True):
+        yield f"{scores.name:{width}} {scores.images:>6}  AUC {band.auc}  recall {band.recall}  F1 {band.f1}"
 
 
 def _line(scored: ScoredFile) -> str:
     named = scored.predictions.metrics
     parts = [
         str(scored.metrics),
-        f"in the name {named}" if named else "none in the name",
+        f"in the file's name {named}" if named else "no scores in the file's name",
         *([] if scored.agrees else ["DIFFERS"]),
-        *(["by its own labels, which are the store's IN ANOTHER ORDER"] if scored.own_order else []),
+        *(["scored against the file's own labels (ROW ORDER DIFFERS from the store)"] if scored.own_order else []),
         f"{len(scored.predictions.scores)} {scored.info.kind}", *scored.info.marks.split(), str(scored.path),
     ]
     return "  ".join(parts)

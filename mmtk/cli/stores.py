@@ -1,4 +1,4 @@
-"""``mmtk import``, ``export``, ``verify`` and ``show``: what is done to a store."""
+"""``mmtk fetch``, ``import``, ``export``, ``verify`` and ``show``: official files and stores."""
 
 from __future__ import annotations
 
@@ -7,52 +7,54 @@ from typing import Any
 
 import click
 
-from mmtk.cli._common import counts_text, echo_json, json_option, out_option, progress_bar
+from mmtk.cli._common import counts_text, echo_json, example, json_option, out_option, progress_bar
+from mmtk.cli._names import EDITION, FLAG, Choice, Folder
 from mmtk.datasets.base import SPLITS
 from mmtk.datasets.official import SIZES
 
-_store = click.Path(path_type=Path)
+_file = click.Path(path_type=Path)
 
 
-@click.command("fetch")
-@click.argument("flags", metavar="FLAG...", nargs=-1, required=True)
-@click.option("--out", type=_store, required=True, help="Folder of the files.")
+@click.command("fetch", epilog=example("mmtk fetch breastmnist --size 28 --size 224 --out official"))
+@click.argument("flags", metavar="FLAG...", nargs=-1, required=True, type=FLAG)
+@click.option("--out", type=Folder(), required=True, help="Output folder.")
 @click.option("--size", "sizes", type=int, multiple=True, default=SIZES[:1], show_default=True,
-              help=f"Edge length in pixels: {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}, of volumes 28 or 64; "
-              "give it again for more.")
-@click.option("--edition", show_default="the dataset's last: 2024",
-              help="Of 2020, 2021 and 2022 there is 28 px alone; mmtk info FLAG tells which of them a set has.")
-@click.option("--base-url", envvar="MMTK_OFFICIAL_URL", show_envvar=True, help="A mirror to fetch from.")
-@click.option("--force", is_flag=True, help="Replace files of other content.")
+              help=f"Edge length in pixels: {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}; for volumes 28 or 64; "
+              "repeatable.")
+@click.option("--edition", type=EDITION, metavar="YEAR", show_default="the dataset's last: 2024",
+              help="The 2020, 2021 and 2022 editions exist only at 28 px; mmtk info FLAG lists a dataset's editions.")
+@click.option("--base-url", envvar="MMTK_OFFICIAL_URL", show_envvar=True, metavar="URL",
+              help="Mirror to download from.")
+@click.option("--force", is_flag=True, help="Replace existing files whose content differs.")
 def fetch_command(
     flags: tuple[str, ...], out: Path, sizes: tuple[int, ...], edition: str | None, base_url: str | None, force: bool
 ) -> None:
-    """Fetch the official .npz of each FLAG: resumed after a cut, and kept only with the published MD5."""
+    """Download the official .npz file of each FLAG and check its MD5; interrupted downloads resume."""
     from mmtk import store
     from mmtk.datasets import get_dataset
 
     for flag in flags:
-        meant = edition or get_dataset(flag).last_edition
+        chosen = edition or get_dataset(flag).last_edition
         for size in sizes:
             with progress_bar(f"fetch {flag} {size}") as progress:
                 path = store.fetch_npz(
-                    flag, out, size=size, edition=meant, base_url=base_url, force=force, progress=progress
+                    flag, out, size=size, edition=chosen, base_url=base_url, force=force, progress=progress
                 )
-            click.echo(f"{path}: the official file, by its MD5")
+            click.echo(f"{path}: official file (MD5 matches)")
 
 
-@click.command("import")
-@click.argument("npz", type=_store)
-@out_option("Folder of the store.")
-@click.option("--flag", help="The dataset; by default told by the file's name.")
-@click.option("--force", is_flag=True, help="Replace a store of other content.")
+@click.command("import", epilog=example("mmtk import breastmnist.npz --out imported"))
+@click.argument("npz", type=_file)
+@out_option("Output folder for the store.")
+@click.option("--flag", type=FLAG, help="Dataset; by default taken from the file's name.")
+@click.option("--force", is_flag=True, help="Replace a store whose content differs.")
 @json_option
 def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json: bool) -> None:
-    """Turn NPZ into a store: a MedMNIST file, or one that mmtk export wrote of a dataset of your own.
+    """Convert NPZ to a store: a MedMNIST file, or one that mmtk export wrote from a dataset of your own.
 
-    A file of MedMNIST is official by its MD5 alone. One that was never published is marked as such if it has the counts
-    of an edition, and refused if it has not: a dataset file is the way for images of your own. A store that is there
-    from the same file is left alone.
+    Only its MD5 makes a MedMNIST file official. A file that was never published is marked as such if it has the image
+    counts of an edition, and refused otherwise; for your own images, write a dataset file (mmtk draft). A store that
+    was imported from the same file before is kept unchanged.
     """
     from mmtk import store
 
@@ -68,36 +70,39 @@ def import_command(npz: Path, out: Path, flag: str | None, force: bool, as_json:
         click.echo(f"{path}: {counts_text(opened.counts)}; {opened.info.membership}{_marks(opened.info.marks)}")
 
 
-@click.command("export")
-@click.argument("path", metavar="STORE", type=_store)
+@click.command("export", epilog=example(
+    "mmtk export stores/breastmnist_28.h5 --to npz --out exported",
+    "mmtk export stores/breastmnist_28.h5 --to hub --out shared",
+))
+@click.argument("path", metavar="STORE", type=_file)
 @click.option(
-    "--to", "kind", type=click.Choice(["npz", "png", "h5", "hub", "vertex"]), required=True,
-    help="One .npz, a folder of PNG (of volumes GIF) and a CSV, a compressed store, a folder to share, or what "
-         "Google's Vertex AI imports.",
+    "--to", "kind", type=Choice(["npz", "png", "h5", "hub", "vertex"]), required=True,
+    help="npz: MedMNIST's format. png: PNG files (GIF for volumes) and a CSV. h5: a compressed store. hub: a folder to "
+         "share on Hugging Face. vertex: import files for Google's Vertex AI.",
 )
-@click.option("--out", type=_store, required=True, help="Folder to write into; of --to hub, the one to share.")
-@click.option("--as", "form", type=click.Choice(["imagefolder", "parquet"]), default="imagefolder", show_default=True,
-              help="Of --to hub: PNG files with a CSV, or Parquet, for more than some ten thousand images.")
+@click.option("--out", type=Folder(), required=True, help="Output folder; with --to hub, the folder to share.")
+@click.option("--as", "form", type=Choice(["imagefolder", "parquet"]), default="imagefolder", show_default=True,
+              help="With --to hub: PNG files with a CSV, or Parquet, which suits more than about ten thousand images.")
 @click.option("--keep-names", is_flag=True,
-              help="Of --to hub: let file names and subjects leave as they are, not as keyed hashes.")
-@click.option("--compression", type=click.Choice(["gzip", "zstd"]), default="gzip", show_default=True,
-              help="Of --to h5; zstd needs the extra of that name.")
-@click.option("--prefix", help="Of --to vertex: where the content of --out will lie, as gs://bucket/path.")
-@click.option("--force", is_flag=True, help="Replace what is there; equal files are left alone in any case.")
+              help="With --to hub: keep the names of files and subjects, in place of keyed hashes.")
+@click.option("--compression", type=Choice(["gzip", "zstd"]), default="gzip", show_default=True,
+              help="With --to h5; zstd needs pip install 'mmtk[zstd]'.")
+@click.option("--prefix", metavar="URL", help="With --to vertex: where --out will be uploaded, as gs://bucket/path.")
+@click.option("--force", is_flag=True, help="Replace existing files whose content differs.")
 def export_command(
     path: Path, kind: str, out: Path, form: str, keep_names: bool, compression: str, prefix: str | None, force: bool
 ) -> None:
-    """Write STORE as MedMNIST's .npz, PNG files with a CSV, a compressed store, a folder to share, or for Vertex AI.
+    """Convert STORE to MedMNIST's .npz, PNG files, a compressed store, a folder to share, or files for Vertex AI.
 
-    A compressed store reads like any other, and has the names of files and subjects too. The .npz of a dataset of your
-    own brings its facts, for mmtk import.
+    A compressed store reads like any other and keeps the names of files and subjects. The .npz file of a dataset of
+    your own contains its facts, so that mmtk import can read it back.
 
-    A folder to share (--to hub) is what Hugging Face's datasets and mlcroissant load, with card, licence and citation;
-    without a licence there is none. Names of files and subjects are keyed hashes in it: the key, FLAG.key beside STORE,
-    is yours to keep.
+    A folder to share (--to hub) can be loaded by Hugging Face's datasets and by mlcroissant, and includes a dataset
+    card, the licence and the citation; a dataset without a licence is refused. Names of files and subjects are replaced
+    by keyed hashes; keep the key, FLAG.key beside STORE, to yourself.
 
-    For Vertex AI (--to vertex) there are PNG files and two lists of them with labels and splits: FLAG_vertex.jsonl for
-    today's service and FLAG_automl.csv as its predecessor, AutoML Vision, took it.
+    For Vertex AI (--to vertex), PNG files are written with two lists of labels and splits: FLAG_vertex.jsonl for the
+    current service and FLAG_automl.csv for its predecessor, AutoML Vision.
     """
     from mmtk import store
 
@@ -110,79 +115,81 @@ def export_command(
 
         written = export_hub(opened, out, form, keep_names=keep_names, force=force)
     elif kind == "vertex":
-        written = store.export_vertex(opened, out, _given_prefix(prefix), force)
+        written = store.export_vertex(opened, out, _required_prefix(prefix), force)
     else:
         written = (store.export_npz if kind == "npz" else store.export_png)(opened, out, force)
     click.echo(f"{written}: {counts_text(opened.counts)}{_marks(opened.info.marks)}")
 
 
-def _given_prefix(prefix: str | None) -> str:
+def _required_prefix(prefix: str | None) -> str:
     from mmtk.errors import ArgumentError
 
     if prefix is None:
-        raise ArgumentError("--to vertex", expected="--prefix gs://bucket/path, where --out will lie", found="none")
+        raise ArgumentError("--to vertex", "needs --prefix gs://bucket/path, the place --out will be uploaded to")
     return prefix
 
 
-@click.command("verify")
-@click.argument("paths", metavar="STORE...", nargs=-1, required=True, type=_store)
-@click.option("--digest", help="The digest that one STORE must have, as noted when it was whole.")
-@click.option("--against-official", is_flag=True, help="Compare with the official file and the published MD5 too.")
-@click.option("--npz", type=_store, help="Folder with the official files; by default the store's own.")
+@click.command("verify", epilog=example("mmtk verify stores/*.h5"))
+@click.argument("paths", metavar="STORE...", nargs=-1, required=True, type=_file)
+@click.option("--digest", help="Digest that the one STORE must have, as noted earlier.")
+@click.option("--against-official", is_flag=True, help="Also compare with the official file and the published MD5.")
+@click.option("--npz", type=Folder(), help="Folder with the official files; by default the store's folder.")
 @json_option
 @click.pass_context
 def verify_command(
     ctx: click.Context, paths: tuple[Path, ...], digest: str | None, against_official: bool, npz: Path | None,
     as_json: bool,
 ) -> None:
-    """Recompute the checksums of each STORE; exit 1 if one differs, 2 if one cannot be opened or has another digest.
+    """Read each STORE and compare it with its checksums.
 
-    The digest is printed by mmtk info STORE: one number for the facts and every pixel.
+    mmtk info STORE prints a store's digest: one number for its facts and every pixel.
+
+    Exits with 1 if a checksum differs, 2 if a store cannot be opened or has another digest.
     """
     from mmtk import store
     from mmtk.errors import ArgumentError, StoreError
 
     if digest is not None and len(paths) > 1:
-        raise ArgumentError("--digest", expected="one store", found=f"{len(paths)}")
-    found: dict[str, Any] = {}
+        raise ArgumentError("--digest", f"goes with one store, not {len(paths)}")
+    results: dict[str, Any] = {}
     code = 0
     for path in paths:
         try:
-            found[str(path)] = problems = store.verify(path, digest)
+            results[str(path)] = problems = store.verify(path, digest)
             opened = store.open(path)
         except StoreError as error:
-            found[str(path)], code = [str(error)], 2
+            results[str(path)], code = [str(error)], 2
             click.echo(f"mmtk: error: {error}", err=True)
             continue
         code = max(code, 1 if problems else 0)
         if not as_json:
-            for line in problems or [f"{path}: whole, {counts_text(opened.counts)}{_marks(opened.info.marks)}"]:
+            for line in problems or [f"{path}: intact, {counts_text(opened.counts)}{_marks(opened.info.marks)}"]:
                 click.echo(line)
         if against_official:
             try:
                 compared = store.compare_official(opened, npz or path.parent)
             except StoreError as error:
-                found[str(path)], code = [*problems, str(error)], 2
+                results[str(path)], code = [*problems, str(error)], 2
                 click.echo(f"mmtk: error: {error}", err=True)
                 continue
             code = max(code, 1 if compared.differs else 0)
-            found[str(path)] = {"problems": problems, "official": compared.facts()}
+            results[str(path)] = {"problems": problems, "official": compared.facts()}
             if not as_json:
                 for line in compared.lines(opened.info):
                     click.echo(f"  {line}")
     if as_json:
-        echo_json(found)
+        echo_json(results)
     ctx.exit(code)
 
 
-@click.command("show")
-@click.argument("path", metavar="STORE", type=_store)
-@click.option("--out", type=_store, required=True, help="The PNG file to write; of volumes also a GIF, by its name.")
-@click.option("--split", type=click.Choice(SPLITS), default=SPLITS[0], show_default=True)
+@click.command("show", epilog=example("mmtk show stores/breastmnist_28.h5 --out montage.png"))
+@click.argument("path", metavar="STORE", type=_file)
+@click.option("--out", type=_file, metavar="FILE", required=True, help="File to write: .png, or for volumes also .gif.")
+@click.option("--split", type=Choice(SPLITS), default=SPLITS[0], show_default=True)
 def show_command(path: Path, out: Path, split: str) -> None:
-    """Draw a montage of STORE: a row of images a class, or a label.
+    """Draw a montage of STORE, with a row of images per class or label.
 
-    Of volumes a PNG shows the slices in the middle, a GIF (--out NAME.gif) all of them in turn.
+    For volumes, a PNG shows the middle slices and a GIF (--out NAME.gif) animates all slices.
     """
     from mmtk import store
 

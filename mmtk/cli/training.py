@@ -1,4 +1,4 @@
-"""``mmtk train``: one model on one store under a protocol."""
+"""``mmtk train``: train one model on one store under a protocol."""
 
 from __future__ import annotations
 
@@ -8,44 +8,47 @@ from typing import Any
 
 import click
 
-from mmtk.cli._common import echo_json, json_option, progress_bar
+from mmtk.cli._common import echo_json, example, json_option, progress_bar
+from mmtk.cli._names import PROTOCOL, Choice, Folder
 from mmtk.training import MODELS, PROTOCOLS
 
 
 def _rate(images: float) -> str:
-    """Images a second, of which volumes may take more than one."""
+    """Images per second, which may be below one for volumes."""
     return f"{images:.0f}" if images >= 10 else f"{images:.2g}"
 
 
-@click.command("train")
+@click.command("train", epilog=example(
+    "mmtk train stores/breastmnist_28.h5 --protocol quick --model resnet18 --out runs/breast",
+))
 @click.argument("path", metavar="STORE", type=click.Path(path_type=Path))
-@click.option("--protocol", metavar="NAME|FILE", required=True,
-              help=f"The training set-up: {', '.join(PROTOCOLS.names)}, or a protocol file, .toml or .json.")
-@click.option("--model", type=click.Choice(MODELS.names), required=True)
+@click.option("--protocol", type=PROTOCOL, metavar="NAME|FILE", required=True,
+              help=f"Training set-up: {', '.join(PROTOCOLS.names)}, or a protocol file (.toml or .json).")
+@click.option("--model", type=Choice(MODELS.names), required=True)
 @click.option("--resolution", type=click.IntRange(min=1),
-              help="Edge of the input, by default that of the images; smaller ones are enlarged.")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]),
-              help="float32 on the CPU and bfloat16 on CUDA if not given.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; continued if there.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the protocol's number.")
+              help="Edge length of the input; smaller images are enlarged.  [default: that of the images]")
+@click.option("--precision", type=Choice(["float32", "bfloat16"]),
+              help="Floating-point format.  [default: float32 on the CPU, bfloat16 on CUDA]")
+@click.option("--out", type=Folder(), required=True, help="Output folder; an interrupted run in it is resumed.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs, in place of the protocol's.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard into the run's folder.")
+@click.option("--device", type=Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard curves to the run's folder.")
 @json_option
 def train_command(
     path: Path, protocol: str, model: str, resolution: int | None, precision: str | None, out: Path, epochs: int | None,
     seed: int, device: str, tensorboard: bool, as_json: bool,
 ) -> None:
-    """Train a model on STORE under a protocol; test the epoch with the best validation AUC.
+    """Train a model on STORE under a protocol, and test the epoch with the best validation AUC.
 
-    The model's first layers go by the edge of its input: up to 64 px a 3x3 convolution without pooling, above, as at
-    128 and 224 px, torchvision's 7x7 of stride 2 with max-pooling. For a store of volumes all its layers have three
-    dimensions, and v2 is what was published for those: batches of 32, pixels from 0 to 1.
+    The model's first layers depend on the edge length of its input: up to 64 px a 3x3 convolution without pooling,
+    above that torchvision's 7x7 convolution of stride 2 with max-pooling. For a store of volumes all layers are
+    three-dimensional, and the protocol v2 is the one published for volumes: batches of 32, pixels from 0 to 1.
 
-    A partial store may lack a class in a split: its AUC is then undefined, and the epoch is the one with the lowest
-    validation loss.
+    If a partial store lacks a class in the validation split, the AUC is undefined and the epoch with the lowest
+    validation loss is tested.
 
-    A run that was stopped goes on when the same command is given again. Several processes share every batch:
+    An interrupted run resumes when the same command is given again. To share each batch among several processes:
     torchrun --nproc-per-node N -m mmtk train ...
     """
     from mmtk import store
@@ -87,9 +90,9 @@ def train_command(
     marks = f" {opened.info.marks}" if opened.info.marks else ""
     click.echo(
         f"{opened.info.title}{marks}: {model}, {chosen.name}, seed {seed}, epoch {result.best_epoch} of {result.epochs}"
-        + (f" (this run was finished before, {out})" if result.reused else "")
+        + (f" (run already finished, {out})" if result.reused else "")
     )
     click.echo(f"{'split':6}{opened.info.kind:>8}{'AUC':>10}{'ACC':>8}" + ("   paper: AUC     ACC" if paper else ""))
     for name, metrics in result.metrics.items():
-        beside = f"{paper[0]:>14.3f}{paper[1]:>8.3f}" if paper and name == "test" else ""
-        click.echo(f"{name:6}{result.images[name]:>8}{shown(metrics.auc):>10}{metrics.acc:>8.3f}{beside}")
+        reference = f"{paper[0]:>14.3f}{paper[1]:>8.3f}" if paper and name == "test" else ""
+        click.echo(f"{name:6}{result.images[name]:>8}{shown(metrics.auc):>10}{metrics.acc:>8.3f}{reference}")
