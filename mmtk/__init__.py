@@ -1,6 +1,7 @@
 """mmtk rebuilds the MedMNIST Classification Decathlon from raw images, bit for bit.
 
-The public names below are resolved when first used, so importing mmtk costs nothing.
+The names below, and the packages they come from (``mmtk.training``, ``mmtk.store``, ...), are imported when first used,
+so importing mmtk costs nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,24 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mmtk import compat, imaging, loader
+    from mmtk import (
+        builder,
+        compat,
+        datasets,
+        errors,
+        imaging,
+        loader,
+        machine,
+        matching,
+        phantom,
+        plugins,
+        proof,
+        report,
+        runs,
+        scoring,
+        store,
+        training,
+    )
     from mmtk.builder import BuildResult, build
     from mmtk.datasets import get_dataset, list_datasets, register
     from mmtk.datasets.own import draft_dataset, read_dataset
@@ -20,7 +38,7 @@ if TYPE_CHECKING:
     from mmtk.store import Split, Store, open
     from mmtk.training import register as method
 
-_HOME = {  # where a public name is, by a name of its own there if need be
+_HOME = {  # public name -> its module, and after a colon its name there if that differs
     "MmtkError": "mmtk.errors",
     "BuildResult": "mmtk.builder",
     "build": "mmtk.builder",
@@ -36,19 +54,22 @@ _HOME = {  # where a public name is, by a name of its own there if need be
     "open": "mmtk.store",
     "method": "mmtk.training:register",
 }
-_ROOMS = ("compat", "imaging", "loader")
+_ROOMS = (
+    "builder", "compat", "datasets", "errors", "imaging", "loader", "machine", "matching", "phantom", "plugins",
+    "proof", "report", "runs", "scoring", "store", "training",
+)
 
 __all__ = [
-    "BuildResult", "Metrics", "MmtkError", "Split", "Store", "build", "compat", "draft_dataset",
-    "evaluate", "get_dataset", "imaging", "list_datasets", "loader", "method", "open", "read_dataset",
-    "register",
+    "BuildResult", "Metrics", "MmtkError", "Split", "Store", "build", "builder", "compat", "datasets", "draft_dataset",
+    "errors", "evaluate", "get_dataset", "imaging", "list_datasets", "loader", "machine", "matching", "method", "open",
+    "phantom", "plugins", "proof", "read_dataset", "register", "report", "runs", "scoring", "store", "training",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        module, _, there = _HOME[name].partition(":")
-        return getattr(import_module(module), there or name)
+        module, _, attribute = _HOME[name].partition(":")
+        return getattr(import_module(module), attribute or name)
     if name in _ROOMS:
         return import_module(f"mmtk.{name}")
     raise AttributeError(f"module 'mmtk' has no attribute {name!r}")
