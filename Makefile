@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint bench bench-gpu neighbours litert sanitize fuzz torture clean
+.PHONY: demo test lint docs bench bench-gpu neighbours litert sanitize fuzz torture clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml .ci/constraints.txt $(wildcard src_ext/*.[ch])
@@ -24,6 +24,12 @@ lint: $(VENV)/ready
 	$(BIN)/lint-imports
 	$(BIN)/deptry mmtk
 	$(BIN)/deptry mmtk tests benchmarks --ignore DEP004
+
+# The site, into build/docs; its notebooks run, and every warning is an error.
+docs: $(VENV)/ready
+	$(PIP) install -c .ci/constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -q -n -W --keep-going -b html docs build/docs $(ARGS)
+	@echo build/docs/index.html
 
 bench: $(VENV)/ready
 	$(PIP) install -c .ci/constraints.txt -e '.[bench]'
