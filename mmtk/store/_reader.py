@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from mmtk.datasets.base import SPLITS
-from mmtk.errors import StoreError
+from mmtk.errors import StoreError, UnknownNameError
 from mmtk.store._chunks import ChunkedImages, Images
 from mmtk.store._content import checked, read_content, read_packed
 from mmtk.store._digest import KEYS, NAMES, array_checksums, checksum_rows, digest_of
@@ -35,6 +35,19 @@ class Split:
     records : (n,) structured
         Fields ``source``, ``subject``, ``height``, ``width``, ``top``, ``left``, ``side``; of CT also ``plane`` and
         ``slice``.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> train = mmtk.open("stores/breastmnist_28.h5")["train"]
+    >>> image, label = train[0]
+    >>> image.shape, label.shape
+    ((28, 28), (1,))
+    >>> images, labels = train[-2:]
+    >>> images.shape, labels.shape
+    ((2, 28, 28), (2, 1))
+    >>> sum(int(label[0]) for image, label in train) == train.labels.sum()
+    True
     """
 
     name: str
@@ -102,6 +115,37 @@ class Split:
     def __len__(self) -> int:
         return int(self.images.shape[0])
 
+    def __getitem__(self, rows: Any) -> tuple[Array, Array]:
+        """Return an image and its labels, or arrays of both.
+
+        Parameters
+        ----------
+        rows : int, slice or array_like
+            One row, negative from the end, or several: a slice, row numbers, or one boolean per row.
+
+        Returns
+        -------
+        image : (h, w) or (h, w, 3) uint8
+            Of several rows, with a first axis of rows; mapped from the file unless rows were picked by an array.
+        label : (l,) uint8
+            Of several rows ``(n, l)``.
+
+        Raises
+        ------
+        IndexError
+            If a row is out of range, or `rows` is of another kind.
+        StoreError
+            If the file has been cut short or is damaged.
+        """
+        if rows is None or rows is ... or isinstance(rows, (tuple, str, bool)):
+            raise IndexError(f"a split is indexed by a row, a slice or an array of rows, not by {rows!r}")
+        self.check_whole()
+        return self.images[rows], self.labels[rows]
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        self.check_whole()
+        return iter(zip(self.images, self.labels, strict=True))
+
     def __repr__(self) -> str:
         return f"Split({self.info.flag} {self.name}, {len(self)} {self.info.kind} of {self.info.size} px)"
 
@@ -121,6 +165,15 @@ class Store:
     digest : str
         SHA-256, as hex, over the facts and the checksums of all arrays: a copy of any compression has it too.
     train, val, test : Split
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> store = mmtk.open("stores/breastmnist_28.h5")
+    >>> store["val"] is store.val, "val" in store
+    (True, True)
+    >>> [split.name for split in store]
+    ['train', 'val', 'test']
     """
 
     path: Path
@@ -144,6 +197,25 @@ class Store:
 
     def __copy__(self) -> Self:
         return replace(self)
+
+    def __getitem__(self, name: str) -> Split:
+        """Return a split by its name.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such split.
+        """
+        if not isinstance(name, str) or name not in SPLITS:
+            raise UnknownNameError.among(f"{self.path}: split", str(name), SPLITS)
+        split: Split = getattr(self, name)
+        return split
+
+    def __contains__(self, split: object) -> bool:
+        return split in SPLITS if isinstance(split, str) else any(split is own for own in self.splits)
+
+    def __iter__(self) -> Iterator[Split]:
+        return iter(self.splits)
 
     def facts(self) -> dict[str, Any]:
         """What it is and holds as JSON values, for ``mmtk info --json``."""
