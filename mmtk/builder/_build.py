@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.checks import check_apart
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_map
+from mmtk.datasets.marks import marks_of
+from mmtk.display import facts_table, notebook_bar
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.files import clear_held, clear_leftovers, holding, publish, remove_folder, sync_folder, telling
 from mmtk.machine import cores
@@ -54,6 +57,14 @@ class BuildResult:
     synthetic: bool
     partial: bool
     seconds: dict[str, float] = field(repr=False, compare=False)
+
+    def _repr_html_(self) -> str:
+        findings = Counter(finding.kind for finding in self.findings)
+        return facts_table(f"{self.flag}, {self.size} px", {
+            "file": self.path, "images": [f"{split} {count:,}" for split, count in self.counts.items()],
+            "marks": " ".join(marks_of(self.synthetic, self.partial)), "reused": "yes" if self.reused else "",
+            "findings": [f"{count:,} {kind}" for kind, count in findings.items()],
+        })
 
 
 def build(
@@ -118,7 +129,8 @@ def build(
         Replace stores that were built from another plan, and of data of one's own those of the same plan too. Without
         it, one whose files have changed since it was built is refused.
     progress : callable, optional
-        Takes a flag, gives a callable of images done and images in all.
+        Takes a flag, returns a callable that is given the images done and in total. By default a bar in a notebook,
+        else nothing.
 
     Returns
     -------
@@ -174,7 +186,7 @@ def build(
                     makes.append(replace(make, known=known))
                 else:
                     makes.append(make)
-            tracker = progress(family) if progress else None
+            tracker = (progress or notebook_bar)(family)
             for result in _build_together(makes, out, wanted, crew, force, tracker):
                 results.setdefault(result.flag, []).append(result)
     for dataset in datasets:
@@ -216,7 +228,7 @@ def _recover(
     store.refuse_other_edition(official, dataset, make.edition, 28, store.store_path(out, dataset.flag, 28))
     scanned = tuple(MapRow(record.source, record.labels, "") for record in dataset.scan(make.listing).records)
     in_scan_order = OfficialMap({"train": scanned, "val": (), "test": ()})
-    tracker = progress(f"{dataset.flag}, to be matched") if progress else None
+    tracker = (progress or notebook_bar)(f"{dataset.flag}, to be matched")
     plain = replace(make, pixels="official", split="official", known=in_scan_order)
     scratch = _scratch(out, dataset)
     with telling(out, area=out), holding(scratch):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmtk.datasets.checks import check_dataset
 from mmtk.datasets.steps import BySize, Pipeline, Recipe, recipe_to_json, without_flaws
+from mmtk.display import facts_table, rows_table
 from mmtk.errors import ArgumentError, ImageError, SourceError
 from mmtk.imaging import PLANES
 
@@ -330,6 +331,16 @@ class Dataset:
         """What the recipes of a choice of pixels, of every size, ask of a source's files."""
         steps = (step for size in (28, 29) for step in self.recipe_for(pixels, size))  # up to 28, and above
         return Pipeline(tuple(dict.fromkeys(steps)))
+
+    def _repr_html_(self) -> str:
+        counts = [(edition, c.train, c.val, c.test, c.total) for edition, c in self.counts.items()]
+        return facts_table(f"{self.title} ({self.modality})", {
+            "flag": [self.flag, *self.aliases], "task": self.task.value,
+            "classes": [f"{number} {name}" for number, name in enumerate(self.classes)],
+            "images": rows_table(("edition", *SPLITS, "total"), counts) if counts else "",
+            "official sizes": ", ".join(f"{size} px" for size in self.sizes), "source": self.source.name,
+            "licence": self.licence, "page": self.page, "citation": self.citation,
+        })
 
     def facts(self) -> dict[str, Any]:
         """All facts as JSON values, for ``mmtk info --json``."""

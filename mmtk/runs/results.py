@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from mmtk.datasets import edition_flag
 from mmtk.datasets.base import SPLITS, Task
+from mmtk.datasets.marks import marks_of
+from mmtk.display import facts_table, rows_table
 from mmtk.errors import MmtkError, ScoreError
 from mmtk.runs import jsonfiles
 from mmtk.runs.epochs import Share
 from mmtk.runs.folder import LOG, RESULT
-from mmtk.scoring import Metrics, as_facts, evaluate, write_predictions
+from mmtk.scoring import Metrics, as_facts, evaluate, shown, write_predictions
 from mmtk.store import Split, Store
 from mmtk.values import typed
 
@@ -53,6 +55,15 @@ class RunResult:
     synthetic: bool = False
     seconds: float | None = None
     budget: float | None = None
+
+    def _repr_html_(self) -> str:
+        rows = [(name, self.images[name], shown(auc), shown(acc)) for name, (auc, acc) in self.metrics.items()]
+        return facts_table(self.path.name or str(self.path), {
+            "scores": rows_table(("split", "images", "AUC", "ACC"), rows),
+            "epoch": f"{self.best_epoch} of {self.epochs}" if self.epochs else "",
+            "seconds": "" if self.seconds is None else f"{self.seconds:.1f}",
+            "marks": " ".join(marks_of(self.synthetic, partial=False)), "folder": self.path,
+        })
 
 
 def check_scorable(split: Split) -> None:

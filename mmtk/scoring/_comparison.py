@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtk.datasets.base import Task
+from mmtk.display import facts_table
 from mmtk.errors import ScoreError
 from mmtk.scoring._delong import delong_difference, enough
 from mmtk.scoring._intervals import Estimate, Intervals, as_facts, paired_difference
@@ -35,6 +36,13 @@ class Comparison:
         """As JSON values; ``delong`` where it is defined."""
         delong = {"delong": {**as_facts(self.delong), "p": self.p}} if self.delong else {}
         return {**as_facts(self.intervals), **delong}
+
+    def _repr_html_(self) -> str:
+        bands = self.intervals
+        return facts_table("Difference of scores", {
+            "AUC": bands.auc, "ACC": bands.acc, "intervals": f"95 %, {bands.resamples} resamples of {bands.resampled}",
+            "AUC (DeLong)": f"{self.delong}, p = {self.p:.3g}" if self.delong else "",
+        })
 
 
 def compare_files(path: str | Path, other: str | Path, stores: str | Path) -> Comparison:

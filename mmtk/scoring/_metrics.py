@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmtk.datasets.base import Task
+from mmtk.display import facts_table
 from mmtk.errors import ScoreError, UnknownNameError
 
 _THRESHOLD = 0.5
@@ -24,6 +25,9 @@ class Metrics(NamedTuple):
 
     def __str__(self) -> str:
         return f"AUC {shown(self.auc)} ACC {shown(self.acc)}"
+
+    def _repr_html_(self) -> str:
+        return facts_table("Scores", {"AUC": shown(self.auc), "ACC": shown(self.acc)})
 
     def agrees(self, other: Metrics, within: float = TOLERANCE) -> bool:
         """Whether these are the figures of the same predictions; undefined ones agree with each other alone."""

@@ -43,7 +43,7 @@ def draw_montage(store: Store, out: str | Path, split: str = "train") -> Path:
     chosen = next(s for s in store.splits if s.name == split)
     if not len(chosen):
         raise StoreError(store.path, expected=f"images in {split}", found="none")
-    members = [_members(chosen, number) for number in range(len(store.info.classes))]
+    members = [class_rows(chosen, number) for number in range(len(store.info.classes))]
     picked = [chosen.images[some[_spread(len(some))]] for some in members]
     counts, depth = [len(some) for some in members], store.info.size
 
@@ -62,7 +62,7 @@ def draw_montage(store: Store, out: str | Path, split: str = "train") -> Path:
     return final
 
 
-def _members(split: Split, number: int) -> Array:
+def class_rows(split: Split, number: int) -> Array:
     """Rows of a class, or those that have a label."""
     labels = split.labels
     return np.flatnonzero(labels[:, number] if split.info.labels > 1 else labels[:, 0] == number)

@@ -146,6 +146,11 @@ class Split:
         self.check_whole()
         return iter(zip(self.images, self.labels, strict=True))
 
+    def _repr_html_(self) -> str:
+        from mmtk.store._html import split_html
+
+        return split_html(self)
+
     def __repr__(self) -> str:
         return f"Split({self.info.flag} {self.name}, {len(self)} {self.info.kind} of {self.info.size} px)"
 
@@ -254,6 +259,11 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    def _repr_html_(self) -> str:
+        from mmtk.store._html import store_html
+
+        return store_html(self)
 
     def __repr__(self) -> str:
         marks = f" {self.info.marks}" if self.info.marks else ""

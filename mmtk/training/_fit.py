@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 
 from mmtk import runs
 from mmtk.base import Progress
+from mmtk.display import NotebookBar, notebook_bar
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.files import write_text
 from mmtk.loader import Batches
 from mmtk.runs import RunConfig, RunResult, StoreFacts
-from mmtk.scoring import as_facts, evaluate
+from mmtk.scoring import Metrics, as_facts, evaluate
 from mmtk.store import Split, Store, with_labels, without_labels
 from mmtk.training import checkpoints
 from mmtk.training._averaging import Average
@@ -93,7 +94,7 @@ def fit(
     precision : {"float32", "bfloat16"}, optional
         By default float32 on the CPU, as the published protocols had it, and bfloat16 on CUDA.
     progress : callable, optional
-        Called with the batches done and all batches of the run.
+        Called with the batches done and all batches of the run. By default a bar in a notebook, else nothing.
     report : callable, optional
         Called with each epoch's line of ``metrics.jsonl``, in which a validation AUC that is undefined is NaN.
 
@@ -136,6 +137,8 @@ def fit(
     for split in store.splits:
         runs.check_scorable(split)
     out = Path(out)
+    if progress is None and (bar := notebook_bar(f"{store.info.flag} {model}")):
+        progress, report = bar, _shown_by(bar, report)
     exact = precision == "float32"
     flags = torch.backends.cudnn.flags(enabled=True, benchmark=not exact, deterministic=exact, allow_tf32=not exact)
     try:
@@ -324,6 +327,19 @@ def _layout(ndim: int, kind: str) -> Any:
     if ndim == 2:
         return torch.channels_last
     return torch.channels_last_3d if kind == "cuda" else torch.contiguous_format
+
+
+def _shown_by(
+    bar: NotebookBar, report: Callable[[dict[str, Any]], None] | None
+) -> Callable[[dict[str, Any]], None]:
+    """A report that also shows an epoch's validation scores behind the bar."""
+
+    def follow(line: dict[str, Any]) -> None:
+        bar.say(f"epoch {line['epoch']}: validation {Metrics(line['val_auc'], line['val_acc'])}")
+        if report:
+            report(line)
+
+    return follow
 
 
 def _json_line(line: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from mmtk.display import facts_table
 from mmtk.errors import ArgumentError
 from mmtk.loader import Augmentation
 from mmtk.registry import Registry
@@ -158,6 +159,13 @@ class Protocol:
     def facts(self) -> dict[str, Any]:
         """Its fields as JSON values; those that came later are left out where they have their default."""
         return {name: value for name, value in asdict(self).items() if value != _LATER.get(name, ...)}
+
+    def _repr_html_(self) -> str:
+        usual = {field.name: field.default for field in fields(self)}
+        settings = {name: value for name, value in vars(self).items() if value != usual[name] and name != "name"}
+        if self.augmentation is not None:
+            settings["augmentation"] = [f"{name} {value:g}" for name, value in vars(self.augmentation).items() if value]
+        return facts_table(f"Protocol {self.name}", settings)
 
 
 _ALL = (
