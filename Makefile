@@ -85,4 +85,4 @@ torture: $(VENV)/ready
 	$(BIN)/python -m tests.torture $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(NEIGHBOURS) $(LITERT) build *.egg-info mmtk/_native*.so demo
+	rm -rf $(VENV) $(NEIGHBOURS) $(LITERT) build docs/api/generated *.egg-info mmtk/_native*.so demo
