@@ -1,5 +1,8 @@
 """How Sphinx makes the site: `make docs`, every warning an error."""
 
+import re
+from typing import Any
+
 import mmtk
 
 project = "mmtk"
@@ -18,7 +21,6 @@ default_role = "code"  # docstrings write `name`
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections say them
 autodoc_member_order = "bysource"
-autodoc_default_options = {"show-inheritance": False}
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -53,3 +55,12 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
+
+
+def shorten(app: Any, what: str, name: str, thing: Any, options: Any, signature: str, returned: str) -> Any:
+    """A signature without a dataclass's private fields."""
+    return signature and re.sub(r",? ?\b_\w+(=(<\w+>|[^,()]+))?", "", signature), returned
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-signature", shorten)
