@@ -1,4 +1,4 @@
-"""What every room shares: how progress is told, texts in a line, digests of files, zlib's format, versions."""
+"""Shared by all packages: the type of progress callbacks, one-line texts, file digests, inflating, versions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from importlib import metadata
 from io import BufferedIOBase
 from pathlib import Path
 
-Progress = Callable[[int, int], None]  # told what is done and how much it is in all
+Progress = Callable[[int, int], None]  # called with the work done and in total
 
 
 def one_line(text: str, longest: int) -> str:
-    """A text in one line of printable letters, cut after so many of them."""
+    """A text as one line of printable characters, cut after `longest` of them."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
     return line if len(line) <= longest else f"{line[:longest]}..."
 
@@ -26,7 +26,7 @@ def md5_of(path: Path) -> str:
 
 
 def md5_in(file: BufferedIOBase) -> str:
-    """MD5 of an opened file from where it stands, as hex."""
+    """MD5 of an open file from its current position, as hex."""
     return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
@@ -37,7 +37,7 @@ def sha256_of(path: Path) -> str:
 
 
 def inflate(packed: bytes | memoryview, length: int) -> bytes | bytearray:
-    """Inflate zlib's format, by libdeflate where it is installed, which is twice as fast.
+    """Inflate zlib's format, by libdeflate if it is installed, which is twice as fast.
 
     Raises
     ------
@@ -52,8 +52,8 @@ def inflate(packed: bytes | memoryview, length: int) -> bytes | bytearray:
             content = stream.decompress(packed, length + 1)
         except zlib.error as error:
             raise ValueError(str(error)) from None
-        if not stream.eof or len(content) > length:  # before its end the checksum there has not been compared
-            reason = "more bytes than the chunk has" if len(content) > length else "no end of the stream"
+        if not stream.eof or len(content) > length:  # the checksum at the end has not been compared yet
+            reason = "more bytes than expected" if len(content) > length else "the stream ends early"
             raise ValueError(reason) from None
         return content
     try:
@@ -64,7 +64,7 @@ def inflate(packed: bytes | memoryview, length: int) -> bytes | bytearray:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of those packages that are installed, by name."""
+    """Versions of the packages that are installed, by name."""
     installed = {}
     for package in packages:
         with suppress(metadata.PackageNotFoundError):

@@ -1,6 +1,6 @@
-"""Numba functions without the GIL, compiled for fixed types and kept on disk where there is a folder for them.
+"""Numba functions that release the GIL, compiled for fixed types and cached on disk if possible.
 
-What they are for, where there is a C extension, and what Numba costs: see docs/decisions.md.
+For why they exist beside the C extension, and what Numba costs, see docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numba
 
 
 def compiled(*signatures: Any) -> Callable[[Any], Any]:
-    """Compile the function that is decorated for each of these signatures."""
+    """Compile the decorated function for each of these signatures."""
 
     def decorate(function: Any) -> Any:
         try:
             return numba.njit(list(signatures), nogil=True, cache=True)(function)
-        except Exception:  # no folder to keep machine code in, a full one, or damaged files: each raises what it likes
-            return numba.njit(list(signatures), nogil=True)(function)  # which raises again what is wrong with the code
+        except Exception:  # no cache folder, a full one or damaged files raise various errors
+            return numba.njit(list(signatures), nogil=True)(function)  # raises again if the code itself is at fault
 
     return decorate

@@ -80,27 +80,87 @@ def _rebuild(
 
 
 class SourceError(MmtkError):
-    """Raw data is missing, incomplete or not in the provider's layout."""
+    """Raw data is missing, incomplete or not in the provider's layout.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> try:
+    ...     mmtk.build("pathmnist", sources="sources", out="stores")
+    ... except mmtk.errors.SourceError as error:
+    ...     print(error.what.endswith("sources"))
+    True
+    """
 
 
 class ImageError(SourceError):
-    """A raw image cannot be used: it is not an image, is damaged, or is of a kind the recipe does not cover."""
+    """A raw image cannot be used: it is not an image, is damaged, or is of a kind the recipe does not cover.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import mmtk
+    >>> _ = Path("scan.png").write_text("not an image")
+    >>> try:
+    ...     mmtk.imaging.read_image("scan.png", colour=False)
+    ... except mmtk.errors.ImageError as error:
+    ...     print(error.what)
+    scan.png
+    """
 
 
 class StoreError(MmtkError):
-    """A store cannot be written, opened or trusted."""
+    """A store cannot be written, opened or trusted.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import mmtk
+    >>> store = Path("stores/breastmnist_28.h5")
+    >>> _ = store.write_bytes(store.read_bytes()[:5000])
+    >>> try:
+    ...     mmtk.open(store)
+    ... except mmtk.errors.StoreError as error:
+    ...     print(error.what)
+    stores/breastmnist_28.h5
+    """
 
 
 class BusyError(StoreError):
-    """Another process is using the file or folder."""
+    """Another process is using the file or folder.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> issubclass(mmtk.errors.BusyError, mmtk.errors.StoreError)
+    True
+    """
 
 
 class ScoreError(MmtkError):
-    """Labels, scores or a result file do not match."""
+    """Labels, scores or a result file do not match.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> try:
+    ...     mmtk.evaluate([0, 1, 1], [0.1, float("nan"), 0.8], "binary-class")
+    ... except mmtk.errors.ScoreError as error:
+    ...     print(error.what)
+    scores
+    """
 
 
 class ArgumentError(MmtkError, ValueError):
-    """An argument is of the wrong kind or out of range; also a `ValueError`."""
+    """An argument is of the wrong kind or out of range; also a `ValueError`.
+
+    Examples
+    --------
+    >>> from mmtk.phantom import write_phantom
+    >>> write_phantom("breastmnist", "drawn", scale=2)
+    Traceback (most recent call last):
+    mmtk.errors.ArgumentError: scale: found 2, expected a number above 0 and at most 1
+    """
 
 
 class UnknownNameError(ArgumentError, KeyError):

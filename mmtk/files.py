@@ -1,9 +1,9 @@
-"""Files that appear whole or not at all: temporaries that the next run knows, locks, folders on disk.
+"""Files that appear complete or not at all: temporary files, locks, and syncing to disk.
 
-A temporary lies beside the file it becomes, under a name of its own, and is locked as long as somebody writes it.
-Whoever writes the same file next removes those that nobody holds any more: what an error leaves is gone at once, what a
-kill leaves is gone with the next run. What is locked is always a file opened for writing, for a folder one beside or in
-it: machines that share a disk by NFS tell each other of no other locks.
+A temporary file lies beside the file it becomes, under a name of its own, and is locked while it is being written. An
+error removes it at once; what a killed process leaves is removed by the next one to write the same file, which sees
+that it is no longer locked. Locks are always on a file opened for writing (for a folder, one beside or in it), because
+machines that share a disk by NFS see no other locks.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
-_STALE_SECONDS = 24 * 3600  # where nothing can be locked, the age at which a temporary counts as abandoned
+_STALE_SECONDS = 24 * 3600  # age at which a temporary counts as abandoned if the file system has no locks
 
 
 def lock(handle: int, *, wait: bool = False) -> bool | None:
-    """Lock a file that is open for writing against other processes, also of other machines, until it is closed.
+    """Lock a file that is open for writing against other processes, on other machines too, until it is closed.
 
     Returns
     -------
     bool or None
-        Whether it is held now; None on a file system that cannot lock, where work goes on without.
+        Whether the lock is held now; None if the file system has no locks, in which case work continues without.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,20 +52,20 @@ def lock(handle: int, *, wait: bool = False) -> bool | None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        _say_unlocked(os.strerror(error.errno))
+        _warn_no_locks(os.strerror(error.errno))
         return None
     return True
 
 
 @cache
-def _say_unlocked(reason: str) -> None:
+def _warn_no_locks(reason: str) -> None:
     logging.getLogger("mmtk").warning(
-        "mmtk: note: this file system cannot lock files (%s): do not run two commands on one folder at once", reason
+        "mmtk: note: this file system cannot lock files (%s); run only one command at a time on a folder", reason
     )
 
 
 def is_named(handle: int, path: str | Path) -> bool:
-    """Whether an open file is still the one under this name."""
+    """Whether an open file still has this name."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:
@@ -74,14 +74,14 @@ def is_named(handle: int, path: str | Path) -> bool:
 
 @contextmanager
 def writing(final: Path, *, folder: bool = False) -> Iterator[Path]:
-    """Give a new file, or folder, beside `final` that is held under a lock, and leave nothing of it in the end.
+    """Yield the path of a new, locked temporary file or folder beside `final`, and remove it at the end.
 
     Raises
     ------
     StoreError
-        Instead of what the system and HDF5 say of a folder that is full or cannot be written; it names `final`.
+        If the folder is full or cannot be written, in place of the error of the system or HDF5; it names `final`.
     """
-    with telling(final):
+    with as_store_error(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         clear_leftovers(final)
         temporary, handle = _held(final, folder)
@@ -90,20 +90,20 @@ def writing(final: Path, *, folder: bool = False) -> Iterator[Path]:
                 temporary.mkdir()
             yield temporary
         finally:
-            _remove(temporary)  # or the old folder that has its name now; nothing, where a file was published
+            _remove(temporary)  # or the old folder that has its name now; a published file has left nothing
             _remove(_lock_of(temporary, folder))
             os.close(handle)
 
 
 @contextmanager
-def telling(final: Path, area: Path | None = None) -> Iterator[None]:
-    """Say of a file, or folder, that it cannot be written, where the system says so; what is read keeps its errors.
+def as_store_error(final: Path, area: Path | None = None) -> Iterator[None]:
+    """Turn system errors about writing a file or folder into a `StoreError`; errors about reading others pass through.
 
     Raises
     ------
     StoreError
-        Instead of an OSError that names `final`, something in the folder `area`, by default that of `final`, or
-        nothing.
+        In place of an OSError that names `final`, something in the folder `area` (by default that of `final`), or no
+        file at all.
     """
     area = final.parent if area is None else area
     try:
@@ -114,48 +114,48 @@ def telling(final: Path, area: Path | None = None) -> Iterator[None]:
             raise
         reason = os.strerror(error.errno) if error.errno else str(error)
         remedy = system_remedy(error.errno) or "check its space and permissions or choose another folder"
-        raise StoreError(final, expected="room to write it", found=reason, remedy=remedy) from None
+        raise StoreError(final, f"cannot be written: {reason}", remedy=remedy) from None
 
 
 def _held(final: Path, folder: bool) -> tuple[Path, int]:
     while True:
         path = final.with_name(f".{final.name}.{secrets.token_hex(4)}.mmtk")
         handle = os.open(_lock_of(path, folder), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        # between being made and being locked it may have been taken for a leftover
+        # before it was locked, another process may have taken it for abandoned
         if lock(handle) is not False and is_named(handle, _lock_of(path, folder)):
             return path, handle
         os.close(handle)
 
 
 def _lock_of(path: Path, folder: bool) -> Path:
-    """The file that is locked as long as a temporary is written."""
+    """The file that is locked while a temporary is being written."""
     return path.with_name(f"{path.name}-lock") if folder else path
 
 
 @contextmanager
 def holding(folder: Path) -> Iterator[None]:
-    """Hold a folder, made if need be, against other processes; one that cannot be written needs no holding.
+    """Lock a folder, created if it does not exist, against other processes; a read-only folder needs no lock.
 
     Raises
     ------
     BusyError
         If another process holds it.
     OSError
-        If the system does not let it be made or written, though it can be.
+        If the system cannot create or write it for another reason.
     """
     handle = _hold(folder)
     try:
         yield
     finally:
         if handle is not None:
-            if is_named(handle, folder / _LOCK):  # the folder may have another one's by now, or be gone
+            if is_named(handle, folder / _LOCK):  # the folder may be gone by now, or locked by another process
                 _remove(folder / _LOCK)
             os.close(handle)
 
 
 def _hold(folder: Path) -> int | None:
-    remedy = "wait for it, or choose another folder"
-    busy = BusyError(folder, expected="a folder for one process", found="another at work", remedy=remedy)
+    remedy = "wait for it to end, or choose another folder"
+    busy = BusyError(folder, "is in use by another process", remedy=remedy)
     try:
         return open_locked(folder / _LOCK, busy)
     except OSError as error:
@@ -165,18 +165,18 @@ def _hold(folder: Path) -> int | None:
 
 
 def open_locked(path: Path, busy: StoreError) -> int:
-    """Open a file for appending, made with its folder if need be, and lock it until it is closed; `busy` if it is."""
+    """Open a file for appending, created with its folder if needed, and lock it until it is closed, or raise `busy`."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except FileNotFoundError:
-            continue  # who held it has just removed its folder
+            continue  # its holder has just removed the folder
         held = False
         try:
             if lock(handle) is False:
                 raise busy
-            if held := is_named(handle, path):  # who held it may have removed it meanwhile
+            if held := is_named(handle, path):  # its holder may have removed it meanwhile
                 return handle
         finally:
             if not held:
@@ -184,12 +184,12 @@ def open_locked(path: Path, busy: StoreError) -> int:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file or folder has the name of one that is being written, or was when its process was killed."""
+    """Whether a path has the name of a temporary that is being written, or that a killed process left."""
     return bool(_TEMPORARY.fullmatch(path.name))
 
 
 def clear_leftovers(final: Path) -> None:
-    """Remove the temporaries of `final` that a killed process left; those that are being written stay."""
+    """Remove the temporaries of `final` that killed processes left, but not those still being written."""
     with suppress(OSError):
         with os.scandir(final.parent) as entries:
             matches = [_TEMPORARY.fullmatch(entry.name) for entry in entries]
@@ -198,7 +198,7 @@ def clear_leftovers(final: Path) -> None:
 
 
 def clear(temporary: Path) -> None:
-    """Remove a temporary file or folder, if it is there and nobody holds it."""
+    """Remove a temporary file or folder if it exists and no process holds it."""
     with suppress(OSError):
         locked = temporary if temporary.is_file() and not temporary.is_symlink() else _lock_of(temporary, True)
         changed = os.lstat(temporary if os.path.lexists(temporary) else locked).st_mtime
@@ -213,14 +213,14 @@ def clear(temporary: Path) -> None:
 
 
 def clear_held(folder: Path) -> None:
-    """Remove a folder that a process that held it has left, if it is there and nobody holds it."""
+    """Remove a folder left by a process that held it, if it exists and no process holds it."""
     if folder.is_dir():
         with suppress(OSError, BusyError), holding(folder):
             remove_folder(folder)
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder that others may make again meanwhile: it loses its name first."""
+    """Remove a folder that others may create again meanwhile: it is renamed first."""
     aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.mmtk")
     os.replace(folder, aside)
     _remove(aside)
@@ -235,15 +235,15 @@ def _remove(path: Path) -> None:
 
 
 def publish(temporary: str | Path, final: str | Path) -> None:
-    """Give a finished file or folder its name, so that it appears whole or not at all, and sync the folder it is in."""
+    """Give a finished file or folder its name, so that it appears complete or not at all, and sync its folder."""
     os.replace(temporary, final)
     sync_folder(Path(final).parent)
 
 
 def publish_folder(temporary: Path, final: Path) -> None:
-    """Give a finished folder its name in the place of another, which is there until the new one is.
+    """Give a finished folder its name, replacing another that stays until the new one is in place.
 
-    Where the system cannot exchange two names at once, there is a moment without either.
+    If the system cannot exchange two names, there is a moment with neither.
     """
     if not final.exists():
         publish(temporary, final)
@@ -260,18 +260,18 @@ def publish_folder(temporary: Path, final: Path) -> None:
             raise
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names, as Linux can."""
+def _exchange(path: Path, other: Path) -> bool:
+    """Exchange two names at once, which Linux can do."""
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
         return False
-    failed: int = call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    failed: int = call(_AT_FDCWD, os.fsencode(path), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
     return failed == 0
 
 
 def sync_folder(folder: str | Path) -> None:
-    """Sync the names in a folder to disk, where the file system can do that."""
+    """Sync the names in a folder to disk, if the file system can do that."""
     try:
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -284,24 +284,24 @@ def sync_folder(folder: str | Path) -> None:
 
 
 def write_text(path: Path, text: str, force: bool = True) -> None:
-    """Write a text as UTF-8; see `write_atomically`."""
+    """Write text as UTF-8; see `write_atomically`."""
     write_atomically(path, lambda file: file.write(text.encode()), force)
 
 
 def write_csv(path: Path, rows: Iterable[Iterable[object]], force: bool = True) -> None:
-    """Write rows as CSV, a line each; see `write_atomically`."""
+    """Write rows as CSV, one per line; see `write_atomically`."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     write_text(path, text.getvalue(), force)
 
 
 def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: bool) -> None:
-    """Let `write` fill a temporary file beside `final`, which takes its name only when whole.
+    """Let `write` fill a temporary file beside `final`, and rename it only when it is complete.
 
     Raises
     ------
     StoreError
-        If another file is there, unless `force` allows it to be replaced, or if the disk is full or cannot be written.
+        If a file with other content exists and `force` is not set, or if the disk is full or cannot be written.
     """
     with writing(final) as temporary:
         with temporary.open("wb") as file:
@@ -311,4 +311,4 @@ def write_atomically(final: Path, write: Callable[[IO[bytes]], object], force: b
         if force or not final.exists():
             publish(temporary, final)
         elif not filecmp.cmp(temporary, final, shallow=False):
-            raise StoreError(final, expected="an equal file or none", found="another", remedy="add --force")
+            raise StoreError(final, "already exists with different content", remedy="use --force to overwrite it")

@@ -1,4 +1,4 @@
-"""What this machine can do: its cores, the kernels in use, its device, the versions of packages."""
+"""Facts of this machine: its cores, the kernels in use, its GPU, the versions of packages."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ class Machine:
 
     Attributes
     ----------
-    mmtk, python, platform : versions, and the system with its processor
-    cores : those this process may use
-    kernels : which of the equal kernels run
-    device : what networks are trained on; without PyTorch, how to get it
-    packages : versions of what is installed, by name
+    mmtk, python, platform : str
+        Versions, and the operating system with its processor.
+    cores : int
+        Cores that this process may use.
+    kernels : str
+        Which of the equivalent kernels are in use.
+    device : str
+        The device networks are trained on; without PyTorch, how to install it.
+    packages : dict of str to str
+        Versions of the installed packages, by name.
     """
 
     mmtk: str
@@ -41,12 +46,19 @@ class Machine:
     packages: dict[str, str]
 
     def facts(self) -> dict[str, Any]:
-        """All of it as JSON values, for ``mmtk doctor --json``."""
+        """All facts as JSON values, for ``mmtk doctor --json``."""
         return asdict(self)
 
 
 def examine() -> Machine:
-    """Look at this machine."""
+    """Collect the facts of this machine.
+
+    Examples
+    --------
+    >>> from mmtk.machine import examine
+    >>> examine().kernels in ("neon", "vnni", "avx2", "plain", "numba")
+    True
+    """
     return Machine(
         __version__, platform.python_version(), f"{sys.platform} {platform.machine()}", cores(), kernels_in_use(),
         _torch_device(), versions(PACKAGES),
@@ -54,7 +66,7 @@ def examine() -> Machine:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -62,5 +74,5 @@ def _torch_device() -> str:
     try:
         import torch
     except ImportError:
-        return "torch is not installed: training and tensors are off; pip install 'mmtk[train]'"
+        return "torch is not installed, which training needs; pip install 'mmtk[train]'"
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

@@ -600,7 +600,7 @@ def test_a_build_says_counts_marks_speed_and_findings(phantoms, tmp_path):
     assert store.startswith(str(tmp_path / "pneumoniamnist_28.h5"))
     assert "of 4,708" in store
     assert "(SYNTHETIC)" in store
-    assert re.fullmatch(r"\d+ images in [\d.]+ s, \d+ images/s; of the workers' time (\w[\w ]* \d+%(, )?)+", speed)
+    assert re.fullmatch(r"\d+ images in [\d.]+ s, \d+ images/s; worker time: (\w[\w ]* \d+ %(, )?)+", speed)
     assert "decode" in speed
     assert "junk" in findings
 

@@ -229,7 +229,7 @@ def test_runs_stop_with_the_coordinator_and_a_lost_scheduler_is_said(stores, tmp
             coordinator.send_signal(stop)
             stderr = coordinator.communicate(timeout=LIMIT)[1]
         assert coordinator.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
-        assert stop == signal.SIGKILL or stderr.splitlines()[-1] == "mmtk: stopped"
+        assert stop == signal.SIGKILL or stderr.splitlines()[-1] == "mmtk: interrupted"
         wait_for(lambda pids=pids: not (pids.parent / ".lock").exists())  # in the worker, which lives
     assert {path.parent.name for path in out.rglob("config.json")} == {"slow_seed0"}
     assert len(list(out.iterdir())) == 2
@@ -330,17 +330,12 @@ def test_what_is_wrong_with_a_scheduler_is_said_in_one_line(stores, tmp_path, da
         with monkeypatch.context() as patch:
             patch.setattr(cluster, "CONNECT_SECONDS", 0.5)
             refused = invoke(*decathlon(stores, out, "--scheduler", nobody), code=1)
-    assert str(refused.exception) == (
-        f"scheduler {nobody}: expected one of Dask that answers, found none within 0.5 s; "
-        "check the address, or start one: dask scheduler"
-    )
+    assert str(refused.exception).startswith(f"scheduler {nobody}: ")
+    assert "no answer within 0.5 s" in str(refused.exception)
     other = write_versions(tmp_path, dask="2024.1.0")
     address = dask.start(DASK_DISTRIBUTED__SCHEDULER__PRELOAD=str([str(other)]))
     done = run_mmtk(*decathlon(stores, out, "--scheduler", address), code=2)
-    assert re.fullmatch(
-        rf"mmtk: error: scheduler {address}: expected dask [\d.]+, as here, found 2024.1.0; "
-        "give all machines one environment\n", done.stderr,
-    )
+    assert re.fullmatch(rf"mmtk: error: scheduler {address}: has dask 2024.1.0; expected dask [\d.]+.*\n", done.stderr)
     assert not out.exists()
 
 
@@ -372,9 +367,9 @@ def test_a_worker_of_another_mmtk_is_refused_and_one_that_hangs_holds_nobody_up(
     worker.send_signal(signal.SIGCONT)
     monkeypatch.undo()
     dask.add("--preload", other)
-    with pytest.raises(MmtkError, match=r"worker tcp://.*: expected mmtk .*, as here, found 0.0.1; "):
+    with pytest.raises(MmtkError, match=r"worker tcp://.*: has mmtk 0.0.1; expected mmtk "):
         asyncio.run(within_a_loop())
-    with pytest.raises(MmtkError, match=f"expected mmtk 0.0.2, found {mmtk.__version__}"):  # one that came later
+    with pytest.raises(MmtkError, match=f"has mmtk {mmtk.__version__}; expected mmtk 0.0.2"):  # one that came later
         cluster._call("0.0.2", [], b"")
 
 
@@ -490,7 +485,7 @@ def test_what_is_locked_is_a_file_opened_for_writing(tmp_path, monkeypatch):
     monkeypatch.setattr(files.fcntl, "flock", flock)
     with files.holding(tmp_path / "run"):
         assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
-        with pytest.raises(BusyError, match="another at work"), files.holding(tmp_path / "run"):
+        with pytest.raises(BusyError, match="in use by another process"), files.holding(tmp_path / "run"):
             pass
         with files.writing(tmp_path / "whole", folder=True) as temporary:
             files.publish_folder(temporary, tmp_path / "whole")

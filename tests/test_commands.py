@@ -340,9 +340,9 @@ def test_a_toml_tells_a_command(tmp_path, small, monkeypatch) -> None:
     words = get_method(str(path)).settings["words"]
     assert words == ["python", str(tool)]
     for text, says in (
-        ("name = 'mine'\n", "expected the field command, found none"),
-        ("name = 'mine'\ncommand = 'x'\ntitel = 'y'\n", "found the unknown key titel; did you mean title?"),
-        ("name = 'mine'\ncommand = 3\n", "command: expected text or a list, found a whole number"),
+        ("name = 'mine'\n", "the field command is missing"),
+        ("name = 'mine'\ncommand = 'x'\ntitel = 'y'\n", "unknown key titel; did you mean title?"),
+        ("name = 'mine'\ncommand = 3\n", "command: found a whole number"),
         ("name = 'mine'\ncommand = []\n", "expected a command, found []"),
         ("name = 'mine'\ncommand = 'x'\ntitle = \"a\\tb\"\n", "expected a title in one line"),
         ("name = 'sklearn'\ncommand = 'x'\n", "expected a name of its own"),
@@ -352,7 +352,7 @@ def test_a_toml_tells_a_command(tmp_path, small, monkeypatch) -> None:
             get_method(str(path))
         assert str(raised.value).startswith(str(path))
         assert says in str(raised.value)
-    with pytest.raises(ArgumentError, match=r"nosuch\.toml: expected a method as TOML, found No such file"):
+    with pytest.raises(ArgumentError, match=r"nosuch\.toml: .*No such file"):
         get_method("nosuch.toml")
 
 

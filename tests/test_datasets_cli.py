@@ -96,7 +96,7 @@ def test_sources_says_of_real_samples_what_is_missing(real_data) -> None:
 
 
 def test_sources_of_no_folder_is_bad_usage(tmp_path: Path) -> None:
-    assert "is no folder" in invoke("sources", "--sources", tmp_path / "absent", code=2).output
+    assert "is not a folder" in invoke("sources", "--sources", tmp_path / "absent", code=2).output
 
 
 def test_a_source_that_several_datasets_share_has_a_name_too():

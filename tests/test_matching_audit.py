@@ -84,11 +84,11 @@ def test_duplicates_are_those_of_brute_force(tmp_path_factory, seed, rows, near)
 
 def test_the_command_prints_ten_and_writes_all(opened, tmp_path):
     told = invoke("audit", opened.path, code=1).stdout.splitlines()
-    assert told[0] == f"{opened.path}: 1 groups of equal pictures, 1 across splits"
+    assert told[0] == f"{opened.path}: 1 groups of identical images, 1 across splits"
     assert told[1] == "  0: train[0] s0 (0) = train[2] s2 (1) = test[0] s5 (0)"
-    assert told[2] == f"{opened.path}: 4 pairs of pictures at most 4 grey levels apart, 4 across splits"
+    assert told[2] == f"{opened.path}: 4 pairs of near duplicates (within RMS 4), 4 across splits"
     assert told[3] == "  2: train[0] s0 (0) ~ val[1] s4 (0)"
-    assert f"{opened.path}: 2 of these have different labels" in told
+    assert f"{opened.path}: 2 of these with conflicting labels" in told
     assert told[-2:] == [
         "  1 of test's 2 subjects also in train: 1 of 2 test images, 1 of 3 train images",
         "  1 of test's 2 subjects also in val: 1 of 2 test images, 1 of 2 val images",
@@ -108,7 +108,7 @@ def test_the_command_prints_ten_and_writes_all(opened, tmp_path):
     told = invoke("audit", many.path, code=1).stdout.splitlines()
     assert told[1].count("train[") == 10
     assert told[1].endswith(" and 80 more")
-    assert told[-1] == f"{many.path}: no subjects are known"
+    assert told[-1] == f"{many.path}: subjects unknown"
 
 
 def test_what_has_no_findings_is_exit_0(tmp_path):
@@ -142,7 +142,7 @@ def test_lesions_and_patients_cross_the_official_splits_as_reported():
     assert overlaps(derma)["train val"][0] == 332
     told = invoke("audit", "dermamnist", code=1).stdout
     assert "641 of test's 1868 subjects also in train: 693 of 2005 test images" in told
-    assert invoke("audit", "breastmnist").stdout == "breastmnist: no subjects are known\n"
+    assert invoke("audit", "breastmnist").stdout == "breastmnist: subjects unknown\n"
 
 
 @pytest.mark.parametrize("flag", ["pneumoniamnist"])

@@ -298,7 +298,7 @@ def test_a_bad_volume_can_be_left_out(tmp_path, fault):
         build(read_dataset(file), sources=raw, out=tmp_path / "out")
     assert "p3/" in invoke("sources", file, "--sources", raw, code=1).output
     done = run_mmtk("build", file, "--sources", raw, "--out", tmp_path / "out", "--on-error", "skip", code=1)
-    assert "left out: p3/ct.nii.gz: " in done.stdout + done.stderr
+    assert "skipped: p3/ct.nii.gz: " in done.stdout + done.stderr
     opened = store.open(tmp_path / "out" / "lungclinic_28.h5")
     assert opened.info.partial
     people = {record["subject"].decode() for split in opened.splits for record in split.records}

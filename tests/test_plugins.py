@@ -193,41 +193,42 @@ for path in sys.argv[1:]:
 
 def test_what_cannot_be_loaded_is_one_line_with_a_remedy(tmp_path: Path) -> None:
     texts = {
-        "no_module": ("import nosuch_at_all\n", "found ModuleNotFoundError: No module named 'nosuch_at_all' "
-                      "(no_module.py line 1); mend it, or leave it out"),
-        "no_python": ("def half(:\n", "found SyntaxError: invalid syntax (no_python.py line 1); mend it"),
-        "leaves": ("import sys\n\nsys.exit('enough')\n", "found SystemExit: enough (leaves.py line 3); mend it"),
+        "no_module": ("import nosuch_at_all\n", "failed to load: ModuleNotFoundError: No module named 'nosuch_at_all' "
+                      "(no_module.py line 1); fix it"),
+        "no_python": ("def half(:\n", "SyntaxError: invalid syntax (no_python.py line 1)"),
+        "leaves": ("import sys\n\nsys.exit('enough')\n", "SystemExit: enough (leaves.py line 3)"),
         "takes_a_flag": (DATASET.replace('"lungmnist"', '"breastmnist"') + "import mmtk\nmmtk.register(LUNG)\n",
-                         "dataset breastmnist: expected a name not yet taken, found breastmnist (takes_a_flag.py line"),
+                         "dataset breastmnist: the name breastmnist is already taken (takes_a_flag.py line"),
         "takes_an_alias": (DATASET.replace('"lungmnist"', '"organmnist_axial"') + "import mmtk\nmmtk.register(LUNG)\n",
-                           "expected a name not yet taken, found organmnist_axial (takes_an_alias.py line"),
+                           "organmnist_axial is already taken (takes_an_alias.py line"),
         "takes_a_method": (METHOD.replace("NAME", "sklearn"),
-                           "method sklearn: expected a name not yet taken, found sklearn (takes_a_method.py line 3)"),
+                           "method sklearn: the name sklearn is already taken (takes_a_method.py line 3)"),
         "takes_a_network": (METHOD.replace("NAME", "resnet18_isbi21"),
-                            "method resnet18_isbi21: expected a name not yet taken"),
+                            "method resnet18_isbi21: the name"),
         "no_estimator": ("import mmtk\n\n@mmtk.method('mine', 'Mine')\nclass Mine:\n    fit = print\n",
-                         "method mine: expected a class with fit and predict_proba, found Mine without predict_proba"),
-        "no_dataset": ("import mmtk\nmmtk.register('lung')\n", "expected a mmtk.datasets.base.Dataset, found str"),
+                         "Mine without predict_proba"),
+        "no_dataset": ("import mmtk\nmmtk.register('lung')\n", "mmtk.datasets.base.Dataset"),
         "bad_name": (METHOD.replace("NAME", "my method"),
-                     "method: expected a name of letters, digits, ., _ and -, found 'my method'"),
-        "json": ("", "expected a name no other module has, found"),
-        "my-plugin": ("", "expected a name of letters, digits and _, found my-plugin; rename it"),
+                     "'my method'"),
+        "json": ("", "has the name of another module"),
+        "my-plugin": ("", "rename it"),
     }
     paths = {name: write_plugin(tmp_path / f"{name}.py", text) for name, (text, _) in texts.items()}
     done = run_python("-c", LOAD_EACH, *paths.values(), code=0)
     for (name, path), line in zip(paths.items(), done.stdout.splitlines(), strict=True):
-        assert line.startswith(f"plugin {path}: expected "), name
+        assert line.startswith(f"plugin {path}: "), name
         assert texts[name][1] in line
     path = paths["takes_a_flag"]
     for first, env in ((("--plugin", path), {}), ((), {"MMTK_PLUGINS": path})):
         done = run_mmtk(*first, "list", code=2, env=env)
-        assert done.stderr.startswith(f"mmtk: error: plugin {path}: expected ")
+        assert done.stderr.startswith(f"mmtk: error: plugin {path}: ")
         assert texts["takes_a_flag"][1] in done.stderr
         assert done.stderr.count("\n") == 1
         assert done.stdout == ""
-    for path, said in ((tmp_path / "missing.py", "found none"), (tmp_path, "found a folder")):
+    for path, problem in ((tmp_path / "missing.py", "does not exist"), (tmp_path, "a folder")):
         done = run_mmtk("--plugin", path, "list", code=2)
-        assert done.stderr == f"mmtk: error: plugin {path}: expected a file of Python, .py, {said}\n"
+        assert done.stderr.startswith(f"mmtk: error: plugin {path}: ")
+        assert problem in done.stderr
 
 
 def test_a_broken_package_stops_no_command_that_does_without_it(tmp_path: Path) -> None:
@@ -238,12 +239,13 @@ def test_a_broken_package_stops_no_command_that_does_without_it(tmp_path: Path) 
     done = run_mmtk("list", code=0, env=with_path(site))
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]][-1] == "synapsemnist3d"
     first, second, third = done.stderr.splitlines()
-    assert first == (
-        "mmtk: warning: plugin a of mmtk-broken left out: ZeroDivisionError: division by zero "
-        "(broken_of_ours.py line 1); mend or uninstall mmtk-broken"
-    )
-    assert "plugin b of mmtk-broken left out: dataset breastmnist: expected a name not yet taken" in second
-    assert "plugin c of mmtk-broken left out: its entry point: expected a value of mmtk.datasets" in third
+    for warning, words in (
+        (first, ("plugin a of mmtk-broken", "ZeroDivisionError: division by zero (broken_of_ours.py line 1)")),
+        (second, ("plugin b of mmtk-broken", "breastmnist is already taken")),
+        (third, ("plugin c of mmtk-broken", "expected a value of mmtk.datasets")),
+    ):
+        assert warning.startswith("mmtk: warning: ")
+        assert all(word in warning for word in words), warning
     assert run_mmtk("doctor", code=0, env=with_path(site)).stderr == ""
 
 
@@ -263,7 +265,7 @@ def test_a_name_of_the_package_itself_cannot_be_taken_whatever_comes_first() -> 
         extend=lambda: (order.append("plugins"), known.add("theirs", "other")),
     )
     for taken in ("name", "alias"):
-        with pytest.raises(ValueError, match="expected a name not yet taken"):
+        with pytest.raises(ValueError, match="already taken"):
             known.add("theirs", taken)
     assert order == ["own"]
     assert known.names == ("name", "other")
@@ -342,17 +344,17 @@ def test_what_an_estimator_gives_becomes_a_column_a_class(tmp_path: Path, method
     assert run["splits"]["test"]["images"] == 8
 
 
-@pytest.mark.parametrize(("method", "said"), [
-    ("short", "predict_proba of short on train: expected shape (12, 2), found shape (11, 2)"),
-    ("words", "predict_proba of words: expected numbers, found dtype <U3"),
-    ("nothing", "method nothing: expected the result that Job.leave gives, found NoneType"),
+@pytest.mark.parametrize(("method", "words"), [
+    ("short", ("short on train", "(12, 2)", "(11, 2)")), ("words", ("words", "<U3")),
+    ("nothing", ("method nothing", "Job.leave", "NoneType")),
 ])
-def test_what_is_no_score_is_the_outcome_of_its_run(tmp_path: Path, method, said) -> None:
+def test_what_is_no_score_is_the_outcome_of_its_run(tmp_path: Path, method, words) -> None:
     write_small_store(tmp_path / "mine_28.h5", (12, 6, 8), flag="mine", size=28)
     plugin = write_plugin(tmp_path / "estimators_of_mine.py", ESTIMATORS)
     arguments = ("decathlon", "--stores", tmp_path, "--out", tmp_path / "runs", "--method", method, "--json")
     told = run_mmtk("--plugin", plugin, *arguments, code=1)
-    assert json.loads(told.stdout)["runs"][0]["error"] == said
+    error = json.loads(told.stdout)["runs"][0]["error"]
+    assert all(word in error for word in words), error
 
 
 PARENT = """

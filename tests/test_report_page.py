@@ -380,7 +380,7 @@ def test_the_command_writes_once_and_replaces_only_when_told(made, tmp_path):
 @pytest.mark.parametrize(
     ("out", "message"),
     [("page.pdf", "expected a name that ends in .html, found page.pdf"),
-     ("file/page.html", "expected room to write it"), ("folder.html", "expected an equal file or none")],
+     ("file/page.html", "cannot be written"), ("folder.html", "already exists")],
 )
 def test_a_page_that_cannot_be_written_is_one_line(made, tmp_path, out, message):
     (tmp_path / "file").write_text("")

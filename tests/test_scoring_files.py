@@ -321,7 +321,7 @@ def test_evaluate_prints_figures_counts_and_marks(tmp_path, scored):
     said = invoke("evaluate", path, other, "--stores", tmp_path)
     first, second = said.output.splitlines()
     figures = f"AUC {metrics.auc:.3f} ACC {metrics.acc:.3f}"
-    assert first == f"{figures}  in the name {figures}  {len(scores)} images  SYNTHETIC  PARTIAL  {path}"
+    assert first == f"{figures}  in the file's name {figures}  {len(scores)} images  SYNTHETIC  PARTIAL  {path}"
     assert "SYNTHETIC" not in second
 
 

@@ -440,8 +440,8 @@ def test_the_commands_print_intervals_and_differences(runs, tmp_path):
         return invoke(*arguments, "--stores", tmp_path).output
 
     said = call("evaluate", runs[0], "--intervals")
-    assert "by 2000 resamples of images; AUC" in said
-    assert "by DeLong" in said
+    assert "(2000 bootstrap resamples of images); AUC" in said
+    assert "(DeLong" in said
     lines = said.splitlines()
     assert lines[2].startswith("  balanced accuracy 1.000 [1.000, 1.000]")
     assert "  calibration error 0." in lines[2]
@@ -449,7 +449,7 @@ def test_the_commands_print_intervals_and_differences(runs, tmp_path):
     (facts,) = json.loads(call("evaluate", runs[0], "--intervals", "--json"))
     assert facts["intervals"]["auc"]["value"] == facts["auc"]
     assert np.sum(facts["details"]["confusion"]) == 60
-    assert "by DeLong, p = " in call("compare", *runs)
+    assert "(DeLong, p = " in call("compare", *runs)
     compared = json.loads(call("compare", *runs, "--json"))
     assert compared["auc"]["low"] > 0
     assert compared["delong"]["p"] < 0.05
@@ -492,7 +492,7 @@ def test_a_file_with_undefined_figures_is_scored_and_so_are_the_others(tmp_path,
         assert [one["agrees"] for one in told] == [True] * 3
         assert [("delong" in one, one["auc"] is None) for one in told] == [(False, False), (False, True), (True, False)]
         return
-    assert done.stdout.count("by DeLong") == 1
+    assert done.stdout.count("(DeLong)") == 1
     assert "AUC undefined ACC 0." in done.stdout
     assert "DeLong" not in invoke("compare", files[0], files[0], "--stores", tmp_path).stdout
 
@@ -501,4 +501,4 @@ def test_a_class_that_a_whole_store_lacks_is_refused_and_the_others_are_scored(t
     files = [small_test(tmp_path, "breastmnist", [0] * 16), small_test(tmp_path, "octmnist", [0, 1] * 8)]
     done = invoke("evaluate", *files, "--stores", tmp_path, "--intervals", code=2)
     assert "expected each of 0 to 1 at least once" in done.stderr
-    assert "by DeLong" in done.stdout
+    assert "(DeLong" in done.stdout

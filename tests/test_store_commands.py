@@ -43,7 +43,7 @@ def test_export_and_import_say_what_they_wrote_and_what_it_is(path, tmp_path):
 
 
 def test_verify_tells_whole_from_changed_from_no_store(path, tmp_path):
-    assert invoke("verify", path).stdout == f"{path}: whole, train 20, val 6, test 9; SYNTHETIC PARTIAL\n"
+    assert invoke("verify", path).stdout == f"{path}: intact, train 20, val 6, test 9; SYNTHETIC PARTIAL\n"
     damaged = write_small_store(tmp_path / "damaged.h5", size=28)
     flip(damaged, store.read_layout(damaged).image_offset("val", 2))
     result = invoke("verify", damaged, path, code=1)
@@ -135,7 +135,7 @@ def test_a_store_of_an_unknown_dataset_tells_all_that_commands_need(own, tmp_pat
     assert f"flag         {flag}" in invoke("info", own).stdout
     described = json.loads(invoke("info", own, "--croissant").stdout)
     assert (described["url"], len(described["recordSet"])) == ("", 1)
-    assert invoke("verify", own).stdout == f"{own}: whole, {line}\n"
+    assert invoke("verify", own).stdout == f"{own}: intact, {line}\n"
     unofficial = f"nothing official is known of a dataset {flag}"
     assert f"  {unofficial}\n" in invoke("verify", own, "--against-official").stdout
     told = json.loads(invoke("verify", own, "--against-official", "--json").stdout)[str(own)]["official"]
@@ -143,7 +143,7 @@ def test_a_store_of_an_unknown_dataset_tells_all_that_commands_need(own, tmp_pat
     for kind, name in (("npz", f"{flag}.npz"), ("png", f"{flag}.csv"), ("h5", f"{flag}_28.h5")):
         assert invoke("export", own, "--to", kind, "--out", out).stdout == f"{out / name}: {line}\n"
     assert invoke("show", own, "--out", tmp_path / "m.png").stdout == f"{tmp_path / 'm.png'}: {flag} train\n"
-    assert "0 groups of equal pictures" in invoke("audit", own, "--near", "0").stdout
+    assert "0 groups of identical images" in invoke("audit", own, "--near", "0").stdout
     assert "35 rows, 35 exact" in invoke("match", own, out / f"{flag}.npz").stdout
 
 

@@ -37,7 +37,7 @@ def test_train_prints_epochs_and_a_table_and_leaves_a_finished_run_alone(store, 
     assert lines[0] == "breastmnist: resnet18, isbi21, seed 0, epoch 1 of 1"
     assert [line.split()[:2] for line in lines[2:]] == [["train", "8"], ["val", "6"], ["test", "6"]]
     again = invoke(*command(store, tmp_path / "run", "--epochs", 1))
-    assert "finished before" in again.stdout
+    assert "already finished" in again.stdout
     assert again.stdout.splitlines()[1:] == lines[1:]
     result = json.loads(invoke(*command(store, tmp_path / "run", "--epochs", 1, "--json")).stdout)
     assert result["splits"]["test"]["images"] == 6
@@ -126,7 +126,7 @@ def test_demo_prints_its_commands_and_can_be_given_again(tmp_path, monkeypatch):
     assert table[1].startswith("BreastMNIST SYNTHETIC")
     assert "SYNTHETIC" in table[2]
     again = invoke("demo", "--out", tmp_path / "demo")
-    assert "finished before" in again.stdout
+    assert "already finished" in again.stdout
     assert again.stdout[again.stdout.index("test images") :].splitlines() == table
 
 

@@ -297,7 +297,7 @@ def test_a_run_is_as_good_where_what_was_found_cannot_be_kept(stores, tmp_path, 
     monkeypatch.setattr(evaluation, "write_atomically", failing)
     arguments = ["decathlon", "--stores", stores, "--out", tmp_path / "runs", "--method", "sklearn"]
     done = invoke(*arguments, "--budget", "0.01")
-    assert done.stderr.count(f"(intervals not kept: [Errno {number}] {os.strerror(number)}") == 2
+    assert done.stderr.count(f"(intervals not saved: [Errno {number}] {os.strerror(number)}") == 2
     assert "mean over 2" in done.stdout
 
 
@@ -608,7 +608,7 @@ def test_a_run_folder_in_use_is_left_alone(stores, tmp_path):
     out = tmp_path / "runs"
     with alone(out / "breastmnist_28" / "constant_seed0"):
         outcomes = outcomes_of(stores, out)
-    assert "expected a folder for one process, found another at work" in outcomes[1].error
+    assert "in use by another process" in outcomes[1].error
     assert not list((out / "breastmnist_28" / "constant_seed0").iterdir())
     assert outcomes[0].result
 
@@ -709,7 +709,7 @@ def test_a_method_takes_one_function_and_names_are_told_apart(stores, tmp_path, 
         known.add(method, method.name)
     monkeypatch.setattr(methods, "_METHODS", known)
     register("constant", "always the same")(constant)
-    with pytest.raises(ArgumentError, match="method constant: expected a name not yet taken, found constant"):
+    with pytest.raises(ArgumentError, match="method constant: the name constant is already taken"):
         register("constant", "again")(constant)
     expected = r"method nothing: expected one of .*resnet18_isbi21.*, constant, cmd:NAME="
     with pytest.raises(ArgumentError, match=expected):
@@ -744,4 +744,4 @@ def test_budgets_are_the_papers_by_the_number_of_images_or_given(stores, tmp_pat
     entries, _ = decathlon.plan_runs(stores, tmp_path, methods=[CONSTANT], seeds=[0], budget=5)
     assert (entries[0].budget, entries[0].out.name) == (5, "constant_5s_seed0")
     both = ["decathlon", "--stores", stores, "--out", str(tmp_path), "--budget", "1", "--budget-share", "1"]
-    assert "exclude each other" in invoke(*both, code=2).output
+    assert "not both" in invoke(*both, code=2).output

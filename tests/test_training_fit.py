@@ -169,7 +169,7 @@ def test_a_finished_run_is_left_alone(store, tmp_path):
 
 def test_two_trainings_in_one_folder_are_refused(store, tmp_path):
     def second(line):
-        with pytest.raises(MmtkError, match="found another at work"):
+        with pytest.raises(MmtkError, match="in use by another process"):
             train(store, tmp_path / "run", epochs=1)
 
     train(store, tmp_path / "run", epochs=1, report=second)

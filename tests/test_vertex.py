@@ -156,5 +156,5 @@ def test_equal_files_stay_and_others_are_replaced_only_by_force(tmp_path):
 
 def test_the_prefix_has_to_be_given(tmp_path):
     path = open_with(tmp_path, ("a", "b")).path
-    with pytest.raises(ArgumentError, match="--to vertex: expected --prefix gs://bucket/path"):
+    with pytest.raises(ArgumentError, match="--to vertex: needs --prefix gs://bucket/path"):
         invoke("export", path, "--to", "vertex", "--out", tmp_path / "out")

@@ -27,7 +27,7 @@ from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_m
 from mmtk.datasets.marks import marks_of
 from mmtk.display import facts_table, notebook_bar
 from mmtk.errors import ArgumentError, StoreError
-from mmtk.files import clear_held, clear_leftovers, holding, publish, remove_folder, sync_folder, telling
+from mmtk.files import as_store_error, clear_held, clear_leftovers, holding, publish, remove_folder, sync_folder
 from mmtk.machine import cores
 from mmtk.matching import EVIDENCE, match, write_match
 
@@ -231,7 +231,7 @@ def _recover(
     tracker = (progress or notebook_bar)(f"{dataset.flag}, to be matched")
     plain = replace(make, pixels="official", split="official", known=in_scan_order)
     scratch = _scratch(out, dataset)
-    with telling(out, area=out), holding(scratch):
+    with as_store_error(out, area=out), holding(scratch):
         (built,) = _build_together([plain], scratch, [28], crew, True, tracker)
         found = match(store.open(built.path), official)
         write_match(found, out / f"{dataset.flag}_map.csv", force=True)
@@ -284,7 +284,7 @@ def _build_together(
     built = list(plans)
     folder = out / f".{makes[0].dataset.family}.build"
     if missing:
-        with telling(out, area=out):
+        with as_store_error(out, area=out):
             out.mkdir(parents=True, exist_ok=True)
             _check_space(out, plans, list(missing), folder)
             with Journal(folder) as journal:

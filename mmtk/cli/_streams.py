@@ -1,4 +1,4 @@
-"""Standard streams that may be closed, full, broken or of another encoding."""
+"""Standard streams that may be closed, full, broken or in another encoding."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TextIO
 
 _ESCAPE = "mmtk-escape"
 _OUTPUT = "standard output"
-_wrapped: list[TextIO] = []  # whose end would close what they share with those in their place
+_wrapped: list[TextIO] = []  # kept alive, since closing them would close their replacements
 
 
 def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Give a path's bytes back as they were, and spell out what else an encoding lacks."""
+    """Print the bytes of a path as they are, and escape other characters that the encoding lacks."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     wrong = error.object[error.start : error.end]
@@ -29,7 +29,7 @@ codecs.register_error(_ESCAPE, _escape)
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output that names itself in the errors of the system, which come without the name of a file."""
+    """Standard output that adds its name to system errors, which come without one."""
 
     def write(self, text: str) -> int:
         with _named():
@@ -50,7 +50,7 @@ def _named() -> Iterator[None]:
 
 
 class _Messages(io.TextIOWrapper):
-    """Standard error that drops what it cannot tell: neither the work nor its exit code depends on who listens."""
+    """Standard error that drops what it cannot write, so that neither the work nor its exit code depends on it."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -63,9 +63,9 @@ class _Messages(io.TextIOWrapper):
 
 
 def prepare() -> None:
-    """Give closed streams somewhere to go, let every text be printed, and let errors name standard output.
+    """Reopen closed streams, make every text printable, and let errors name standard output.
 
-    A closed stream leaves its number to the next file that is opened, into which a library would then write warnings.
+    The file descriptor of a closed stream would go to the next file opened, and libraries would write warnings to it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
@@ -82,7 +82,7 @@ def prepare() -> None:
 
 
 def is_broken(error: OSError) -> bool:
-    """Whether an error is that of a pipe that is printed to."""
+    """Whether an error means that the reader of standard output has closed the pipe."""
     return isinstance(error, BrokenPipeError) and error.filename == _OUTPUT
 
 
@@ -97,7 +97,7 @@ def _occupy(number: int) -> None:
 
 
 def give_up() -> None:
-    """Send what is left to say nowhere, so that it is not tried again at the end."""
+    """Discard output that cannot be written, so that Python does not try again at exit."""
     with suppress(OSError, ValueError):
         handle = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):

@@ -27,7 +27,7 @@ from mmtk.compat._card import card_text, citation_text, has_licence, licence_tex
 from mmtk.compat.croissant import shared_croissant
 from mmtk.datasets.official import SPLIT_WORDS
 from mmtk.errors import ArgumentError, MmtkError, StoreError
-from mmtk.files import publish, publish_folder, sync_folder, telling, writing
+from mmtk.files import as_store_error, publish, publish_folder, sync_folder, writing
 from mmtk.store import Split, Store
 
 FORMS = ("imagefolder", "parquet")
@@ -147,7 +147,7 @@ def _key(store: Store) -> bytes:
     """The key of a store's dataset, made where there is none."""
     path = store.path.absolute().parent / f"{store.info.flag}.key"
     expected = f"a key of {2 * _KEY_BYTES} hex letters"
-    with telling(path):
+    with as_store_error(path):
         if not path.exists():
             _make_key(path)
         try:

@@ -1,4 +1,4 @@
-"""Synthetic raw files in the providers' layouts, formats, sizes and quirks, with classes that a network can learn."""
+"""Synthetic raw data with the providers' layouts, formats, sizes and quirks, and classes that a network can learn."""
 
 from mmtk.phantom._writer import PHANTOMS, expect_drawn, write_phantom
 

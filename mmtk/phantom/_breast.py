@@ -1,4 +1,4 @@
-"""Phantoms of BUSI: breast ultrasound as RGB-coded PNGs of many shapes, 1-bit masks beside them."""
+"""Phantoms of BUSI: breast ultrasound as grey RGB PNGs of many shapes, with 1-bit masks."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from mmtk.phantom._counting import enough
 from mmtk.phantom._drawing import Array, Draw, Grid, blend, encoded, render
 
 _PUBLISHED = {"benign": 437, "malignant": 210, "normal": 133}
-_TWIN = (5034, 5019)  # this benign image is the picture of this malignant one; neither has coloured marks
-_FIRST = 5001  # no real BUSI image has such a number: a phantom never passes for one
+_TWIN = (5034, 5019)  # this benign image shows the same picture as this malignant one; neither has coloured marks
+_FIRST = 5001  # no real BUSI image has such a number, so that a phantom is never taken for one
 
 
 def counts(scale: float, split: FloorCut) -> dict[str, int]:
-    """Images of each of the provider's three classes; benign and normal share the minimum, as they are one class."""
-    found = {kind: max(1, round(scale * count)) for kind, count in _PUBLISHED.items()}
-    found["malignant"] = enough(found["malignant"], split)
-    found["benign"] = enough(found["benign"] + found["normal"], split) - found["normal"]
-    return found
+    """Images of each of the provider's three classes; benign and normal share the minimum, as MedMNIST merges them."""
+    scaled = {kind: max(1, round(scale * count)) for kind, count in _PUBLISHED.items()}
+    scaled["malignant"] = enough(scaled["malignant"], split)
+    scaled["benign"] = enough(scaled["benign"] + scaled["normal"], split) - scaled["normal"]
+    return scaled
 
 
 def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
     """The files of each image; one in 16 has coloured marks, one lesion in eight a second mask.
 
-    As in BUSI one picture stands twice, as benign and as malignant, where there are images enough.
+    As in BUSI, one picture occurs twice, as benign and as malignant, if there are enough images.
     """
     for kind, count in counts.items():
         for number in range(_FIRST, _FIRST + count):
@@ -37,20 +37,20 @@ def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
             colour = np.repeat(picture[..., None], 3, axis=2)
             if number % 16 == 3:
                 _mark(colour, draw)
-            made = {f"{stem}.png": encoded(colour, ".png", PNG_COMPRESSION=1)}
-            made[f"{stem}_mask.png"] = encoded(mask, ".png", PNG_BILEVEL=1)
+            files = {f"{stem}.png": encoded(colour, ".png", PNG_COMPRESSION=1)}
+            files[f"{stem}_mask.png"] = encoded(mask, ".png", PNG_BILEVEL=1)
             if kind != "normal" and number % 8 == 5:
-                made[f"{stem}_mask_1.png"] = encoded(np.roll(mask, 40, axis=1), ".png", PNG_BILEVEL=1)
-            yield made
+                files[f"{stem}_mask_1.png"] = encoded(np.roll(mask, 40, axis=1), ".png", PNG_BILEVEL=1)
+            yield files
 
 
 def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
-    """BUSI has nothing beside its images and masks."""
+    """BUSI has no files but its images and masks."""
     return {}
 
 
 def _draw(draw: Draw, kind: str) -> tuple[Array, Array]:
-    """Layers of tissue; a benign lesion is smooth and wide, a malignant one frayed, tall, dark and casts a shadow."""
+    """Layers of tissue; benign lesions are smooth and wide, malignant ones ragged, tall and dark, with a shadow."""
     grid = Grid(draw.between(390, 620), draw.between(460, 780))
     tissue = 125 + draw.field(grid, 5) * 30 // 128 + draw.field(grid, 12, across=4) * 28 // 128 - grid.y // 2
     y, x, radius = draw.between(-7, 5), draw.between(-8, 8), draw.between(9, 13)
@@ -69,7 +69,7 @@ def _draw(draw: Draw, kind: str) -> tuple[Array, Array]:
 
 
 def _mark(picture: Array, draw: Draw) -> None:
-    """A probe marker and a caliper in colour, as some scanners burn them in."""
+    """A coloured probe marker and caliper, as some scanners burn into images."""
     top, left = draw.between(5, 40), draw.between(5, 60)
     picture[top : top + 24, left : left + 24] = (40, 200, 90)
     row = picture.shape[0] - draw.between(60, 90)

@@ -1,4 +1,4 @@
-"""Phantoms of ChestX-ray14: 1024 x 1024 PNGs, a few of them RGBA, NIH's table and lists, the CheXNet lists."""
+"""Phantoms of ChestX-ray14: 1024 x 1024 PNGs, some of them RGBA, NIH's table and lists, and the CheXNet lists."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _FINDINGS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )
-_LEAST = 4 * len(_FINDINGS)  # each finding twice, and as many films without any
-_FIRST = 90001  # real patients end at 30805
+_LEAST = 4 * len(_FINDINGS)  # two films per finding, and as many without findings
+_FIRST = 90001  # the last real patient is 30805
 _SIDE = 1024
 _HEAD = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -39,7 +39,7 @@ def counts(scale: float, split: SplitRule) -> dict[str, int]:
 
 
 def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
-    """The table with its commas in brackets, NIH's own lists, which are cut otherwise, and those of CheXNet."""
+    """NIH's table, whose header has commas in brackets, NIH's own split, which differs, and that of CheXNet."""
     films = list(_films(counts))
     table = [_HEAD]
     for film in films:
@@ -65,7 +65,7 @@ def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
 
 
 def _films(counts: dict[str, int]) -> Iterator[_Film]:
-    """Patients in turn, one to four films each; a patient's split is the one that lacks most."""
+    """Patients in order, with one to four films each, split by split."""
     patient = _FIRST
     for split, count in counts.items():
         done = 0
@@ -79,7 +79,7 @@ def _films(counts: dict[str, int]) -> Iterator[_Film]:
 
 
 def _flags(index: int) -> tuple[int, ...]:
-    """Every other film has a finding, each in its turn; every third of those has the one three further on too."""
+    """Every other film has a finding, in rotation; every third of those also has the one three places further."""
     flags = [0] * len(_FINDINGS)
     if index % 2 == 0:
         flags[index // 2 % len(flags)] = 1
@@ -89,7 +89,7 @@ def _flags(index: int) -> tuple[int, ...]:
 
 
 def _draw(draw: Draw, flags: tuple[int, ...]) -> Array:
-    """A chest; each finding leaves a mark of its own kind in its own place."""
+    """A chest; each finding has its own kind of mark in its own place."""
     grid = Grid(_SIDE, _SIDE)
     middle, top = draw.between(-3, 3), draw.between(-3, 3)
     scene = 165 + draw.field(grid, 4) * 16 // 128 - abs(grid.x - middle) // 2

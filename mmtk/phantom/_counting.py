@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from mmtk.datasets.splits import FloorCut
 
-LEAST = 2  # images a class and split, whatever the scale
+LEAST = 2  # images per class and split, whatever the scale
 
 
 def enough(count: int, split: FloorCut) -> int:
-    """The least number from `count` on of which a floor cut leaves at least two for each split it fills."""
+    """The smallest number from `count` up that a floor cut divides into at least two images per split it fills."""
     while True:
         train, val = int(split.first * count), int(split.second * count)
         if min(train, val - train) >= LEAST and (split.within or count - val >= LEAST):

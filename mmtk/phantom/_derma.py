@@ -1,4 +1,4 @@
-"""Phantoms of HAM10000: dermatoscopic RGB JPEGs in two folders, a metadata CSV, several images of some lesions."""
+"""Phantoms of HAM10000: dermatoscopic RGB JPEGs in two folders, a metadata CSV, and lesions with several images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mmtk.phantom._counting import enough
 from mmtk.phantom._drawing import Array, Draw, Grid, blend, encoded, render
 
 _PUBLISHED = {"akiec": 327, "bcc": 514, "bkl": 1099, "df": 115, "mel": 1113, "nv": 6705, "vasc": 142}
-_FIRST = 9000001  # no image of the ISIC archive has such a number: a phantom never passes for a real one
+_FIRST = 9000001  # no image of the ISIC archive has such a number, so that a phantom is never taken for one
 _STRIDE = 10037  # a prime above every total, so that its multiples visit each id once
-# colour of the lesion and of its features (RGB), radius (cells, least and most), fraying of its border (of 256)
+# RGB colours of the lesion and its features, smallest and largest radius in cells, roughness of the border (of 256)
 _LOOKS = {
     "akiec": ((205, 120, 110), (235, 205, 190), (17, 23), 200),
     "bcc": ((225, 160, 150), (90, 80, 120), (11, 16), 90),
@@ -32,7 +32,7 @@ def counts(scale: float, split: FloorCut) -> dict[str, int]:
 
 
 def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
-    """The metadata."""
+    """The metadata table."""
     rows = ["lesion_id,image_id,dx,dx_type,age,sex,localization"]
     for view in _views(counts):
         draw = Draw(seed, f"metadata {view.name}")
@@ -43,7 +43,7 @@ def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
 
 
 def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
-    """The file of each image, the first half of the ids in one folder, the rest in another."""
+    """The file of each image; the first half of the ids is in one folder, the rest in another."""
     for view in _views(counts):
         picture = _draw(Draw(seed, view.name), Draw(seed, view.lesion), view.dx)
         yield {f"HAM10000_images_part_{view.part}/{view.name}.jpg": encoded(picture, ".jpg", JPEG_QUALITY=92)}
@@ -57,7 +57,7 @@ class _View(NamedTuple):
 
 
 def _views(counts: dict[str, int]) -> Iterator[_View]:
-    """The images class by class, each fourth one of the lesion before it; ids follow no class, as the provider's."""
+    """The images by class, every fourth one of the previous lesion; as the provider's, ids do not follow the class."""
     total, row, lesion = sum(counts.values()), 0, _FIRST
     for dx, count in counts.items():
         for index in range(count):
@@ -68,11 +68,11 @@ def _views(counts: dict[str, int]) -> Iterator[_View]:
 
 
 def _draw(draw: Draw, lesion: Draw, dx: str) -> Array:
-    """Skin with a lesion whose colour, size, border and marks tell its class; views of one lesion share its form."""
+    """Skin with a lesion whose colour, size, border and marks show its class; views of a lesion share its shape."""
     grid = Grid(450, 600)
-    colour, feature, (least, most), fray = _LOOKS[dx]
-    radius, slant = lesion.between(least, most), lesion.between(-6, 6)
-    rough = lesion.field(grid, 9) * fray // 256
+    colour, feature, (smallest, largest), roughness = _LOOKS[dx]
+    radius, slant = lesion.between(smallest, largest), lesion.between(-6, 6)
+    rough = lesion.field(grid, 9) * roughness // 256
     tint = [lesion.between(-14, 14) for _ in range(3)]
     y, x = draw.between(-8, 8), draw.between(-8, 8)
     light = draw.between(215, 280)

@@ -1,4 +1,4 @@
-"""Phantoms of Kermany's OCT as Mendeley packs them: grey JPEGs of several widths, patients in the names."""
+"""Phantoms of Kermany's OCT as packed by Mendeley: grey JPEGs of several widths, named by patient."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _FIRST = 90000001  # no real patient has such a number
 
 def counts(scale: float, split: FloorCut) -> dict[str, int]:
     """Scans of each part and class."""
-    found = {folder: max(LEAST, round(scale * count)) for folder, count in _PUBLISHED.items()}
-    return {folder: enough(n, split) if folder.startswith(split.within) else n for folder, n in found.items()}
+    scaled = {folder: max(LEAST, round(scale * count)) for folder, count in _PUBLISHED.items()}
+    return {folder: enough(n, split) if folder.startswith(split.within) else n for folder, n in scaled.items()}
 
 
 def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
-    """What a desktop leaves in an archive."""
+    """The files that a desktop leaves in an archive."""
     return {"OCT2017/.DS_Store": b"\0" * 16, "__MACOSX/OCT2017/._train": b"\0" * 16}
 
 
 def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
-    """The file of each scan; patients have up to four, and some of the train part stand in the test part too."""
+    """The file of each scan; patients have up to four, and some patients of the train part are in the test part too."""
     for folder, count in counts.items():
         kind = folder.split("/")[1]
         for index in range(count):
@@ -60,7 +60,7 @@ def _draw(draw: Draw, kind: str, index: int) -> Array:
             scene = blend(scene, 8, grid.ellipse(y, x, draw.between(4, 6), draw.between(4, 8)))
     scene = scene * draw.between(210, 270) // 256
     picture = render(draw, grid, scene, 110)
-    if index % 9 == 4:  # a frame that was turned leaves its corner white
+    if index % 9 == 4:  # a rotated frame has a white corner
         rows = np.arange(picture.shape[0])[:, None]
         picture[rows + np.arange(picture.shape[1])[None, :] < draw.between(60, 160)] = 255
     return picture

@@ -1,7 +1,7 @@
-"""Phantoms of LiTS: CT volumes as ``.nii`` and ``.nii.gz``, organ boxes in zips, volumes that lie against their boxes.
+"""Phantoms of LiTS: CT volumes as ``.nii`` and ``.nii.gz``, organ boxes in zips, volumes oriented unlike their boxes.
 
-The boxes count to the patient's left, to the back and upwards. One volume of test has its y axis reversed, as some of
-LiTS have, and one, which is left out, its axes swapped.
+The boxes count towards the patient's left, back and head. One test volume has its y axis reversed, as some of LiTS
+have, and another, which MedMNIST left out, has its axes swapped.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from mmtk.datasets.base import SplitRule
 from mmtk.phantom._drawing import Array, Draw
 
 _PUBLISHED = {"train": 115, "val": 16, "test": 69}
-_FIRST = {"train": 0, "val": 115, "test": 0}  # volume numbers; those of a split tell it apart
+_FIRST = {"train": 0, "val": 115, "test": 0}  # volume numbers, from which the split follows
 _SWAPPED = 59  # of the test set
 _REVERSED = "test-volume-0"
 _SIDE = 512
 _AIR, _FAT, _TISSUE = -1000, -90, 40
-# centre and half extent along x, y and z (of 128), Hounsfield units; as on a coronal view, the right side at low x
+# centre and half extent along x, y and z (of 128), and Hounsfield units; the right side is at low x
 _ORGANS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], int]] = {
     "liver": ((42, 60, 84), (22, 22, 14), 110),
     "kidney-r": ((44, 84, 66), (8, 8, 9), 190),
@@ -46,12 +46,12 @@ _NUMBERS = {name: number for number, name in enumerate(
 
 
 def counts(scale: float, split: SplitRule | None) -> dict[str, int]:
-    """Volumes of each split, and the one that is swapped."""
+    """Volumes of each split, and the swapped one."""
     return {**{name: max(1, round(scale * n)) for name, n in _PUBLISHED.items()}, "swapped": 1}
 
 
 def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
-    """The boxes, a zip for each set, with Windows line ends."""
+    """The boxes, in a zip per set, with Windows line ends."""
     zips = {}
     for name, parts in (("training", ("train", "val")), ("testing", ("test", "swapped"))):
         packed = io.BytesIO()
@@ -68,11 +68,11 @@ def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
 
 
 def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
-    """The file of each volume; every third is packed, some lack the voxel size, some are stored above zero."""
+    """The file of each volume; every third is compressed, some lack the voxel size, some are stored above zero."""
     for index, (volume, part) in enumerate(_volumes(counts)):
         folder = "Test" if part in ("test", "swapped") else "Training Batch 1"
         voxels = _draw(seed, volume)
-        back = 1 if volume == _REVERSED else -1  # a sign of -1 runs to the back
+        back = 1 if volume == _REVERSED else -1  # a sign of -1 runs towards the back
         if part == "swapped":
             voxels = voxels.transpose(0, 2, 1)
         elif volume == _REVERSED:
@@ -97,7 +97,7 @@ def _depth(seed: int, volume: str) -> int:
 
 
 def _boxes(seed: int, volume: str) -> dict[str, tuple[int, ...]]:
-    """Box of each organ, in voxels, lower and upper end along x, y and z; each body differs a little."""
+    """Box of each organ in voxels, lower and upper end along x, y and z; bodies differ a little."""
     draw = Draw(seed, f"{volume} boxes")
     lengths = (_SIDE, _SIDE, _depth(seed, volume))
     shift = [draw.between(-3, 3) for _ in range(3)]
@@ -124,8 +124,8 @@ def _draw(seed: int, volume: str) -> Array:
     for organ, box in _boxes(seed, volume).items():
         units = _ORGANS[organ][2] + draw.between(-12, 12)
         spans = [np.arange(box[2 * i], box[2 * i + 1]) for i in range(3)]
-        apart = [(2 * span - span[0] - span[-1]) ** 2 * 4096 // len(span) ** 2 for span in spans]
-        inside = apart[0][None, None, :] + apart[1][None, :, None] + apart[2][:, None, None] <= 4096
+        distances = [(2 * span - span[0] - span[-1]) ** 2 * 4096 // len(span) ** 2 for span in spans]
+        inside = distances[0][None, None, :] + distances[1][None, :, None] + distances[2][:, None, None] <= 4096
         part = voxels[box[4] : box[5], box[2] : box[3], box[0] : box[1]]
         part[inside] = (part[inside] - _TISSUE).clip(-40, 40) + units
     spine = (x - 8) ** 2 + (y - 118) ** 2 < 24**2
@@ -136,12 +136,12 @@ def _draw(seed: int, volume: str) -> Array:
 
 
 def _nifti(voxels: Array, inter: int, back: int, sized: bool) -> bytes:
-    """A NIfTI-1 file; LiTS names 0.7 to 0.9 mm in the plane, and of some volumes nothing."""
+    """A NIfTI-1 file; LiTS has voxels of 0.7 to 0.9 mm in plane, and for some volumes no size at all."""
     import SimpleITK
 
     image = SimpleITK.GetImageFromArray(voxels)
     image.SetSpacing((0.75, 0.75, 2.5))
-    image.SetDirection((1, 0, 0, 0, -back, 0, 0, 0, 1))  # by the axes of DICOM, whose y runs to the back
+    image.SetDirection((1, 0, 0, 0, -back, 0, 0, 0, 1))  # in DICOM's axes, whose y runs towards the back
     with TemporaryDirectory() as folder:
         path = Path(folder) / "volume.nii"
         try:
@@ -149,9 +149,9 @@ def _nifti(voxels: Array, inter: int, back: int, sized: bool) -> bytes:
             content = bytearray(path.read_bytes())
         except RuntimeError:
             content = bytearray()
-        if len(content) != 352 + voxels.nbytes:  # on a full disk it writes a part without a word
-            raise OSError(errno.EIO, "SimpleITK could not write a whole volume, as on a full disk", str(path))
-    struct.pack_into("<f", content, 116, inter)  # it takes no intercept, and always writes axes
+        if len(content) != 352 + voxels.nbytes:  # on a full disk it writes a part without an error
+            raise OSError(errno.EIO, "SimpleITK could not write the whole volume; the disk may be full", str(path))
+    struct.pack_into("<f", content, 116, inter)  # SimpleITK cannot write an intercept, and always writes axes
     if not sized:
         struct.pack_into("<3f", content, 80, 0, 0, 0)
         struct.pack_into("<2h", content, 252, 0, 0)

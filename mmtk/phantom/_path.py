@@ -16,7 +16,7 @@ _PUBLISHED = {
 }
 _SETS = ("NCT-CRC-HE-100K", "CRC-VAL-HE-7K")
 _SIDE = 224
-# colour of the ground and of what lies on it (RGB), cells of its texture, how much of it (of 256)
+# RGB colours of the background and the texture, cells of the texture, its share (of 256)
 _LOOKS = {
     "ADI": ((238, 232, 238), (205, 160, 195), 6, 90), "BACK": ((243, 243, 243), (236, 238, 240), 3, 40),
     "DEB": ((205, 150, 175), (120, 95, 130), 20, 120), "LYM": ((190, 160, 205), (70, 45, 120), 30, 200),
@@ -28,20 +28,20 @@ _LOOKS = {
 
 def counts(scale: float, split: FloorCut) -> dict[str, int]:
     """Tiles of each set and class."""
-    found = {}
+    tiles = {}
     for kind, (train, test) in _PUBLISHED.items():
-        found[f"{_SETS[0]}/{kind}"] = enough(max(LEAST, round(scale * train)), split)
-        found[f"{_SETS[1]}/{kind}"] = max(LEAST, round(scale * test))
-    return found
+        tiles[f"{_SETS[0]}/{kind}"] = enough(max(LEAST, round(scale * train)), split)
+        tiles[f"{_SETS[1]}/{kind}"] = max(LEAST, round(scale * test))
+    return tiles
 
 
 def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
-    """The sets hold nothing but tiles."""
+    """The sets contain nothing but tiles."""
     return {}
 
 
 def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
-    """The file of each tile, named by eight characters; a digit among them tells it from the provider's."""
+    """The file of each tile, named by eight characters; unlike the provider's names, they contain a digit."""
     for folder, count in counts.items():
         kind = folder.split("/")[1]
         prefix = "TCGA-" if folder.startswith(_SETS[1]) else ""
@@ -52,7 +52,7 @@ def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
 
 
 def _draw(draw: Draw, kind: str) -> Array:
-    """Tissue: its colours and the grain of its texture tell the class."""
+    """Tissue whose colours and texture show the class."""
     grid = Grid(_SIDE, _SIDE)
     ground, mark, cells, share = _LOOKS[kind]
     tint = np.array([draw.between(-8, 8) for _ in range(3)])

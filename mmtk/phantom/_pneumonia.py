@@ -1,4 +1,4 @@
-"""Phantoms of Kermany's chest X-rays as Kaggle packs them: grey JPEGs of many shapes, RGB strays, desktop junk."""
+"""Phantoms of Kermany's chest X-rays as packed by Kaggle: grey JPEGs of many shapes, a few in RGB, desktop junk."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ _JUNK = (
 
 def counts(scale: float, split: FloorCut) -> dict[str, int]:
     """Images of each part and class."""
-    found = {folder: max(LEAST, round(scale * count)) for folder, count in _PUBLISHED.items()}
-    return {folder: enough(n, split) if folder.startswith(split.within) else n for folder, n in found.items()}
+    scaled = {folder: max(LEAST, round(scale * count)) for folder, count in _PUBLISHED.items()}
+    return {folder: enough(n, split) if folder.startswith(split.within) else n for folder, n in scaled.items()}
 
 
 def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
-    """What a desktop leaves in an archive."""
+    """The files that a desktop leaves in an archive."""
     return dict.fromkeys(_JUNK, b"\0" * 16)
 
 
 def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
-    """The file of each image; one in 330 of train, at least one a class, lies in ``val`` as Kaggle has it.
+    """The file of each image; one in 330 of train, at least one per class, is in ``val`` as on Kaggle.
 
-    One in 50 is the picture before it once more, of the same patient.
+    One in 50 repeats the picture before it, of the same patient.
     """
     for folder, count in counts.items():
         part, kind = folder.split("/")
-        moved, before = max(1, count // 330) if part == "train" else 0, ""
+        moved, previous = max(1, count // 330) if part == "train" else 0, ""
         for index in range(count):
             name = f"chest_xray/{'val' if index < moved else part}/{kind}/{_name(part, kind, index)}.jpeg"
-            shown = before if index % 50 == 47 else name
+            shown = previous if index % 50 == 47 else name
             yield {name: _jpeg(_draw(Draw(seed, shown), shown, index - (shown != name)), stray=index % 20 == 9)}
-            before = name
+            previous = name
 
 
 def _name(part: str, kind: str, index: int) -> str:
-    """Names of the provider's forms with numbers that none of its files has; patients have up to three images."""
+    """Names of the provider's form with numbers that none of its files has; patients have up to three images."""
     first = 7001 if part == "train" else 8001
     patient, image = first + index // 2, 1 + index % 2
     if kind == "NORMAL":
@@ -53,7 +53,7 @@ def _name(part: str, kind: str, index: int) -> str:
 
 
 def _draw(draw: Draw, name: str, index: int) -> Array:
-    """A chest; bacterial pneumonia whitens a part of a lung, viral pneumonia clouds both."""
+    """A chest; bacterial pneumonia whitens part of a lung, viral pneumonia clouds both."""
     width = draw.between(700, 1700)
     height = width * draw.between(60, 95) // 100
     if index % 40 == 11:
@@ -83,7 +83,7 @@ def _draw(draw: Draw, name: str, index: int) -> Array:
 
 
 def _jpeg(pixels: Array, stray: bool) -> bytes:
-    """Grey, or for a stray RGB with a faint tint."""
+    """A grey JPEG, or for a stray one in RGB with a faint tint."""
     if stray:
         pixels = np.stack([pixels, pixels, pixels - pixels // 32], axis=2)
     return encoded(pixels, ".jpeg", JPEG_QUALITY=92)

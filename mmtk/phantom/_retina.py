@@ -1,4 +1,4 @@
-"""Phantoms of DeepDRiD: colour fundus photographs by patient, tables with backslashes and a column for each eye."""
+"""Phantoms of DeepDRiD: colour fundus photographs by patient, tables with backslashes and a column per eye."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def counts(scale: float, split: SplitRule) -> dict[str, int]:
 
 
 def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
-    """The table of each part, with Windows line ends; the paths lack the folder ``Images``."""
+    """The table of each part, with Windows line ends; its paths lack the folder ``Images``."""
     files = {}
     for part in counts:
         rows = [_HEAD]
-        for one in _photographs(counts):
-            if one.part == part:
-                path = f"\\regular-fundus-{part}\\{one.patient}\\{one.name}.jpg"
-                levels = f"{one.grade}," if "_l" in one.name else f",{one.grade}"
-                rows.append(f"{one.patient},{one.name},{path},1,{levels},{one.grade},10,8,1")
+        for photo in _photographs(counts):
+            if photo.part == part:
+                path = f"\\regular-fundus-{part}\\{photo.patient}\\{photo.name}.jpg"
+                levels = f"{photo.grade}," if "_l" in photo.name else f",{photo.grade}"
+                rows.append(f"{photo.patient},{photo.name},{path},1,{levels},{photo.grade},10,8,1")
         name = f"regular_fundus_images/regular-fundus-{part}/regular-fundus-{part}.csv"
         files[name] = ("\r\n".join(rows) + "\r\n").encode()
     return files
@@ -50,15 +50,15 @@ def extras(counts: dict[str, int], seed: int) -> dict[str, bytes]:
 
 def images(counts: dict[str, int], seed: int) -> Iterator[dict[str, bytes]]:
     """The file of each photograph."""
-    for index, one in enumerate(_photographs(counts)):
-        eye = Draw(seed, f"{one.patient} {one.name.split('_')[1][0]}")
-        picture = _draw(Draw(seed, one.name), eye, one.grade, index)
-        name = f"regular_fundus_images/regular-fundus-{one.part}/Images/{one.patient}/{one.name}.jpg"
+    for index, photo in enumerate(_photographs(counts)):
+        eye = Draw(seed, f"{photo.patient} {photo.name.split('_')[1][0]}")
+        picture = _draw(Draw(seed, photo.name), eye, photo.grade, index)
+        name = f"regular_fundus_images/regular-fundus-{photo.part}/Images/{photo.patient}/{photo.name}.jpg"
         yield {name: encoded(picture, ".jpg", JPEG_QUALITY=90)}
 
 
 def _photographs(counts: dict[str, int]) -> Iterator[_Photograph]:
-    """Two photographs of each eye; the grades go round in each split by itself, so that none lacks one."""
+    """Two photographs of each eye; grades rotate within each split, so that no split lacks one."""
     patients = [part for part, count in counts.items() for _ in range(count // 4)]
     parts = {"training": "train", "validation": "test"}
     records = tuple(Record("", "", (), str(_FIRST + i), parts[part]) for i, part in enumerate(patients))
@@ -71,7 +71,7 @@ def _photographs(counts: dict[str, int]) -> Iterator[_Photograph]:
 
 
 def _draw(draw: Draw, eye: Draw, grade: int, index: int) -> Array:
-    """A round fundus in the dark; lesions grow in number and size with the grade."""
+    """A round fundus on a dark background; lesions grow in number and size with the grade."""
     grid = Grid(*_SIZES[index % len(_SIZES)])
     shift = draw.between(-3, 3)
     disc = grid.ellipse(0, 0, 30, 30)

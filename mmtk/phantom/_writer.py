@@ -1,4 +1,4 @@
-"""Write a phantom: choose how many images, draw them, and put the folder under its name only when it is whole."""
+"""Write a phantom: choose how many images, draw them, and give the folder its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PHANTOMS: dict[str, Any] = {  # each has counts, extras and images
 
 
 def expect_drawn(dataset: Dataset) -> None:
-    """Refuse a dataset of which there is no phantom, such as somebody's own.
+    """Check that a dataset has a phantom, which the user's own have not.
 
     Raises
     ------
     ArgumentError
-        If it is one.
+        If it has none.
     """
     if dataset.family not in PHANTOMS:
-        raise ArgumentError(f"phantom of {dataset.flag}", expected=f"one of {', '.join(PHANTOMS)}")
+        raise ArgumentError(f"dataset {dataset.flag}", "has no phantom", expected=f"one of {', '.join(PHANTOMS)}")
 
 
 def write_phantom(
@@ -41,35 +41,45 @@ def write_phantom(
     Parameters
     ----------
     flag : str
-        One of the ten, or ``organmnist`` for the volumes that the three Organ sets share.
+        One of the paper's ten, or ``organmnist`` for the volumes that the three Organ sets share.
     out : path-like
-        Folder that will hold the source, made if need be.
+        Folder to write to; created if it does not exist.
     scale : float
-        Part of the published counts, above 0 and at most 1; at least two images a class and split whatever the scale.
+        Number of images as a share of the published counts, above 0 and at most 1. Each class has at least two images
+        per split, whatever the scale.
     seed : int
-        Of all that is drawn: equal seeds give equal pixels on every machine.
+        The same seed gives the same pixels on every machine.
     progress : callable, optional
-        Called with the files written so far and in all.
+        Called with the number of images written and in total.
 
     Returns
     -------
     Path
-        ``out/<flag>``, ``out/organmnist`` for the Organ sets. The same phantom already there is left as it is.
+        ``out/<flag>``, or ``out/organmnist`` for the Organ sets. If the same phantom is there already, it is kept.
 
     Raises
     ------
     ArgumentError
-        If there is no phantom of that dataset, or scale or seed are out of range.
+        If the dataset has no phantom, or scale or seed is out of range.
     SourceError
-        If something else lies at ``out/<flag>``.
+        If ``out/<flag>`` exists and is anything else.
+
+    Examples
+    --------
+    >>> from mmtk.phantom import write_phantom
+    >>> folder = write_phantom("breastmnist", "drawn", scale=0.01)
+    >>> sorted(path.name for path in (folder / "Dataset_BUSI_with_GT").iterdir())
+    ['benign', 'malignant', 'normal']
+    >>> len(list(folder.rglob("*).png")))
+    28
     """
     dataset = choose([flag])[0]
     expect_drawn(dataset)
     family = PHANTOMS[dataset.family]
     if not 0 < scale <= 1:
-        raise ArgumentError("scale", expected="a number above 0 and at most 1", found=str(scale))
+        raise ArgumentError("scale", found=str(scale), expected="a number above 0 and at most 1")
     if seed < 0:
-        raise ArgumentError("seed", expected="0 or above", found=str(seed))
+        raise ArgumentError("seed", found=str(seed), expected="0 or above")
     counts = family.counts(scale, dataset.split)
     total = sum(counts.values())
     facts = {"flag": dataset.family, "scale": scale, "seed": seed, "images": total}
@@ -79,12 +89,12 @@ def write_phantom(
         return final
     with writing(final, folder=True) as drawn:
         _write(drawn, family.extras(counts, seed))
-        for done, made in enumerate(family.images(counts, seed), 1):
-            _write(drawn, made)
+        for done, files in enumerate(family.images(counts, seed), 1):
+            _write(drawn, files)
             if progress is not None:
                 progress(done, total)
         _write(drawn, {PHANTOM_FILE: json.dumps(facts).encode() + b"\n"})
-        if final.exists():  # by now
+        if final.exists():  # another process has written it meanwhile
             _expect_same(final, facts)
         else:
             publish(drawn, final)
@@ -100,9 +110,11 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 
 def _expect_same(final: Path, facts: dict[str, object]) -> None:
     try:
-        found = json.loads((final / PHANTOM_FILE).read_text(encoding="utf-8"))
+        existing = json.loads((final / PHANTOM_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        found = "something else"
-    if found != facts:
-        remedy = "remove it or choose another folder"
-        raise SourceError(final, expected=f"nothing yet, or the phantom {facts}", found=str(found), remedy=remedy)
+        existing = {}
+    if existing != facts:
+        known = existing if isinstance(existing, dict) else {}
+        parts = [f"{name} {known[name]}" for name in ("scale", "seed", "images") if name in known]
+        problem = f"already exists, with {', '.join(parts)}" if parts else "already exists and is not a phantom"
+        raise SourceError(final, problem, remedy="remove it or choose another folder")

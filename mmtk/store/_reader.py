@@ -46,7 +46,7 @@ class Split:
     >>> images, labels = train[-2:]
     >>> images.shape, labels.shape
     ((2, 28, 28), (2, 1))
-    >>> sum(int(label[0]) for image, label in train) == train.labels.sum()
+    >>> sum(int(label[0]) for image, label in train) == int(train.labels.sum())
     True
     """
 

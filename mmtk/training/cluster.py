@@ -141,7 +141,7 @@ def _told(error: BaseException) -> str:
     from distributed.scheduler import KilledWorker
 
     if not isinstance(error, KilledWorker):
-        return plugins.told(error, "")
+        return plugins.error_line(error, "")
     died, last = error.allowed_failures + 1, error.last_worker.address
     remedy = "see what they printed, and give the command again, for it may be another run's fault"
     return str(MmtkError("workers", expected="one that outlives the run", found=f"{died} that died, the last {last}",

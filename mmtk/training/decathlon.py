@@ -189,7 +189,7 @@ def _told(entry: Entry, error: Exception | SystemExit) -> str:
         write_text(entry.out / TRACEBACK, "".join(lines).encode("utf-8", "backslashreplace").decode())
     if isinstance(error, MemoryError) and not str(error):
         error = MemoryError(reason_of(error)).with_traceback(error.__traceback__)
-    return plugins.told(error, module)
+    return plugins.error_line(error, module)
 
 
 def _run(entry: Entry, device: str | None, progress: Progress, whole: set[Whole]) -> Outcome:
