@@ -21,7 +21,7 @@ from mmtk.builder.pixels import Bad, Item, Maker, Row
 from mmtk.builder.work import Answers, Left, Unit, Writer
 from mmtk.errors import MmtkError, SourceError, reason_of
 from mmtk.imaging import ImageFile, kernels_in_use
-from mmtk.plugins import told
+from mmtk.plugins import error_line
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -161,7 +161,7 @@ class Workers:
             raise MmtkError(f"scheduler {address}", expected="an answer", found=found, remedy=remedy) from None
         except Exception as error:
             raise MmtkError(
-                f"scheduler {address}", expected="pixels from its workers", found=told(error, "mmtk"),
+                f"scheduler {address}", expected="pixels from its workers", found=error_line(error, "mmtk"),
                 remedy="see what the workers print; the same command goes on from here",
             ) from None
 
