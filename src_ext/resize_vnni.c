@@ -18,9 +18,9 @@
 #endif
 #define INLINE VNNI ALWAYS
 
-enum { LANES = 16, UNIT = 4, DIGITS = 3 };
+enum { LANES = 16, UNIT = 4, DIGITS = 3, GROUP = 4 }; /* GROUP: outputs stored together */
 
-static void pack(const int32_t *weights, int32_t *words)
+static inline void pack_unit(const int32_t *weights, int32_t *words)
 {
     for (int digit = 0; digit < DIGITS; digit++)
         words[digit] = 0;
@@ -32,6 +32,11 @@ static void pack(const int32_t *weights, int32_t *words)
             left = (left - byte) / 256;
         }
     }
+}
+
+static void pack(const Making *making)
+{
+    pack_units(making, UNIT, DIGITS, pack_unit);
 }
 
 /* The last bytes of a row, fewer than 16, and zeros behind them. */
@@ -170,6 +175,7 @@ int resize_vnni(const Source *source, const Target *targets, ptrdiff_t count)
     static const Path path = {
         .rows = {LANES, LANES}, .step = {16, 12}, .filled = {4 * 64, 3 * 64}, .pixels = UNIT, .words = DIGITS,
         .pack = pack, .fill = {fill_grey, fill_rgb}, .across = {across_grey, across_rgb},
+        .down = down_avx2,
     };
     return resize_by_bands(&path, source, targets, count);
 }

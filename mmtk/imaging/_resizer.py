@@ -249,7 +249,7 @@ def _size(size: tuple[int, int]) -> tuple[int, int]:
 def integers(what: str, values: Any, expected: str, count: int) -> tuple[int, ...]:
     """So many whole numbers, as an argument gives them."""
     try:
-        numbers = tuple(index(value) for value in values)
+        numbers = tuple(map(index, values))
     except (TypeError, ValueError):
         numbers = ()
     if len(numbers) != count:
@@ -258,5 +258,6 @@ def integers(what: str, values: Any, expected: str, count: int) -> tuple[int, ..
 
 
 def _check_sides(what: str, sides: tuple[int, ...]) -> None:
-    if min(sides) < 1 or max(sides) > LARGEST:
+    height, width = sides
+    if not (1 <= height <= LARGEST and 1 <= width <= LARGEST):
         raise ArgumentError(what, expected=f"1 to {LARGEST} pixels a side", found=f"(height, width) = {sides}")
