@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import real_data  # noqa: F401
 
 CYCLES = 5
-_OURS = ("mmtk", "Batches", "SplitDataset", "vnni", "avx2", "plain", "numba")  # how names of ours begin
+_OURS = ("mmtk", "Batches", "SplitDataset", "vnni", "avx2", "neon", "plain", "numba")  # how names of ours begin
 # of ours, but other work than a peer's
 _PARTS = ("mmtk header only", "Batches in stored order", "Batches as NumPy arrays")
 _WHO = ("who", "way")  # the parameter that names a peer

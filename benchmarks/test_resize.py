@@ -19,7 +19,7 @@ GEOMETRIES = [
     ((450, 600, 3), (28, 28)), ((1736, 1824, 3), (28, 28)), ((28, 28), (224, 224)),
 ]
 IDS = ["x".join(map(str, shape)) + f" to {size[0]}" for shape, size in GEOMETRIES]
-OURS = ["vnni", "avx2", "plain", "numba"]
+OURS = ["vnni", "avx2", "neon", "plain", "numba"]
 
 
 def _picture(shape: tuple[int, ...]) -> np.ndarray:

@@ -48,6 +48,7 @@ static int always(void)
 static const Way ways[] = {
     {"vnni", resize_vnni, zoom_avx2, has_vnni},
     {"avx2", resize_avx2, zoom_avx2, has_avx2},
+    {"neon", resize_neon, zoom_plain, has_neon}, /* the zoom's vectors of two doubles are NEON's own */
     {"plain", resize_plain, zoom_plain, always},
 };
 enum { WAYS = (int)(sizeof ways / sizeof *ways), MOST_TARGETS = 64, MOST_VOXELS = 1 << 15 };

@@ -56,9 +56,11 @@ static inline int16_t low_part(int32_t weight)
 int resize_plain(const Source *source, const Target *targets, ptrdiff_t count);
 int resize_avx2(const Source *source, const Target *targets, ptrdiff_t count);
 int resize_vnni(const Source *source, const Target *targets, ptrdiff_t count);
+int resize_neon(const Source *source, const Target *targets, ptrdiff_t count);
 
 /* Whether this build and machine have the path. */
 int has_avx2(void);
 int has_vnni(void);
+int has_neon(void);
 
 #endif

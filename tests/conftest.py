@@ -27,7 +27,7 @@ def real_data() -> Path:
     return folder
 
 
-@pytest.fixture(params=["vnni", "avx2", "plain", "numba"])
+@pytest.fixture(params=["vnni", "avx2", "neon", "plain", "numba"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Force one kernel; those in C may be missing where no compiler was found or the machine lacks the instructions.
 

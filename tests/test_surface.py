@@ -84,7 +84,7 @@ def test_doctor_says_which_kernels_are_in_use() -> None:
     import json
 
     facts = json.loads(run_mmtk("doctor", "--json").stdout)
-    assert facts["kernels"] in ("vnni", "avx2", "plain", "numba")
+    assert facts["kernels"] in ("vnni", "avx2", "neon", "plain", "numba")
     assert facts["mmtk"] == mmtk.__version__
     assert "numpy" in facts["packages"]
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mmtk.errors import ArgumentError, UnknownNameError
 
 PRECISION = 22
-_PATHS = ("vnni", "avx2", "plain")  # of the C kernel
+_PATHS = ("vnni", "avx2", "neon", "plain")  # of the C kernel
 LARGEST = 1 << 15  # pixels a side, in or out: beyond any image here, and small enough for every intermediate array
 
 _MOST_SIZES = 64  # of one call
@@ -140,7 +140,7 @@ def _kernel(wish: str) -> tuple[str, Kernel]:
 
 
 def kernels_in_use() -> str:
-    """Say which kernel resizes images: ``vnni``, ``avx2`` or ``plain``, all C, or ``numba`` without a compiler.
+    """Say which kernel resizes images: ``vnni``, ``avx2``, ``neon`` or ``plain``, all C, or ``numba`` without a compiler.
 
     All give the same bits. The environment variable ``MMTK_KERNELS`` forces one of them, or C by ``native``.
 
