@@ -30,11 +30,12 @@ def program(tmp_path_factory):
         if not shutil.which(tool):
             pytest.skip(f"no {tool} on this machine (Debian: {package}), so NEON cannot be tested")
     built = tmp_path_factory.mktemp("neon") / "resize"
-    sources = [ROOT / "tests/neon/resize.c", *(ROOT / f"src_ext/resize_{part}.c" for part in ("plain", "bands", "neon"))]
+    kernels = [ROOT / f"src_ext/resize_{part}.c" for part in ("plain", "bands", "neon")]
     wrapped = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "aligned_alloc", "free")]
     subprocess.run(
-        [COMPILER, "-O3", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error",
-         "-static", *wrapped, f"-I{ROOT / 'src_ext'}", *sources, "-o", built], check=True,
+        [COMPILER, "-O3", "-std=c11", "-Wall", "-Wextra", "-Werror", "-static", "-fsanitize=undefined",
+         "-fsanitize-undefined-trap-on-error", *wrapped, f"-I{ROOT / 'src_ext'}", ROOT / "tests/neon/resize.c", *kernels,
+         "-o", built], check=True,
     )
     return built
 

@@ -140,7 +140,7 @@ def _kernel(wish: str) -> tuple[str, Kernel]:
 
 
 def kernels_in_use() -> str:
-    """Say which kernel resizes images: ``vnni``, ``avx2``, ``neon`` or ``plain``, all C, or ``numba`` without a compiler.
+    """Name the kernel that resizes images: ``vnni``, ``avx2``, ``neon`` or ``plain`` (all C), or ``numba``.
 
     All give the same bits. The environment variable ``MMTK_KERNELS`` forces one of them, or C by ``native``.
 
