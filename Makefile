@@ -1,4 +1,4 @@
-# Every target makes the environment it needs: `make test` on a bare machine with Python 3.11 to 3.13 is enough.
+# Every target makes the environment it needs: `make test` on a bare machine with Python 3.11 to 3.14 is enough.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 $(VENV)/ready: pyproject.toml .ci/constraints.txt $(wildcard src_ext/*.[ch])
 	$(PYTHON) -m venv $(VENV)
+	rm -f mmtk/_native*.so
 	$(PIP) install -c .ci/constraints.txt -e '.[all,dev]'
 	@touch $@
 

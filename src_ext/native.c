@@ -8,6 +8,10 @@
  * it is checked as it is read. Where a kernel writes must not overlap what it reads.
  */
 #define PY_SSIZE_T_CLEAN
+#include <pyconfig.h>
+#ifndef Py_GIL_DISABLED /* free-threaded interpreters have no stable ABI yet */
+#define Py_LIMITED_API 0x030b0000
+#endif
 #include <Python.h>
 
 #include <stdint.h>
@@ -243,11 +247,13 @@ static void release_target(const Target *target, Views *views)
 /* Takes one (dst, x_bounds, x_weights, y_bounds, y_weights); on failure nothing is left to release. */
 static int take_target(Target *target, Views *views, PyObject *tuple, const Source *source)
 {
-    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != 5) {
+    if (!PyTuple_Check(tuple) || PyTuple_Size(tuple) != 5) {
         PyErr_SetString(PyExc_TypeError, "targets: expected tuples of an image and four tables");
         return -1;
     }
-    PyObject *const *item = &PyTuple_GET_ITEM(tuple, 0);
+    PyObject *item[5];
+    for (int i = 0; i < 5; i++)
+        item[i] = PyTuple_GetItem(tuple, i);
     Py_buffer *dst = &views->dst;
     if (PyObject_GetBuffer(item[0], dst, PyBUF_WRITABLE | PyBUF_ND | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0)
         return -1;
@@ -279,14 +285,14 @@ static PyObject *native_resize(PyObject *Py_UNUSED(self), PyObject *const *args,
     const Way *way = take_way(args[0]);
     if (!way)
         return NULL;
-    if (!PyTuple_Check(args[2]) || PyTuple_GET_SIZE(args[2]) < 1 || PyTuple_GET_SIZE(args[2]) > MOST_TARGETS)
+    Py_ssize_t wanted = PyTuple_Check(args[2]) ? PyTuple_Size(args[2]) : 0, taken = 0;
+    if (wanted < 1 || wanted > MOST_TARGETS)
         return PyErr_Format(PyExc_TypeError, "targets: expected a tuple of 1 to %d", MOST_TARGETS);
     if (PyObject_GetBuffer(args[1], &src, PyBUF_STRIDED_RO | PyBUF_FORMAT) < 0)
         return NULL;
-    Py_ssize_t wanted = PyTuple_GET_SIZE(args[2]), taken = 0;
     if (take_source(&source, &src) == 0) {
         while (taken < wanted &&
-               take_target(targets + taken, views + taken, PyTuple_GET_ITEM(args[2], taken), &source) == 0)
+               take_target(targets + taken, views + taken, PyTuple_GetItem(args[2], taken), &source) == 0)
             taken++;
     }
     for (Py_ssize_t t = 0, wrong = 0; taken == wanted && t < taken && !wrong; t++) {
