@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import ctypes
 import errno
-import fcntl
 import filecmp
 import io
 import logging
@@ -19,6 +18,7 @@ import os
 import re
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,8 +26,16 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from mmtk.errors import BusyError, StoreError, system_remedy
+from mmtk.errors import BusyError, MmtkError, StoreError, system_remedy
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    _LOCKS = False
+else:
+    _LOCKS = True
+
+BINARY = getattr(os, "O_BINARY", 0)  # of os.open: Windows changes the ends of lines without it
 _TEMPORARY = re.compile(r"(?P<path>\.(?P<name>.+)\.[0-9a-f]{8}\.mmtk)(-lock)?", re.DOTALL)
 _LOCK = ".lock"  # in a folder that is held
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF, errno.EINVAL}
@@ -57,6 +65,35 @@ def lock(handle: int, *, wait: bool = False) -> bool | None:
     return True
 
 
+def expect_locks() -> None:
+    """Refuse to write where the system has no file locks.
+
+    Raises
+    ------
+    MmtkError
+        On Windows.
+    """
+    if not _LOCKS:
+        problem = "has no POSIX file locks, without which mmtk reads but does not write"
+        raise MmtkError("this system", problem, remedy="run mmtk in WSL (wsl --install)")
+
+
+if hasattr(os, "pread"):
+    read_at = os.pread
+else:
+    _moving = threading.Lock()
+
+    def read_at(fd: int, length: int, offset: int, /) -> bytes:
+        """Read from an open file at an offset; where others read in it stays."""
+        with _moving:
+            before = os.lseek(fd, 0, os.SEEK_CUR)
+            try:
+                os.lseek(fd, offset, os.SEEK_SET)
+                return os.read(fd, length)
+            finally:
+                os.lseek(fd, before, os.SEEK_SET)
+
+
 @cache
 def _warn_no_locks(reason: str) -> None:
     logging.getLogger("mmtk").warning(
@@ -80,7 +117,10 @@ def writing(final: Path, *, folder: bool = False) -> Iterator[Path]:
     ------
     StoreError
         If the folder is full or cannot be written, in place of the error of the system or HDF5; it names `final`.
+    MmtkError
+        On Windows.
     """
+    expect_locks()
     with as_store_error(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         clear_leftovers(final)
@@ -166,6 +206,7 @@ def _hold(folder: Path) -> int | None:
 
 def open_locked(path: Path, busy: StoreError) -> int:
     """Open a file for appending, created with its folder if needed, and lock it until it is closed, or raise `busy`."""
+    expect_locks()
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -199,6 +240,7 @@ def clear_leftovers(final: Path) -> None:
 
 def clear(temporary: Path) -> None:
     """Remove a temporary file or folder if it exists and no process holds it."""
+    expect_locks()
     with suppress(OSError):
         locked = temporary if temporary.is_file() and not temporary.is_symlink() else _lock_of(temporary, True)
         changed = os.lstat(temporary if os.path.lexists(temporary) else locked).st_mtime

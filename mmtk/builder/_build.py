@@ -27,7 +27,16 @@ from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_m
 from mmtk.datasets.marks import marks_of
 from mmtk.display import facts_table, notebook_bar
 from mmtk.errors import ArgumentError, StoreError
-from mmtk.files import as_store_error, clear_held, clear_leftovers, holding, publish, remove_folder, sync_folder
+from mmtk.files import (
+    as_store_error,
+    clear_held,
+    clear_leftovers,
+    expect_locks,
+    holding,
+    publish,
+    remove_folder,
+    sync_folder,
+)
 from mmtk.machine import cores
 from mmtk.matching import EVIDENCE, match, write_match
 
@@ -163,6 +172,7 @@ def build(
     if map_csv is not None and (len({dataset.flag for dataset in datasets}) > 1 or match_npz is not None):
         found = "several" if match_npz is None else "match_npz, which makes its own"
         raise ArgumentError("map", expected="one dataset, whose rows the map names", found=found)
+    expect_locks()
     out = Path(out)
     families: dict[str, dict[str, Dataset]] = {}
     for dataset in datasets:

@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from mmtk import files
 from mmtk.errors import ImageError
 from mmtk.imaging import _files, _tags
 from mmtk.imaging._exif import UNCLEAR, common_orientation
@@ -80,14 +81,14 @@ def probe(path: str | os.PathLike[str]) -> Header:
         with _files.open_checked(file, "image") as stream:
             return read_header(stream, file).header
     with _files.reading(file, "image"):
-        handle = os.open(file, os.O_RDONLY)
+        handle = os.open(file, os.O_RDONLY | files.BINARY)
         try:
             size = os.fstat(handle).st_size
             _files.expect_size(file, size, _files.MAX_BYTES)
             head = os.read(handle, _HEAD)
             tail = None
             if size > len(head) and head.startswith(PNG_SIGNATURE):
-                tail = os.pread(handle, _TAIL, max(len(head), size - _TAIL))
+                tail = files.read_at(handle, _TAIL, max(len(head), size - _TAIL))
             found = _in_head(head, file, tail, whole=len(head) == size)
             if found is None:
                 with open(handle, "rb", buffering=0, closefd=False) as stream:  # no more than is asked for
@@ -119,7 +120,7 @@ def read_file(path: ImageFile, deep: bool = False) -> bytes:
                 if len(data) > _files.PLENTY:
                     data += stream.read(_most_bytes(path, deep) + 1 - len(data))
         else:  # bare calls: each gives the interpreter away, and to get it back from another thread takes long
-            handle = os.open(path, os.O_RDONLY)
+            handle = os.open(path, os.O_RDONLY | files.BINARY)
             try:
                 size = os.fstat(handle).st_size
                 if size > _files.PLENTY:

@@ -43,7 +43,8 @@ def _after_fork() -> None:
     _process, _beginning = _Process(), threading.Lock()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Own:

@@ -233,6 +233,8 @@ def _map_images(path: Path, file: Any, datasets: dict[str, Any]) -> tuple[mmap.m
 
 def _map(handle: int, length: int) -> mmap.mmap | None:
     """Map a file copy-on-write, or read-only where memory must be there for all of that; None where nothing maps."""
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
+        return mmap.mmap(handle, length, access=mmap.ACCESS_COPY)
     both = mmap.PROT_READ | mmap.PROT_WRITE
     try:
         return mmap.mmap(handle, length, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=both)

@@ -18,7 +18,7 @@ from mmtk.base import Progress, md5_of
 from mmtk.datasets import get_dataset
 from mmtk.datasets.official import RECORDS, SIZES, sized_name
 from mmtk.errors import ArgumentError, StoreError, reason_of, system_remedy
-from mmtk.files import is_named, lock, publish
+from mmtk.files import expect_locks, is_named, lock, publish
 
 _TRIES = 5  # in a row that bring nothing
 _PAUSE = 0.5  # seconds before the second try, doubled before each further one
@@ -109,6 +109,7 @@ def _unwritable(final: Path, error: OSError) -> StoreError:
 
 
 def _retrieve(url: str, md5: str, final: Path, progress: Progress | None) -> Path:
+    expect_locks()
     final.parent.mkdir(parents=True, exist_ok=True)
     part = final.with_name(f".{final.name}.{md5[:8]}.part")
     _clear_others(part, final)

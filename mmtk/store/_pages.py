@@ -22,7 +22,7 @@ def may_be_written(array: NDArray[Any]) -> bool:
     start = array.__array_interface__["data"][0]
     pages = range(start // mmap.PAGESIZE, -(-(start + array.nbytes) // mmap.PAGESIZE) if array.nbytes else 0)
     try:
-        handle = os.open(_MAP, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(_MAP, os.O_RDONLY)
     except OSError:
         return bool(pages)
     try:

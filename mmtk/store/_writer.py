@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmtk.datasets.base import SPLITS
 from mmtk.errors import StoreError
-from mmtk.files import publish, writing
+from mmtk.files import publish, read_at, writing
 from mmtk.store._digest import CHECKSUM, KEYS, checksum_rows, checksums, digest_of
 from mmtk.store._format import (
     FORMAT,
@@ -76,9 +76,9 @@ class Layout:
 
 
 def read_exactly(file: int, offset: int, length: int) -> bytes:
-    data = os.pread(file, length, offset)
+    data = read_at(file, length, offset)
     while len(data) < length:
-        more = os.pread(file, length - len(data), offset + len(data))
+        more = read_at(file, length - len(data), offset + len(data))
         if not more:
             raise EOFError(f"the file ends at byte {offset + len(data)}")
         data += more

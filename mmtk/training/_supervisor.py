@@ -9,7 +9,6 @@ line once the command runs, or could not be started, and one when it is over.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -35,6 +34,8 @@ class Output:
     def __init__(self, path: str) -> None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         self._file: IO[bytes] = open(handle, "r+b", buffering=0)  # noqa: SIM115 - as long as the process
+        import fcntl  # which Windows lacks, though what imports this module runs there too
+
         with contextlib.suppress(OSError):  # a disk that cannot lock
             fcntl.flock(handle, fcntl.LOCK_EX)
         self._file.truncate(0)
