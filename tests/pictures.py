@@ -26,6 +26,16 @@ def picture(shape: tuple[int, ...], kind: str = "noise", seed: int = 0) -> NDArr
     return np.full(shape, 255, np.uint8) if kind == "white" else noise
 
 
+def guess(filter: int, left: int, up: int, corner: int) -> int:
+    """PNG's predictors as its specification words them."""
+    if filter < 3:
+        return (0, left, up)[filter]
+    if filter == 3:
+        return (left + up) // 2
+    p = left + up - corner
+    return min((left, up, corner), key=lambda value: abs(p - value))
+
+
 def chunk(kind: bytes, body: bytes = b"") -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 

@@ -21,16 +21,6 @@ native = pytest.importorskip("mmtk._native")
 KINDS = {1: 0, 2: 4, 3: 2, 4: 6}  # PNG's colour type for a number of channels
 
 
-def guess(filter, left, up, corner):
-    """PNG's predictors as its specification words them."""
-    if filter < 3:
-        return (0, left, up)[filter]
-    if filter == 3:
-        return (left + up) // 2
-    p = left + up - corner
-    return min((left, up, corner), key=lambda value: abs(p - value))
-
-
 def filtered(pixels, filters):
     """Rows of an image (h, w, c), each behind its filter's number, as an encoder writes them."""
     height, width, channels = pixels.shape
@@ -42,7 +32,7 @@ def filtered(pixels, filters):
                 left = int(pixels[y, x - 1, c]) if x else 0
                 up = int(pixels[y - 1, x, c]) if y else 0
                 corner = int(pixels[y - 1, x - 1, c]) if x and y else 0
-                out.append((int(pixels[y, x, c]) - guess(filters[y], left, up, corner)) % 256)
+                out.append((int(pixels[y, x, c]) - pictures.guess(filters[y], left, up, corner)) % 256)
     return bytes(out)
 
 

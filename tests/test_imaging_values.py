@@ -18,8 +18,7 @@ from PIL import Image
 from mmtk.errors import ImageError
 from mmtk.imaging import Header, probe, probe_values, read_image, read_values
 from tests import pictures
-from tests.pictures import END, chunk
-from tests.test_imaging_png import guess
+from tests.pictures import END, chunk, guess
 
 KINDS = {1: 0, 2: 4}
 
