@@ -71,7 +71,7 @@ def by_scikit_learn(labels, scores, task):
         acc = np.mean(chosen == labels[:, 0])
         balanced = np.mean([recall(t, g) for t, g, _ in columns])
     kappa = nan
-    if task == "ordinal-regression":
+    if task == "ordinal-regression" and len(np.union1d(labels[:, 0], chosen)) > 1:
         kappa = metrics.cohen_kappa_score(labels[:, 0], chosen, weights="quadratic", labels=range(scores.shape[1]))
     each = [(auc(t, s), recall(t, g), metrics.f1_score(t, g, zero_division=0)) for t, g, s in columns]
     return [np.mean([one[0] for one in each]), acc, balanced, kappa, *np.ravel(each)]
