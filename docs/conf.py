@@ -42,7 +42,7 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_sidebars = {
-    **dict.fromkeys(["index", "start", "own-data", "decathlon", "how-it-was-made", "format", "speed"], []),
+    page: [] for page in ("index", "start", "own-data", "decathlon", "how-it-was-made", "format", "speed")
 }
 html_theme_options = {
     "logo": {"text": "mmtk"},

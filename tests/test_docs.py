@@ -13,11 +13,12 @@ import pytest
 
 import mmtk
 
+LINES = re.MULTILINE | re.DOTALL
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.rglob("*.md") if not {"_build", "generated"} & set(p.parts))]
 NOTEBOOKS = [page for page in PAGES if "```{code-cell}" in page.read_text(encoding="utf-8")]
-FENCE = re.compile(r"^(```+|:::+).*?^\1\s*$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^(```+|:::+).*?^\1\s*$", LINES)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -29,7 +30,8 @@ def prose(page: Path) -> str:
 def anchors(page: Path) -> set[str]:
     """The headings of a page as links name them."""
     text = page.read_text(encoding="utf-8")
-    text += "".join((page.parent / name).read_text(encoding="utf-8") for name in re.findall(r"^```\{include\} (.+)$", text, re.M))
+    for name in re.findall(r"^```\{include\} (.+)$", text, re.MULTILINE):
+        text += (page.parent / name).read_text(encoding="utf-8")
     headings = re.findall(r"^#+ +(.+?) *$", FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading.lower())) for heading in headings}
 
@@ -57,7 +59,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_page_is_in_a_table_of_contents() -> None:
     listed = set()
     for page in PAGES:
-        for body in re.findall(r"^```\{toctree\}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        for body in re.findall(r"^```\{toctree\}\n(.*?)^```", page.read_text(encoding="utf-8"), LINES):
             names = [line for line in body.splitlines() if line and not line.startswith(":")]
             listed |= {(page.parent / f"{name.rpartition('<')[2].rstrip('>')}.md").resolve() for name in names}
     assert set(PAGES) - listed == {ROOT / "README.md", DOCS / "index.md"}
@@ -71,7 +73,7 @@ def test_the_reference_has_every_name_on_top() -> None:
 
 def program(notebook: Path) -> str:
     """A notebook's cells as one program that also asks for what each cell shows."""
-    cells = re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```", notebook.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    cells = re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```", notebook.read_text(encoding="utf-8"), LINES)
     bodies = [re.sub(r"\A(:[^\n]*\n)+", "", cell) for cell in cells]
     return f"CELLS = {bodies!r}\n" + """
 import ast, importlib.util, sys, types
