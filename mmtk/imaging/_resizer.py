@@ -180,7 +180,7 @@ def resize(
 
     Returns
     -------
-    ndarray of uint8, shape `size` or (*size, 3)
+    ndarray of uint8, shape (height, width) or (height, width, 3)
         New and C-contiguous.
 
     Raises
