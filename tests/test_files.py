@@ -227,7 +227,7 @@ def test_a_disk_that_fails_at_any_call_leaves_the_old_store(tmp_path, monkeypatc
 def test_hdf5_reads_back_what_the_disk_refused(tmp_path, monkeypatch):
     values = np.arange(100_000, dtype="i8")
     with (tmp_path / "a.h5").open("w+b") as raw:
-        steady = _steady.SteadyFile(raw.fileno())
+        steady = _steady.DeferredErrorFile(raw.fileno())
         with h5py.File(steady, "w") as file:
             file["first"] = values
             file.flush()

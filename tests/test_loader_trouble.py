@@ -214,7 +214,7 @@ def test_an_error_in_a_thread_is_raised_in_its_place_and_leaving_early_does_not_
 
 def store_of(split):
     """The same split with nothing kept of it."""
-    split.images._mine.kept.clear()
+    split.images._state.cache.clear()
     return split
 
 

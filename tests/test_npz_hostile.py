@@ -61,7 +61,7 @@ def test_an_array_that_is_there_twice_is_refused(tmp_path, name):
     with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         archive.writestr(f"{name}.npy", archive.read(f"{name}.npy"))
-    with pytest.raises(StoreError, match=f"expected each array once, found {name} 2 times"):
+    with pytest.raises(StoreError, match=f"array {name} 2 times"):
         store.import_npz(path, tmp_path / "out")
 
 
@@ -72,5 +72,5 @@ def test_a_member_that_claims_more_than_deflate_can_hold_is_refused(tmp_path):
     place = data.rindex(b"PK\1\2", 0, data.rindex(b"test_labels.npy"))
     data[place + 24 : place + 28] = (0xFFFFFF00).to_bytes(4, "little")
     path.write_bytes(data)
-    with pytest.raises(StoreError, match=r"found 4294967040 bytes of test_labels\.npy in"):
+    with pytest.raises(StoreError, match=r"test_labels\.npy claims .*4294967040 bytes in"):
         store.import_npz(path, tmp_path / "out")

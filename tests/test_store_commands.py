@@ -47,12 +47,12 @@ def test_verify_tells_whole_from_changed_from_no_store(path, tmp_path):
     damaged = write_small_store(tmp_path / "damaged.h5", size=28)
     flip(damaged, store.read_layout(damaged).image_offset("val", 2))
     result = invoke("verify", damaged, path, code=1)
-    assert result.stdout.startswith(f"{damaged}: val/images chunk 0 (rows 0 to 5): expected checksum ")
+    assert result.stdout.startswith(f"{damaged}: val/images chunk 0 (rows 0 to 5): checksum differs, ")
     assert f"{path}: whole" in result.stdout
     (tmp_path / "text.h5").write_text("hello")
     result = invoke("verify", tmp_path / "text.h5", damaged, path, code=2)
     assert result.stderr == (
-        f"mmtk: error: {tmp_path / 'text.h5'}: expected a store (an HDF5 file), found another kind of file\n"
+        f"mmtk: error: {tmp_path / 'text.h5'}: is not a store or any other HDF5 file\n"
     )
     assert len(result.stdout.splitlines()) == 2
     found = json.loads(invoke("verify", damaged, path, "--json", code=1).stdout)
@@ -102,7 +102,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(path, tmp_path, args):
     out = tmp_path / "out" / ("montage.png" if args[0] == "show" else "")
     done = run_python("-c", FULL, args[0], tmp_path / args[1], *args[2:], "--out", out, code=2)
     assert done.stderr.startswith(f"mmtk: error: {tmp_path / 'out'}")
-    assert "found File too large; raise the limit of file sizes" in done.stderr
+    assert "too large" in done.stderr
+    assert "; raise the limit of file sizes" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not list((tmp_path / "out").iterdir())
 
@@ -136,7 +137,7 @@ def test_a_store_of_an_unknown_dataset_tells_all_that_commands_need(own, tmp_pat
     described = json.loads(invoke("info", own, "--croissant").stdout)
     assert (described["url"], len(described["recordSet"])) == ("", 1)
     assert invoke("verify", own).stdout == f"{own}: intact, {line}\n"
-    unofficial = f"nothing official is known of a dataset {flag}"
+    unofficial = f"unknown dataset {flag}: nothing official to compare with"
     assert f"  {unofficial}\n" in invoke("verify", own, "--against-official").stdout
     told = json.loads(invoke("verify", own, "--against-official", "--json").stdout)[str(own)]["official"]
     assert (told["remark"], told["differs"]) == (unofficial, False)
@@ -156,7 +157,7 @@ def test_of_an_own_dataset_nothing_is_called_official(own, tmp_path):
     assert "page         https://own.example\n" in shown
     assert "edition" not in shown
     compared = invoke("verify", path, "--against-official").stdout
-    assert compared.splitlines()[1:] == ["  nobody published this dataset: there is nothing official to compare"]
+    assert compared.splitlines()[1:] == ["  never published: nothing official to compare with"]
     assert not json.loads(invoke("verify", path, "--against-official", "--json").stdout)[str(path)]["official"]["md5"]
     described = json.loads(invoke("info", path, "--croissant").stdout)
     assert described["url"] == "https://own.example"
@@ -170,10 +171,10 @@ def test_an_unknown_dataset_is_matched_with_no_other_and_not_imported(own, tmp_p
     flag = own.stem.removesuffix("_28")
     npz = store.export_npz(store.open(own), tmp_path)
     other = Path(shutil.copy(npz, tmp_path / "breastmnist.npz"))
-    with pytest.raises(StoreError, match=f"expected a file of {flag}, as .* is, found one of breastmnist"):
+    with pytest.raises(StoreError, match=rf"breastmnist\.npz: .*{flag}"):
         matching.match(store.open(own), other)
-    with pytest.raises(ArgumentError, match=f"dataset {flag}: expected one of path.*; images of your own need"):
+    with pytest.raises(ArgumentError, match=f"dataset {flag}: .*; for your own images"):
         store.import_npz(npz, tmp_path / "in", flag)
-    with pytest.raises(ArgumentError, match=r"did you mean breastmnist\?; images of"):
+    with pytest.raises(ArgumentError, match=r"did you mean breastmnist\?; for your own"):
         store.import_npz(npz, tmp_path / "in", "brestmnist")
     assert not (tmp_path / "in").exists()

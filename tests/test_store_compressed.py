@@ -146,7 +146,7 @@ def test_masks_iteration_and_what_is_out_of_range(plain, packed):
     assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
     with pytest.raises(IndexError):
         ours[733]
-    with pytest.raises(ValueError, match="unpacked"):
+    with pytest.raises(ValueError, match="without copying"):
         np.asarray(ours, copy=False)
 
 
@@ -189,7 +189,7 @@ def in_a_child(work):
 def test_threads_of_a_forked_process_do_not_meet_half_begun(plain, packed_once, monkeypatch):
     images, expected = store.open(packed_once.path).train.images, plain.train.images[::7]
     assert np.array_equal(images[::7], expected)
-    images._mine.kept.clear()  # so that the child has to read them itself
+    images._state.cache.clear()  # so that the child has to read them itself
     both, executor = threading.Event(), _chunks.ThreadPoolExecutor
 
     def slow(*arguments, **options):  # a thread is stopped here while the other one starts
@@ -212,7 +212,7 @@ def test_threads_of_a_forked_process_do_not_meet_half_begun(plain, packed_once, 
 
 def test_a_fork_while_a_thread_begins_leaves_no_lock_held(plain, packed_once):
     images, expected = store.open(packed_once.path).train.images, plain.train.images[::7]
-    with _chunks._beginning, images._mine.lock:
+    with _chunks._state_lock, images._state.lock:
         assert in_a_child(lambda: np.array_equal(images[::7], expected)) == 0
 
 
@@ -228,7 +228,7 @@ def test_a_system_error_is_told_as_such_and_asked_again(plain, packed, monkeypat
     monkeypatch.setattr("os.pread", fails)
     with pytest.raises(MemoryError):
         images[0]
-    with pytest.raises(StoreError, match=r"a file that can be read, found Input/output error; check the disk$"):
+    with pytest.raises(StoreError, match="cannot be read: input/output error; check the disk$"):
         images[0]
     assert np.array_equal(images[0], plain.train.images[0])
 
@@ -246,7 +246,7 @@ def test_plain_images_are_read_where_they_cannot_be_mapped(plain, rows, tmp_path
     with path.open("rb") as file:
         read = _chunks.plain_chunks(path, os.dup(file.fileno()), 5, images.shape, rows)
         handle = os.dup(file.fileno())
-        with pytest.raises(StoreError, match="cut short"):
+        with pytest.raises(StoreError, match="truncated"):
             _chunks.plain_chunks(path, handle, 6, images.shape, rows)
         with pytest.raises(OSError, match="Bad file descriptor"):  # it was closed
             os.fstat(handle)
@@ -254,8 +254,8 @@ def test_plain_images_are_read_where_they_cannot_be_mapped(plain, rows, tmp_path
     assert np.array_equal(np.asarray(read), images)
     os.truncate(path, 5 + images.nbytes - 1)
     assert np.array_equal(read[0], images[0])
-    read._mine.kept.clear()
-    with pytest.raises(StoreError, match="cut short"):
+    read._state.cache.clear()
+    with pytest.raises(StoreError, match="truncated"):
         read[-1]
 
 
@@ -286,7 +286,7 @@ def test_a_windowed_epoch_reads_each_chunk_once_where_the_cache_is_small(tmp_pat
 def test_chunks_are_unpacked_at_once_and_outside_the_lock_of_hdf5(packed, monkeypatch):
     images, unpack = packed.train.images, packed.train.images._unpack
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    images._mine = _chunks._Own()
+    images._state = _chunks._ProcessState()
     both = threading.Barrier(2)
 
     def meet(data, length):
@@ -322,7 +322,7 @@ def test_a_damaged_chunk_is_named_and_the_rest_can_be_read(plain, packed, tmp_pa
     opened = store.open(path)
     rows = opened.train.images.chunk_rows
     for _ in range(2):
-        with pytest.raises(StoreError, match=rf"damaged\.h5: expected a whole chunk of rows 0 to {rows - 1}, found"):
+        with pytest.raises(StoreError, match=rf"damaged\.h5: store is corrupt: chunk of rows 0 to {rows - 1}: "):
             opened.train.images[0]
     assert np.array_equal(opened.train.images[rows:], plain.train.images[rows:])
 
@@ -354,16 +354,16 @@ class Lies:
     ("changes", "said"),
     [
         ({0: {"size": 1 << 40}}, f"a chunk of {1 << 40} bytes for"),
-        ({1: {"size": 600_000}}, "cut short|two chunks at byte|a chunk of 600000"),
+        ({1: {"size": 600_000}}, "truncated|overlap at byte|a chunk of 600000"),
         ({1: {"filter_mask": 1}}, "a chunk of"),
-        ({"one place": True}, "two chunks at byte"),
-        ({0: {"byte_offset": 1 << 50}}, "cut short"),
-        ({1: {"byte_offset": 3}, 0: {"byte_offset": 4}}, "two chunks at byte 4"),
-        ({0: {"chunk_offset": (1 << 40, 0, 0)}}, f"a chunk at row {1 << 40}"),
-        ({0: {"chunk_offset": (1, 0, 0)}}, "a chunk at row 1"),
-        ({0: {"chunk_offset": (0, 1, 0)}}, "a chunk at row 0"),
+        ({"one place": True}, "overlap at byte"),
+        ({0: {"byte_offset": 1 << 50}}, "truncated"),
+        ({1: {"byte_offset": 3}, 0: {"byte_offset": 4}}, "overlap at byte 4"),
+        ({0: {"chunk_offset": (1 << 40, 0, 0)}}, f"unexpected chunk at row {1 << 40}"),
+        ({0: {"chunk_offset": (1, 0, 0)}}, "unexpected chunk at row 1"),
+        ({0: {"chunk_offset": (0, 1, 0)}}, "unexpected chunk at row 0"),
         ({1: {"chunk_offset": (0, 0, 0)}}, "two chunks at row 0"),
-        ({"chunks": (734, 32, 32)}, "expected chunks of at most 733 images, found 734"),
+        ({"chunks": (734, 32, 32)}, "chunks of 734 images in a split of 733"),
     ],
 )
 def test_chunks_that_lie_about_their_place_are_refused_before_they_are_read(tmp_path, changes, said, monkeypatch):
@@ -439,7 +439,7 @@ def test_a_file_cut_short_while_open_is_noticed(packed, tmp_path):
     shutil.copy(packed.path, path)
     opened = store.open(path)
     os.truncate(path, 5000)
-    with pytest.raises(StoreError, match="found a file cut short"):
+    with pytest.raises(StoreError, match="truncated"):
         np.asarray(opened.train.images)
 
 
@@ -450,7 +450,7 @@ def test_images_packed_otherwise_are_refused_with_the_reason(plain, tmp_path):
         del file["train/images"]
         options = {"chunks": (4, *plain.train.images.shape[1:]), "fletcher32": True, "compression": "gzip"}
         file["train"].create_dataset("images", data=plain.train.images, **options)
-    with pytest.raises(StoreError, match=r"packed by one of gzip, zstd.* found gzip and filter 3"):
+    with pytest.raises(StoreError, match=r"cannot be decompressed \(gzip and filter 3"):
         store.open(path)
 
 
@@ -463,16 +463,16 @@ def test_what_an_earlier_mmtk_wrote_is_refused_with_the_way_out(kind, plain, tmp
         del file["train/images"]
         chunks = (512, *plain.train.images.shape[1:])
         file["train"].create_dataset("images", data=plain.train.images, chunks=chunks, **options)
-    reason = rf"found {kind} on .*; build or import it again, or export it as gzip with the mmtk that wrote it$"
+    reason = rf"decompressed \({kind},.*; build or import it again, or export it as gzip with the mmtk version that"
     with pytest.raises(StoreError, match=reason):
         store.open(path)
     invoke("export", plain.path, "--to", "h5", "--compression", kind, "--out", "x", code=2)
 
 
 def test_bad_calls_are_refused(plain, tmp_path):
-    with pytest.raises(ArgumentError, match="compression: expected gzip, zstd, found 'brotli'"):
+    with pytest.raises(ArgumentError, match="compression: found 'brotli', expected gzip or zstd"):
         store.compress(plain, tmp_path, "brotli")
-    with pytest.raises(StoreError, match="expected another folder than the store's own"):
+    with pytest.raises(StoreError, match="would overwrite the store"):
         store.compress(plain, plain.path.parent, "gzip", force=True)
     first = store.compress(plain, tmp_path, "gzip")
     before = first.stat().st_mtime_ns

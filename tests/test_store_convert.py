@@ -137,13 +137,12 @@ def test_what_has_neither_the_md5_nor_the_counts_of_a_dataset_is_no_file_of_it(t
     np.savez(tmp_path / "mine.npz", **make_arrays(flag, counts, 2))
     known = " or ".join(dict.fromkeys(map(str, get_dataset(flag).counts.values())))
     line = (
-        f"mine.npz: expected a file of {flag}: a published MD5, or {known}, found one that was never published "
-        rf"\(MD5 .*\), train .*; images of your own need a dataset file, which mmtk draft begins and mmtk build takes; "
-        "volumes of your own a dataset that a plugin registers$"
+        rf"mine.npz: is not a file of {flag}: its MD5 \(.*\) was not published .*; found train .*, expected {known}; "
+        r"for your own images .*mmtk draft.*; for your own volumes .* plugin$"
     )
     with pytest.raises(StoreError, match=line):
         store.import_npz(tmp_path / "mine.npz", tmp_path / "s", flag)
-    with pytest.raises(StoreError, match=r"expected a name like breastmnist\.npz.*images of your own need"):
+    with pytest.raises(StoreError, match=r"breastmnist\.npz.*for your own images"):
         store.import_npz(tmp_path / "mine.npz", tmp_path / "s")
     assert not (tmp_path / "s").exists()
     marks = {"PARTIAL": "PARTIAL UNPUBLISHED", "SYNTHETIC": "SYNTHETIC", "SYNTHETIC PARTIAL": "SYNTHETIC PARTIAL"}
@@ -160,7 +159,7 @@ def test_small_files_under_a_dataset_s_name_are_none_of_its(tmp_path):
     info = opened.info
     assert (info.marks, info.edition, info.pixels) == ("PARTIAL UNPUBLISHED", "unknown", "imported")
     assert (info.source, info.licence, info.citation, info.page) == ("", "", "", "")
-    with pytest.raises(MmtkError, match="expected a licence to share it under, found none"):
+    with pytest.raises(MmtkError, match="licence"):
         export_hub(opened, tmp_path / "hub")
 
 
@@ -207,7 +206,7 @@ def test_an_own_dataset_comes_back_from_its_npz_with_all_its_facts(tmp_path, mar
         assert np.array_equal(one.labels, other.labels)
     assert md5(store.export_npz(again, tmp_path / "more")) == md5(renamed)
     assert store.import_npz(renamed, tmp_path / "again", "lungclinic") == again.path, "it is there"
-    with pytest.raises(StoreError, match="expected a file of breastmnist, found one of lungclinic, by its facts"):
+    with pytest.raises(StoreError, match="found lungclinic, expected breastmnist"):
         store.import_npz(renamed, tmp_path / "again", "breastmnist")
 
 
@@ -216,22 +215,22 @@ def _claim(**facts):
 
 
 FORGED = {
-    "no JSON": (lambda _: b"hello", "facts as mmtk export writes them, found its facts are no JSON"),
-    "not in ASCII": (lambda _: b"\xff\xfe", "its facts are no JSON"),
-    "another order": (lambda values: json.dumps(values).encode(), "not written as this format version does"),
+    "no JSON": (lambda _: b"hello", "facts: .* not JSON"),
+    "not in ASCII": (lambda _: b"\xff\xfe", "its facts are not JSON"),
+    "another order": (lambda values: json.dumps(values).encode(), "not serialised as in this format version"),
     "a fact too many": (_claim(more=1), "not those of this format version"),
-    "an edition": (_claim(edition="2020"), "expected facts of an own dataset, found those of lungclinic, edition 2020"),
-    "official pixels": (_claim(pixels="official"), "found those of lungclinic, official pixels"),
-    "one of the ten": (_claim(flag="dermamnist"), "facts of an own dataset, found those of dermamnist"),
-    "an alias of one": (_claim(flag="organmnist_axial"), "facts of an own dataset, found those of organmnist_axial"),
+    "an edition": (_claim(edition="2020"), r"published dataset \(lungclinic, edition 2020"),
+    "official pixels": (_claim(pixels="official"), r"published dataset \(lungclinic, official pixels"),
+    "one of the ten": (_claim(flag="dermamnist"), r"published dataset \(dermamnist"),
+    "an alias of one": (_claim(flag="organmnist_axial"), r"published dataset \(organmnist_axial"),
     "a path": (_claim(flag="../x"), "its flag, classes"),
-    "a mark that the file lacks": (_claim(partial=True), r"expected the marks of its facts \(PARTIAL\), found none"),
-    "another size": (_claim(size=9), "expected images of 9 px by its facts, found 8 px"),
+    "a mark that the file lacks": (_claim(partial=True), "found no marks, expected PARTIAL"),
+    "another size": (_claim(size=9), "found 8 px, expected 9 px"),
     "another task": (_claim(task=MULTILABEL), "train_labels"),
-    "doubled classes": (_claim(classes=["a", "a", "b"]), "facts: classes: expected each class once, found a twice"),
-    "a blank class": (_claim(classes=["a", "b", " "]), "facts: classes: expected names of one line, found ' '"),
-    "three of two classes": (_claim(task="binary-class"), "facts: classes: expected 2 classes of a binary-class task"),
-    "fewer classes": (_claim(classes=["a", "b"]), "train_labels: expected values from 0 to 1"),
+    "doubled classes": (_claim(classes=["a", "a", "b"]), "facts: classes: .*a twice"),
+    "a blank class": (_claim(classes=["a", "b", " "]), "facts: classes: .*' '"),
+    "three of two classes": (_claim(task="binary-class"), "facts: classes: .*binary-class"),
+    "fewer classes": (_claim(classes=["a", "b"]), "train_labels: .*expected 0 to 1"),
 }
 
 
@@ -253,7 +252,7 @@ def test_forged_facts_are_refused_in_one_line(tmp_path, kind):
 @pytest.mark.parametrize("facts", [np.zeros(3), np.zeros((2, 2), "u1"), np.array(["{}"]), np.array([None])])
 def test_facts_that_are_no_bytes_are_refused(tmp_path, facts):
     np.savez(tmp_path / "lungclinic.npz", facts=facts, **make_arrays())
-    with pytest.raises(StoreError, match=r"lungclinic\.npz: facts: expected (at most|plain numbers)"):
+    with pytest.raises(StoreError, match=r"lungclinic\.npz: facts: .*(at most|plain numbers)"):
         store.import_npz(tmp_path / "lungclinic.npz", tmp_path / "s")
 
 
@@ -267,7 +266,7 @@ def _with(**new):
 BAD = {
     "a pickle": (_with(val_labels=np.array([[object()]] * 4)), "val_labels.*a pickle"),
     "pickled images": (_with(val_images=np.array([None] * 4)), "val_images.*a pickle"),
-    "a missing array": (_with(test_labels=None), "no test_labels"),
+    "a missing array": (_with(test_labels=None), "lacks the arrays test_labels"),
     "float images": (_with(val_images=np.zeros((4, 8, 8), "f4")), "val_images.*float32"),
     "colour": (_with(train_images=np.zeros((12, 8, 8, 3), "u1")), "train_images"),
     "oblong": (_with(train_images=np.zeros((12, 8, 9), "u1")), "train_images"),
@@ -459,7 +458,7 @@ def test_montage(tmp_path):
     assert differing.size, "the title does not say SYNTHETIC"
     assert differing.max() < 25
     opened = store.open(tmp_path / "True.h5")
-    with pytest.raises(StoreError, match="images in test"):
+    with pytest.raises(StoreError, match="no images in test"):
         store.draw_montage(opened, tmp_path / "x.png", "test")
     with pytest.raises(StoreError, match=r"\.png"):
         store.draw_montage(opened, tmp_path / "True.h5")

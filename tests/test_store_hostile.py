@@ -54,9 +54,9 @@ def change_fact(name: str) -> Callable[[h5py.File], None]:
 @pytest.mark.parametrize("name", FACTS)
 def test_a_fact_that_was_edited_does_not_fit_the_digest(whole, tmp_path, name):
     path = edited(whole, tmp_path, change_fact(name))
-    with pytest.raises(StoreError, match="facts and checksums that fit its digest"):
+    with pytest.raises(StoreError, match="corrupt: .*its digest"):
         store.open(path)
-    with pytest.raises(StoreError, match="facts and checksums that fit its digest"):
+    with pytest.raises(StoreError, match="corrupt: .*its digest"):
         store.verify(path)
 
 
@@ -88,7 +88,7 @@ def test_checksums_made_to_fit_do_not_fit_the_digest(whole, tmp_path):
         digest = hashlib.sha256(file["train/labels"][()].tobytes()).digest()
         file["checksums/train/labels"][0] = np.frombuffer(digest, np.uint8)
 
-    with pytest.raises(StoreError, match="fit its digest"):
+    with pytest.raises(StoreError, match="match its digest"):
         store.open(edited(whole, tmp_path, edit))
 
 
@@ -98,7 +98,7 @@ def test_a_digest_pins_a_store(whole, tmp_path):
     assert store.verify(whole, digest) == []
     other = write_small_store(tmp_path / "b.h5", (20, 6, 9), size=8, seed=3)
     for read in (store.open, store.verify):
-        with pytest.raises(StoreError, match=f"expected the store of digest {digest}"):
+        with pytest.raises(StoreError, match=f"expected {digest}"):
             read(other, digest)
 
 
@@ -117,7 +117,7 @@ def test_no_command_takes_a_damaged_store(whole, tmp_path, command):
         file.write(b"\x07\x07\x07")
     name, *options = command.split()
     result = invoke(name, path, *options, "--out", tmp_path / "out", code=1)
-    assert "a.h5: expected a whole store, found val/images chunk 0 (rows 0 to 5): expected" in str(result.exception)
+    assert "a.h5: store is corrupt: val/images chunk 0 (rows 0 to 5): checksum differs" in str(result.exception)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
@@ -126,7 +126,7 @@ def test_a_damaged_store_is_not_compressed_anew(whole, tmp_path):
     shutil.copy(whole, path)
     opened = store.open(path)
     opened.train.images[3] ^= 1  # as damage behind the mapping would
-    with pytest.raises(StoreError, match="content that does not fit its digest"):
+    with pytest.raises(StoreError, match="content does not match its digest"):
         store.compress(opened, tmp_path / "out", "gzip")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -184,19 +184,19 @@ def _numbers_as_digest(file: h5py.File) -> None:
 
 
 HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
-    "val is train": (_relink("train", "val"), "a second time"),
-    "the images of val are those of train": (_relink("train/images", "val/images"), "a second time"),
-    "checksums of another split": (_relink("checksums/train", "checksums/val"), "a second time"),
-    "a filter that changes values": (_nbit, "another type in /train/images"),
-    "a type that changes values": (_four_bits, "expected plain uint8, found another type in /train/labels"),
-    "labels in gzip": (_packed("train/labels", compression="gzip"), "a filter on /train/labels"),
-    "records in gzip": (_packed("train/records", compression="gzip"), "a filter on /train/records"),
-    "checksums in gzip": (_packed("checksums/train/images", compression="gzip"), "a filter on /checksums/train/images"),
+    "val is train": (_relink("train", "val"), "is a link to another"),
+    "the images of val are those of train": (_relink("train/images", "val/images"), "is a link to another"),
+    "checksums of another split": (_relink("checksums/train", "checksums/val"), "is a link to another"),
+    "a filter that changes values": (_nbit, "/train/images is not stored as plain"),
+    "a type that changes values": (_four_bits, "/train/labels is not stored as plain uint8"),
+    "labels in gzip": (_packed("train/labels", compression="gzip"), "/train/labels has a filter"),
+    "records in gzip": (_packed("train/records", compression="gzip"), "/train/records has a filter"),
+    "checksums in gzip": (_packed("checksums/train/images", compression="gzip"), "/checksums/train/images has a filter"),
     "images scaled": (_packed("train/images", scaleoffset=4), "filter 6"),
-    "a chunk of more rows than there are": (_giant_chunk, "chunks of at most 20 rows"),
-    "another group": (lambda f: f.create_group("more"), "others in /"),
-    "another dataset": (lambda f: f.create_dataset("train/more", data=[1]), "others in /train"),
-    "numbers as digest": (_numbers_as_digest, "a digest of 32"),
+    "a chunk of more rows than there are": (_giant_chunk, "only 20 rows"),
+    "another group": (lambda f: f.create_group("more"), "members of / are"),
+    "another dataset": (lambda f: f.create_dataset("train/more", data=[1]), "members of /train are"),
+    "numbers as digest": (_numbers_as_digest, "expected 32 bytes"),
 }
 
 
@@ -236,12 +236,12 @@ def test_a_bomb_costs_neither_memory_nor_time(whole, tmp_path, bomb):
     path = edited(whole, tmp_path, bomb)
     start = time.monotonic()
     peak, told = peak_of("numpy.asarray(store.open(path).train.images)", path, whole, first="store.open(sys.argv[2])")
-    assert "expected" in told
+    assert "edited.h5: " in told
     assert peak < 256
     assert time.monotonic() - start < 60  # ten thousand groups took hours
 
 
 def test_a_store_of_the_first_format_says_what_to_do(whole, tmp_path):
     path = edited(whole, tmp_path, lambda file: file.attrs.modify("version", 1))
-    with pytest.raises(StoreError, match="expected format version 2, 3 or 4, found version 1; build or import it"):
+    with pytest.raises(StoreError, match="found version 1, expected 2, 3 or 4; build or import it"):
         store.open(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -112,18 +113,18 @@ def _attribute(**values: int) -> Callable[[h5py.File], None]:
 
 
 HOSTILE = {
-    "axes of the attribute": (_attribute(ndim=2), "images of 3 axes of uint8, as its facts say"),
+    "axes of the attribute": (_attribute(ndim=2), "not uint8 arrays with 3 axes"),
     "axes that there are none of": (_both(_fact(ndim=4), _attribute(ndim=4)), "neither grey nor RGB"),
-    "colours": (_fact(channels=3), "volumes of more than one channel"),
-    "an older version": (_attribute(version=3), "version 3 with the facts of 4"),
+    "colours": (_fact(channels=3), "volumes with more than one channel"),
+    "an older version": (_attribute(version=3), "version 3, but its facts are those of version 4"),
     "a newer version": (_attribute(version=5), "upgrade mmtk"),
-    "facts of images": (_both(_fact(ndim=None), _attribute(version=2)), "images of 2 axes"),
+    "facts of images": (_both(_fact(ndim=None), _attribute(version=2)), "with 2 axes"),
     "facts and attributes of images": (
-        _both(_fact(ndim=None), _attribute(version=2, ndim=2)), r"images of shape \(n, 6, 6\), found \(20, 6, 6, 6\)",
+        _both(_fact(ndim=None), _attribute(version=2, ndim=2)), r"found \(20, 6, 6, 6\), expected \(n, 6, 6\)",
     ),
-    "axes that need not be told": (_both(_fact(ndim=2), _attribute(version=2, ndim=2)), "not written as this format"),
-    "another size": (_fact(size=5), r"images of shape \(n, 5, 5, 5\)"),
-    "another split": (_fact(split="own"), "fit its digest"),
+    "axes that need not be told": (_both(_fact(ndim=2), _attribute(version=2, ndim=2)), "not serialised as"),
+    "another size": (_fact(size=5), r"expected \(n, 5, 5, 5\)"),
+    "another split": (_fact(split="own"), "match its digest"),
 }
 
 
@@ -145,9 +146,9 @@ def test_volumes_of_unequal_edges_or_of_colour_are_not_written(tmp_path):
     labels, records = np.zeros((2, 1), np.uint8), np.zeros(2, store.record_dtype(1, 1))
     for shape in ((2, 6, 6), (2, 5, 6, 6), (2, 6, 6, 5), (2, 6, 6, 6, 3)):
         arrays = dict.fromkeys(store.SPLITS, (np.zeros(shape, np.uint8), labels, records))
-        with pytest.raises(StoreError, match=r"images of shape \(n, 6, 6, 6\)"):
+        with pytest.raises(StoreError, match=r"expected \(n, 6, 6, 6\)"):
             store.write_store(tmp_path / "a.h5", info, arrays)
-    with pytest.raises(StoreError, match="volumes of more than one channel"):
+    with pytest.raises(StoreError, match="volumes with more than one channel"):
         store.write_store(tmp_path / "a.h5", replace(info, channels=3), arrays)
     assert not list(tmp_path.iterdir())
 
@@ -215,9 +216,9 @@ def test_beside_another_editions_file_the_remedy_is_to_import_it_where_nothing_i
         publish("organmnist3d", edition, 28, md5_of(folder / "organmnist3d.npz"))
         stores[edition] = store.open(store.import_npz(folder / "organmnist3d.npz", folder))
     assert [opened.info.edition for opened in stores.values()] == ["2021", "2024"]
-    with pytest.raises(StoreError, match=r"mmtk fetch organmnist3d --edition 2021 gets it, or import that file$"):
+    with pytest.raises(StoreError, match=r"mmtk fetch organmnist3d --edition 2021, or import that file$"):
         store.compare_official(stores["2021"], tmp_path / "2024")
-    with pytest.raises(StoreError, match=r"; import that file, or match with what mmtk fetch organmnist3d --edition"):
+    with pytest.raises(StoreError, match=r"; import that file, or match with .* mmtk fetch organmnist3d --edition"):
         match(stores["2021"], tmp_path / "2024" / "organmnist3d.npz")
 
 
@@ -231,7 +232,7 @@ def test_of_sets_without_raw_images_only_official_files_are_asked_for():
     _, rows = proof.table(found)
     assert rows[0] == ("OrganMNIST3D", "nothing", "nothing", "no such files", "no such files")
     refused = invoke("prove", "organmnist3d", "--size", 128, code=1).exception
-    assert str(refused) == "sizes of organmnist3d: expected 28 or 64, found [128]"
+    assert str(refused) == "sizes of organmnist3d: found 128, expected 28 or 64"
 
 
 @pytest.mark.parametrize(("flag", "edition", "size"), [
@@ -262,7 +263,7 @@ def test_own_volumes_come_back_from_their_npz(cubes, tmp_path):
     claimed = {**json.loads(made["facts"].tobytes()), "channels": 3}
     made["facts"] = np.frombuffer(json.dumps(claimed, sort_keys=True, separators=(",", ":")).encode(), np.uint8)
     np.savez(npz, **made)
-    with pytest.raises(StoreError, match="volumes of more than one channel"):
+    with pytest.raises(StoreError, match="volumes with more than one channel"):
         store.import_npz(npz, tmp_path / "forged")
 
 
@@ -294,7 +295,7 @@ def test_images_beyond_any_real_one_are_refused_before_they_are_read(tmp_path, f
     row = (size,) * get_dataset(flag).ndim
     made |= {f"{split}_images": np.zeros((0, *row), np.uint8) for split in store.SPLITS}
     np.savez(tmp_path / f"{flag}.npz", **made)
-    with pytest.raises(StoreError, match="train_images: expected uint8"):
+    with pytest.raises(StoreError, match=f"train_images: .*found {size} px"):
         store.import_npz(tmp_path / f"{flag}.npz", tmp_path / "out")
 
 
@@ -314,7 +315,7 @@ def test_volumes_are_exported_as_the_gifs_that_medmnist_saves(cubes, tmp_path):
     assert len(ours) == 27
     assert store.export_png(cubes, tmp_path) == listing  # a folder of GIFs is one of ours, and an equal one stays
     other = store.open(write_small_store(tmp_path / "o.h5", (2, 1, 1), size=6, seed=1, **CUBE))
-    with pytest.raises(StoreError, match="expected an equal folder or none"):
+    with pytest.raises(StoreError, match="exists with other content"):
         store.export_png(other, tmp_path)
     store.export_png(other, tmp_path, force=True)
     assert len(list((tmp_path / "organmnist3d_6").iterdir())) == 4
@@ -341,10 +342,10 @@ def test_a_montage_of_volumes_shows_the_middle_or_in_a_gif_all_slices(cubes, tmp
     for at, frame in enumerate(frames):
         shown = frame[tile : tile + 56, 4:60]
         assert np.array_equal(shown, cv2.resize(cubes.train.images[row, at], (56, 56), interpolation=cv2.INTER_NEAREST))
-    with pytest.raises(StoreError, match=r"a name that ends in \.png or \.gif, found a\.jpg"):
+    with pytest.raises(StoreError, match=r"a\.jpg: does not end in \.png or \.gif"):
         store.draw_montage(cubes, tmp_path / "a.jpg")
     flat = store.open(write_small_store(tmp_path / "flat.h5"))
-    with pytest.raises(StoreError, match=r"a name that ends in \.png, found a\.gif"):
+    with pytest.raises(StoreError, match=r"a\.gif: does not end in \.png$"):
         store.draw_montage(flat, tmp_path / "a.gif")
 
 
@@ -362,7 +363,7 @@ def test_without_pillow_it_says_what_to_install(cubes, tmp_path):
     (tmp_path / "new").mkdir()
     told = run_python("-c", code, cubes.path, tmp_path / "new", code=0).stdout.splitlines()
     assert len(told) == 2
-    assert all(line.endswith("the package pillow, found not installed; pip install 'mmtk[medmnist]'") for line in told)
+    assert all(line.endswith("the package pillow, which is not installed; pip install 'mmtk[medmnist]'") for line in told)
     assert [path.name for path in (tmp_path / "new").iterdir() if path.name != "out"] == []
 
 
@@ -421,10 +422,7 @@ def test_the_commands_take_volumes(cubes, tmp_path):
 
 @pytest.mark.parametrize("flag", ["bloodmnist", "organmnist3d"])
 def test_what_is_built_from_raw_images_alone_says_so_in_one_line(tmp_path, flag):
-    said = (
-        f"{flag}: expected a dataset that is built from raw images, found one known by its .npz files alone; mmtk "
-        f"fetch {flag} --out DIR gets its official file and mmtk import makes a store of an .npz"
-    )
+    said = re.compile(rf"{flag}: .*mmtk fetch {flag} --out DIR.*mmtk import")
     folders = ("--sources", tmp_path, "--out", tmp_path / "out")
     (tmp_path / "names.txt").write_text("a.png\n")
     for command in (
@@ -432,9 +430,10 @@ def test_what_is_built_from_raw_images_alone_says_so_in_one_line(tmp_path, flag)
         ("build", flag, "--plan-only", "--listing", tmp_path / "names.txt"),
     ):
         error = invoke(*command, code=1).exception
-        assert str(error) == said or command[1] == "breastmnist"
+        assert said.match(str(error)) or command[1] == "breastmnist"
     report = json.loads(invoke("sources", flag, "--sources", tmp_path, "--json", code=1).stdout)
-    assert [(one["problem"], one["folder"], one["complete"]) for one in report] == [(said, None, False)]
+    assert said.match(report[0]["problem"])
+    assert [(source["folder"], source["complete"]) for source in report] == [(None, False)]
     assert "get it" not in invoke("sources", flag, "--sources", tmp_path, code=1).stdout
     assert not (tmp_path / "out").exists()
     assert "one of pathmnist, " in str(invoke("phantom", flag, "--out", tmp_path, code=1).exception)

@@ -1,4 +1,4 @@
-"""One HDF5 file a dataset and size, read as memory-mapped arrays. FORMAT.md is the specification."""
+"""Stores: one HDF5 file per dataset and size, read as memory-mapped arrays. FORMAT.md is the specification."""
 
 from mmtk.datasets.base import SPLITS
 from mmtk.store._chunks import CACHE_BYTES, COMPRESSIONS, ChunkedImages, Images

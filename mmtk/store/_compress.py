@@ -1,4 +1,4 @@
-"""An archival copy of a store: the same facts and arrays, images compressed chunk by chunk."""
+"""Compressed copies of a store, for archiving: the same facts and arrays, images compressed chunk by chunk."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from mmtk.store._chunks import COMPRESSIONS
 from mmtk.store._digest import CHECKSUM, array_checksums, digest_of
 from mmtk.store._format import chunk_rows, store_path
 from mmtk.store._reader import Split, Store, already_there
-from mmtk.store._steady import SteadyFile, hdf5_to_write
+from mmtk.store._steady import DeferredErrorFile, create_hdf5
 from mmtk.store._writer import write_head
 
 
 def compress(store: Store, out: str | Path, compression: str = "zstd", force: bool = False) -> Path:
-    """Write a copy of a store with compressed images, of the same digest.
+    """Write a copy of a store with compressed images; it has the same digest.
 
     Parameters
     ----------
     store : Store
     out : path
-        Folder of the copy, made if need be; the file has the store's name.
+        Folder of the copy, created if needed; the file name is the store's.
     compression : {"gzip", "zstd"}
-        The latter needs the extra ``zstd``, to write and to read.
+        "zstd" needs the extra ``zstd``, to write and to read.
     force : bool
-        Replace another file of that name; a store of the same plan is left alone.
+        Overwrite an existing file; without it, a store of the same plan is kept and any other file is an error.
 
     Returns
     -------
@@ -44,20 +44,20 @@ def compress(store: Store, out: str | Path, compression: str = "zstd", force: bo
     ArgumentError
         If the compression is unknown.
     StoreError
-        If another file is in the way, the store is damaged, the package for the compression is missing, or the disk is
+        If another file exists there, the store is corrupt, the package for the compression is missing, or the disk is
         full.
     """
     if compression not in COMPRESSIONS:
-        raise ArgumentError("compression", expected=", ".join(COMPRESSIONS), found=repr(compression))
+        raise ArgumentError("compression", expected=" or ".join(COMPRESSIONS), found=repr(compression))
     final = store_path(out, store.info.flag, store.info.size)
     if final.exists() and final.samefile(store.path):
-        raise StoreError(final, expected="another folder than the store's own", found="that one")
+        raise StoreError(final, "would overwrite the store it is a copy of", remedy="choose another folder")
     clear_leftovers(final)
     if already_there(final, store.info.plan_hash, force) and not force:
         return final
     options = _options(final, compression)
     with writing(final) as temporary:
-        with hdf5_to_write(temporary) as (file, below):
+        with create_hdf5(temporary) as (file, below):
             write_head(file, store.info)
             arrays: dict[str, tuple[Any, NDArray[np.uint8]]] = {}
             for split in store.splits:
@@ -73,7 +73,7 @@ def compress(store: Store, out: str | Path, compression: str = "zstd", force: bo
 
 
 def _options(path: Path, compression: str) -> Mapping[str, Any]:
-    """What h5py is told to compress with."""
+    """h5py's options for a compression."""
     if compression == "gzip":
         return {"compression": compression}
     try:
@@ -84,9 +84,9 @@ def _options(path: Path, compression: str) -> Mapping[str, Any]:
 
 
 def _copy(
-    file: Any, split: Split, options: Mapping[str, Any], below: SteadyFile
+    file: Any, split: Split, options: Mapping[str, Any], below: DeferredErrorFile
 ) -> dict[str, tuple[Any, NDArray[np.uint8]]]:
-    """Copy a split; its arrays with their checksums, by key."""
+    """Copy a split; return its arrays with their checksums, by key."""
     images, n = split.images, len(split)
     row_bytes = int(np.prod(images.shape[1:]))
     step = chunk_rows(n, row_bytes) if n else 1
@@ -98,7 +98,7 @@ def _copy(
         target[start : start + step] = block
         sums.append(hashlib.sha256(block.data).digest())
         if below.error:
-            break  # what is written from here on is kept in memory
+            break  # writes are buffered in memory from here on
     hashed: dict[str, tuple[Any, NDArray[np.uint8]]] = {
         f"{split.name}/images": (images, np.frombuffer(b"".join(sums), np.uint8).reshape(-1, CHECKSUM))
     }

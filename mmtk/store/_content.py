@@ -1,4 +1,4 @@
-"""What is in a store's file, read as if a stranger had made it: nothing is believed before it was checked."""
+"""Read a store's file as untrusted input: nothing is used before it has been checked."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _SPLITS = {split.encode() for split in SPLITS}
 _MEMBERS = {"/": {b"complete", b"digest", b"checksums", *_SPLITS}, "/checksums": _SPLITS} | {
     f"{place}/{split}": _ARRAYS for place in ("", "/checksums") for split in SPLITS
 }
-_MOST_FACTS = 1 << 20  # bytes of an attribute
-# a private mapping that may be written is charged against memory, though nothing of it is read, unless this is set
+_MAX_FACTS = 1 << 20  # bytes of an attribute
+# without it a writable private mapping is charged against memory in full, although nothing of it has been read
 _NO_RESERVE = 0x4000 if platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64", "riscv64") else 0
 
 
 @dataclass(frozen=True)
 class Content:
-    """Facts, digest, and of each split images, labels and records; and the mapping that images lie in."""
+    """Facts, digest, the images, labels and records of each split, and the mapping that holds the images."""
 
     info: StoreInfo
     digest: str
@@ -46,24 +46,24 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A store's opened file, which holds what FORMAT.md names, and a head that fits its digest."""
+class CheckedFile:
+    """A store's open file, checked to hold what FORMAT.md names, with facts and checksums that match its digest."""
 
     file: Any
     info: StoreInfo
     digest: str
-    datasets: dict[str, Any]  # by their names, such as "train/images" or "checksums/train/images"
+    datasets: dict[str, Any]  # by name, such as "train/images" or "checksums/train/images"
 
 
 @contextmanager
-def checked(path: Path, digest: str | None = None) -> Iterator[Checked]:
-    """Open a store's file and check all but its pixels.
+def checked(path: Path, digest: str | None = None) -> Iterator[CheckedFile]:
+    """Open a store's file and check everything but its pixels.
 
     Raises
     ------
     StoreError
-        If it is no store, its head does not fit its digest, or that is not the one asked for. Damage is also told by
-        other errors; see `guarded`.
+        If it is not a store, its facts and checksums do not match its digest, or the digest is not the requested one.
+        Corrupt files also raise other errors; see `guarded`.
     """
     import h5py
 
@@ -72,18 +72,17 @@ def checked(path: Path, digest: str | None = None) -> Iterator[Checked]:
         info = _read_head(path, file)
         datasets = _check_tree(path, file)
         if datasets["complete"].shape != (1,) or int(datasets["complete"][0]) != 1:
-            raise StoreError(path, expected="a complete store", found="an unfinished one", remedy=REBUILD)
+            raise StoreError(path, "store is incomplete: it was never finished", remedy=REBUILD)
         for split in SPLITS:
             check_shapes(f"{path} {split}", info, *(datasets[f"{split}/{name}"] for name in NAMES))
         stored = _check_digest(path, datasets, info)
         if digest is not None and stored != digest:
-            found, remedy = f"the store of digest {stored}", "get the one that is meant"
-            raise StoreError(path, expected=f"the store of digest {digest}", found=found, remedy=remedy)
-        yield Checked(file, info, stored, datasets)
+            raise StoreError(path, "is another store", found=f"digest {stored}", expected=digest)
+        yield CheckedFile(file, info, stored, datasets)
 
 
 def read_content(path: Path, digest: str | None = None) -> Content:
-    """Read a store but for its pixels, which are mapped; errors are those of `checked`."""
+    """Read a store; its pixels are memory-mapped. Raises what `checked` raises."""
     with checked(path, digest) as store:
         mapping, images = _map_images(path, store.file, store.datasets)
         arrays = {}
@@ -99,27 +98,28 @@ def _expect_hdf5(path: Path) -> None:
         start = raw.read(len(_SIGNATURE))
     if start != _SIGNATURE:
         zipped = start.startswith(b"PK")
-        found = "a zip archive" if zipped else "another kind of file" if start else "an empty file"
-        remedy = "mmtk import reads .npz files" if zipped else ""
-        raise StoreError(path, expected="a store (an HDF5 file)", found=found, remedy=remedy)
+        what = "but a zip archive" if zipped else "or any other HDF5 file" if start else "but an empty file"
+        remedy = "use mmtk import for .npz files" if zipped else ""
+        raise StoreError(path, f"is not a store {what}", remedy=remedy)
 
 
 def _read_head(path: Path, file: Any) -> StoreInfo:
     if _attribute(path, file, "format") != FORMAT:
-        raise StoreError(path, expected="a store", found="an HDF5 file of another kind")
+        raise StoreError(path, "is not a store but another kind of HDF5 file")
     version = int(_attribute(path, file, "version"))
     if version not in VERSIONS:
         remedy = "upgrade mmtk" if version > VERSIONS[-1] else REBUILD
-        expected = f"format version {', '.join(map(str, VERSIONS[:-1]))} or {VERSIONS[-1]}"
-        raise StoreError(path, expected=expected, found=f"version {version}", remedy=remedy)
+        expected = f"{', '.join(map(str, VERSIONS[:-1]))} or {VERSIONS[-1]}"
+        found = f"version {version}"
+        raise StoreError(path, "unsupported format version", expected=expected, found=found, remedy=remedy)
     info = StoreInfo.from_json(_attribute(path, file, "info"))
     if version != info.version:
-        found = f"version {version} with the facts of {info.version}"
-        raise StoreError(path, expected="a store as it was written", found=found, remedy=REBUILD)
+        problem = f"store is corrupt: format version {version}, but its facts are those of version {info.version}"
+        raise StoreError(path, problem, remedy=REBUILD)
     plain = _attribute(path, file, "ndim") == info.ndim and _attribute(path, file, "dtype") == "uint8"
     if not plain or info.size < 1:
-        expected = f"images of {info.ndim} axes of uint8, as its facts say"
-        raise StoreError(path, expected=expected, found="others", remedy="upgrade mmtk")
+        problem = f"its images are not uint8 arrays with {info.ndim} axes, as its facts say"
+        raise StoreError(path, problem, remedy="upgrade mmtk")
     return info
 
 
@@ -129,14 +129,15 @@ def _attribute(path: Path, file: Any, name: str) -> Any:
     if not h5py.h5a.exists(file.id, name.encode()):
         return None
     size = h5py.h5a.open(file.id, name.encode()).get_storage_size()
-    if size > _MOST_FACTS:
-        raise StoreError(path, expected=f"facts of at most {_MOST_FACTS} bytes", found=str(size), remedy=DISTRUST)
+    if size > _MAX_FACTS:
+        problem = f"attribute {name} is too large"
+        raise StoreError(path, problem, expected=f"at most {_MAX_FACTS}", found=f"{size} bytes", remedy=DISTRUST)
     value = file.attrs[name]
     return value.decode() if isinstance(value, bytes) else value
 
 
 def _check_tree(path: Path, file: Any) -> dict[str, Any]:
-    """Refuse all but the groups and datasets of FORMAT.md, each a thing of its own; give the datasets by name."""
+    """Refuse anything but the groups and datasets of FORMAT.md, each a separate object; return the datasets by name."""
     import h5py
 
     addresses: set[int] = set()
@@ -144,14 +145,14 @@ def _check_tree(path: Path, file: Any) -> dict[str, Any]:
     for place, names in _MEMBERS.items():
         group = h5py.h5o.open(file.id, place.encode())
         if not isinstance(group, h5py.h5g.GroupID) or group.get_num_objs() != len(names) or set(group) != names:
-            raise StoreError(path, expected="the groups and datasets of FORMAT.md", found=f"others in {place}")
+            raise StoreError(path, f"the members of {place} are not those of a store (see FORMAT.md)", remedy=DISTRUST)
         for name in sorted(names):
             what = f"{place.rstrip('/')}/{name.decode()}"
             link = group.links.get_info(name)
             if link.type != h5py.h5l.TYPE_HARD:
-                raise StoreError(path, expected="no links", found=f"a link at {what}", remedy=DISTRUST)
+                raise StoreError(path, f"{what} is a link, which a store must not have", remedy=DISTRUST)
             if link.u in addresses:
-                raise StoreError(path, expected="no links", found=f"{what} a second time", remedy=DISTRUST)
+                raise StoreError(path, f"{what} is a link to another object of the store", remedy=DISTRUST)
             addresses.add(link.u)
             if what not in _MEMBERS:
                 datasets[what[1:]] = _check_dataset(path, what, h5py.h5o.open(group, name))
@@ -159,57 +160,59 @@ def _check_tree(path: Path, file: Any) -> dict[str, Any]:
 
 
 def _check_dataset(path: Path, name: str, item: Any) -> Any:
-    """Refuse what could reach outside the file, run code, or be more than the file holds."""
+    """Refuse a dataset that could reach outside the file, run code, or claim more than the file holds."""
     import h5py
 
     plist = item.get_create_plist() if isinstance(item, h5py.h5d.DatasetID) else None
     if plist is None or plist.get_external_count() or plist.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED):
-        raise StoreError(path, expected="data inside the file", found=f"{name} elsewhere", remedy=DISTRUST)
+        raise StoreError(path, f"{name} is not stored inside the file", remedy=DISTRUST)
     dataset = h5py.Dataset(item)
     if dataset.dtype.hasobject:
-        raise StoreError(path, expected="plain numbers", found=f"objects in {name}", remedy=DISTRUST)
-    # HDF5 would read other values than lie there
+        raise StoreError(path, f"{name} holds objects, not plain numbers", remedy=DISTRUST)
+    # HDF5 would convert the values on reading
     if item.get_type() != h5py.h5t.py_create(dataset.dtype, logical=True):
-        raise StoreError(path, expected=f"plain {dataset.dtype}", found=f"another type in {name}", remedy=DISTRUST)
+        raise StoreError(path, f"{name} is not stored as plain {dataset.dtype}", remedy=DISTRUST)
     if plist.get_nfilters() and (not name.endswith("/images") or name.startswith("/checksums")):
-        raise StoreError(path, expected="images alone packed", found=f"a filter on {name}", remedy=DISTRUST)
+        raise StoreError(path, f"{name} has a filter, which only images may have", remedy=DISTRUST)
     chunks = plist.get_chunk() if plist.get_layout() == h5py.h5d.CHUNKED else None
     if chunks and chunks[0] > max(1, item.shape[0]):
-        found = f"chunks of {chunks[0]} in {name}"
-        raise StoreError(path, expected=f"chunks of at most {item.shape[0]} rows", found=found, remedy=DISTRUST)
-    # HDF5 makes up what is not in the file, and a few bytes could claim terabytes
+        problem = f"{name} has chunks of {chunks[0]} rows, but only {item.shape[0]} rows"
+        raise StoreError(path, problem, remedy=DISTRUST)
+    # HDF5 fills in what is missing from the file, and a few bytes could claim terabytes
     wanted = math.prod(item.shape)
     if chunks:
         whole = item.get_num_chunks() * math.prod(chunks) >= wanted
     else:
         whole = item.get_storage_size() >= wanted * dataset.dtype.itemsize
     if not whole:
-        raise StoreError(path, expected="a whole store", found=f"{name} in part", remedy=REBUILD)
+        raise StoreError(path, f"store is incomplete: parts of {name} are missing", remedy=REBUILD)
     return dataset
 
 
 def _check_digest(path: Path, datasets: dict[str, Any], info: StoreInfo) -> str:
-    """See that facts, shapes and checksums are those of the digest."""
+    """Check facts, shapes and checksums against the digest, and return it."""
     arrays = {}
     for key in KEYS:
         array, table = datasets[key], datasets[f"checksums/{key}"]
         chunks = -(-array.shape[0] // checksum_rows(key, array))
         if table.dtype != np.uint8 or table.shape != (chunks, CHECKSUM):
-            expected = f"{chunks} checksums of {CHECKSUM} bytes"
-            raise StoreError(f"{path} {key}", expected=expected, found=f"{table.dtype} {table.shape}", remedy=REBUILD)
+            expected, found = f"uint8 {(chunks, CHECKSUM)}", f"{table.dtype} {table.shape}"
+            what = f"{path} {key}"
+            raise StoreError(what, "checksums have the wrong shape", expected=expected, found=found, remedy=REBUILD)
         arrays[key] = array, table[()]
     stored = datasets["digest"]
     if stored.dtype != np.uint8 or stored.shape != (CHECKSUM,):
-        raise StoreError(path, expected=f"a digest of {CHECKSUM} bytes", found=f"{stored.dtype} {stored.shape}")
+        expected, found = f"{CHECKSUM} bytes", f"{stored.dtype} {stored.shape}"
+        raise StoreError(path, "digest has the wrong shape", expected=expected, found=found)
     digest = stored[()].tobytes()
     if digest != digest_of(info, arrays):
-        found = "others: it was changed after it was written"
-        raise StoreError(path, expected="facts and checksums that fit its digest", found=found, remedy=REBUILD)
+        problem = "store is corrupt: it was changed after it was written (facts and checksums do not match its digest)"
+        raise StoreError(path, problem, remedy=REBUILD)
     return bytes(digest).hex()
 
 
 def _map_images(path: Path, file: Any, datasets: dict[str, Any]) -> tuple[mmap.mmap | None, dict[str, Images]]:
-    """Images of each split, of plain ones in one mapping of the file that was checked, whatever has its name by now."""
+    """Images of each split; uncompressed ones lie in one mapping of the open file, even if its name has been reused."""
     datasets = {split: datasets[f"{split}/images"] for split in SPLITS}
     regions = {split: find_region(dataset) for split, dataset in datasets.items()}
     end = max((region.end for region in regions.values() if region is not None), default=0)
@@ -232,7 +235,7 @@ def _map_images(path: Path, file: Any, datasets: dict[str, Any]) -> tuple[mmap.m
 
 
 def _map(handle: int, length: int) -> mmap.mmap | None:
-    """Map a file copy-on-write, or read-only where memory must be there for all of that; None where nothing maps."""
+    """Map a file copy-on-write, or read-only if memory is too short for that; None if it cannot be mapped at all."""
     if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
         return mmap.mmap(handle, length, access=mmap.ACCESS_COPY)
     both = mmap.PROT_READ | mmap.PROT_WRITE
@@ -247,7 +250,7 @@ def _map(handle: int, length: int) -> mmap.mmap | None:
 
 
 def read_packed(path: Path, file: Any, dataset: Any) -> ChunkedImages | Array:
-    """Images that are packed, or scattered over the file."""
+    """Images that are compressed, or scattered over the file."""
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     if not filters:
@@ -256,17 +259,17 @@ def read_packed(path: Path, file: Any, dataset: Any) -> ChunkedImages | Array:
         if sum(places.values()) < dataset.nbytes or max(a + n for a, n in places.items()) > os.fstat(
             file.id.get_vfd_handle()
         ).st_size:
-            raise StoreError(path, expected="a whole store", found=f"{dataset.name} in part", remedy=DISTRUST)
+            raise StoreError(path, f"store is incomplete: parts of {dataset.name} are missing", remedy=DISTRUST)
         whole: Array = dataset[()]
         return whole
     packed = chunked(path, file, dataset)
     if packed is None:
         known = {number: name for name, number in (COMPRESSIONS | FORMER).items()}
         names = [known.get(number, f"filter {number}") for number in filters]
-        expected = f"whole images packed by one of {', '.join(COMPRESSIONS)}, and the package that unpacks them"
-        found = f"{' and '.join(names)} on chunks of {'x'.join(map(str, dataset.chunks))}"
+        filtered = f"{' and '.join(names)}, chunks of {'x'.join(map(str, dataset.chunks))}"
+        problem = f"its images cannot be decompressed ({filtered})"
         remedy = "pip install 'mmtk[zstd]'" if "zstd" in names else REBUILD
         if FORMER.keys() & set(names):
-            remedy = f"{REBUILD}, or export it as gzip with the mmtk that wrote it"
-        raise StoreError(path, expected=expected, found=found, remedy=remedy)
+            remedy = f"{REBUILD}, or export it as gzip with the mmtk version that wrote it"
+        raise StoreError(path, problem, remedy=remedy)
     return packed

@@ -1,4 +1,4 @@
-"""What holds a store together: SHA-256 of each chunk of rows, and one digest over these and the facts."""
+"""Checksums of a store: SHA-256 of each chunk of rows, and one digest over these and the facts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mmtk.datasets.base import SPLITS
 from mmtk.store._format import FORMAT, Shaped, StoreInfo, chunk_rows
 
 CHECKSUM = 32  # bytes
-_ALONE = 4 << 20  # bytes that a second thread would not hash sooner
+_SINGLE_THREAD = 4 << 20  # bytes; below this a second thread does not pay off
 NAMES = ("images", "labels", "records")
 KEYS = tuple(f"{split}/{name}" for split in SPLITS for name in NAMES)
 
 
 def checksum_rows(key: str, array: Shaped) -> int:
-    """Rows that a checksum covers: a chunk of images, all of anything else."""
+    """Rows covered by a checksum: a chunk of images, all rows of labels or records."""
     rows = array.shape[0]
     return chunk_rows(rows, math.prod(array.shape[1:])) if key.endswith("images") else max(1, rows)
 
@@ -33,7 +33,7 @@ def checksums(read: Callable[[int, int], Any], rows: int, step: int, row_bytes: 
     Parameters
     ----------
     read : callable
-        Gives the bytes of rows from a number up to another; called from several threads.
+        Returns the bytes of rows ``start`` to ``end``; called from several threads.
     rows, step, row_bytes : int
 
     Returns
@@ -45,7 +45,7 @@ def checksums(read: Callable[[int, int], Any], rows: int, step: int, row_bytes: 
         return hashlib.sha256(read(start, min(start + step, rows))).digest()
 
     starts = range(0, rows, step)
-    if rows * row_bytes <= _ALONE:
+    if rows * row_bytes <= _SINGLE_THREAD:
         parts = [digest(start) for start in starts]
     else:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -54,7 +54,7 @@ def checksums(read: Callable[[int, int], Any], rows: int, step: int, row_bytes: 
 
 
 def array_checksums(key: str, array: Any) -> NDArray[np.uint8]:
-    """Checksums of an array, or of what is indexed by rows like one."""
+    """Checksums of an array, or of anything that can be sliced by rows like one."""
     row_bytes = int(np.prod(array.shape[1:])) * array.dtype.itemsize
 
     def read(start: int, end: int) -> Any:
@@ -64,14 +64,14 @@ def array_checksums(key: str, array: Any) -> NDArray[np.uint8]:
 
 
 def digest_of(info: StoreInfo, arrays: Mapping[str, tuple[Any, NDArray[np.uint8]]]) -> bytes:
-    """SHA-256 over the facts and, of each array in the order of `KEYS`, its name, shape, type and checksums.
+    """SHA-256 over the facts and, for each array in the order of `KEYS`, its name, shape, type and checksums.
 
     Parameters
     ----------
     info : StoreInfo
-        Their version and their JSON are what is hashed.
+        Its version and JSON text are hashed.
     arrays : mapping of key to (array, checksums)
-        Of the array only ``shape`` and ``dtype`` are asked for.
+        Only ``shape`` and ``dtype`` of the array are used.
     """
     digest = hashlib.sha256(f"{FORMAT} {info.version}\n{info.to_json()}\n".encode())
     for key in KEYS:

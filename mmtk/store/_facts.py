@@ -1,7 +1,7 @@
-"""The facts of somebody's own dataset in an ``.npz``: one more member, which who reads MedMNIST's arrays never sees.
+"""The facts of a user's own dataset in an ``.npz``: one extra member, which readers of MedMNIST's arrays never see.
 
-It is ``facts.npy``, an array of bytes: the facts of a store as FORMAT.md has them, without what is said of one file
-alone. An official file has no such member, and one of a known dataset needs none.
+It is ``facts.npy``, an array of bytes: a store's facts as described in FORMAT.md, except for those that concern a
+single file. An official file has no such member, and a file of a known dataset needs none.
 """
 
 from __future__ import annotations
@@ -20,49 +20,52 @@ from mmtk.errors import ArgumentError, StoreError
 from mmtk.store._format import Array, StoreInfo
 
 FACTS = "facts"  # the array's name
-MOST_FACTS = 1 << 20  # bytes
-_CAME = re.compile(r"; imported from the file with MD5 [0-9a-f]{32}$")
-_NOT_OWN = {"official", "clean", "grouped"}  # choices of pixels and split that published datasets alone have
+MAX_FACTS = 1 << 20  # bytes
+_IMPORTED_FROM = re.compile(r"; imported from the file with MD5 [0-9a-f]{32}$")
+_NOT_OWN = {"official", "clean", "grouped"}  # choices of pixels and split that only published datasets have
 _REMEDY = "export it again"
 
 
 def facts_array(info: StoreInfo) -> Array:
-    """The facts as the member has them: equal ones for a store and for what its export was imported to."""
-    lasting = replace(info, plan_hash="", membership=_CAME.sub("", info.membership))
+    """The bytes of the member; a store and a store imported from its export have the same."""
+    lasting = replace(info, plan_hash="", membership=_IMPORTED_FROM.sub("", info.membership))
     return np.frombuffer(lasting.to_json().encode(), np.uint8)
 
 
 def own_facts(path: Path, text: str, marks: tuple[str, ...]) -> StoreInfo:
-    """The facts that an ``.npz`` brings with it.
+    """Parse the facts embedded in an ``.npz``.
 
     Raises
     ------
     StoreError
-        If they are no facts of an own dataset, have classes that none could have, contradict the file's marks, or claim
-        a dataset that was published.
+        If they are not those of a user's own dataset, have invalid classes, contradict the file's marks, or claim
+        to be a published dataset.
     """
     what = f"{path}: {FACTS}"
     try:
         info = StoreInfo.from_json(text)
     except ValueError as error:
-        expected = "facts as mmtk export writes them"
-        raise StoreError(what, expected=expected, found=str(error), remedy=_REMEDY) from None
+        raise StoreError(what, f"invalid: {error}", remedy=_REMEDY) from None
     try:
         check_classes(f"{what}: classes", info.task, info.classes)
     except ArgumentError as error:
-        raise StoreError(error.what, expected=error.expected, found=error.found, remedy=_REMEDY) from None
+        raise StoreError(
+            error.what, error.problem, expected=error.expected, found=error.found, remedy=_REMEDY
+        ) from None
     known = find_dataset(info.flag)
     if not info.own or _NOT_OWN & {info.pixels, info.split} or (known and known.counts):
-        found = f"those of {info.flag}{f', edition {info.edition}' if info.edition else ''}, {info.pixels} pixels"
-        remedy = "an official file has no facts: its MD5 tells what it is"
-        raise StoreError(what, expected="facts of an own dataset", found=found, remedy=remedy)
-    if marks != (told := marks_of(info.synthetic, info.partial)):
-        expected = f"the marks of its facts ({' '.join(told) or 'none'})"
-        raise StoreError(path, expected=expected, found=" ".join(marks) or "none", remedy=_REMEDY)
+        which = f"{info.flag}{f', edition {info.edition}' if info.edition else ''}, {info.pixels} pixels"
+        remedy = "remove that member: an official file is recognised by its MD5"
+        raise StoreError(what, f"describe a published dataset ({which}), not one of your own", remedy=remedy)
+    if marks != (expected := marks_of(info.synthetic, info.partial)):
+        raise StoreError(
+            path, "the comment of the archive contradicts its facts", expected=" ".join(expected) or "no marks",
+            found=" ".join(marks) or "no marks", remedy=_REMEDY,
+        )
     return info
 
 
 def as_imported(info: StoreInfo, md5: str) -> StoreInfo:
-    """The facts of the store that a file of these facts and this MD5 becomes."""
-    came = f"{info.membership}; imported from the file with MD5 {md5}"
-    return replace(info, membership=came, plan_hash=facts_hash([md5, info.to_json()]))
+    """The facts of a store imported from a file with these facts and this MD5."""
+    membership = f"{info.membership}; imported from the file with MD5 {md5}"
+    return replace(info, membership=membership, plan_hash=facts_hash([md5, info.to_json()]))

@@ -1,4 +1,4 @@
-"""The official ``.npz`` files: fetched in as many pieces as the line allows, kept only with the published MD5."""
+"""Download official ``.npz`` files: interrupted downloads resume, and only a file with the published MD5 is kept."""
 
 from __future__ import annotations
 
@@ -20,51 +20,52 @@ from mmtk.datasets.official import RECORDS, SIZES, sized_name
 from mmtk.errors import ArgumentError, StoreError, reason_of, system_remedy
 from mmtk.files import expect_locks, is_named, lock, publish
 
-_TRIES = 5  # in a row that bring nothing
+_TRIES = 5  # in a row without receiving a byte
 _PAUSE = 0.5  # seconds before the second try, doubled before each further one
-_LONGEST_PAUSE = 300  # seconds, whatever a server asks for
-_TOLD_PAUSE = 5  # seconds from which a pause is told
+_LONGEST_PAUSE = 300  # seconds, whatever the server asks for
+_REPORTED_PAUSE = 5  # seconds; shorter pauses are not reported
 _TIMEOUT = (10, 60)  # seconds to connect and to wait for bytes
 _BLOCK = 1 << 16
 _AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
-_KEPT = "fetch again: the partial download is kept and resumed"
+_RETRY = "retry later"
+_KEPT = "the partial download is kept and resumed"
 
 
 def fetch_npz(
     flag: str, out: str | Path, *, size: int = SIZES[0], edition: str | None = None, base_url: str | None = None,
     force: bool = False, progress: Progress | None = None,
 ) -> Path:
-    """Fetch an official file. An interrupted download is kept beside it and resumed.
+    """Download an official file. An interrupted download is kept beside it and resumed.
 
     Parameters
     ----------
     flag : str
         The dataset.
     out : path
-        Folder of the file, made if need be.
+        Folder of the file, created if needed.
     size : int
-        28, 64, 128 or 224 px; of volumes 28 or 64.
+        28, 64, 128 or 224 px; for volumes 28 or 64.
     edition : {"2020", "2021", "2022", "2024"}, optional
-        By default the dataset's last. Those before 2024 have 28 px alone; which of them a dataset has, and whether they
-        differ, its facts tell.
+        By default the dataset's latest. Editions before 2024 exist only at 28 px; ``mmtk info FLAG`` shows which ones
+        a dataset has.
     base_url : str, optional
-        Where the files lie, if not at Zenodo.
+        Download from here instead of Zenodo.
     force : bool
-        Replace another file of that name; one with the published MD5 is left alone.
+        Overwrite another file of that name; one with the published MD5 is kept.
     progress : callable, optional
-        Told the bytes so far and in all.
+        Called with the bytes received so far and in total.
 
     Returns
     -------
     Path
-        ``out/{flag}.npz`` or ``out/{flag}_{size}.npz``, under the flag the edition gives it.
+        ``out/{flag}.npz`` or ``out/{flag}_{size}.npz``, with the flag used by that edition.
 
     Raises
     ------
     ArgumentError
         If no official file of that edition and size is known.
     StoreError
-        If another file is in the way, the server cannot be reached or has not got it, or it sends other bytes.
+        If another file of that name exists, or the server cannot be reached, lacks the file or sends a different one.
     """
     dataset = get_dataset(flag)
     edition = dataset.last_edition if edition is None else edition
@@ -72,8 +73,8 @@ def fetch_npz(
     if md5 is None or edition not in RECORDS:
         keys = (key.split(":") for key in dataset.md5)
         known = ", ".join(f"{edge} px of {year}" for year, edge in keys if year in RECORDS)
-        found = f"{size} px of {edition}" if known else "none"
-        raise ArgumentError(f"the official {dataset.flag}", expected=known or "files that were published", found=found)
+        problem = f"no official file of {size} px, edition {edition}" if known else "has no official files"
+        raise ArgumentError(dataset.flag, problem, remedy=f"published are {known}" if known else "")
     name = f"{sized_name(dataset.alias_of(edition), size)}.npz"
     final = Path(out) / name
     try:
@@ -82,20 +83,20 @@ def fetch_npz(
             if actual == md5:
                 return final
             if not force:
-                remedy = "remove it, or add --force to replace it"
-                raise StoreError(final, expected=f"the official file (MD5 {md5})", found=f"MD5 {actual}", remedy=remedy)
+                remedy = "use --force to overwrite it"
+                raise StoreError(final, "is not the official file", found=f"MD5 {actual}", expected=md5, remedy=remedy)
     except OSError as error:
         raise _unwritable(final, error) from None
     return fetch_file(f"{(base_url or RECORDS[edition]).rstrip('/')}/{name}", md5, final, progress)
 
 
 def fetch_file(url: str, md5: str, final: Path, progress: Progress | None = None) -> Path:
-    """Fetch a file of a known MD5, as `fetch_npz` does, in the place of whatever has its name.
+    """Download a file with a known MD5, as `fetch_npz` does; an existing file is overwritten.
 
     Raises
     ------
     StoreError
-        If the server cannot be reached or has not got it, or it sends other bytes.
+        If the server cannot be reached, lacks the file or sends a different one.
     """
     try:
         return _retrieve(url, md5, final, progress)
@@ -105,7 +106,7 @@ def fetch_file(url: str, md5: str, final: Path, progress: Progress | None = None
 
 def _unwritable(final: Path, error: OSError) -> StoreError:
     remedy = "; ".join(filter(None, (system_remedy(error.errno), _KEPT)))
-    return StoreError(final, expected="a file that can be written", found=reason_of(error), remedy=remedy)
+    return StoreError(final, f"cannot be written: {reason_of(error).lower()}", remedy=remedy)
 
 
 def _retrieve(url: str, md5: str, final: Path, progress: Progress | None) -> Path:
@@ -114,7 +115,7 @@ def _retrieve(url: str, md5: str, final: Path, progress: Progress | None) -> Pat
     part = final.with_name(f".{final.name}.{md5[:8]}.part")
     _clear_others(part, final)
     with _held(part) as file:
-        if final.exists() and md5_of(final) == md5:  # another process fetched it meanwhile
+        if final.exists() and md5_of(final) == md5:  # another process has downloaded it meanwhile
             part.unlink()
             return final
         while True:
@@ -126,24 +127,25 @@ def _retrieve(url: str, md5: str, final: Path, progress: Progress | None) -> Pat
                 if actual == md5:
                     publish(part, final)
                     return final
-            except FileNotFoundError:  # where files cannot be locked, another process may be first
+            except FileNotFoundError:  # without file locks another process may have published it first
                 if final.exists() and md5_of(final) == md5:
                     return final
                 raise
             file.truncate(0)
-            if not kept:  # of an earlier run, whose bytes may have been the wrong ones
+            if not kept:  # else the bytes of an earlier run may have been wrong: download it all once more
                 part.unlink()
-                remedy = "try again later or from another mirror"
-                raise StoreError(url, expected=f"a file of MD5 {md5}", found=f"MD5 {actual}", remedy=remedy)
+                remedy = "retry later or from another mirror"
+                problem = "the downloaded file is not the official one"
+                raise StoreError(url, problem, found=f"MD5 {actual}", expected=md5, remedy=remedy)
 
 
 @contextmanager
 def _held(part: Path) -> Iterator[IO[bytes]]:
-    """The file that bytes are gathered in, which one process writes at a time; it stays unless it is empty."""
+    """Open the partial file under a lock, so that one process writes it at a time; it is kept unless it is empty."""
     while True:
         with open(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as file:
             if lock(file.fileno()) is False:
-                _say("%s: waiting for another process that fetches it", part.with_name(part.name[1:-14]))
+                _note("%s: waiting for another process to download it", part.with_name(part.name[1:-14]))
                 lock(file.fileno(), wait=True)
             if not is_named(file.fileno(), part):  # the other process has finished with it
                 continue
@@ -156,7 +158,7 @@ def _held(part: Path) -> Iterator[IO[bytes]]:
 
 
 def _clear_others(part: Path, final: Path) -> None:
-    """Remove what was fetched of another edition's file of this name, unless it is being fetched."""
+    """Remove partial downloads of other editions' files of this name, unless they are in progress."""
     other = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{8}}\.part")
     for path in final.parent.iterdir():
         if path != part and other.fullmatch(path.name):
@@ -165,8 +167,8 @@ def _clear_others(part: Path, final: Path) -> None:
                     path.unlink()
 
 
-class _Trouble(Exception):
-    """What may pass: a line that broke, a server that is busy; and the seconds the server asks to wait."""
+class _TransientError(Exception):
+    """A temporary failure, such as a lost connection or a busy server, and the seconds the server asks to wait."""
 
     def __init__(self, reason: str, pause: float = 0) -> None:
         super().__init__(reason)
@@ -174,22 +176,23 @@ class _Trouble(Exception):
 
 
 def _fetch(url: str, file: IO[bytes], progress: Progress | None) -> None:
-    """Bring the rest of a file; tries again after a cut as long as bytes come."""
+    """Download the rest of a file; reconnects as long as each attempt brings bytes."""
     tries = 0
     while True:
         had = os.fstat(file.fileno()).st_size
         try:
             _receive(url, file, had, progress)
             return
-        except _Trouble as trouble:
+        except _TransientError as error:
             done = os.fstat(file.fileno()).st_size
             tries = 1 if done > had else tries + 1
             if tries == _TRIES:
-                found = f"{trouble} after {done} bytes"
-                raise StoreError(url, expected="a server that sends it", found=found, remedy=_KEPT) from None
-            pause = min(max(trouble.pause, _PAUSE * 2 ** (tries - 1)), _LONGEST_PAUSE)
-            if pause >= _TOLD_PAUSE:
-                _say("%s: %s; trying again in %.0f s", url, trouble, pause)
+                problem = f"download failed after {done} bytes ({error})"
+                remedy = f"{_RETRY}: {_KEPT}" if done else _RETRY
+                raise StoreError(url, problem, remedy=remedy) from None
+            pause = min(max(error.pause, _PAUSE * 2 ** (tries - 1)), _LONGEST_PAUSE)
+            if pause >= _REPORTED_PAUSE:
+                _note("%s: %s; retrying in %.0f s", url, error, pause)
             time.sleep(pause)
 
 
@@ -201,12 +204,12 @@ def _receive(url: str, file: IO[bytes], had: int, progress: Progress | None) -> 
     try:
         answer = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
     except requests.RequestException as error:
-        if isinstance(error, ValueError):  # no address that could be asked
-            raise StoreError(url, expected="an http address", found=str(error)) from None
-        raise _Trouble(_reason(error)) from None
+        if isinstance(error, ValueError):  # not a URL
+            raise StoreError(url, f"is not an http address: {error}") from None
+        raise _TransientError(_reason(error)) from None
     with answer:
         if had and answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is behind its end: it is whole, or of another file
+            return  # there are no bytes past its end: it is complete, or part of another file
         start, total = _announced(url, answer, had)
         if start == 0 and had:
             file.truncate(0)
@@ -214,9 +217,9 @@ def _receive(url: str, file: IO[bytes], had: int, progress: Progress | None) -> 
         done = start
         while True:
             try:
-                block = _some(answer.raw)
+                block = _available(answer.raw)
             except (requests.RequestException, HTTPError) as error:
-                raise _Trouble(_reason(error)) from None
+                raise _TransientError(_reason(error)) from None
             if not block:
                 break
             file.write(block)
@@ -224,32 +227,32 @@ def _receive(url: str, file: IO[bytes], had: int, progress: Progress | None) -> 
             if progress:
                 progress(done, max(total, done))
         if done < total:
-            raise _Trouble(f"the end of the connection, {done} of {total} bytes")
+            raise _TransientError(f"connection closed at {done} of {total} bytes")
 
 
 def _announced(url: str, answer: Any, had: int) -> tuple[int, int]:
-    """Where the bytes of an answer start in the file, and how many the file has, or 0 if that is not told."""
+    """Offset at which the body of a response starts in the file, and the file's length, 0 if unknown."""
     status, heads = answer.status_code, answer.headers
-    said = f"HTTP {status} {answer.reason or ''}".rstrip()
+    status_text = f"HTTP {status} {answer.reason or ''}".rstrip()
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _AGAIN:
-        raise _Trouble(said, _asked_pause(heads.get("Retry-After", "")))
+        raise _TransientError(status_text, _retry_after(heads.get("Retry-After", "")))
     kind = heads.get("Content-Type", "").lower()
     if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) or "html" in kind:
-        found = "a page of HTML in its place" if status == HTTPStatus.OK else said
-        raise StoreError(url, expected="the official file", found=found, remedy="look for it on its record's page")
+        reason = "the server sent an HTML page" if status == HTTPStatus.OK else status_text
+        raise StoreError(url, f"download failed ({reason})", remedy="look for the file on its record's page")
     length = heads.get("Content-Length", "")
     size = int(length) if length.isdecimal() and "Content-Encoding" not in heads else 0
     if status == HTTPStatus.OK:
         return 0, size
     given = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", heads.get("Content-Range", "").strip())
     if given is None or int(given[1]) > had or "Content-Encoding" in heads:
-        raise _Trouble(f"another part than was asked for ({heads.get('Content-Range', 'no Content-Range')})")
+        raise _TransientError(f"wrong range of bytes: {heads.get('Content-Range', 'no Content-Range')}")
     start = int(given[1])
     return start, int(given[3]) if given[3] != "*" else start + size
 
 
-def _some(raw: Any) -> bytes:
-    """What has come of an answer, without waiting for a whole block: a cut loses none of it."""
+def _available(raw: Any) -> bytes:
+    """Received bytes, without waiting for a whole block, so that a lost connection loses none of them."""
     if hasattr(raw, "read1"):
         block: bytes = raw.read1(_BLOCK, decode_content=True)
     else:  # urllib3 before 2.1
@@ -257,8 +260,8 @@ def _some(raw: Any) -> bytes:
     return block
 
 
-def _asked_pause(text: str) -> float:
-    """The seconds of a Retry-After: a number, or the time until a date."""
+def _retry_after(text: str) -> float:
+    """The seconds of a Retry-After header: a number, or the time until a date."""
     if text.strip().isdecimal():
         return min(float(text), _LONGEST_PAUSE)
     try:
@@ -269,7 +272,7 @@ def _asked_pause(text: str) -> float:
 
 
 def _reason(error: BaseException) -> str:
-    """The kind of an error of the line, and what the system says where it is behind it."""
+    """The type of a connection error, and the system's reason if there is one."""
     name, inner = type(error).__name__, error
     for _ in range(10):
         if type(inner).__module__ == "builtins" and isinstance(inner, OSError) and inner.strerror:
@@ -279,5 +282,5 @@ def _reason(error: BaseException) -> str:
     return name
 
 
-def _say(text: str, *values: object) -> None:
+def _note(text: str, *values: object) -> None:
     logging.getLogger("mmtk").warning(f"mmtk: note: {text}", *values)

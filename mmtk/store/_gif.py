@@ -9,18 +9,18 @@ from typing import IO
 from mmtk.errors import StoreError
 from mmtk.store._format import Array
 
-_MILLISECONDS = 200  # that a slice is shown
+_MILLISECONDS = 200  # per slice
 
 
 def write_gif(what: str | Path, slices: Iterable[Array], file: IO[bytes]) -> None:
-    """Write grey slices, ``(h, w)`` uint8, as an animation without end; the bytes are those of ``medmnist save``.
+    """Write grey slices, ``(h, w)`` uint8, as a looping animation; the bytes are those of ``medmnist save``.
 
     Parameters
     ----------
     what : path
-        The file, for the error.
+        The file, for the error message.
     slices : iterable of array
-        At least one.
+        At least one slice.
     file : binary file
         Empty.
 

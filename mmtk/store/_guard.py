@@ -1,4 +1,4 @@
-"""What HDF5 and the system say of a file in many ways, said in one line."""
+"""Turn the many errors that HDF5 and the system raise for a file into one line."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ from mmtk.errors import MmtkError, StoreError, reason_of, system_remedy
 
 REBUILD = "build or import it again"
 DISTRUST = "do not trust this file"
+TRUNCATED = "store is corrupt: the file is truncated"
 
 
 @contextmanager
 def guarded(path: Path) -> Iterator[None]:
-    """Say in one line what HDF5 and NumPy say of a damaged file in many ways, and the system of any."""
+    """Raise a one-line StoreError for whatever HDF5, NumPy or the system raise while a store is read."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise StoreError(path, expected="a store", found=reason_of(error)) from None
+        raise StoreError(path, f"cannot be read: {reason_of(error).lower()}") from None
     if not stat.S_ISREG(mode):
-        raise StoreError(path, expected="a store", found="no regular file")
+        raise StoreError(path, "is not a store but a folder" if stat.S_ISDIR(mode) else "is not a regular file")
     try:
         yield
     except MmtkError:
         raise
     except _DAMAGE as error:
         if number := _errno(error):
-            found, remedy = os.strerror(number), system_remedy(number)
-            raise StoreError(path, expected="a readable store", found=found, remedy=remedy) from None
+            problem, remedy = f"cannot be read: {os.strerror(number).lower()}", system_remedy(number)
+            raise StoreError(path, problem, remedy=remedy) from None
         reason = re.sub("^'(.*)'$", r"\1", str(error)) or type(error).__name__
-        found = "a file cut short" if "truncated file" in reason else f"a damaged one ({reason})"
-        raise StoreError(path, expected="a whole store", found=found, remedy=REBUILD) from None
+        problem = TRUNCATED if "truncated file" in reason else f"store is corrupt: {reason}"
+        raise StoreError(path, problem, remedy=REBUILD) from None
 
 
-# what HDF5, h5py, JSON and NumPy raise on damaged or hostile bytes
+# raised by HDF5, h5py, JSON and NumPy on corrupt or hostile bytes
 _DAMAGE = (
     OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError,
 )
 
 
 def _errno(error: BaseException) -> int | None:
-    """The system's number of an error, also where HDF5 tells it in its text only."""
+    """The errno of an error, also where HDF5 gives it only in its message."""
     if isinstance(error, MemoryError):
         return errno.ENOMEM
-    told = re.search(r"\berrno = (\d+)", str(error))
-    return getattr(error, "errno", None) or (int(told[1]) if told else None)
+    match = re.search(r"\berrno = (\d+)", str(error))
+    return getattr(error, "errno", None) or (int(match[1]) if match else None)

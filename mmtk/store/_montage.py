@@ -1,4 +1,4 @@
-"""A picture of a store: some images of each class."""
+"""Montage of a store: sample images of each class."""
 
 from __future__ import annotations
 
@@ -18,52 +18,64 @@ _COLUMNS, _TILE, _GAP, _TEXT = 16, 56, 4, 22
 
 
 def draw_montage(store: Store, out: str | Path, split: str = "train") -> Path:
-    """Draw up to 16 images of each class, or of each label that is set, spread evenly over a split.
+    """Draw up to 16 images of each class (or label), evenly spaced over a split.
 
     Parameters
     ----------
     store : Store
     out : path
-        The PNG file, replaced if there; its title says what is synthetic or partial. Of volumes it shows the slices in
-        the middle of the first axis; with a name that ends in ``.gif`` all of them, one after the other.
+        The PNG file, overwritten if it exists; the title says whether the store is synthetic or partial. Volumes are
+        shown by the middle slice of their first axis, or in a file named ``.gif`` by all slices, animated.
     split : {"train", "val", "test"}
+
+    Returns
+    -------
+    Path
+        `out`.
 
     Raises
     ------
     StoreError
-        If the split is empty, or `out` is not named as a PNG file, of volumes as PNG or GIF; or Pillow, which writes
-        GIF, is not installed.
+        If the split is empty, or `out` does not end in ``.png`` (for volumes ``.png`` or ``.gif``), or Pillow, which
+        writes GIF, is not installed.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.store import draw_montage
+    >>> draw_montage(mmtk.open("stores/breastmnist_28.h5"), "montage.png").name
+    'montage.png'
     """
     import cv2
 
     final, volumes = Path(out), store.info.ndim == 3
     endings = (".png", ".gif") if volumes else (".png",)
     if final.suffix.lower() not in endings:
-        raise StoreError(final, expected=f"a name that ends in {' or '.join(endings)}", found=final.name)
+        raise StoreError(final, f"does not end in {' or '.join(endings)}")
     chosen = next(s for s in store.splits if s.name == split)
     if not len(chosen):
-        raise StoreError(store.path, expected=f"images in {split}", found="none")
+        raise StoreError(store.path, f"has no {store.info.kind} in {split}")
     members = [class_rows(chosen, number) for number in range(len(store.info.classes))]
-    picked = [chosen.images[some[_spread(len(some))]] for some in members]
-    counts, depth = [len(some) for some in members], store.info.size
+    samples = [chosen.images[rows[_spread(len(rows))]] for rows in members]
+    counts, depth = [len(rows) for rows in members], store.info.size
 
     def slices(at: int) -> Array:
-        return _draw(chosen, counts, [images[:, at] for images in picked], f", slice {at + 1} of {depth}")
+        return _draw(chosen, counts, [images[:, at] for images in samples], f", slice {at + 1} of {depth}")
 
     if final.suffix.lower() == ".gif":
         pages = (slices(at)[..., 0] for at in range(depth))
         write_atomically(final, lambda file: write_gif(final, pages, file), force=True)
         return final
-    page = slices(depth // 2) if volumes else _draw(chosen, counts, picked)
+    page = slices(depth // 2) if volumes else _draw(chosen, counts, samples)
     ok, data = cv2.imencode(".png", page)
     if not ok:
-        raise StoreError(out, expected="a picture that PNG can hold", found=str(page.shape))
+        raise StoreError(out, f"cannot encode a picture of {page.shape[1]} x {page.shape[0]} px as PNG")
     write_atomically(final, lambda file: file.write(data.tobytes()), force=True)
     return final
 
 
 def class_rows(split: Split, number: int) -> Array:
-    """Rows of a class, or those that have a label."""
+    """Rows of a class, or rows with a label set."""
     labels = split.labels
     return np.flatnonzero(labels[:, number] if split.info.labels > 1 else labels[:, 0] == number)
 
@@ -73,7 +85,7 @@ def _spread(count: int) -> Array:
 
 
 def _draw(split: Split, counts: Sequence[int], pictures: Sequence[Array], slice_of: str = "") -> Array:
-    """A page as BGR: pictures ``(n, h, w[, 3])`` of each class in a row, below its name and how many there are."""
+    """The page as BGR: a row of pictures ``(n, h, w[, 3])`` per class, below its name and its count."""
     import cv2
 
     info = split.info
@@ -82,10 +94,10 @@ def _draw(split: Split, counts: Sequence[int], pictures: Sequence[Array], slice_
     page = np.full((_TEXT + len(info.classes) * (cell + _TEXT) + _GAP, _COLUMNS * cell + _GAP, 3), 255, np.uint8)
     title = f"{info.title} {split.name}, {len(split)} {info.kind} of {info.size} px{slice_of}"
     _write(page, f"{title}  {info.marks}".rstrip(), _TEXT - 7, (0, 0, 0))
-    for row, (name, count, some) in enumerate(zip(info.classes, counts, pictures, strict=True)):
+    for row, (name, count, images) in enumerate(zip(info.classes, counts, pictures, strict=True)):
         top = _TEXT + row * (cell + _TEXT)
         _write(page, f"{row}: {name} ({count})", top + _TEXT - 7, (90, 90, 90))
-        for column, image in enumerate(some):
+        for column, image in enumerate(images):
             colour = image[..., ::-1] if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
             large = cv2.resize(np.ascontiguousarray(colour), (tile, tile), interpolation=cv2.INTER_NEAREST)
             left = _GAP + column * cell

@@ -1,4 +1,4 @@
-"""MedMNIST's own ``.npz``: read any of them, write them as the authors' tools did, to the byte."""
+"""Read any MedMNIST ``.npz``, and write it byte for byte as the authors' tools did."""
 
 from __future__ import annotations
 
@@ -30,33 +30,32 @@ from mmtk.datasets.official import LATEST, PAPER, sized_name
 from mmtk.errors import MmtkError, StoreError, reason_of, system_remedy
 from mmtk.files import write_atomically
 from mmtk.store._chunks import Images
-from mmtk.store._facts import FACTS, MOST_FACTS, facts_array
+from mmtk.store._facts import FACTS, MAX_FACTS, facts_array
 from mmtk.store._format import Array, StoreInfo, image_shape
 from mmtk.store._reader import Store
 from mmtk.store._writer import block_rows, blocks
 from mmtk.store._zip import CONTAINERS, write_zip
 
-Described = Dataset | StoreInfo  # what a file's arrays have to fit
+Described = Dataset | StoreInfo  # what a file's arrays have to match
 _NAME = re.compile(r"(?P<flag>[a-z]+mnist(?:3d|_(?:axial|coronal|sagittal))?)(?:_(?P<size>\d+))?$")
 _ARRAYS = CONTAINERS[PAPER].arrays
-_KIND = "a MedMNIST .npz file"
-_MOST_DEFLATED = 1032  # bytes that one of a deflate stream can stand for
-_MOST_HEADER = 1 << 16  # bytes of a NumPy header
-LARGEST_SIZE = 4096  # px: edge length of an image, beyond any raw one here
-_LARGEST_CUBE = 256  # of a volume, which are as many bytes
+_MAX_INFLATION = 1032  # output bytes per byte of a deflate stream
+_MAX_HEADER = 1 << 16  # bytes of a NumPy header
+LARGEST_SIZE = 4096  # px: edge length of an image, larger than any raw image
+_LARGEST_CUBE = 256  # voxels: edge length of a volume, the same number of bytes
 _END = 22  # bytes of a zip's last record without the comment
 _COMMENTS = {" ".join(marks_of(*holds)).encode() for holds in product((False, True), repeat=2)}
-_ROOM = "free some or set TMPDIR to another folder"
+_FREE_SPACE = "free some space or set TMPDIR to another folder"
 
 
 @dataclass(frozen=True)
 class OpenedNpz:
-    """An opened MedMNIST file whose arrays fit each other and its dataset.
+    """An open MedMNIST file whose arrays match each other and its dataset.
 
     Attributes
     ----------
     size : edge length of its images
-    labels : of each split, ``(n, l)`` uint8
+    labels : labels of each split, ``(n, l)`` uint8
     marks : words of its comment, see `marks_of`
     """
 
@@ -73,18 +72,18 @@ class OpenedNpz:
 
     def images(self, split: str) -> Iterator[Array]:
         """Images of a split in consecutive blocks of rows, one in memory at a time."""
-        with _told(self._path):  # here, since what is written meanwhile has errors of its own
+        with _one_line_errors(self._path):  # only around reading: the consumer's errors are its own
             yield from _blocks(self._archive, f"{split}_images")
 
 
 @contextmanager
 def opened_npz(path: Path, dataset: Described) -> Iterator[OpenedNpz]:
-    """Open a MedMNIST ``.npz`` and see that it fits a dataset.
+    """Open a MedMNIST ``.npz`` and check that it matches a dataset.
 
     Raises
     ------
     StoreError
-        If it does not, or is damaged, also where that shows only while it is read.
+        If it does not, or is corrupt, even if that shows only while it is read.
     """
     with _opened(path) as archive:
         size = _check_shapes(archive, path, dataset)
@@ -93,26 +92,27 @@ def opened_npz(path: Path, dataset: Described) -> Iterator[OpenedNpz]:
 
 
 def read_facts(path: Path) -> tuple[str, tuple[str, ...]] | None:
-    """Text of the member with facts, see `mmtk.store._facts`, and the file's marks; None where there is no such member.
+    """Text of the member with facts, see `mmtk.store._facts`, and the file's marks; None if there is no such member.
 
     Raises
     ------
     StoreError
-        If the file is damaged, or the member is anything but one array of ASCII bytes.
+        If the file is corrupt, or the member is anything but an array of ASCII bytes.
     """
     what = f"{path}: {FACTS}"
     with _opened(path, (FACTS,)) as archive:
         if f"{FACTS}.npy" not in archive.namelist():
             return None
         shape, dtype = _shape(archive, FACTS, path)
-        if dtype != np.uint8 or len(shape) != 1 or shape[0] > MOST_FACTS:
-            raise StoreError(what, expected=f"at most {MOST_FACTS} bytes", found=f"{dtype} {shape}")
+        if dtype != np.uint8 or len(shape) != 1 or shape[0] > MAX_FACTS:
+            expected, found = f"at most {MAX_FACTS} bytes", f"{dtype} {shape}"
+            raise StoreError(what, "has the wrong shape", expected=expected, found=found)
         text = b"".join(block.tobytes() for block in _blocks(archive, FACTS))
         return text.decode("latin-1"), _marks(archive)
 
 
 def flag_named(path: Path) -> str | None:
-    """The flag that a file's name tells by MedMNIST's convention, None if it tells none."""
+    """The flag in a file's name by MedMNIST's convention, None if there is none."""
     named = _NAME.match(path.stem)
     return named["flag"] if named else None
 
@@ -120,45 +120,55 @@ def flag_named(path: Path) -> str | None:
 def read_npz(path: str | Path, dataset: Described) -> dict[str, tuple[Array, Array]]:
     """Images and labels of each split of a MedMNIST ``.npz``.
 
-    Images are unpacked into an unnamed temporary file and mapped from it, so that they take no memory of their own;
-    the file is gone with its last array.
+    Images are decompressed into an unnamed temporary file and memory-mapped, so that they do not occupy memory; the
+    file disappears with its last array.
 
     Parameters
     ----------
     path : path
-        A file as `import_npz` takes it.
+        A file as accepted by `import_npz`.
     dataset : Dataset or StoreInfo
-        What it has to fit.
+        The dataset it has to match.
 
     Returns
     -------
     dict of split to (images, labels)
-        Images ``(n, h, w[, 3])`` uint8, of volumes ``(n, d, h, w)``, labels ``(n, l)`` uint8.
+        Images ``(n, h, w[, 3])`` or, for volumes, ``(n, d, h, w)`` uint8; labels ``(n, l)`` uint8.
 
     Raises
     ------
     StoreError
-        If the file is damaged or does not fit the dataset, or there is no room for temporary files.
+        If the file is corrupt or does not match the dataset, or there is no space for temporary files.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.store import read_npz
+    >>> images, labels = read_npz("breastmnist.npz", mmtk.get_dataset("breastmnist"))["train"]
+    >>> images.shape[1:], labels.shape[1:]
+    ((28, 28), (1,))
     """
     with opened_npz(Path(path), dataset) as npz:
         row = image_shape(dataset.ndim, dataset.channels, npz.size)
-        expect_room(sum(npz.counts) * math.prod(row), f"the images of {path}, unpacked")
+        expect_temporary_space(sum(npz.counts) * math.prod(row), f"the decompressed images of {path}")
         shapes = {split: (len(labels), *row) for split, labels in npz.labels.items()}
         return {split: (_unpack(npz.images(split), shape), npz.labels[split]) for split, shape in shapes.items()}
 
 
-def expect_room(wanted: int, purpose: str) -> None:
-    """See that temporary files of so many bytes have room, before the work that fills them.
+def expect_temporary_space(needed: int, purpose: str) -> None:
+    """Check that the folder of temporary files has so many bytes left, before the work that fills them.
 
     Raises
     ------
     StoreError
-        If they have not.
+        If it has less.
     """
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
-    if free < wanted:
-        raise StoreError(folder, expected=f"room for {wanted} bytes ({purpose})", found=f"{free} bytes", remedy=_ROOM)
+    if free < needed:
+        problem = f"not enough space for {purpose}"
+        expected, found = f"{needed}", f"{free} bytes free"
+        raise StoreError(folder, problem, expected=expected, found=found, remedy=_FREE_SPACE)
 
 
 def _unpack(rows: Iterator[Array], shape: tuple[int, ...]) -> Array:
@@ -168,8 +178,8 @@ def _unpack(rows: Iterator[Array], shape: tuple[int, ...]) -> Array:
                 file.write(np.ascontiguousarray(block).data)
                 file.flush()
             except OSError as error:
-                wanted, found = f"room for {math.prod(shape)} bytes", reason_of(error)
-                raise StoreError(tempfile.gettempdir(), expected=wanted, found=found, remedy=_ROOM) from None
+                problem = f"cannot write a temporary file of {math.prod(shape)} bytes: {reason_of(error).lower()}"
+                raise StoreError(tempfile.gettempdir(), problem, remedy=_FREE_SPACE) from None
         return np.memmap(file, np.uint8, "r", shape=shape) if math.prod(shape) else np.zeros(shape, np.uint8)
 
 
@@ -179,61 +189,61 @@ def _marks(archive: zipfile.ZipFile) -> tuple[str, ...]:
 
 @contextmanager
 def _opened(path: Path, more: tuple[str, ...] = ()) -> Iterator[zipfile.ZipFile]:
-    """Open an ``.npz`` whose arrays, and `more` that it may have, are there once and no larger than what is packed."""
-    with _told(path):
+    """Open an ``.npz``; each array, and optional ones in `more`, must occur once, at a size it can decompress to."""
+    with _one_line_errors(path):
         if not stat.S_ISREG(path.stat().st_mode):
-            raise StoreError(path, expected=_KIND, found="no regular file")
+            raise StoreError(path, "is not a regular file")
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             _check_comment(path, file, archive.comment)
             names = Counter(archive.namelist())
             missing = [name for name in _ARRAYS if not names[f"{name}.npy"]]
             if missing:
-                raise StoreError(path, expected=f"the arrays {', '.join(_ARRAYS)}", found=f"no {', '.join(missing)}")
+                raise StoreError(path, f"is not a MedMNIST .npz file: it lacks the arrays {', '.join(missing)}")
             arrays = [name for name in (*_ARRAYS, *more) if names[f"{name}.npy"]]
-            if twice := [name for name in arrays if names[f"{name}.npy"] > 1]:
-                raise StoreError(path, expected="each array once", found=f"{twice[0]} {names[f'{twice[0]}.npy']} times")
+            if repeated := [name for name in arrays if names[f"{name}.npy"] > 1]:
+                raise StoreError(path, f"has the array {repeated[0]} {names[f'{repeated[0]}.npy']} times")
             for member in map(archive.getinfo, (f"{name}.npy" for name in arrays)):
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise StoreError(path, expected="arrays stored or deflated", found="another compression")
-                if member.file_size > _MOST_DEFLATED * member.compress_size + _MOST_HEADER:
-                    found = f"{member.file_size} bytes of {member.filename} in {member.compress_size}"
-                    raise StoreError(path, expected=_KIND, found=found, remedy="do not trust this file")
+                    raise StoreError(path, f"{member.filename} is compressed by a method other than deflate")
+                if member.file_size > _MAX_INFLATION * member.compress_size + _MAX_HEADER:
+                    sizes = f"{member.file_size} bytes in {member.compress_size}"
+                    problem = f"{member.filename} claims an impossible size ({sizes})"
+                    raise StoreError(path, problem, remedy="do not trust this file")
             yield archive
 
 
 def _check_comment(path: Path, file: IO[bytes], comment: bytes) -> None:
-    """Refuse an archive that does not end with a comment of ours, or none: it has no checksum and tells the marks."""
+    """Refuse an archive with anything but our marks as its comment: it has no checksum, and the marks matter."""
     file.seek(-len(comment) - _END, os.SEEK_END)
     end = file.read()
     whole = end.startswith(b"PK\5\6") and end[_END - 2 :] == len(comment).to_bytes(2, "little") + comment
     if not whole or comment not in _COMMENTS:
-        expected, found = "a comment of marks at its end, or none", repr(comment[:80]) if whole else "more"
-        raise StoreError(path, expected=expected, found=found, remedy="fetch or export it again")
+        text = comment[:80].decode("ascii", "backslashreplace")
+        problem = f"its comment is none that mmtk writes: {text}" if whole else "has bytes after its end"
+        raise StoreError(path, problem, remedy="fetch or export it again")
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Say in one line what zip, zlib and NumPy say of a damaged file in many ways, and the system of any."""
+def _one_line_errors(path: Path) -> Iterator[None]:
+    """Raise a one-line StoreError for whatever zipfile, zlib, NumPy or the system raise while a file is read."""
     try:
         yield
     except MmtkError:
         raise
-    except FileNotFoundError:
-        raise StoreError(path, expected=_KIND, found="no such file") from None
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, OSError) and error.errno:
-            found, remedy = reason_of(error), system_remedy(error.errno)
+            problem, remedy = f"cannot be read: {reason_of(error).lower()}", system_remedy(error.errno)
         else:
-            found, remedy = f"a damaged one ({error or type(error).__name__})", "fetch it again"
-        raise StoreError(path, expected=_KIND, found=found, remedy=remedy) from None
+            problem, remedy = f".npz file is corrupt: {error or type(error).__name__}", "fetch it again"
+        raise StoreError(path, problem, remedy=remedy) from None
 
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read an array's header: its shape, whether it lies in Fortran order, its type."""
+    """Read an array's header: its shape, whether it is in Fortran order, and its type."""
     start = member.read(12)
     version, width = start[6:7], 2 if start[6:7] == b"\1" else 4
     length = int.from_bytes(start[8 : 8 + width], "little")
-    if length > _MOST_HEADER:  # which NumPy reads before it looks at its length
+    if length > _MAX_HEADER:  # NumPy would read it before checking its length
         raise ValueError(f"a header of {length} bytes")
     text = io.BytesIO(start + member.read(8 + width + length - 12))
     np.lib.format.read_magic(text)
@@ -246,41 +256,43 @@ _NO_HEADER = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, t
 
 
 def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the head of an array's file of any origin: its shape, whether it lies in Fortran order, its type.
+    """Read the header of an untrusted ``.npy`` file: its shape, whether it is in Fortran order, and its type.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it has no valid header.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # of files as Python 2 wrote them, say
+        with warnings.catch_warnings(action="ignore"):  # such as those about files written by Python 2
             return _header(file)
     except _NO_HEADER as error:
         raise ValueError(str(error)) from None
 
 
 def _shape(archive: zipfile.ZipFile, name: str, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an array of plain numbers; its bytes are there in full."""
+    """Shape and type of an array of plain numbers, whose data is complete."""
+    what = f"{path}: {name}"
     with archive.open(f"{name}.npy") as member:
         try:
             shape, _, dtype = _header(member)
         except _NO_HEADER as error:
-            raise StoreError(f"{path}: {name}", expected="a NumPy array", found=str(error)) from None
+            raise StoreError(what, f"is not a NumPy array: {error}") from None
         start = member.tell()
     if dtype.hasobject:
-        raise StoreError(f"{path}: {name}", expected="plain numbers", found="a pickle", remedy="do not trust this file")
-    wanted, found = math.prod(shape) * dtype.itemsize, archive.getinfo(f"{name}.npy").file_size - start
-    if wanted != found:
-        raise StoreError(f"{path}: {name}", expected=f"{wanted} bytes for the shape {shape}", found=f"{found}")
+        raise StoreError(what, "is a pickle, not plain numbers", remedy="do not trust this file")
+    needed, present = math.prod(shape) * dtype.itemsize, archive.getinfo(f"{name}.npy").file_size - start
+    if needed != present:
+        problem = f"has the wrong length for the shape {shape}"
+        raise StoreError(what, problem, expected=f"{needed}", found=f"{present} bytes")
     return shape, dtype
 
 
 def _blocks(archive: zipfile.ZipFile, name: str) -> Iterator[Array]:
-    """Read an array of numbers in blocks of rows, without holding more than one."""
+    """Read an array of numbers in blocks of rows, holding one block in memory at a time."""
     with archive.open(f"{name}.npy") as member:
         shape, fortran, dtype = _header(member)
-        if fortran:  # its rows are scattered
+        if fortran:  # its rows are not contiguous
             yield np.frombuffer(member.read(), dtype).reshape(shape, order="F")
             return
         step = block_rows(shape, dtype)
@@ -291,11 +303,11 @@ def _blocks(archive: zipfile.ZipFile, name: str) -> Iterator[Array]:
 
 
 def _count_labels(archive: zipfile.ZipFile, split: str, path: Path, dataset: Described) -> int:
-    """Rows of labels, whose shape and type are seen to be such."""
+    """Number of label rows, after checking their shape and type."""
     shape, dtype = _shape(archive, f"{split}_labels", path)
     if dtype.kind not in "iub" or len(shape) not in (1, 2) or (*shape, 1)[1] != dataset.labels:
-        expected = f"integers of shape (n, {dataset.labels})"
-        raise StoreError(f"{path}: {split}_labels", expected=expected, found=f"{dtype} {shape}")
+        expected, what = f"integers (n, {dataset.labels})", f"{path}: {split}_labels"
+        raise StoreError(what, "has the wrong shape or type", expected=expected, found=f"{dtype} {shape}")
     return shape[0]
 
 
@@ -306,22 +318,26 @@ def _read_labels(archive: zipfile.ZipFile, split: str, path: Path, dataset: Desc
     labels = np.concatenate([*_blocks(archive, name), np.zeros((0, *shape[1:]), dtype)]).reshape(-1, dataset.labels)
     top = 1 if dataset.task == Task.MULTILABEL else len(dataset.classes) - 1
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) <= top:
-        found = f"{labels.min()} to {labels.max()}"
-        raise StoreError(f"{path}: {name}", expected=f"values from 0 to {top}", found=found)
+        values = f"{labels.min()} to {labels.max()}"
+        raise StoreError(f"{path}: {name}", "labels are out of range", expected=f"0 to {top}", found=values)
     return labels.astype(np.uint8)
 
 
 def _check_shapes(archive: zipfile.ZipFile, path: Path, dataset: Described) -> int:
-    """Refuse images that do not fit the dataset, each other or their labels; return their edge length."""
+    """Refuse images that do not match the dataset, each other or their labels; return their edge length."""
     shapes = {split: _shape(archive, f"{split}_images", path) for split in SPLITS}
     size = (*shapes[SPLITS[0]][0], 0, 0)[1]
     largest = _LARGEST_CUBE if dataset.ndim == 3 else LARGEST_SIZE
     row = image_shape(dataset.ndim, dataset.channels, size)
     for split, (shape, dtype) in shapes.items():
         rows = _count_labels(archive, split, path, dataset)
-        if dtype != np.uint8 or shape != (rows, *row) or not 1 <= size <= largest:
-            expected = f"uint8 {(rows, *row)} as its labels and the dataset have it"
-            raise StoreError(f"{path}: {split}_images", expected=expected, found=f"{dtype} {shape}")
+        if dtype != np.uint8 or shape != (rows, *row):
+            problem = "do not match the labels and the dataset"
+            expected, found = f"uint8 {(rows, *row)}", f"{dtype} {shape}"
+            raise StoreError(f"{path}: {split}_images", problem, expected=expected, found=found)
+        if not 1 <= size <= largest:
+            problem, expected = "images are too small or too large", f"1 to {largest} px"
+            raise StoreError(f"{path}: {split}_images", problem, expected=expected, found=f"{size} px")
     return size
 
 
@@ -329,20 +345,20 @@ def _check_shapes(archive: zipfile.ZipFile, path: Path, dataset: Described) -> i
 
 
 def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
-    """Write a store as MedMNIST's ``.npz``; an imported official file comes back with its published MD5.
+    """Export a store as a MedMNIST ``.npz``; an imported official file comes back with its published MD5.
 
-    The order of its arrays and its headers are those of the official file of its edition and size, of datasets and
-    sizes without one those of 2024. The deflate stream equals theirs where Python is built on classic zlib.
-    That a store is synthetic or partial goes into the archive's comment, and what an own dataset is into one more array
-    ``facts``; `import_npz` takes back both. Names and subjects of records stay behind.
+    Array order and headers are those of the official file of its edition and size, or of 2024 if there is none. The
+    deflate stream is theirs too if Python is built with classic zlib. The marks of a synthetic or partial store go into
+    the archive's comment, and the facts of a user's own dataset into an extra array ``facts``; `import_npz` restores
+    both. Names and subjects of records are not exported.
 
     Parameters
     ----------
     store : Store
     out : path
-        Folder of the file, made if need be.
+        Folder of the file, created if needed.
     force : bool
-        Replace another file of that name; an equal one is left alone.
+        Overwrite a different file of that name; an equal one is kept.
 
     Returns
     -------
@@ -352,7 +368,14 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
     Raises
     ------
     StoreError
-        If another file is in the way, or the disk is full.
+        If a different file exists there, or the disk is full.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.store import export_npz
+    >>> export_npz(mmtk.open("stores/breastmnist_28.h5"), "exported").as_posix()
+    'exported/breastmnist.npz'
     """
     final = Path(out) / f"{medmnist_name(store)}.npz"
     write_atomically(final, lambda file: write_npz(store, file), force)
@@ -360,7 +383,7 @@ def export_npz(store: Store, out: str | Path, force: bool = False) -> Path:
 
 
 def write_npz(store: Store, file: IO[bytes]) -> None:
-    """Write a store as MedMNIST's ``.npz`` into an empty file."""
+    """Write a store as a MedMNIST ``.npz`` into an empty file."""
     info = store.info
     dataset = find_dataset(info.flag)
     container = CONTAINERS[dataset.container(info.edition, info.size) if dataset else LATEST]

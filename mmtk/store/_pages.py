@@ -1,4 +1,4 @@
-"""Whether memory that was mapped from a file copy-on-write has been written: the kernel keeps a private copy then."""
+"""Detect writes to a copy-on-write mapping: the kernel keeps a private copy of every page written to."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_MAP = "/proc/self/pagemap"  # of Linux: eight bytes a page, see the kernel's documentation of it
+_MAP = "/proc/self/pagemap"  # Linux: eight bytes per page, see the kernel's documentation
 _PRESENT, _SWAPPED, _OF_FILE = (np.uint64(1 << bit) for bit in (63, 62, 61))
-_BLOCK = 1 << 17  # pages that are looked at in one go
+_BLOCK = 1 << 17  # pages read at a time
 
 
 def may_be_written(array: NDArray[Any]) -> bool:
-    """Whether any of an array's pages is the process's own, as after a write, and not the file's.
+    """Whether any of an array's pages is private to the process, as after a write, rather than the file's.
 
-    Of memory that was never mapped, and where the system does not tell, it is True.
+    True for memory that was never mapped, and on systems that do not provide this information.
     """
     start = array.__array_interface__["data"][0]
     pages = range(start // mmap.PAGESIZE, -(-(start + array.nbytes) // mmap.PAGESIZE) if array.nbytes else 0)
@@ -34,8 +34,8 @@ def may_be_written(array: NDArray[Any]) -> bool:
 
 
 def _own(handle: int, pages: range) -> bool:
-    told = os.pread(handle, 8 * len(pages), 8 * pages.start)
-    if len(told) != 8 * len(pages):
+    data = os.pread(handle, 8 * len(pages), 8 * pages.start)
+    if len(data) != 8 * len(pages):
         return True
-    entries = np.frombuffer(told, np.uint64)
+    entries = np.frombuffer(data, np.uint64)
     return bool((((entries & _PRESENT) != 0) & ((entries & _OF_FILE) == 0) | ((entries & _SWAPPED) != 0)).any())

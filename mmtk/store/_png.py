@@ -1,4 +1,4 @@
-"""A store as a folder of pictures and one CSV, in the layout of ``medmnist save``: PNG, of volumes animated GIF."""
+"""Export a store as pictures and a CSV, laid out as by ``medmnist save``: PNG files, or animated GIFs of volumes."""
 
 from __future__ import annotations
 
@@ -22,28 +22,35 @@ _IMAGE = re.compile(rf"({'|'.join(SPLITS)})\d+(_\d+)+\.(png|gif)")
 
 
 def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
-    """Write each image as ``{flag}/{split}{row}_{labels}.png`` and one line an image into ``{flag}.csv``.
+    """Write each image as ``{flag}/{split}{row}_{labels}.png`` and one line per image into ``{flag}.csv``.
 
-    A volume is an animated ``.gif``, a slice of its first axis after the other; Pillow writes those.
+    A volume becomes an animated ``.gif`` of the slices of its first axis, written by Pillow.
 
     Parameters
     ----------
     store : Store
     out : path
-        Folder of both, made if need be; sizes other than 28 carry the size in both names.
+        Folder of both, created if needed; for sizes other than 28 px both names include the size.
     force : bool
-        Replace another folder and CSV of these names; equal ones are left alone.
+        Overwrite a different folder and CSV of these names; equal ones are kept.
 
     Returns
     -------
     Path
-        The CSV, which appears last.
+        The CSV, which is written last.
 
     Raises
     ------
     StoreError
-        If other files are in the way, the disk is full or cannot be written, or Pillow is not installed and needed. A
-        folder that holds anything but such images is never replaced.
+        If different files exist there, the disk is full or cannot be written, or Pillow is needed and not installed. A
+        folder that holds anything but exported images is never overwritten.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.store import export_png
+    >>> export_png(mmtk.open("stores/breastmnist_28.h5"), "pictures").as_posix()
+    'pictures/breastmnist.csv'
     """
     folder = Path(out) / medmnist_name(store)
     listing = folder.with_suffix(".csv")
@@ -54,7 +61,7 @@ def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
         if folder.exists() and not equal:
             _refuse_to_replace(folder, force)
         if listing.exists() and not force and listing.read_bytes() != text.encode():
-            raise StoreError(listing, expected="an equal file or none", found="another", remedy="add --force")
+            raise StoreError(listing, "exists with other content", remedy="use --force to overwrite it")
         if not equal:
             publish_folder(temporary, folder)
     write_text(listing, text)
@@ -62,7 +69,7 @@ def export_png(store: Store, out: str | Path, force: bool = False) -> Path:
 
 
 def image_name(split: str, row: int, values: Iterable[int], kind: str = "png") -> str:
-    """The name of an image's file, of its labels as numbers."""
+    """File name of an image, which includes its labels as numbers."""
     return f"{split}{row}_{'_'.join(map(str, values))}.{kind}"
 
 
@@ -75,11 +82,12 @@ def _is_equal(folder: Path, other: Path) -> bool:
 
 def _refuse_to_replace(folder: Path, force: bool) -> None:
     if not force:
-        raise StoreError(folder, expected="an equal folder or none", found="another", remedy="add --force")
-    strangers = [path.name for path in folder.iterdir() if not _IMAGE.fullmatch(path.name)]
-    if strangers:
+        raise StoreError(folder, "exists with other content", remedy="use --force to overwrite it")
+    other = [path.name for path in folder.iterdir() if not _IMAGE.fullmatch(path.name)]
+    if other:
         remedy = "choose another --out or move the folder away"
-        raise StoreError(folder, expected="a folder of exported images alone", found=strangers[0], remedy=remedy)
+        problem = f"will not be overwritten: it holds {other[0]}, not just exported images"
+        raise StoreError(folder, problem, remedy=remedy)
 
 
 def _write_split(split: Split, folder: Path) -> list[str]:
@@ -102,5 +110,5 @@ def _png(name: str, image: Array) -> bytes:
 
     ok, data = cv2.imencode(".png", np.ascontiguousarray(image if image.ndim == 2 else image[..., ::-1]))
     if not ok:
-        raise StoreError(name, expected="an image that PNG can hold", found=str(image.shape))
+        raise StoreError(name, f"cannot encode an image of shape {image.shape} as PNG")
     return data.tobytes()

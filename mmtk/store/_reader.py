@@ -28,13 +28,20 @@ class Split:
 
     Attributes
     ----------
-    images : (n, h, w) or (n, h, w, 3) uint8
-        Mapped from the file; writing into it changes neither file nor other readers. Of a compressed store a
-        `ChunkedImages`, which unpacks what is indexed; of a copy that other software scattered or filtered, in memory.
+    name : {"train", "val", "test"}
+    images : (n, h, w) or (n, h, w, 3) uint8, for volumes (n, d, h, w)
+        Memory-mapped copy-on-write: writing into it changes neither the file nor other readers. For a compressed store
+        a `ChunkedImages`, which decompresses what is indexed; for a copy scattered or filtered by other software an
+        array in memory.
     labels : (n, l) uint8
+        One class number per row, or for multi-label tasks one 0/1 value per label.
     records : (n,) structured
-        Fields ``source``, ``subject``, ``height``, ``width``, ``top``, ``left``, ``side``; of CT also ``plane`` and
-        ``slice``.
+        Fields ``source``, ``subject`` (bytes), ``height``, ``width``, ``top``, ``left``, ``side`` (pixels of the raw
+        image); for CT also ``plane`` and ``slice``.
+    info : StoreInfo
+        The facts of the store.
+    store_path : Path
+    store_digest : str
 
     Examples
     --------
@@ -58,24 +65,24 @@ class Split:
     labels: Array
     records: Array
     _mapping: mmap.mmap | None = field(default=None, repr=False)
-    _place: Path = field(default_factory=Path, repr=False)  # the path from the root, wherever the process goes
+    _place: Path = field(default_factory=Path, repr=False)  # absolute, since the process may change its folder
     _read: Mapping[str, Any] = field(default_factory=dict, repr=False)  # its fields as they were read
-    _forms: Mapping[str, Any] = field(default_factory=dict, repr=False)  # shapes and types, which an array lets be set
+    _forms: Mapping[str, Any] = field(default_factory=dict, repr=False)  # shapes and types, as arrays let them be set
 
     def __reduce__(self) -> tuple[Any, ...]:
         changes = self.changes()
-        if changes.keys() >= set(self.arrays):  # nothing of the file is needed
-            return _alone, (Split, _fields(self))
-        return _split_again, (self._place, self._read["store_digest"], self._read["name"], changes)
+        if changes.keys() >= set(self.arrays):  # the file is not needed
+            return _from_fields, (Split, _fields(self))
+        return _reopen_split, (self._place, self._read["store_digest"], self._read["name"], changes)
 
     def __copy__(self) -> Self:
         return replace(self)
 
     def changes(self) -> dict[str, Any]:
-        """What is not as it was read from the file, by field: what was replaced, and arrays that were written into.
+        """Fields that differ from the file: those that were replaced, and arrays that were written into.
 
-        They pickle in full; the rest is left out and read again where it arrives. If the file is not there any more,
-        or another one is, all arrays count as changed.
+        Only they are pickled; the rest is read from the file again. If the file is gone or was replaced, all arrays
+        count as changed.
         """
         changes = {
             name: value for name, value in _fields(self).items()
@@ -88,27 +95,26 @@ class Split:
 
     @property
     def arrays(self) -> tuple[str, ...]:
-        """Names of the arrays it has: all three, or the images alone; see `without_labels`."""
+        """Names of its arrays: all three, or just the images; see `without_labels`."""
         return tuple(name for name in NAMES if name in vars(self))
 
     def check_whole(self) -> None:
-        """See that the mapped file has not been cut short: reading behind its end would kill the process.
+        """Check that the mapped file has not been truncated: reading past its end would kill the process.
 
-        A file that is cut while a batch is being read still does that; no reader can prevent it. One that was replaced
+        A file truncated while a batch is being read still does that; no reader can prevent it. A file that was replaced
         or deleted stays readable as it was.
 
         Raises
         ------
         StoreError
-            If it has been.
+            If it has been truncated.
         """
         if self._mapping is not None and self._mapping.size() < len(self._mapping):
-            expected, found = "the file as it was opened", "one cut short since"
-            raise StoreError(self.store_path, expected=expected, found=found, remedy=REBUILD)
+            raise StoreError(self.store_path, "store was truncated after it was opened", remedy=REBUILD)
 
     @property
     def chunk_rows(self) -> int:
-        """Images in a chunk of the file: those that lie together on disk."""
+        """Images per chunk of the file, which lie together on disk."""
         row_bytes = int(np.prod(self.images.shape[1:]))
         return self.images.chunk_rows if isinstance(self.images, ChunkedImages) else chunk_rows(len(self), row_bytes)
 
@@ -157,24 +163,27 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """An opened store; its arrays stay readable even when the file is replaced on disk.
+    """An open store; its arrays stay readable even if the file is replaced on disk.
 
-    There is nothing to close: no HDF5 file stays open, and a mapping ends with its last array. ``with`` works all the
-    same. A store and its splits pickle as path and digest, and open again where they arrive; arrays that were replaced
-    or written into go along.
+    There is nothing to close: no HDF5 file stays open, and a mapping ends with its last array; ``with`` works too.
+    A store and its splits are pickled as path and digest and reopened when unpickled, together with arrays that were
+    replaced or written into.
 
     Attributes
     ----------
     path : Path
     info : StoreInfo
+        The facts of the store: dataset, size, edition, recipe, licence and so on.
     digest : str
-        SHA-256, as hex, over the facts and the checksums of all arrays: a copy of any compression has it too.
+        SHA-256, as hex, over the facts and the checksums of all arrays; compressed copies have the same.
     train, val, test : Split
 
     Examples
     --------
     >>> import mmtk
     >>> store = mmtk.open("stores/breastmnist_28.h5")
+    >>> store.info.flag, store.info.size, store.info.marks
+    ('breastmnist', 28, 'SYNTHETIC')
     >>> store["val"] is store.val, "val" in store
     (True, True)
     >>> [split.name for split in store]
@@ -197,8 +206,8 @@ class Store:
             if value is not self._read.get(name) or (isinstance(value, Split) and value.changes())
         }
         if changes.keys() >= set(SPLITS):
-            return _alone, (Store, values)
-        return _store_again, (self._place, self._read["digest"], changes)
+            return _from_fields, (Store, values)
+        return _reopen_store, (self._place, self._read["digest"], changes)
 
     def __copy__(self) -> Self:
         return replace(self)
@@ -223,9 +232,9 @@ class Store:
         return iter(self.splits)
 
     def facts(self) -> dict[str, Any]:
-        """What it is and holds as JSON values, for ``mmtk info --json``."""
-        told = {**asdict(self.info), "recipe": json.loads(self.info.recipe)}
-        return {"path": str(self.path), "digest": self.digest, "counts": self.counts, **told}
+        """Its facts, digest and counts as JSON values, for ``mmtk info --json``."""
+        info = {**asdict(self.info), "recipe": json.loads(self.info.recipe)}
+        return {"path": str(self.path), "digest": self.digest, "counts": self.counts, **info}
 
     @property
     def splits(self) -> tuple[Split, Split, Split]:
@@ -233,26 +242,26 @@ class Store:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Images in each split."""
+        """Number of images per split."""
         return {split.name: len(split) for split in self.splits}
 
     def content_digest(self) -> str:
-        """What the digest is by the facts and arrays as they are now: all of them are read."""
+        """The digest computed from the current facts and arrays, all of which are read."""
         arrays = {f"{split.name}/{name}": getattr(split, name) for split in self.splits for name in NAMES}
         sums = {key: (array, array_checksums(key, array)) for key, array in arrays.items()}
         return digest_of(self.info, sums).hex()
 
     def expect(self, digest: str) -> None:
-        """Refuse to go on with content of another digest than the store's.
+        """Check a digest computed from the content.
 
         Raises
         ------
         StoreError
-            If it is another: the file is damaged.
+            If it is not the store's digest: the file is corrupt.
         """
         if digest != self.digest:
-            found, remedy = "content that does not fit its digest", "mmtk verify says where; build or import it again"
-            raise StoreError(self.path, expected="a whole store", found=found, remedy=remedy)
+            remedy = "run mmtk verify to see where; build or import it again"
+            raise StoreError(self.path, "store is corrupt: its content does not match its digest", remedy=remedy)
 
     def __enter__(self) -> Self:
         return self
@@ -272,13 +281,14 @@ class Store:
 
 
 def open(path: str | Path, digest: str | None = None) -> Store:
-    """Open a store, and see that its facts and checksums are those of its digest; `verify` reads all of it.
+    """Open a store and check its facts and checksums against its digest; `verify` also reads the pixels.
 
     Parameters
     ----------
-    path : path of an ``.h5`` file that mmtk wrote
+    path : path
+        An ``.h5`` file written by mmtk.
     digest : str, optional
-        The digest it must have: who knows it from elsewhere opens that store or none.
+        The digest it must have, if known from elsewhere.
 
     Returns
     -------
@@ -287,8 +297,17 @@ def open(path: str | Path, digest: str | None = None) -> Store:
     Raises
     ------
     StoreError
-        If the file is missing, no store, incomplete, cut short, of another version, has another digest, or holds
-        anything but what FORMAT.md names, such as links, external storage or object types.
+        If the file is missing, not a store, incomplete, truncated, of an unsupported version, has another digest, or
+        holds anything not named in FORMAT.md, such as links, external storage or object types.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> store = mmtk.open("stores/breastmnist_28.h5")
+    >>> store.train.images.shape[1:]
+    (28, 28)
+    >>> store.info.classes
+    ('malignant', 'normal, benign')
     """
     path = Path(path)
     with guarded(path):
@@ -306,22 +325,29 @@ def open(path: str | Path, digest: str | None = None) -> Store:
 
 
 def verify(path: str | Path, digest: str | None = None) -> list[str]:
-    """Recompute a store's checksums.
+    """Recompute a store's checksums from all of its data.
 
     Parameters
     ----------
-    path, digest
-        As `open` takes them.
+    path : path
+    digest : str, optional
+        As for `open`.
 
     Returns
     -------
     list of str
-        What is wrong, empty if nothing is.
+        One line per problem; empty if the store is intact.
 
     Raises
     ------
     StoreError
         If the file cannot be opened as a store, or has another digest.
+
+    Examples
+    --------
+    >>> from mmtk.store import verify
+    >>> verify("stores/breastmnist_28.h5")
+    []
     """
     path = Path(path)
     with guarded(path):
@@ -329,64 +355,63 @@ def verify(path: str | Path, digest: str | None = None) -> list[str]:
 
 
 def expect_whole(path: str | Path) -> None:
-    """Read all of a store before work is built on it.
+    """Verify a store before relying on it.
 
     Raises
     ------
     StoreError
-        If `verify` finds something.
+        If `verify` reports a problem.
     """
     if problems := verify(path):
-        found = problems[0].removeprefix(f"{path}: ")
-        raise StoreError(path, expected="a whole store", found=found, remedy=REBUILD)
+        raise StoreError(path, f"store is corrupt: {problems[0].removeprefix(f'{path}: ')}", remedy=REBUILD)
 
 
 def _compare(path: Path, digest: str | None) -> list[str]:
-    """Compare checksums by reading, not through a mapping, where a disk that cannot be read would be a signal."""
+    """Compare checksums by reading, not through a mapping, where a disk error would be a fatal signal."""
     problems: list[str] = []
     with checked(path, digest) as store:
         handle = store.file.id.get_vfd_handle()
         for key in KEYS:
-            dataset, wanted = store.datasets[key], store.datasets[f"checksums/{key}"][()]
+            dataset, stored = store.datasets[key], store.datasets[f"checksums/{key}"][()]
             region = find_region(dataset)
             step = checksum_rows(key, dataset)
             if region is not None:
                 sums = region.checksums(handle, step)
             else:
                 sums = array_checksums(key, read_packed(path, store.file, dataset))
-            for chunk in np.flatnonzero((sums != wanted).any(axis=1)).tolist():
+            for chunk in np.flatnonzero((sums != stored).any(axis=1)).tolist():
                 rows = f"rows {chunk * step} to {min((chunk + 1) * step, len(dataset)) - 1}"
-                expected, actual = (table[chunk].tobytes().hex()[:16] for table in (wanted, sums))
-                said = f"expected checksum {expected}, found {actual}"
-                problems.append(f"{path}: {key} chunk {chunk} ({rows}): {said}")
+                expected, actual = (table[chunk].tobytes().hex()[:16] for table in (stored, sums))
+                mismatch = f"checksum differs, found {actual}, expected {expected}"
+                problems.append(f"{path}: {key} chunk {chunk} ({rows}): {mismatch}")
             if key.endswith("labels"):
                 check_labels(f"{path} {key}", store.info, dataset[()])
     return problems
 
 
 def already_there(path: Path, plan_hash: str, force: bool) -> bool:
-    """Whether a store of this plan is at `path`.
+    """Whether a store built from this plan exists at `path`.
 
     Raises
     ------
     StoreError
-        If something else is there, unless `force` allows it to be replaced.
+        If anything else exists there, unless `force` allows overwriting it.
     """
     if not path.exists():
         return False
     try:
-        there = open(path).info.plan_hash == plan_hash
-        found = "one of another plan"
+        same = open(path).info.plan_hash == plan_hash
+        problem = "already exists, built from another plan"
     except StoreError as error:
-        there, found = False, str(error)
-    if not there and not force:
-        remedy = "add --force to replace it, or choose another --out"
-        raise StoreError(path, expected="a store of this plan or none", found=found, remedy=remedy)
-    return there
+        reason = "; ".join(str(error).removeprefix(f"{path}: ").split("; ")[:1])
+        same, problem = False, f"already exists and cannot be used: {reason}"
+    if not same and not force:
+        raise StoreError(path, problem, remedy="use --force to overwrite it, or choose another --out")
+    return same
 
 
 def _fields(value: Split | Store) -> dict[str, Any]:
-    """Its public fields, but for what it lacks; see `without_labels`."""
+    """Its public fields, except for any it lacks; see `without_labels`."""
     held = vars(value)
     return {item.name: held[item.name] for item in fields(value) if item.repr and item.name in held}
 
@@ -395,16 +420,16 @@ def _form(value: Any) -> Any:
     return (value.shape, value.dtype, value.strides) if isinstance(value, np.ndarray) else None
 
 
-def _alone(kind: type[Split | Store], values: dict[str, Any]) -> Split | Store:
+def _from_fields(kind: type[Split | Store], values: dict[str, Any]) -> Split | Store:
     return kind(**values)
 
 
-def _split_again(path: Path, digest: str, name: str, changes: dict[str, Any]) -> Split:
+def _reopen_split(path: Path, digest: str, name: str, changes: dict[str, Any]) -> Split:
     split: Split = getattr(open(path, digest), name)
     return replace(split, **changes)
 
 
-def _store_again(path: Path, digest: str, changes: dict[str, Any]) -> Store:
+def _reopen_store(path: Path, digest: str, changes: dict[str, Any]) -> Store:
     opened = open(path, digest)
     read = {name: value for name, value in opened._read.items() if name not in changes}
     return replace(opened, **changes, _read=read)
@@ -415,7 +440,7 @@ def _may_be_written(array: Images) -> bool:
 
 
 def _written(split: Split, names: list[str]) -> list[str]:
-    """Those of a split's arrays that are not what the file's checksums say; all, where the file is not there."""
+    """Those of a split's arrays that do not match the file's checksums; all arrays if the file is gone."""
     written = []
     try:
         with guarded(split._place), checked(split._place, split._read["store_digest"]) as store:

@@ -1,4 +1,4 @@
-"""A file for HDF5 to write to whose errors come afterwards: HDF5 cannot close a file that it cannot flush."""
+"""A file for HDF5 that defers write errors to the end: HDF5 cannot close a file that it cannot flush."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 from mmtk.store._format import LIBVER
 
 
-class SteadyFile(io.RawIOBase):
-    """An open file for h5py's driver of file objects; what the disk refuses is kept in memory, and the error for later.
+class DeferredErrorFile(io.RawIOBase):
+    """A file for h5py's file-object driver; data that cannot be written is kept in memory, and the error for later.
 
     Parameters
     ----------
     handle : int
-        The open file, empty.
+        File descriptor of an empty file.
     """
 
     def __init__(self, handle: int) -> None:
@@ -70,14 +70,14 @@ class SteadyFile(io.RawIOBase):
         return self._end
 
     def check(self, path: str | Path) -> None:
-        """Raise the error of the disk, if there was one."""
+        """Raise the deferred write error, if any."""
         if self.error is not None:
             raise OSError(self.error.errno, self.error.strerror, str(path)) from None
 
 
 @contextmanager
-def hdf5_to_write(path: str | Path) -> Iterator[tuple[Any, SteadyFile]]:
-    """Make a file an HDF5 file; give it with the file below it, which knows of errors before the end.
+def create_hdf5(path: str | Path) -> Iterator[tuple[Any, DeferredErrorFile]]:
+    """Create an HDF5 file; yield it with the file object below it, which knows of errors before the end.
 
     Raises
     ------
@@ -88,16 +88,16 @@ def hdf5_to_write(path: str | Path) -> Iterator[tuple[Any, SteadyFile]]:
 
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
-        steady = SteadyFile(handle)
-        with h5py.File(steady, "w", libver=LIBVER) as file:
-            yield file, steady
-        steady.check(path)
+        raw = DeferredErrorFile(handle)
+        with h5py.File(raw, "w", libver=LIBVER) as file:
+            yield file, raw
+        raw.check(path)
     finally:
         os.close(handle)
 
 
 def write_at(file: int, data: bytes | memoryview, offset: int) -> None:
-    """Write all of `data` at `offset`, however many calls the system takes for it."""
+    """Write all of `data` at `offset`, in as many system calls as it takes."""
     view = memoryview(data).cast("B")
     while view:
         done = os.pwrite(file, view, offset)

@@ -1,4 +1,4 @@
-"""What undoes the filters of a compressed store, each within a length that is known beforehand."""
+"""Decompression for the filters of a compressed store, each limited to a length known beforehand."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from mmtk.base import inflate
 
-# HDF5's numbers of filters
+# HDF5's filter numbers
 DEFLATE, SHUFFLE, ZSTD = 1, 2, 32015
 COMPRESSIONS = {"gzip": DEFLATE, "zstd": ZSTD}
-FORMER = {"lzf": 32000, "blosc": 32001}  # once written, refused now: see docs/decisions.md
+FORMER = {"lzf": 32000, "blosc": 32001}  # no longer supported: see docs/decisions.md
 
 Unpack = Callable[[bytes, int], Any]
 
 
 def unpacker(number: int) -> Unpack | None:
-    """What unpacks a filter's bytes to a known length and never to more, if it is here."""
+    """The function that decompresses a filter's bytes to a known length and no further, None if it is not available."""
     try:
         if number == DEFLATE:
             return inflate

@@ -1,9 +1,9 @@
-"""A store as Google's Vertex AI imports it: PNG files as of `export_png`, and beside them what names and labels them.
+"""Export a store for Google's Vertex AI: PNG files as written by `export_png`, and the import files that label them.
 
-``{flag}_vertex.jsonl`` is the import file of Vertex AI's image classification, by Google's schemas
+``{flag}_vertex.jsonl`` is the import file for Vertex AI image classification, in Google's schemas
 ``image_classification_single_label_io_format_1.0.0`` and ``..._multi_label_...``; ``{flag}_automl.csv`` is that of
-AutoML Vision, its closed predecessor, with which the paper's figures were made. Both name the images where they will be
-once the folder lies in a bucket.
+AutoML Vision, its discontinued predecessor, which the paper used. Both refer to the images by the addresses they have
+once the folder has been copied to a bucket.
 """
 
 from __future__ import annotations
@@ -24,39 +24,46 @@ from mmtk.store._npz import medmnist_name
 from mmtk.store._png import export_png, image_name
 from mmtk.store._reader import Store
 
-NONE_OF_THE_ABOVE = "None_of_the_above"  # Google's word; one without any label counts as not yet labelled
+NONE_OF_THE_ABOVE = "None_of_the_above"  # Google's word; to the service an image with no label is not yet labelled
 _USES = dict(zip(SPLITS, ("training", "validation", "test"), strict=True))
-_LONGEST = 128  # letters of a display name
+_LONGEST = 128  # characters of a display name
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-_PATTERNS = "*?[]#"  # which Google's own commands take for patterns and versions
+_PATTERNS = "*?[]#"  # Google's commands interpret these as wildcards and versions
 
 
 def export_vertex(store: Store, out: str | Path, prefix: str, force: bool = False) -> Path:
-    """Write the images as `export_png` does, and the import files of Vertex AI and AutoML Vision.
+    """Write the images as `export_png` does, and the import files for Vertex AI and AutoML Vision.
 
     Parameters
     ----------
     store : Store
-        Of images. Names of classes are the labels; of several labels, an image that has none is labelled
-        "None_of_the_above", since to the service one without any is not labelled yet.
+        A store of images. Class names become labels; in multi-label tasks an image without labels gets the label
+        "None_of_the_above", because the service treats an image with no label as not yet labelled.
     out : path
-        Folder of all of them, whose content is to be copied to `prefix`.
+        Folder of all files; copy its content to `prefix`.
     prefix : str
         ``gs://bucket`` or ``gs://bucket/path``.
     force : bool
-        Replace what is there; equal files are left alone.
+        Overwrite existing files; equal files are kept.
 
     Returns
     -------
     Path
-        The import file of Vertex AI, which appears last.
+        The import file of Vertex AI, which is written last.
 
     Raises
     ------
     ArgumentError
-        If `prefix` is no place in Cloud Storage.
+        If `prefix` is not an address in Cloud Storage.
     StoreError
-        If the store is of volumes, a class has a name that cannot be a label, or for what `export_png` raises.
+        If the store holds volumes, a class name cannot be a label, or `export_png` raises it.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.store import export_vertex
+    >>> export_vertex(mmtk.open("stores/breastmnist_28.h5"), "vertex", "gs://my-bucket").as_posix()
+    'vertex/breastmnist_vertex.jsonl'
     """
     place = _checked_place(prefix)
     names = _checked_names(store)
@@ -74,7 +81,7 @@ def export_vertex(store: Store, out: str | Path, prefix: str, force: bool = Fals
     }
     for path, text in texts.items():
         if path.exists() and not force and path.read_bytes() != text.encode():
-            raise StoreError(path, expected="an equal file or none", found="another", remedy="add --force")
+            raise StoreError(path, "exists with other content", remedy="use --force to overwrite it")
     export_png(store, out, force)
     for path, text in texts.items():
         write_text(path, text)
@@ -94,38 +101,39 @@ def _images(store: Store, place: str, names: tuple[str, ...]) -> Iterator[tuple[
 
 
 def _line(split: str, uri: str, labels: list[str], several: bool) -> dict[str, object]:
-    told = [{"displayName": label} for label in labels]
+    annotations = [{"displayName": label} for label in labels]
     return {
         "imageGcsUri": uri,
-        **({"classificationAnnotations": told} if several else {"classificationAnnotation": told[0]}),
+        **({"classificationAnnotations": annotations} if several else {"classificationAnnotation": annotations[0]}),
         "dataItemResourceLabels": {"aiplatform.googleapis.com/ml_use": _USES[split]},
     }
 
 
 def _checked_place(prefix: str) -> str:
-    """The prefix without a slash at its end."""
+    """The prefix without a trailing slash."""
     expected = "gs://bucket or gs://bucket/path"
     scheme, _, rest = prefix.partition("://")
     bucket, *path = rest.removesuffix("/").split("/")
     if scheme != "gs" or not _BUCKET.fullmatch(bucket):
-        raise ArgumentError("prefix", expected=expected, found=repr(prefix))
+        raise ArgumentError("prefix", "is not an address in Cloud Storage", expected=expected, found=repr(prefix))
     if set(path) & {"", ".", ".."} or not prefix.isprintable() or set(prefix) & set(_PATTERNS):
-        found = f"{prefix!r}, with an empty part, . or .., or a character of {' '.join(_PATTERNS)}"
-        raise ArgumentError("prefix", expected=expected, found=found)
+        problem = f"{prefix!r} has an empty part, . or .., or one of the characters {' '.join(_PATTERNS)}"
+        raise ArgumentError("prefix", problem, expected=expected)
     return "/".join(["gs:/", bucket, *path])
 
 
 def _checked_names(store: Store) -> tuple[str, ...]:
-    """The names of classes, which have to be labels that differ whatever their case: their order is lost."""
+    """The class names, which must be valid labels and differ in more than case, since their order is lost."""
     info: StoreInfo = store.info
     if info.ndim != 2:
-        raise StoreError(store.path, expected="a store of images for Vertex AI", found="volumes")
+        raise StoreError(store.path, "holds volumes, which Vertex AI does not take")
     if long := next((name for name in info.classes if len(name) > _LONGEST), None):
-        raise StoreError(store.path, expected=f"names of classes of at most {_LONGEST} letters", found=repr(long))
+        raise StoreError(store.path, f"class name is longer than {_LONGEST} characters: {long}")
     reserved = (NONE_OF_THE_ABOVE,) if info.task == Task.MULTILABEL else ()
     known = [name.strip().lower() for name in (*info.classes, *reserved)]
-    if twice := next((name for name in known if known.count(name) > 1), None):
-        also = ", also the label of images without any" if reserved and twice == reserved[0].lower() else ""
-        expected = "names of classes that differ in more than case"
-        raise StoreError(store.path, expected=expected, found=f"{twice} twice{also}")
+    if repeated := next((name for name in known if known.count(name) > 1), None):
+        problem = f"class name {repeated} occurs twice, ignoring case"
+        if reserved and repeated == reserved[0].lower():
+            problem = f"class name {repeated} is reserved for images without a label"
+        raise StoreError(store.path, problem)
     return info.classes

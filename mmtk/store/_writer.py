@@ -1,4 +1,4 @@
-"""Write a store: the HDF5 skeleton first, then rows at known offsets, checksums, and the mark that it is complete."""
+"""Write a store: first the HDF5 skeleton, then rows at known offsets, checksums, and the mark that it is complete."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mmtk.store._format import (
     record_dtype,
 )
 from mmtk.store._guard import guarded
-from mmtk.store._steady import hdf5_to_write, write_at
+from mmtk.store._steady import create_hdf5, write_at
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Region:
         return checksums(read, self.rows, step, self.row_bytes)
 
 
-class ArrayKind(NamedTuple):
+class ArraySpec(NamedTuple):
     """Shape and type of an array, without its values."""
 
     shape: tuple[int, ...]
@@ -59,10 +59,10 @@ class ArrayKind(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything lies in a store's file, and what it is."""
+    """Offsets of everything in a store's file, and its facts."""
 
     info: StoreInfo
-    arrays: Mapping[str, ArrayKind]
+    arrays: Mapping[str, ArraySpec]
     regions: Mapping[str, Region]  # "train/images" -> its bytes
     tables: Mapping[str, Region]  # "train/images" -> its checksums
     digest: int
@@ -102,12 +102,12 @@ def _dataset(group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
 def create_skeleton(
     path: str | Path, info: StoreInfo, labels: Mapping[str, Array], records: Mapping[str, Array]
 ) -> Layout:
-    """Write a store's file with everything but its images, checksums and mark, and reserve its space.
+    """Write a store's file with everything but images, checksums and mark, and reserve its space.
 
     Parameters
     ----------
     path : path
-        The file to write; it is no store until `finalize` has marked it.
+        The file to write; it is not a store until `finalize` has marked it.
     info : StoreInfo
     labels : mapping of split to (n, l) uint8
     records : mapping of split to (n,) array of `record_dtype`
@@ -119,17 +119,17 @@ def create_skeleton(
     Raises
     ------
     StoreError
-        If labels or records do not fit the facts, or a store of such facts could not be read again.
+        If labels or records do not match the facts, or a store with such facts could not be read back.
     OSError
         If the disk is full or the folder cannot be written.
     """
     check_facts(path, info)
     for split in SPLITS:
-        images = ArrayKind((len(labels[split]), *info.row_shape), np.dtype(np.uint8))
+        images = ArraySpec((len(labels[split]), *info.row_shape), np.dtype(np.uint8))
         check_shapes(f"{path} {split}", info, images, labels[split], records[split])
         check_labels(f"{path} {split}", info, labels[split])
     row_bytes = int(np.prod(info.row_shape))
-    with hdf5_to_write(path) as (file, _):
+    with create_hdf5(path) as (file, _):
         write_head(file, info)
         for split in SPLITS:
             group, table = file.create_group(split), file.create_group(f"checksums/{split}")
@@ -157,11 +157,11 @@ def write_head(file: Any, info: StoreInfo) -> None:
     file.attrs["version"] = info.version
     file.attrs["ndim"] = info.ndim
     file.attrs["dtype"] = np.bytes_("uint8")
-    file.attrs["info"] = np.bytes_(info.to_json())  # of fixed length: HDF5 keeps no checksum of other texts
+    file.attrs["info"] = np.bytes_(info.to_json())  # fixed length: HDF5 does not checksum other text
 
 
 def _reserve(path: str | Path, size: int) -> None:
-    """Make sure that the disk has the space, before hours of work go into it."""
+    """Reserve the disk space before hours of work go into the file."""
     handle = os.open(path, os.O_RDWR)
     try:
         if size and hasattr(os, "posix_fallocate"):
@@ -186,7 +186,7 @@ def read_layout(path: str | Path) -> Layout:
         info = StoreInfo.from_json(file.attrs["info"].decode())
         regions = {key: _solid(path, file[key]) for key in KEYS}
         tables = {key: _solid(path, file[f"checksums/{key}"]) for key in KEYS}
-        arrays = {key: ArrayKind(file[key].shape, file[key].dtype) for key in KEYS}
+        arrays = {key: ArraySpec(file[key].shape, file[key].dtype) for key in KEYS}
         digest, complete = (_solid(path, file[name]).offset for name in ("digest", "complete"))
         row_bytes = regions["train/images"].row_bytes
         return Layout(info, arrays, regions, tables, digest, complete, row_bytes, os.path.getsize(path))
@@ -195,12 +195,12 @@ def read_layout(path: str | Path) -> Layout:
 def _solid(path: str | Path, dataset: Any) -> Region:
     region = find_region(dataset)
     if region is None:
-        raise StoreError(path, expected=f"{dataset.name} as one run of bytes", found="a filtered or scattered dataset")
+        raise StoreError(path, f"{dataset.name} is filtered or scattered, not contiguous")
     return region
 
 
 def find_region(dataset: Any) -> Region | None:
-    """Bytes of an HDF5 dataset if they are one unfiltered run in the file, in the order of its rows."""
+    """Bytes of an HDF5 dataset if they are contiguous, unfiltered and in row order, else None."""
     rows, row_bytes = dataset.shape[0], int(np.prod(dataset.shape[1:])) * int(dataset.dtype.itemsize)
     if not rows * row_bytes:
         return Region(0, rows, row_bytes)
@@ -218,12 +218,12 @@ def find_region(dataset: Any) -> Region | None:
 
 
 def finalize(path: str | Path) -> None:
-    """Compute the checksums of a filled skeleton and its digest, then mark it complete, and sync it to disk.
+    """Compute the checksums and digest of a filled skeleton, mark it complete and sync it to disk.
 
     Raises
     ------
     StoreError
-        If it is no skeleton, or cannot be read.
+        If it is not a skeleton, or cannot be read.
     OSError
         If it cannot be written.
     """
@@ -245,7 +245,7 @@ def finalize(path: str | Path) -> None:
 
 
 def empty_records(names: list[str], size: int, subjects: list[str] | None = None) -> Array:
-    """Records of images that are already small squares: their names, their size, the whole as box."""
+    """Records of images that are already small squares: name, size, and the whole image as crop box."""
     coded = [name.encode() for name in names]
     people = [name.encode() for name in subjects or [""] * len(names)]
     source, subject = (max(map(len, column), default=1) for column in (coded, people))
@@ -258,21 +258,36 @@ def empty_records(names: list[str], size: int, subjects: list[str] | None = None
 
 
 def write_store(path: str | Path, info: StoreInfo, arrays: Mapping[str, tuple[Array, Array, Array]]) -> Path:
-    """Write a whole store from arrays; it appears under `path` only when whole.
+    """Write a store from arrays; it appears under `path` only once complete.
 
     Parameters
     ----------
     path : path
-        Its folder is made if need be; a file that is there is replaced.
+        Its folder is created if needed; an existing file is overwritten.
     info : StoreInfo
+        The facts of the store.
     arrays : mapping of split to (images, labels, records)
-        Images ``(n, h, w[, 3])`` uint8, of volumes ``(n, d, h, w)``; labels ``(n, l)`` uint8; records of
+        Images ``(n, h, w[, 3])`` uint8, for volumes ``(n, d, h, w)``; labels ``(n, l)`` uint8; records ``(n,)`` of
         `record_dtype`.
+
+    Returns
+    -------
+    Path
+        `path`.
 
     Raises
     ------
     StoreError
-        If arrays and facts do not fit, or the disk is full or cannot be written.
+        If arrays and facts do not match, or the disk is full or cannot be written.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.store import write_store
+    >>> store = mmtk.open("stores/breastmnist_28.h5")
+    >>> arrays = {split.name: (split.images[:4], split.labels[:4], split.records[:4]) for split in store.splits}
+    >>> mmtk.open(write_store("first_four.h5", store.info, arrays)).counts
+    {'train': 4, 'val': 4, 'test': 4}
     """
     labels = {split: arrays[split][1] for split in SPLITS}
     records = {split: arrays[split][2] for split in SPLITS}
@@ -285,7 +300,7 @@ def write_blocks(
     path: str | Path, info: StoreInfo, labels: Mapping[str, Array], records: Mapping[str, Array],
     images: Callable[[str], Iterable[Array]],
 ) -> Path:
-    """As `write_store`, with the images of a split in consecutive blocks of uint8, so that memory stays flat."""
+    """Like `write_store`, with the images of a split in consecutive blocks of uint8, so that memory use stays flat."""
     final = Path(path)
     check_facts(final, info)
     with writing(final) as temporary:
@@ -302,11 +317,11 @@ def write_blocks(
 
 
 def blocks(array: Any) -> Iterator[Array]:
-    """Cut an array, or what is indexed like one, along its rows into blocks of a few MiB."""
+    """Cut an array, or anything indexed like one, along its rows into blocks of a few MiB."""
     step = block_rows(array.shape, array.dtype)
     return (array[row : row + step] for row in range(0, len(array), step))
 
 
 def block_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    """Rows of an array in a block of a few MiB."""
+    """Rows per block of a few MiB."""
     return max(1, (1 << 22) // max(1, int(np.prod(shape[1:])) * dtype.itemsize))

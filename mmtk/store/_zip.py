@@ -1,7 +1,7 @@
-"""The zip archives that official ``.npz`` files are, to the byte, whatever Python runs now.
+"""Write zip archives byte for byte like the official ``.npz`` files, on any version of Python.
 
-They came from the ``zipfile`` of Python before 3.11.4, which NumPy told to expect large members: every local header has
-a zip64 field with the true sizes, and stands for it only where a size passes the limit.
+Those were written by the ``zipfile`` of Python before 3.11.4, which NumPy told to expect large members: every local
+header has a zip64 field with the true sizes, but refers to it only if a size exceeds the limit.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import IO
 
 from mmtk.datasets.base import SPLITS
 
-ZIP64_LIMIT = (1 << 31) - 1  # the largest size and place that zipfile keeps in 32 bits
+ZIP64_LIMIT = (1 << 31) - 1  # the largest size and offset that zipfile keeps in 32 bits
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s4B4HL2L5H2L")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR = struct.Struct("<4sLQL")
 _END = struct.Struct("<4s4H2LH")
 _SIZES = struct.Struct("<2H2Q")  # the zip64 field of a local header
-_MIDNIGHT_1980 = 0x21  # the date NumPy gives its members
+_MIDNIGHT_1980 = 0x21  # NumPy's date for its members
 _PK20, _PK45, _DEFLATED, _LEVEL, _MODE = 20, 45, 8, 6, 0o600 << 16
-_ELSEWHERE = 0xFFFFFFFF  # of a number that stands in a zip64 field
+_ELSEWHERE = 0xFFFFFFFF  # marks a number given in a zip64 field
 _UNIX, _WINDOWS = 3, 0
 
 
 @dataclass(frozen=True)
 class Container:
-    """A kind of official ``.npz``: its arrays in their order, and the system that its central directory names."""
+    """A kind of official ``.npz``: its arrays in order, and the system named in its central directory."""
 
     arrays: tuple[str, ...]
     system: int
@@ -38,11 +38,11 @@ class Container:
 _IMAGES_FIRST = tuple(f"{split}_{kind}" for kind in ("images", "labels") for split in SPLITS)
 _SPLIT_BY_SPLIT = tuple(f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels"))
 
-# of each edition, the kind that its new files are
+# the kind of the files that were new in each edition
 CONTAINERS = {
     "2020": Container(_IMAGES_FIRST, _UNIX),
     "2021": Container(_SPLIT_BY_SPLIT, _UNIX),
-    "2022": Container(_SPLIT_BY_SPLIT, _UNIX),  # NoduleMNIST3D alone; by its date, no official file of it was seen
+    "2022": Container(_SPLIT_BY_SPLIT, _UNIX),  # NoduleMNIST3D only; inferred from its date, without an official file
     "2024": Container(_SPLIT_BY_SPLIT, _WINDOWS),
 }
 
@@ -62,20 +62,20 @@ def write_zip(
 ) -> None:
     """Write an archive of deflated members.
 
-    The deflate stream is that of the official files where Python is built on classic zlib.
+    The deflate stream is that of the official files if Python is built with classic zlib.
 
     Parameters
     ----------
     file : binary file
-        Empty; it has to seek.
+        Empty and seekable.
     members : iterable of (str, iterable of bytes)
         Names, and the content of each in blocks.
     system : int
-        The number of the system that is said to have written it.
+        The number of the system named as its creator.
     comment : bytes
-        Of the archive.
+        Comment of the archive.
     limit : int
-        The largest size and place that stand in 32 bits.
+        The largest size and offset kept in 32 bits.
     """
     written = [_write_member(file, name.encode(), content, limit) for name, content in members]
     start = file.tell()
