@@ -228,7 +228,7 @@ def test_a_system_error_is_told_as_such_and_asked_again(plain, packed, monkeypat
     monkeypatch.setattr("os.pread", fails)
     with pytest.raises(MemoryError):
         images[0]
-    with pytest.raises(StoreError, match="cannot be read: input/output error; check the disk$"):
+    with pytest.raises(StoreError, match=r"cannot be read: input/output error; check the disk$"):
         images[0]
     assert np.array_equal(images[0], plain.train.images[0])
 

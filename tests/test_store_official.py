@@ -545,8 +545,8 @@ def test_the_file_of_another_edition_is_said_and_not_compared(tmp_path: Path, mo
     assert (compared.npz, compared.splits, compared.differs) == (None, {}, False)
     line = (
         f"found the official file of 28 px, edition 2024 (MD5 {hashlib.md5(files['2024'].read_bytes()).hexdigest()}), "
-        f"expected the official file of 28 px, edition 2020 (MD5 {compared.published}); get the right one by mmtk fetch "
-        "organcmnist --edition 2020, or build with --edition 2024"
+        f"expected the official file of 28 px, edition 2020 (MD5 {compared.published}); get the right one by mmtk "
+        "fetch organcmnist --edition 2020, or build with --edition 2024"
     )
     assert compared.remark.startswith(f"{files['2024']}: ")
     assert compared.remark.endswith(line)

@@ -363,7 +363,7 @@ def test_without_pillow_it_says_what_to_install(cubes, tmp_path):
     (tmp_path / "new").mkdir()
     told = run_python("-c", code, cubes.path, tmp_path / "new", code=0).stdout.splitlines()
     assert len(told) == 2
-    assert all(line.endswith("the package pillow, which is not installed; pip install 'mmtk[medmnist]'") for line in told)
+    assert all(line.endswith("which is not installed; pip install 'mmtk[medmnist]'") for line in told)
     assert [path.name for path in (tmp_path / "new").iterdir() if path.name != "out"] == []
 
 

@@ -108,7 +108,7 @@ def test_images_of_several_labels_or_none(tmp_path):
 ])
 def test_a_prefix_that_is_no_place_in_a_bucket(tmp_path, prefix):
     opened = open_with(tmp_path, ("a", "b"))
-    with pytest.raises(ArgumentError, match="prefix: .*gs://bucket or gs://bucket/path"):
+    with pytest.raises(ArgumentError, match=r"prefix: .*gs://bucket or gs://bucket/path"):
         store.export_vertex(opened, tmp_path / "out", prefix)
     assert not (tmp_path / "out").exists()
 
@@ -156,5 +156,5 @@ def test_equal_files_stay_and_others_are_replaced_only_by_force(tmp_path):
 
 def test_the_prefix_has_to_be_given(tmp_path):
     path = open_with(tmp_path, ("a", "b")).path
-    with pytest.raises(ArgumentError, match="--to vertex: .*--prefix gs://bucket/path"):
+    with pytest.raises(ArgumentError, match=r"--to vertex: .*--prefix gs://bucket/path"):
         invoke("export", path, "--to", "vertex", "--out", tmp_path / "out")
