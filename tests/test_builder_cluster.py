@@ -187,7 +187,7 @@ def test_a_scheduler_that_is_lost_is_one_line_and_nothing_done_is(derma: Path, t
 
 def test_images_that_kill_workers_end_the_build_in_one_line(derma: Path, tmp_path: Path) -> None:
     deadly = tmp_path / "deadly.py"
-    deadly.write_text("import os\nfrom mmtk.builder import remote\nremote.make = lambda *_: os._exit(1)\n")
+    deadly.write_text("import os\nfrom mmtk.builder import remote\nremote.process_unit = lambda *_: os._exit(1)\n")
     with ExitStack() as stack:
         mine = Cluster(tmp_path / "dask", stack)
         address = mine.start(DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0)

@@ -143,7 +143,7 @@ def test_boxes_outside_their_volume_are_refused(tmp_path: Path) -> None:
     folder = lits_of(tmp_path, "liver 1 10 60 10 51 5 35\n", nifti(VOXELS))
     with pytest.raises(ImageError) as caught:
         mmtk.build("organamnist", sources=folder, out=tmp_path / "out", allow_partial=True)
-    said = "volume-0.nii: expected the box of liver inside its 60 x 50 x 40 voxels, found x 10 to 60, y 10 to 51"
+    said = "volume-0.nii: the box of liver (x 10 to 60, y 10 to 51, z 5 to 35) exceeds the volume of 60 x 50 x 40 voxels"
     assert said in str(caught.value)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.h5"))
 
@@ -156,7 +156,7 @@ def test_a_volume_that_is_cut_off_stops_the_build_or_is_left_out(tmp_path: Path,
     (folder / "annotations_on_LiTS/segmentation-115.txt").write_text(INSIDE)
     choices = {"sources": folder, "out": tmp_path / "out", "allow_partial": True, "on_error": on_error}
     if on_error == "stop":
-        with pytest.raises(ImageError, match=r"volume-0\.nii\.gz: expected"):
+        with pytest.raises(ImageError, match=r"volume-0\.nii\.gz: .*file ended"):
             mmtk.build(ORGANS, **choices)
         assert not list((tmp_path / "out").glob("*.h5"))
         return
@@ -173,13 +173,13 @@ def test_float_volumes_with_nan_are_refused(tmp_path: Path) -> None:
     voxels = VOXELS.astype(np.float32)
     voxels[3, 3, 3] = np.nan
     folder = lits_of(tmp_path, INSIDE, nifti(voxels, "f4"))
-    with pytest.raises(ImageError, match=r"volume-0\.nii: expected numbers, found NaN"):
+    with pytest.raises(ImageError, match=r"volume-0\.nii: .*NaN"):
         mmtk.build("organsmnist", sources=folder, out=tmp_path / "out", allow_partial=True)
 
 
 def test_a_volume_without_boxes_needs_leave(tmp_path: Path) -> None:
     folder = lits_of(tmp_path, INSIDE, nifti(VOXELS))
-    with pytest.raises(SourceError, match=r"expected all of LiTS.*found no segmentation-1\.txt \(boxes\)"):
+    with pytest.raises(SourceError, match=r"LiTS with organ boxes is incomplete: .*first segmentation-1\.txt \(boxes\)"):
         mmtk.build("organamnist", sources=folder, out=tmp_path / "out")
 
 
@@ -205,7 +205,7 @@ def test_grouped_real_lists_keep_the_published_counts(real_data: Path, tmp_path:
 
 def test_what_names_no_subjects_cannot_be_grouped(tmp_path: Path) -> None:
     source = write_phantom("breastmnist", tmp_path / "raw", scale=0.001)
-    with pytest.raises(ArgumentError, match="names patients, lesions or volumes, found BUSI, which does not"):
+    with pytest.raises(ArgumentError, match="BUSI does not name patients, lesions or volumes"):
         mmtk.build("breastmnist", sources=source, out=tmp_path, split="grouped")
 
 

@@ -138,7 +138,7 @@ def test_a_disk_that_fails_while_stores_are_finished_is_one_line(tmp_path, monke
         return real(handle, data, offset)
 
     monkeypatch.setattr(os, "pwrite", pwrite)
-    with pytest.raises(StoreError, match="out: cannot be written: Input/output error; check the disk"):
+    with pytest.raises(StoreError, match=r"out: .*nput/output error.*; check the disk"):
         build("breastmnist", sources=tmp_path / "src", out=tmp_path / "out")
     assert not (tmp_path / "out" / "breastmnist_28.h5").exists()
     monkeypatch.undo()

@@ -23,7 +23,7 @@ from mmtk.datasets.listing import PHANTOM_FILE
 from mmtk.datasets.maps import MapRow, OfficialMap
 from mmtk.errors import ArgumentError
 from mmtk.phantom import write_phantom
-from mmtk.proof._rows import Known, compare_rows
+from mmtk.proof._rows import KnownRows, compare_rows
 from mmtk.proof._signature import Signature, signature
 from tests import lits44
 from tests.commands import invoke, run_mmtk, run_python
@@ -386,7 +386,7 @@ def test_equal_pictures_count_once_each(tmp_path):
         some = (images[rows], np.array(labels, np.uint8)[:, None], records)
         return store.open(store.write_store(tmp_path / name, info, {"train": some, "val": nothing, "test": nothing}))
 
-    anywhere = Known(False, {}, frozenset(), dict.fromkeys(SPLITS, SPLITS))
+    anywhere = KnownRows(False, {}, frozenset(), dict.fromkeys(SPLITS, SPLITS))
     found = compare_rows(write("a.h5", [0, 0, 1], [0, 1, 0]), write("b.h5", [0, 2, 1], [1, 0, 1]), anywhere)
     assert (found.built, found.equal) == (3, 1)
     first, second = found.differing

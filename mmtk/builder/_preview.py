@@ -1,4 +1,4 @@
-"""What a build would make, without reading an image."""
+"""Preview a build without reading any image."""
 
 from __future__ import annotations
 
@@ -18,27 +18,39 @@ def preview(
     flags: Iterable[str | Dataset], *, sources: str | Path | None = None, listing: str | Path | None = None,
     **choices: Any,
 ) -> list[Plan]:
-    """Plan datasets by the names of their raw files; of a plan only counts and membership hold.
+    """Plan datasets from the names of their raw files; only counts and membership of the plans are meaningful.
 
     Parameters
     ----------
     flags : iterable of str or Dataset
     sources : path, optional
-        Folder with the raw data, as `build` takes it.
+        Folder with the raw data, as for `build`.
     listing : path, optional
-        A text file of file names, or a folder, to be planned from in its place.
+        A text file of file names, or a folder, to plan from instead.
     **choices
-        ``edition``, ``pixels``, ``split`` and ``allow_partial``, as `make_plan` takes them.
+        ``edition``, ``pixels``, ``split`` and ``allow_partial``, as for `make_plan`.
+
+    Returns
+    -------
+    list of Plan
+        One per dataset.
 
     Raises
     ------
     ArgumentError
-        If a flag or a choice is unknown, or neither folder nor listing is given.
+        If a flag or choice is unknown, or neither folder nor listing is given.
     SourceError
         If a source is missing or incomplete.
+
+    Examples
+    --------
+    >>> from mmtk.builder import preview
+    >>> (plan,) = preview(["breastmnist"], sources="sources", allow_partial=True)
+    >>> plan.edition, plan.synthetic, sorted(plan.counts)
+    ('2020', True, ['test', 'train', 'val'])
     """
     if sources is None and listing is None:
-        raise ArgumentError("sources", expected="a folder with raw data, or a listing", found="neither")
+        raise ArgumentError("sources", "not given", remedy="give a folder with raw data, or a listing")
     plans = []
     datasets = [flag if isinstance(flag, Dataset) else get_dataset(flag) for flag in flags]
     check_apart(datasets)

@@ -1,4 +1,4 @@
-"""Where the time of a build goes."""
+"""Measure where the time of a build goes."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from threading import local
 
 
 class Clock:
-    """Seconds by stage, added up over threads: of a build with n workers, n times as many as pass on the wall."""
+    """Seconds by stage, summed over threads: with n workers up to n times the elapsed time."""
 
     def __init__(self) -> None:
-        self._mine = local()  # a lock would make threads wait for each other, for the sake of knowing how long they do
-        self._everyones: list[dict[str, float]] = []
+        self._local = local()  # a lock would make threads wait for each other just to measure how long they wait
+        self._by_thread: list[dict[str, float]] = []
 
     def __call__(self, stage: str, cores: int = 1) -> _Stage:
-        """Time a ``with`` block; `cores` counts those that have nothing else to do meanwhile."""
+        """Time a ``with`` block during which `cores` workers have nothing else to do."""
         return _Stage(self, stage, cores)
 
     def add(self, stage: str, seconds: float) -> None:
         try:
-            mine: dict[str, float] = self._mine.seconds
+            times: dict[str, float] = self._local.seconds
         except AttributeError:
-            mine = self._mine.seconds = {}
-            self._everyones.append(mine)
-        mine[stage] = mine.get(stage, 0.0) + seconds
+            times = self._local.seconds = {}
+            self._by_thread.append(times)
+        times[stage] = times.get(stage, 0.0) + seconds
 
     @property
     def seconds(self) -> dict[str, float]:
         """The sum so far."""
         total: dict[str, float] = {}
-        for mine in self._everyones:
-            for stage, seconds in mine.items():
+        for times in self._by_thread:
+            for stage, seconds in times.items():
                 total[stage] = total.get(stage, 0.0) + seconds
         return total
 
 
 class _Stage:
-    """A class of its own, since it is entered five times an image and a generator would take three times as long."""
+    """A class, because it is entered five times per image and a generator would take three times as long."""
 
     __slots__ = ("clock", "cores", "stage", "start")
 

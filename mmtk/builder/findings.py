@@ -1,4 +1,4 @@
-"""The findings file of a build: images that were left out, and whether they still are bad."""
+"""The findings file of a build: images that were skipped, and whether they are still bad."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmtk.files import write_csv
 
 
 def still_bad(plan: Plan, listing: Listing, findings: Path) -> dict[str, str]:
-    """Images that an earlier build found bad and that are so today: its stores are of the plan without them."""
+    """Images that an earlier build skipped as bad and that still are: its stores follow the plan without them."""
     if not findings.is_file():
         return {}
     with findings.open(newline="", encoding="utf-8", errors="replace") as file:
@@ -31,7 +31,7 @@ def still_bad(plan: Plan, listing: Listing, findings: Path) -> dict[str, str]:
 
 
 def _reason(plan: Plan, listing: Listing, file: str) -> str:
-    """Why a file cannot be read; nothing if it can."""
+    """Why a file cannot be read; empty if it can."""
     try:
         expect_readable(listing.path(file), plan.pipeline)
     except ImageError as error:

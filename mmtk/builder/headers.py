@@ -1,4 +1,4 @@
-"""What image headers tell a plan: sizes, crops inside their volumes, and axes and voxel sizes where a recipe asks."""
+"""Read image headers for a plan: sizes, crops inside volumes, and the axes and voxel sizes that a recipe uses."""
 
 from __future__ import annotations
 
@@ -17,52 +17,53 @@ from mmtk.matching import reversed_axes
 _T = TypeVar("_T")
 _U = TypeVar("_U")
 
-_BLOCK = 64  # headers that are read at a time
-_QUICK = 3e-4  # seconds in which a header is read where the file is in memory already
+_BLOCK = 64  # headers read at a time
+_QUICK = 3e-4  # seconds to read a header if the file is in the page cache
 _THREADS = 8  # for files that are not
 
 
 def expect_slices(dataset: Dataset, records: list[Record], pipeline: Pipeline) -> None:
-    """Refuse records that are other slices than the recipe takes."""
+    """Refuse records of slices that the recipe does not take."""
     for step in pipeline.slices:
         for cut in (record.cut for record in records):
             if cut is None or (cut.plane, cut.slice % step.every) != (step.plane, 0):
-                found = f"{cut.plane} {cut.slice}" if cut else "an image of its own file"
-                expected = f"{step.plane} slices, every {step.every} of the grid"
-                raise ArgumentError(f"recipe of {dataset.flag}", expected=expected, found=found)
+                found = f"{cut.plane} slice {cut.slice}" if cut else "an image file"
+                expected = f"{step.plane} slices, each a multiple of {step.every}"
+                problem = "does not match the records"
+                raise ArgumentError(f"recipe of {dataset.flag}", problem, expected=expected, found=found)
 
 
 def read_headers(
     records: list[Record], listing: Listing, pipeline: Pipeline, bad: dict[str, str] | None, own: bool
 ) -> dict[str, Header]:
-    """The header of each record's image file, of the kind that the recipes take."""
-    look = probe_values if pipeline.measured else _probe_grey_levels if own else probe
+    """The header of each record's image file, read in the way the recipes need."""
+    read_header = probe_values if pipeline.measured else _probe_grey_levels if own else probe
 
     def read(block: list[Record]) -> list[Header | ImageError]:
-        answers: list[Header | ImageError] = []
+        outcomes: list[Header | ImageError] = []
         for record in block:
             try:
-                answers.append(look(listing.path(record.file)))
+                outcomes.append(read_header(listing.path(record.file)))
             except ImageError as error:
-                answers.append(error)
+                outcomes.append(error)
                 if bad is None:
                     break
-        return answers
+        return outcomes
 
     headers: dict[str, Header] = {}
-    for block, answers in _mapped(read, [records[at : at + _BLOCK] for at in range(0, len(records), _BLOCK)]):
-        for record, answer in zip(block, answers, strict=False):
-            if isinstance(answer, Header):
-                headers[record.source] = answer
+    for block, outcomes in _mapped(read, [records[at : at + _BLOCK] for at in range(0, len(records), _BLOCK)]):
+        for record, outcome in zip(block, outcomes, strict=False):
+            if isinstance(outcome, Header):
+                headers[record.source] = outcome
             elif bad is None:
-                raise answer
+                raise outcome
             else:
-                bad[record.source] = str(answer)
+                bad[record.source] = str(outcome)
     return headers
 
 
 def _probe_grey_levels(path: ImageFile) -> Header:
-    """As `probe_page`; where a file would be an image if it were known what becomes black and white, that is said."""
+    """Like `probe_page`, but says if a file could be used with a window that maps its values to grey levels."""
     try:
         return probe_page(path)
     except ImageError as error:
@@ -70,14 +71,14 @@ def _probe_grey_levels(path: ImageFile) -> Header:
             header = probe_values(path)
         except ImageError:
             raise error from None
-        kind = {"png16": "a 16-bit PNG", "tiff16": "a 16-bit TIFF", "dicom": "a DICOM"}.get(header.format, "another")
+        kinds = {"png16": "a 16-bit PNG", "tiff16": "a 16-bit TIFF", "dicom": "a DICOM"}
+        kind = kinds.get(header.format, "not an 8-bit image")
         remedy = 'add [window] to the dataset file: level and width, from = "dicom", or percentiles'
-        raise ImageError(path, expected="8-bit pixels, or a window", found=kind, remedy=remedy) from None
+        raise ImageError(path, f"is {kind}, which needs a window to become 8-bit grey", remedy=remedy) from None
 
 
 def _mapped(work: Callable[[list[_T]], _U], blocks: list[list[_T]]) -> Iterator[tuple[list[_T], _U]]:
-    """Each block with its answer, by threads if the first shows that files are slow to open; else they only wait for
-    each other."""
+    """Each block with its result; uses threads only if the first block shows that files are slow to open."""
     start = time.perf_counter()
     first = [work(block) for block in blocks[:1]]
     if time.perf_counter() - start < _QUICK * _BLOCK:
@@ -90,9 +91,9 @@ def _mapped(work: Callable[[list[_T]], _U], blocks: list[list[_T]]) -> Iterator[
 def slice_headers(
     records: list[Record], listing: Listing, dataset: Dataset, pipeline: Pipeline, bad: dict[str, str] | None
 ) -> tuple[dict[str, Header], list[Finding]]:
-    """The crop of each slice, and volumes that run against their boxes where the recipe leaves them so.
+    """The crop of each slice, and findings on volumes whose axes run opposite to their boxes.
 
-    Every volume's header is read once, and must have what the recipe asks of it.
+    Every volume's header is read once, and must have what the recipe needs.
     """
     volumes: dict[str, VolumeHeader | ImageError] = {}
     headers: dict[str, Header] = {}
@@ -106,26 +107,26 @@ def slice_headers(
                 _expect_header(path, header, pipeline, dataset.own)
             except ImageError as error:
                 volumes[record.file] = error
-        answer = volumes[record.file]
-        if not isinstance(answer, ImageError) and any(
-            cut.box[2 * i + 1] > voxels for i, voxels in enumerate(_voxels(answer, pipeline))
+        outcome = volumes[record.file]
+        if not isinstance(outcome, ImageError) and any(
+            cut.box[2 * i + 1] > voxels for i, voxels in enumerate(_voxels(outcome, pipeline))
         ):
-            size = " x ".join(map(str, _voxels(answer, pipeline)))
+            size = " x ".join(map(str, _voxels(outcome, pipeline)))
             box = ", ".join(f"{axis} {cut.box[2 * i]} to {cut.box[2 * i + 1]}" for i, axis in enumerate("xyz"))
             organ = dataset.classes[record.labels[0]]
-            answer = ImageError(
-                listing.path(record.file), expected=f"the box of {organ} inside its {size} voxels", found=box,
-                remedy="get volume and boxes of one release",
+            outcome = ImageError(
+                listing.path(record.file), f"the box of {organ} ({box}) exceeds the volume of {size} voxels",
+                remedy="use volumes and boxes of the same release",
             )
-        if not isinstance(answer, ImageError):
+        if not isinstance(outcome, ImageError):
             headers[record.source] = Header("nifti", *cut.region[2:], 1)
         elif bad is None:
-            raise answer
+            raise outcome
         else:
-            bad[record.source] = str(answer)
-    by_boxes = pipeline.zooms and not pipeline.turns  # which count along the patient's axes
+            bad[record.source] = str(outcome)
+    by_boxes = pipeline.zooms and not pipeline.turns  # boxes count along the patient's axes
     doubts = [
-        Finding("doubt", name, f"its {' and '.join(axes)} runs against the boxes, so its images show another place")
+        Finding("doubt", name, f"its {' and '.join(axes)} axis runs opposite to the boxes, so its crops are misplaced")
         for name, header in volumes.items()
         if by_boxes and isinstance(header, VolumeHeader) and (axes := reversed_axes(header.signs))
     ]
@@ -133,14 +134,14 @@ def slice_headers(
 
 
 def _voxels(header: VolumeHeader, pipeline: Pipeline) -> tuple[int, int, int]:
-    """Voxels along x, y and z as the boxes count them."""
+    """Voxels along x, y and z, counted as for the boxes."""
     return header.turned_shape if pipeline.turns and not pipeline.zooms else header.shape
 
 
 def _expect_header(path: ImageFile, header: VolumeHeader, pipeline: Pipeline, own: bool) -> None:
-    """Refuse a volume whose header does not say what a recipe goes by."""
-    remedy = "mend its header" + ("" if own else ", or build with official pixels, which do not ask for it")
+    """Refuse a volume whose header lacks what a recipe needs."""
+    remedy = "fix its header" + ("" if own else ", or build with official pixels, which do not need it")
     if pipeline.turns and (0 in header.signs if pipeline.zooms else not header.axes):
-        raise ImageError(path, expected="a header that tells its axes", found="one that does not", remedy=remedy)
+        raise ImageError(path, "its header does not give the orientation of its axes", remedy=remedy)
     if pipeline.measures and 0 in header.spacing:
-        raise ImageError(path, expected="the size of a voxel in its header", found="none", remedy=remedy)
+        raise ImageError(path, "its header does not give the voxel size", remedy=remedy)

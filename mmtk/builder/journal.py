@@ -1,4 +1,4 @@
-"""The journal of a build: whose it is and which units are done, one JSON line each."""
+"""The journal of a build: its identity and the units that are done, as JSON lines."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _CHAIN = "chain"  # the checksum of a line and of those before it
 class Journal:
     """The work folder of a build and its journal, held by one process at a time.
 
-    A line is written only after the pixels it speaks of are on disk, so whatever the journal says holds after a kill or
-    a power cut; a torn last line says nothing. Each line holds a checksum of itself and of all lines before it: a
-    journal that is not as it was written is not believed at all.
+    A line is written only after the pixels it mentions are on disk, so the journal can be relied on after a kill or a
+    power cut; a torn last line is ignored. Each line holds a checksum over itself and all lines before it: a journal
+    that was modified is discarded.
 
     Parameters
     ----------
     folder : Path
-        Made if need be.
+        Created if needed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,7 +39,7 @@ class Journal:
     def __enter__(self) -> Journal:
         clear_leftovers(self.folder)
         remedy = "wait for it, or choose another --out"
-        busy = StoreError(self.folder, expected="one build at a time", found="another running", remedy=remedy)
+        busy = StoreError(self.folder, "another build is running there", remedy=remedy)
         self._file = open_locked(self.folder / _FILE, busy)
         return self
 
@@ -49,7 +49,7 @@ class Journal:
         os.close(self._file)
 
     def resume(self, identity: dict[str, Any]) -> bool:
-        """Read what an earlier build of this identity has done; False if there is none, and the folder is emptied."""
+        """Read which units an earlier build of this identity finished; if there is none, empty the folder: False."""
         with os.fdopen(os.dup(self._file), "rb") as file:
             file.seek(0)
             written = file.read()
@@ -63,24 +63,24 @@ class Journal:
         return True
 
     def _checked(self, text: bytes) -> dict[str, Any] | None:
-        """A line without its checksum, None if that does not fit."""
+        """A line without its checksum, None if the checksum does not match."""
         try:
             line = json.loads(text)
             checksum = line.pop(_CHAIN)
-        except (ValueError, AttributeError, TypeError, KeyError, RecursionError):  # nothing that was written here
+        except (ValueError, AttributeError, TypeError, KeyError, RecursionError):  # not a line of a journal
             return None
         self._chain.update(_text(line))
         return line if checksum == self._chain.hexdigest() else None
 
     def forget(self) -> None:
-        """Forget all, on disk too: what is in the folder then belongs to no build."""
+        """Forget everything, on disk too: the content of the folder then belongs to no build."""
         os.ftruncate(self._file, 0)
         os.fsync(self._file)
         self.done = set()
         self._chain = hashlib.sha256()
 
     def restart(self) -> None:
-        """Forget all, and empty the folder."""
+        """Forget everything, and empty the folder."""
         self.forget()
         for path in self.folder.iterdir():
             if path.is_dir():
@@ -89,11 +89,11 @@ class Journal:
                 path.unlink()
 
     def begin(self, identity: dict[str, Any]) -> None:
-        """Write whose build this is; the skeletons are on disk by then."""
+        """Record the identity of the build; its skeletons must be on disk."""
         self._append(identity)
 
     def note(self, done: list[int]) -> None:
-        """Write that units are done; their pixels are on disk by then."""
+        """Record finished units; their pixels must be on disk."""
         self.done.update(done)
         self._append({"done": done})
 
@@ -108,12 +108,12 @@ class Journal:
             os.fsync(self._file)
             self._chain = chain
         except OSError:
-            with suppress(OSError):  # half a line would take the next one with it
+            with suppress(OSError):  # half a line would spoil the next one
                 os.ftruncate(self._file, before)
             raise
 
     def remove(self) -> None:
-        """Remove the work folder; the build is over."""
+        """Remove the work folder at the end of the build."""
         remove_folder(self.folder)
 
 
@@ -122,7 +122,7 @@ def _text(line: dict[str, Any]) -> bytes:
 
 
 def clear_work(folder: Path) -> None:
-    """Remove the work folder of a build that was killed when all its stores had their names already."""
+    """Remove the work folder of a build that was killed after it had published all its stores."""
     clear_leftovers(folder)
     if not folder.is_dir() or any(folder.glob("*.h5")):
         return
@@ -130,4 +130,4 @@ def clear_work(folder: Path) -> None:
         with Journal(folder) as journal:
             journal.remove()
     except (StoreError, OSError):
-        pass  # somebody builds there, or it cannot be written: the next build will see
+        pass  # another build is running there, or it cannot be written: left to the next build

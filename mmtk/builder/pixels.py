@@ -1,4 +1,4 @@
-"""The pixels of planned rows: made from raw files, here or on another machine, whoever keeps them."""
+"""Make the pixels of planned rows from raw files, in this process or on another machine."""
 
 from __future__ import annotations
 
@@ -10,67 +10,67 @@ from typing import Any, cast
 import numpy as np
 
 from mmtk.builder.clock import Clock
-from mmtk.builder.plan import Plan, Planned
-from mmtk.builder.recipe import Branch, Memory, branches, finish, make_image, make_slice, open_volume
+from mmtk.builder.plan import Plan, PlannedRow
+from mmtk.builder.recipe import Branch, GridCache, branches, finish, make_image, make_slice, open_volume
 from mmtk.datasets.base import Box, Cut
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.steps import Pipeline
 from mmtk.errors import ImageError
 from mmtk.imaging import ImageFile, Volume
 
-BLOCK = 16  # images that are made before they are written
+BLOCK = 16  # images made before they are written
 
 Array = np.ndarray[Any, Any]
 Place = tuple[int, str, int]  # number of a plan, split, row
-Row = tuple[Place, Planned]
+Row = tuple[Place, PlannedRow]
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Images of rows that lie one behind the other: of each size an array ``(n, size, size[, 3])`` of uint8."""
+class ImageBlock:
+    """Images of consecutive rows: for each size an array ``(n, size, size[, 3])`` uint8."""
 
     start: Place
     images: dict[int, Array]
 
 
 @dataclass(frozen=True)
-class Bad:
-    """Rows of a file that cannot be used, and why."""
+class BadRows:
+    """Rows whose file cannot be used, and why."""
 
     places: tuple[Place, ...]
     error: ImageError
 
 
 @dataclass(frozen=True)
-class Blank:
-    """A row whose slice is of one grey level, where that is no image."""
+class BlankRow:
+    """A row whose slice has a single grey level, in an edition without such slices."""
 
     place: Place
 
 
-Item = Piece | Bad | Blank
+Outcome = ImageBlock | BadRows | BlankRow
 
 
 @dataclass(frozen=True)
-class Maker:
-    """Makes pixels by the recipes of some plans; it holds none of their rows, so that it is small when pickled.
+class Processor:
+    """Makes pixels by the recipes of several plans; it holds none of their rows, so it is small when pickled.
 
     Attributes
     ----------
     listing : where the files are, without their names
-    asked : what the recipes ask of the source
-    ways : of each plan, its sizes by their recipes
-    keeps_blank : of each plan
+    pipeline : the steps of all recipes
+    branches : for each plan, its sizes grouped by recipe
+    keeps_blank : for each plan, whether blank slices are images
     """
 
     listing: Listing
-    asked: Pipeline
-    ways: tuple[tuple[Branch, ...], ...]
+    pipeline: Pipeline
+    branches: tuple[tuple[Branch, ...], ...]
     keeps_blank: tuple[bool, ...]
 
     @classmethod
-    def of(cls, plans: Sequence[Plan], listing: Listing, sizes: Sequence[Iterable[int]]) -> Maker:
-        """Of plans from one source, each with the sizes that are wanted of it."""
+    def of(cls, plans: Sequence[Plan], listing: Listing, sizes: Sequence[Iterable[int]]) -> Processor:
+        """The processor for plans of one source, each with the sizes to be made."""
         return cls(
             replace(listing, names=()),
             Pipeline(tuple(step for plan in plans for step in plan.pipeline.steps)),
@@ -84,82 +84,84 @@ class Maker:
     def file(self, row: Row) -> ImageFile:
         return self.listing.path(row[1].record.file)
 
-    def unit(self, rows: Sequence[Row], clock: Clock) -> Iterator[Item]:
-        """All of a unit, in the order of its rows or of its volume's boxes."""
-        if not self.asked.takes_volumes:
+    def unit(self, rows: Sequence[Row], clock: Clock) -> Iterator[Outcome]:
+        """All images of a unit, in the order of its rows or of its volume's boxes."""
+        if not self.pipeline.takes_volumes:
             return self.block(rows, clock)
         volume = self.open(rows, clock)
-        if isinstance(volume, Bad):
+        if isinstance(volume, BadRows):
             return iter((volume,))
         return chain.from_iterable(self.box(volume, part, clock) for part in boxes(rows))
 
-    def block(self, rows: Iterable[Row], clock: Clock) -> Iterator[Item]:
-        """Images of a file each."""
+    def block(self, rows: Iterable[Row], clock: Clock) -> Iterator[Outcome]:
+        """Images of rows that have a file each."""
 
         def image(row: Row) -> dict[int, Array]:
             place, planned = row
-            return make_image(self.file(row), planned.header, self.ways[place[0]], clock)
+            return make_image(self.file(row), planned.header, self.branches[place[0]], clock)
 
-        return self._pieces(rows, image, clock)
+        return self._image_blocks(rows, image, clock)
 
-    def open(self, rows: Sequence[Row], clock: Clock) -> Volume | Bad:
-        """The volume that all these rows are of."""
+    def open(self, rows: Sequence[Row], clock: Clock) -> Volume | BadRows:
+        """The volume that contains all these rows."""
         try:
             with clock("decode"):
-                return open_volume(self.file(rows[0]), self.asked)
+                return open_volume(self.file(rows[0]), self.pipeline)
         except ImageError as error:
-            return Bad(tuple(place for place, _ in rows), error)
+            return BadRows(tuple(place for place, _ in rows), error)
 
-    def box(self, volume: Volume, rows: Iterable[Row], clock: Clock) -> Iterator[Item]:
+    def box(self, volume: Volume, rows: Iterable[Row], clock: Clock) -> Iterator[Outcome]:
         """All slices of one organ's box."""
-        memory: Memory = {}
+        cache: GridCache = {}
 
         def image(row: Row) -> dict[int, Array]:
             (number, *_), planned = row
             cut, keep_blank = cast(Cut, planned.record.cut), self.keeps_blank[number]
-            return make_slice(volume, cut, self.ways[number], memory, clock, keep_blank=keep_blank)
+            return make_slice(volume, cut, self.branches[number], cache, clock, keep_blank=keep_blank)
 
-        return self._pieces(rows, image, clock)
+        return self._image_blocks(rows, image, clock)
 
-    def _pieces(self, rows: Iterable[Row], pixels: Callable[[Row], dict[int, Array]], clock: Clock) -> Iterator[Item]:
-        """Make the images of these rows one after the other; those that lie one behind the other come together."""
+    def _image_blocks(
+        self, rows: Iterable[Row], pixels: Callable[[Row], dict[int, Array]], clock: Clock
+    ) -> Iterator[Outcome]:
+        """Make the images of these rows in order; those of consecutive rows are grouped into blocks."""
         run: list[dict[int, Array]] = []
         start: Place = (0, "", 0)
         for row in rows:
             place = row[0]
             if run and place != (*start[:2], start[2] + len(run)):
-                yield self._piece(start, run, clock)
+                yield self._image_block(start, run, clock)
                 run = []
             try:
                 images = pixels(row)
             except ImageError as error:
-                yield Bad((place,), error)
+                yield BadRows((place,), error)
                 continue
             if not images:
-                yield Blank(place)
+                yield BlankRow(place)
                 continue
             if not run:
                 start = place
             run.append(images)
             if len(run) == BLOCK:
-                yield self._piece(start, run, clock)
+                yield self._image_block(start, run, clock)
                 run = []
         if run:
-            yield self._piece(start, run, clock)
+            yield self._image_block(start, run, clock)
 
-    def _piece(self, start: Place, run: list[dict[int, Array]], clock: Clock) -> Piece:
+    def _image_block(self, start: Place, run: list[dict[int, Array]], clock: Clock) -> ImageBlock:
         stacks = {}
-        for way in self.ways[start[0]]:
-            for size in way.sizes:
+        for branch in self.branches[start[0]]:
+            for size in branch.sizes:
                 stacks[size] = np.stack([images[size] for images in run])
-                finish(stacks[size], way.tail, clock)
-        return Piece(start, stacks)
+                finish(stacks[size], branch.tail, clock)
+        return ImageBlock(start, stacks)
 
 
 def boxes(rows: Iterable[Row]) -> list[list[Row]]:
     """The rows of a volume by their boxes, the largest first.
 
-    One organ alone is up to two thirds of a volume's work: begun last, it would leave the other workers idle.
+    A single organ takes up to two thirds of a volume's work: started last, it would leave the other workers idle.
     """
     of_box: dict[Box, list[Row]] = {}
     for row in rows:

@@ -22,12 +22,10 @@ from mmtk.errors import ArgumentError, SourceError
 from mmtk.imaging import Header, center_box
 from mmtk.store import StoreInfo, record_dtype
 
-_NAMED = 3  # missing files named in an error, the rest is counted
-
 
 @dataclass(frozen=True)
-class Planned:
-    """One row to be: its record and what its file's header says."""
+class PlannedRow:
+    """A row to be built: its record and the header of its file."""
 
     record: Record
     header: Header
@@ -39,12 +37,29 @@ class Plan:
 
     Attributes
     ----------
-    rows : the rows of each split, in their order
-    split : the choice of membership: official or grouped, or own where nobody published one
-    membership : how it came about, for users
-    basis : the same as JSON values, for the hash
-    bad : images whose header cannot be used, with the reason; they are in no row
-    identity : what the rows' digest is of, where it is not these rows: the plan before its blank slices were left out
+    dataset : Dataset
+    edition, pixels, split : str
+        The choices recorded in the store. `split` is official or grouped, or own for a user's own dataset.
+    membership : str
+        How rows were assigned to splits, in words.
+    basis : dict
+        The same as JSON values, for the hash.
+    synthetic, partial : bool
+        Whether the source is synthetic or incomplete.
+    rows : dict of str to tuple
+        The rows of each split, in order.
+    findings : tuple of Finding
+    bad : dict of str to str
+        Images whose header cannot be used, with the reason; they are not among the rows.
+    identity : str
+        Digest that replaces that of the rows in the plan's hash: that of the plan including its blank slices.
+
+    Examples
+    --------
+    >>> from mmtk.builder import preview
+    >>> (plan,) = preview(["breastmnist"], sources="sources", allow_partial=True)
+    >>> plan.info(28).flag, plan.partial
+    ('breastmnist', True)
     """
 
     dataset: Dataset
@@ -55,38 +70,38 @@ class Plan:
     basis: dict[str, Any]
     synthetic: bool
     partial: bool
-    rows: dict[str, tuple[Planned, ...]]
+    rows: dict[str, tuple[PlannedRow, ...]]
     findings: tuple[Finding, ...]
     bad: dict[str, str]
     identity: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
-        """Images in each split."""
+        """Number of images per split."""
         return {split: len(self.rows[split]) for split in SPLITS}
 
     def recipe(self, size: int) -> Recipe:
-        """The steps of the choice of pixels for a store of one size."""
+        """The recipe for a store of one size."""
         return self.dataset.recipe_for(self.pixels, size)
 
     @cached_property
     def pipeline(self) -> Pipeline:
-        """What the recipes of every size ask of the source."""
+        """The steps of all recipes, of every size."""
         return self.dataset.pipeline(self.pixels)
 
     @property
     def keeps_blank(self) -> bool:
-        """Whether slices of one grey level are images."""
+        """Whether slices with a single grey level are images."""
         return self.edition in self.dataset.blank_in
 
     def labels(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Label rows ``(n, l)`` uint8 of each split."""
+        """Labels of each split, ``(n, l)`` uint8."""
         width = self.dataset.labels
         rows = {split: [row.record.labels for row in self.rows[split]] for split in SPLITS}
         return {split: np.array(labels, np.uint8).reshape(-1, width) for split, labels in rows.items()}
 
     def records(self, size: int) -> dict[str, np.ndarray[Any, Any]]:
-        """Records of each split, as the store of a size keeps them."""
+        """Records of each split for the store of one size, ``(n,)`` of `record_dtype`."""
         cropped = Pipeline(self.recipe(size)).crops
         everything = [row.record for split in SPLITS for row in self.rows[split]]
         widths = [
@@ -118,7 +133,7 @@ class Plan:
             "partial": self.partial,
             "size": size,
         }
-        said: dict[str, Any] = {
+        description: dict[str, Any] = {
             "title": dataset.title,
             "modality": dataset.modality,
             "task": dataset.task.value,
@@ -130,10 +145,11 @@ class Plan:
             "page": dataset.source.page,
             "family": "" if dataset.family == dataset.flag else dataset.family,
         }
-        decides = {**facts, **said} if dataset.own else facts  # of the others these are what mmtk says, not a user
+        # the description of a published dataset is mmtk's own and does not identify a plan
+        decides = {**facts, **description} if dataset.own else facts
         return StoreInfo(
             **facts,
-            **said,
+            **description,
             membership=self.membership,
             recipe_hash=recipe_hash(self.recipe(size)),
             unchecked=dataset.unchecked_at(size, self.edition),
@@ -142,8 +158,8 @@ class Plan:
         )
 
 
-def _place(row: Planned, cropped: bool) -> tuple[str | int, ...]:
-    """What a record keeps of where its image lies; of a slice, the box in its plane."""
+def _place(row: PlannedRow, cropped: bool) -> tuple[str | int, ...]:
+    """The fields of a record that locate its image; for a slice, the box in its plane."""
     cut, height, width = row.record.cut, row.header.height, row.header.width
     if cut is None:
         return (height, width, *(center_box(height, width) if cropped else (0, 0, min(height, width))))
@@ -171,80 +187,95 @@ def make_plan(
     ----------
     dataset : Dataset
     listing : Listing
-    edition, pixels, split : the choices a store records
+    edition, pixels, split : str, optional
+        The choices recorded in the store, as for `build`.
     known : OfficialMap, optional
-        The official membership, if it was recovered; by default the one that mmtk knows, else the dataset's rule holds.
+        The official membership, if it was recovered; by default the map known to mmtk, else the dataset's split rule.
     allow_partial : bool
-        Plan with what is there; else an incomplete source is an error.
+        Plan with the files at hand; otherwise an incomplete source is an error.
     headers : bool
-        Read each image's header; without, only counts and membership hold.
+        Read each image's header; without it, only counts and membership are meaningful.
     skip_bad : bool
-        Leave out images whose header cannot be used, and name them in ``bad``; else the first is an error.
+        Skip images whose header cannot be used, and list them in ``bad``; otherwise the first is an error.
     without : collection of str
-        Sources of records to leave out: images found bad before.
+        Sources of records to skip: images known to be bad.
     blank : collection of str
-        Sources of records that the edition does not have: slices found blank.
+        Sources of records that the edition does not have: slices known to be blank.
+
+    Returns
+    -------
+    Plan
 
     Raises
     ------
     ArgumentError
-        If edition, pixels or split are unknown, or if it is to be grouped and its source names no subjects.
+        If edition, pixels or split are unknown, or a grouped split is requested and the source names no subjects.
     SourceError
-        If the source is incomplete, or nothing of it is left.
+        If the source is incomplete, or has no usable image.
     ImageError
         If an image's header cannot be used.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.builder import make_plan
+    >>> from mmtk.datasets.listing import find_source
+    >>> dataset = mmtk.get_dataset("breastmnist")
+    >>> plan = make_plan(dataset, find_source("sources", dataset), allow_partial=True)
+    >>> len(plan.rows["train"]) == plan.counts["train"]
+    True
     """
     expect_raw_pipeline(dataset)
     edition = edition or dataset.first_edition
     if edition and edition not in dataset.counts:
-        expected = " or ".join(dataset.counts) or f"none, since {dataset.flag} was never published"
-        raise ArgumentError("edition", expected=expected, found=edition)
+        if not dataset.counts:
+            raise ArgumentError("edition", f"{dataset.flag} was never published, so it has no editions", found=edition)
+        raise ArgumentError("edition", expected=" or ".join(dataset.counts), found=edition)
     pixels, split = pixels or dataset.pixel_choices[0], split or dataset.split_choices[0]
     if split not in dataset.split_choices:
         raise ArgumentError("split", expected=" or ".join(dataset.split_choices), found=split)
     pipeline = dataset.pipeline(pixels)
     if listing.packed:
-        raise SourceError(listing.root / listing.packed[0], expected="an unpacked archive", found="a packed one")
+        raise SourceError(listing.root / listing.packed[0], "is a packed archive", remedy="unpack it")
     scan = dataset.scan(listing)
     missing = [finding for finding in scan.findings if finding.kind == "missing"]
     if missing and not allow_partial:
-        names = ", ".join(finding.name for finding in missing[:_NAMED])
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        source = dataset.source
-        remedy = "put them there" if dataset.own else f"get it from {source.page} ({source.licence})"
-        remedy += ", or add --allow-partial"
-        raise SourceError(listing.root, expected=f"all of {source.name}", found=f"no {names}{more}", remedy=remedy)
+        source, first = dataset.source, missing[0].name
+        lacking = f"{len(missing):,} files missing, first {first}" if len(missing) > 1 else f"{first} is missing"
+        remedy = "add them" if dataset.own else f"get it from {source.page} ({source.licence})"
+        remedy += ", or use --allow-partial"
+        raise SourceError(listing.root, f"{source.name} is incomplete: {lacking}", remedy=remedy)
     if scan.bad and not skip_bad:
         raise scan.bad[0][1]
     check_records(dataset, scan.records)
     records = [record for record in scan.records if record.source not in without and record.source not in blank]
     bad = {name: str(error) for name, error in scan.bad}
-    found: dict[str, Header] = {}
+    by_source: dict[str, Header] = {}
     findings = list(scan.findings)
     if headers and pipeline.takes_volumes:
         expect_slices(dataset, records, pipeline)
-        found, doubts = slice_headers(records, listing, dataset, pipeline, bad if skip_bad else None)
+        by_source, doubts = slice_headers(records, listing, dataset, pipeline, bad if skip_bad else None)
         findings += doubts
     elif headers:
-        found = read_headers(records, listing, pipeline, bad if skip_bad else None, dataset.own)
+        by_source = read_headers(records, listing, pipeline, bad if skip_bad else None, dataset.own)
     records = [record for record in records if record.source not in bad]
     if not records:
-        why = f"none: {next(iter(bad.values()))}" if bad else "none"
-        raise SourceError(listing.root, expected="at least one image that can be used", found=why)
+        reason = f": {next(iter(bad.values()))}" if bad else ""
+        raise SourceError(listing.root, f"has no usable image{reason}")
     if known is None and listing.phantom is None:
         known = official_map(dataset.flag)
-    lacking: list[Finding] = []
+    unmatched: list[Finding] = []
     if known is None:
         rows, membership, basis = _by_rule(dataset.split, records)
     else:
-        rows, membership, lacking = _by_map(known, records)
+        rows, membership, unmatched = _by_map(known, records)
         basis = {"map": known.origin, "ordered": known.ordered}
-        if known.origin:  # what mmtk knows itself is named as missing already
-            findings += lacking
+        if known.origin:  # files missing from mmtk's own map are among the findings already
+            findings += unmatched
             counts, given = dataset.counts[edition], {split: len(known.rows[split]) for split in SPLITS}
             short = [f"{split} {n:,} of {getattr(counts, split):,}" for split, n in given.items()
                      if n < getattr(counts, split) and listing.phantom is None]
-            lacking += [Finding("unmatched", "rows that the map lacks", ", ".join(short))] if short else []
+            unmatched += [Finding("unmatched", "rows that the map lacks", ", ".join(short))] if short else []
     if split == "grouped":
         if _crosses(dataset, rows, records):
             rows, membership, basis = _by_rule(GroupedCut(dataset.counts[edition]), records)
@@ -254,7 +285,7 @@ def make_plan(
         gap = check_rows(dataset, rows)
         if gap and not allow_partial:
             raise gap
-        lacking += [Finding("missing", str(gap))] if gap else []
+        unmatched += [Finding("missing", str(gap))] if gap else []
         basis = {**basis, "files": facts_hash(sizes_of(records, listing))} if headers else basis
     if pipeline.takes_volumes and edition not in dataset.blank_in:
         membership += "; without blank slices"
@@ -267,15 +298,15 @@ def make_plan(
         membership=membership,
         basis=basis,
         synthetic=bool(listing.phantom),
-        partial=bool(missing or without or bad or lacking),
-        rows={s: tuple(Planned(r, found.get(r.source, unknown_header)) for r in rows[s]) for s in SPLITS},
+        partial=bool(missing or without or bad or unmatched),
+        rows={s: tuple(PlannedRow(r, by_source.get(r.source, unknown_header)) for r in rows[s]) for s in SPLITS},
         findings=tuple(findings),
         bad=bad,
     )
 
 
 def _by_rule(rule: SplitRule, records: list[Record]) -> tuple[dict[str, list[Record]], str, dict[str, Any]]:
-    """Rows, and how they came about: for users, and for the hash."""
+    """Rows, and how they were assigned: in words, and as JSON values for the hash."""
     rows: dict[str, list[Record]] = {split: [] for split in SPLITS}
     for record, split in zip(records, rule.assign(tuple(records)), strict=True):
         rows[split].append(record)
@@ -283,12 +314,10 @@ def _by_rule(rule: SplitRule, records: list[Record]) -> tuple[dict[str, list[Rec
 
 
 def _crosses(dataset: Dataset, rows: dict[str, list[Record]], records: list[Record]) -> bool:
-    """Whether a subject stands in two splits."""
+    """Whether any subject is in two splits."""
     if not any(record.subject for record in records):
-        raise ArgumentError(
-            f"split grouped of {dataset.flag}", expected="a source that names patients, lesions or volumes",
-            found=f"{dataset.source.name}, which does not", remedy="use the official split",
-        )
+        problem = f"{dataset.source.name} does not name patients, lesions or volumes"
+        raise ArgumentError(f"split grouped of {dataset.flag}", problem, remedy="use the official split")
     held = [{record.subject for record in rows[split] if record.subject} for split in SPLITS]
     return sum(map(len, held)) > len(set().union(*held))
 
@@ -296,9 +325,9 @@ def _crosses(dataset: Dataset, rows: dict[str, list[Record]], records: list[Reco
 def _by_map(
     known: OfficialMap, records: list[Record]
 ) -> tuple[dict[str, list[Record]], str, list[Finding]]:
-    """Rows in the official order; a row whose file is unknown takes the next file of its label that has no row.
+    """Rows in the official order, how they were assigned in words, and the official rows without an image.
 
-    Also how they came about, and the official rows that there is no image of.
+    A row whose file is unknown takes the next file with its label that has no row.
     """
     by_source = {record.source: record for record in records}
     unplaced = {row.source for row in known.unplaced}
@@ -307,7 +336,7 @@ def _by_map(
         if record.source in unplaced:
             spare.setdefault(record.labels, []).append(record)
     rows: dict[str, list[Record]] = {}
-    lacking = []
+    unmatched = []
     filled = 0
     for split in SPLITS:
         rows[split] = []
@@ -321,8 +350,8 @@ def _by_map(
                 rows[split].append(taken)
             else:
                 name = f"official row {split}[{number}]"
-                lacking.append(Finding("unmatched", name, row.source or "no raw image is known to be it"))
+                unmatched.append(Finding("unmatched", name, row.source or "no matching raw image is known"))
     text = "the official rows, in their order" if known.ordered else "the official rows of each split, in scan order"
     text += f", {known.origin}" if known.origin else ""
     text += f"; {filled} rows whose file is unknown filled in scan order" if filled else ""
-    return rows, text, lacking
+    return rows, text, unmatched

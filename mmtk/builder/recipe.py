@@ -1,4 +1,4 @@
-"""Run recipes: their steps in the order they stand, on one image or one organ's box, for all sizes at once."""
+"""Run recipes: their steps in order, on an image or an organ's box, for all sizes at once."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ from mmtk.imaging import (
 from mmtk.matching import expect_axes
 
 Array = np.ndarray[Any, Any]
-_MEASURED = frozenset({Values.name, DicomWindow.name})  # kinds of pixels that are no decoder's grey or colour
-Memory = dict[tuple[object, ...], Array]  # what several slices of one box share, by the steps that made it
+_MEASURED = frozenset({Values.name, DicomWindow.name})  # pixels that are not a decoder's grey or colour
+GridCache = dict[tuple[object, ...], Array]  # grids shared by the slices of a box, by the steps that made them
 
 
 @dataclass(frozen=True)
 class Branch:
-    """Sizes whose recipes differ in nothing but the size.
+    """Sizes whose recipes are otherwise equal.
 
     Attributes
     ----------
-    kind : what an image file is decoded to; none of a volume
+    kind : pixels that an image file is decoded to; None for a volume
     head : the steps before the resize
-    filter : of the resize
+    filter : filter of the resize
     tail : the steps after it
     sizes : edge lengths in pixels
     """
@@ -72,7 +72,7 @@ class Branch:
 
 
 def branches(recipes: Mapping[int, Recipe]) -> tuple[Branch, ...]:
-    """Sort sizes by their recipes."""
+    """Group sizes by recipe."""
     sizes: dict[Recipe, list[int]] = {}
     for size, recipe in recipes.items():
         sizes.setdefault(recipe, []).append(size)
@@ -86,12 +86,12 @@ def _branch(recipe: Recipe, sizes: tuple[int, ...]) -> Branch:
 
 
 def open_volume(path: ImageFile, pipeline: Pipeline) -> Volume:
-    """Read a CT volume, and hold its header against the body where it is to be turned by it.
+    """Read a CT volume; if it is to be oriented by its header, check the header against the body in it.
 
     Raises
     ------
     ImageError
-        If it cannot be read, or the two contradict each other.
+        If it cannot be read, or header and body contradict each other.
     """
     volume = read_volume(path, exact=not pipeline.zooms)
     if pipeline.turns and pipeline.zooms:
@@ -100,7 +100,7 @@ def open_volume(path: ImageFile, pipeline: Pipeline) -> Volume:
 
 
 def expect_readable(path: ImageFile, pipeline: Pipeline) -> None:
-    """Read a file as the recipes have it, for nothing but the error."""
+    """Read a file as the recipes do, only to raise its error."""
     if pipeline.takes_volumes:
         open_volume(path, pipeline)
     else:
@@ -108,43 +108,43 @@ def expect_readable(path: ImageFile, pipeline: Pipeline) -> None:
 
 
 def _decode(path: ImageFile, kinds: tuple[Any, ...]) -> list[Array]:
-    """An image file as each of some kinds of pixels, which are all grey levels or all measured values."""
+    """An image file decoded to several kinds of pixels, which are either all grey levels or all measured values."""
     if not _MEASURED.intersection(kinds):
         return read_kinds(path, kinds)
     values = read_values(path)
     return [values.pixels if kind == Values.name else values.grey_by_voi() for kind in kinds]
 
 
-def make_image(path: ImageFile, planned: Header, ways: Sequence[Branch], clock: Clock) -> dict[int, Array]:
+def make_image(path: ImageFile, planned: Header, branches: Sequence[Branch], clock: Clock) -> dict[int, Array]:
     """An image at every size, up to the resize, from one decode.
 
     Raises
     ------
     ImageError
-        If the file cannot be decoded, or is no longer the one that was planned.
+        If the file cannot be decoded, or has changed since it was planned.
     """
-    kinds = tuple(dict.fromkeys(way.kind for way in ways))
+    kinds = tuple(dict.fromkeys(branch.kind for branch in branches))
     with clock("decode"):
         decoded = dict(zip(kinds, _decode(path, kinds), strict=True))
     height, width = decoded[kinds[0]].shape[:2]
     if (height, width) != (planned.height, planned.width):
-        expected = f"{planned.width} x {planned.height} pixels, as planned"
-        remedy = "do not change sources while they are built"
-        raise ImageError(path, expected=expected, found=f"{width} x {height}", remedy=remedy)
+        expected, found = f"{planned.width} x {planned.height} px", f"{width} x {height} px"
+        remedy = "do not change sources during a build"
+        raise ImageError(path, "changed since it was planned", expected=expected, found=found, remedy=remedy)
     small: dict[int, Array] = {}
-    for way in ways:
-        picture = decoded[way.kind]
-        for step in way.head[1:]:
+    for branch in branches:
+        picture = decoded[branch.kind]
+        for step in branch.head[1:]:
             picture = _apply(picture, step)
-        if way.kind in _MEASURED and picture.min() == picture.max():
-            remedy = "see whether the window fits its values"
-            raise ImageError(path, expected="grey levels that differ", found="a single one", remedy=remedy)
-        small.update(_resized(picture, way, clock))
+        if branch.kind in _MEASURED and picture.min() == picture.max():
+            remedy = "check whether the window fits its values"
+            raise ImageError(path, "has a single grey level after windowing", remedy=remedy)
+        small.update(_resized(picture, branch, clock))
     return small
 
 
 def make_slice(
-    volume: Volume, cut: Cut, ways: Sequence[Branch], memory: Memory, clock: Clock, *, keep_blank: bool
+    volume: Volume, cut: Cut, branches: Sequence[Branch], cache: GridCache, clock: Clock, *, keep_blank: bool
 ) -> dict[int, Array]:
     """A slice of an organ's grid at every size, up to the resize.
 
@@ -152,19 +152,20 @@ def make_slice(
     ----------
     volume : Volume
     cut : Cut
-    ways : sequence of Branch
-    memory : dict
-        Of the same box, and of no other; the grids that were made for one slice serve the others.
+    branches : sequence of Branch
+    cache : dict
+        Grids of this box; those made for one slice are reused for the others.
     clock : Clock
     keep_blank : bool
-        Whether a slice of one grey level is an image; else there are no images of it.
+        Whether a slice with a single grey level is an image; if not, the result is empty.
     """
-    pictures = {head: _slice(volume, cut, head, memory, clock) for head in dict.fromkeys(way.head for way in ways)}
+    heads = dict.fromkeys(branch.head for branch in branches)
+    pictures = {head: _slice(volume, cut, head, cache, clock) for head in heads}
     if not keep_blank and any(picture.min() == picture.max() for picture in pictures.values()):
         return {}
     small: dict[int, Array] = {}
-    for way in ways:
-        small.update(_resized(pictures[way.head], way, clock))
+    for branch in branches:
+        small.update(_resized(pictures[branch.head], branch, clock))
     return small
 
 
@@ -176,15 +177,15 @@ def finish(stack: Array, tail: Recipe, clock: Clock) -> None:
             round_trip_stack(stack, step.format, step.quality)
 
 
-def _resized(picture: Array, way: Branch, clock: Clock) -> dict[int, Array]:
+def _resized(picture: Array, branch: Branch, clock: Clock) -> dict[int, Array]:
     with clock("resize"):
-        return dict(zip(way.sizes, resize_each(picture, [(s, s) for s in way.sizes], way.filter), strict=True))
+        return dict(zip(branch.sizes, resize_each(picture, [(s, s) for s in branch.sizes], branch.filter), strict=True))
 
 
-def _slice(volume: Volume, cut: Cut, head: Recipe, memory: Memory, clock: Clock) -> Array:
+def _slice(volume: Volume, cut: Cut, head: Recipe, cache: GridCache, clock: Clock) -> Array:
     at = next(number for number, step in enumerate(head) if isinstance(step, Slice))
     key = (*head[:at], cut.plane if Pipeline(head).measures else None)
-    grid = memory.get(key)
+    grid = cache.get(key)
     if grid is None:
         grid = volume.voxels.transpose(2, 1, 0)
         for step in head[:at]:
@@ -199,7 +200,7 @@ def _slice(volume: Volume, cut: Cut, head: Recipe, memory: Memory, clock: Clock)
                 case _:
                     with clock("window"):
                         grid = _apply(grid, step)
-        memory[key] = grid
+        cache[key] = grid
     picture = cut_plane(grid, cut.plane, cut.slice)
     for step in head[at + 1 :]:
         picture = _apply(picture, step)
@@ -217,7 +218,7 @@ def _apply(picture: Array, step: Step) -> Array:
         case HuWindow(level, width, rounding):
             return hu_window(picture, level, width, rounding)
         case _:
-            raise AssertionError(step)  # a checked recipe has none here
+            raise AssertionError(step)  # a valid recipe has no other step here
 
 
 def _box(volume: Array, cut: Cut) -> Array:
@@ -226,7 +227,7 @@ def _box(volume: Array, cut: Cut) -> Array:
 
 
 def _extents(step: Zoom, cut: Cut, volume: Volume) -> tuple[int, int, int]:
-    """The grid's; by the header's voxel size the plane's alone, since the slices of a dataset do not depend on it."""
+    """Extents of the grid; the header's voxel size affects only the plane, since a dataset's slices are fixed."""
     if step.spacing is not None:
         return step.extents(cut.box)
     x, y, z = (

@@ -1,4 +1,4 @@
-"""What the results of a build say together: how many images, where the time went, which were left out."""
+"""Summarise the results of a build: number of images, time by stage, skipped images."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def facts_of(result: BuildResult) -> dict[str, Any]:
 
 
 def images_built(results: Iterable[BuildResult]) -> int:
-    """Images that were decoded: those of several sizes count once, those of stores that were there do not."""
+    """Number of images decoded: an image built at several sizes counts once, images of reused stores do not count."""
     return sum(sum(counts.values()) for counts in {r.flag: r.counts for r in results if not r.reused}.values())
 
 
 def time_shares(results: Iterable[BuildResult]) -> dict[str, float]:
-    """Parts of the time of all workers by stage, the largest first."""
+    """Fractions of the workers' time by stage, largest first."""
     spent: Counter[str] = Counter()
-    for seconds in {id(result.seconds): result.seconds for result in results}.values():  # built together: in common
+    for seconds in {id(result.seconds): result.seconds for result in results}.values():  # shared if built together
         spent.update(seconds)
     total = sum(spent.values()) or 1.0
     return {stage: seconds / total for stage, seconds in spent.most_common()}
 
 
 def bad_images(results: Iterable[BuildResult]) -> list[tuple[str, str]]:
-    """Images that were left out and why, each once, by name."""
+    """Skipped images and the reasons, each once, sorted by name."""
     return sorted({(f.name, f.detail) for result in results for f in result.findings if f.kind == "bad"})

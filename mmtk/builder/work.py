@@ -1,4 +1,4 @@
-"""Units of work: done by threads or by other machines, written to the stores and noted in the journal by one writer."""
+"""Units of work: processed by threads or other machines, written to the stores and recorded in the journal."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ import numpy as np
 from mmtk.base import Progress
 from mmtk.builder.clock import Clock
 from mmtk.builder.journal import Journal
-from mmtk.builder.pixels import BLOCK, Bad, Blank, Item, Maker, Piece, Place, Row, boxes
-from mmtk.builder.plan import Plan, Planned
+from mmtk.builder.pixels import BLOCK, BadRows, BlankRow, ImageBlock, Outcome, Place, Processor, Row, boxes
+from mmtk.builder.plan import Plan, PlannedRow
 from mmtk.datasets.base import SPLITS
 from mmtk.datasets.listing import Listing
 from mmtk.errors import StoreError
 from mmtk.imaging import Volume
 from mmtk.store import Layout, write_at
 
-_NOTE_SECONDS = 2.0  # how much work a kill may cost
+_NOTE_SECONDS = 2.0  # of work that a kill may lose
 
 
 @dataclass(frozen=True)
 class Target:
-    """One store being filled: whose plan it follows, its file, where rows go, and the size of its images."""
+    """A store being filled: its plan, file, layout and the size of its images."""
 
     plan: Plan
     path: Path
@@ -41,15 +41,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Unit:
-    """What is worked on at a time: all rows of one volume, or a block of rows of a split."""
+    """The unit of work: all rows of a volume, or a block of rows of a split."""
 
     number: int
     places: tuple[Place, ...]
 
 
 @dataclass(frozen=True)
-class Left:
-    """Images that a build leaves out, by their names: bad ones with the reason, and slices that are blank."""
+class Excluded:
+    """Images that a build excludes, by source: bad ones with the reason, and blank slices."""
 
     bad: dict[str, str] = field(default_factory=dict)
     blank: set[str] = field(default_factory=set)
@@ -57,7 +57,7 @@ class Left:
     def __bool__(self) -> bool:
         return bool(self.bad or self.blank)
 
-    def add(self, other: Left) -> None:
+    def add(self, other: Excluded) -> None:
         self.bad.update(other.bad)
         self.blank.update(other.blank)
 
@@ -80,18 +80,18 @@ def units(plans: list[Plan]) -> list[Unit]:
     return [Unit(number, block) for number, block in enumerate(blocks)]
 
 
-Answers = Generator[tuple[Unit, Left], None, None]
+UnitOutcomes = Generator[tuple[Unit, Excluded], None, None]
 
 
-class Crew(Protocol):
-    """Who makes the pixels."""
+class Executor(Protocol):
+    """Makes pixels, in parallel."""
 
     @property
     def workers(self) -> int:
-        """How many units are worked on at a time."""
+        """Number of units processed at a time."""
 
-    def work(self, maker: Maker, writer: Writer, todo: list[Unit]) -> Answers:
-        """Do units and give them to the writer; they come as they are written, with what of them is left out."""
+    def work(self, processor: Processor, writer: Writer, todo: list[Unit]) -> UnitOutcomes:
+        """Process units and pass them to the writer; yields each unit once written, with its excluded images."""
 
 
 def fill(
@@ -101,17 +101,17 @@ def fill(
     journal: Journal,
     clock: Clock,
     *,
-    crew: Crew,
+    executor: Executor,
     skip_bad: bool,
     progress: Progress | None,
-) -> Left:
-    """Do every unit the journal does not name as done.
+) -> Excluded:
+    """Process every unit that the journal does not list as done.
 
     Returns
     -------
-    Left
-        What turned out bad or blank. Their rows are left empty and their units not noted as done: bad images may be
-        mended by the time a killed build goes on.
+    Excluded
+        Images that turned out bad or blank. Their rows stay empty and their units are not recorded as done: bad images
+        may be fixed before a killed build resumes.
 
     Raises
     ------
@@ -127,9 +127,9 @@ def fill(
             stack.callback(os.close, file)
         opened = list(zip(targets, files, strict=True))
         writer = Writer(plans, [[pair for pair in opened if pair[0].plan is plan] for plan in plans], skip_bad, clock)
-        maker = Maker.of(plans, listing, writer.sizes)
+        processor = Processor.of(plans, listing, writer.sizes)
         done: list[int] = []
-        left = Left()
+        excluded = Excluded()
 
         def note() -> None:
             with clock("sync"):
@@ -139,12 +139,12 @@ def fill(
             done.clear()
 
         noted = time.monotonic()
-        answers = stack.enter_context(closing(crew.work(maker, writer, todo)))
+        outcomes = stack.enter_context(closing(executor.work(processor, writer, todo)))
         try:
-            for unit, answer in answers:
-                if not answer:
+            for unit, exclusions in outcomes:
+                if not exclusions:
                     done.append(unit.number)
-                left.add(answer)
+                excluded.add(exclusions)
                 finished += len(unit.places)
                 if progress:
                     progress(finished, total)
@@ -154,94 +154,95 @@ def fill(
         finally:
             if done:
                 note()
-    return left
+    return excluded
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Puts the images of rows into all targets of their plan, each under the open file that goes with it."""
+    """Writes the images of rows into all targets of their plan."""
 
     plans: list[Plan]
-    targets: list[list[tuple[Target, int]]]  # of each plan
+    targets: list[list[tuple[Target, int]]]  # for each plan, targets with their open files
     skip_bad: bool
     clock: Clock
 
     @property
     def sizes(self) -> list[list[int]]:
-        """Of each plan, those of its targets."""
+        """The sizes of each plan's targets."""
         return [[target.size for target, _ in targets] for targets in self.targets]
 
     def bytes_of(self, unit: Unit) -> int:
-        """Of all its images."""
+        """Bytes of all images of a unit."""
         return sum(target.layout.row_bytes for number, *_ in unit.places for target, _ in self.targets[number])
 
     def rows(self, unit: Unit) -> list[Row]:
-        """What is planned of a unit."""
+        """The planned rows of a unit."""
         return [(place, self._planned(place)) for place in unit.places]
 
-    def put(self, items: Iterable[Item]) -> Left:
+    def put(self, outcomes: Iterable[Outcome]) -> Excluded:
         """Write images as they are made.
 
         Returns
         -------
-        Left
-            What of these rows is bad or blank.
+        Excluded
+            Bad and blank images among them.
 
         Raises
         ------
         ImageError
-            For the first that is bad, unless bad ones are to be skipped.
+            For the first bad image, unless bad images are skipped.
         """
-        left = Left()
-        for item in items:
-            match item:
-                case Piece():
-                    self._write(item)
-                case Bad(places, error):
+        excluded = Excluded()
+        for outcome in outcomes:
+            match outcome:
+                case ImageBlock():
+                    self._write(outcome)
+                case BadRows(places, error):
                     if not self.skip_bad:
                         raise error
-                    left.bad.update((self._planned(place).record.source, str(error)) for place in places)
-                case Blank(place):
-                    left.blank.add(self._planned(place).record.source)
-        return left
+                    excluded.bad.update((self._planned(place).record.source, str(error)) for place in places)
+                case BlankRow(place):
+                    excluded.blank.add(self._planned(place).record.source)
+        return excluded
 
-    def _planned(self, place: Place) -> Planned:
+    def _planned(self, place: Place) -> PlannedRow:
         number, split, row = place
         return self.plans[number].rows[split][row]
 
-    def _write(self, piece: Piece) -> None:
-        number, split, row = piece.start
+    def _write(self, block: ImageBlock) -> None:
+        number, split, row = block.start
         for target, file in self.targets[number]:
-            stack = piece.images[target.size]
+            stack = block.images[target.size]
             if stack.dtype != np.uint8 or stack[0].nbytes != target.layout.row_bytes:
-                found = f"{stack.dtype} {stack.shape[1:]}"
-                raise StoreError(target.path, expected=f"rows of {target.layout.row_bytes} bytes", found=found)
+                problem = "images have the wrong size"
+                expected, found = f"{target.layout.row_bytes} bytes", f"{stack.dtype} {stack.shape[1:]}"
+                raise StoreError(target.path, problem, expected=expected, found=found)
             with self.clock("write"):
                 write_at(file, stack.data, target.layout.image_offset(split, row))
 
 
 @dataclass(frozen=True)
-class Threads:
-    """Threads of this process; each writes what it has made."""
+class ThreadExecutor:
+    """Threads of this process; each writes its own images."""
 
     workers: int
 
-    def work(self, maker: Maker, writer: Writer, todo: list[Unit]) -> Answers:
+    def work(self, processor: Processor, writer: Writer, todo: list[Unit]) -> UnitOutcomes:
         stopping = False
 
-        def going(rows: list[Row]) -> Iterator[Row]:
+        def until_stopped(rows: list[Row]) -> Iterator[Row]:
             return takewhile(lambda _: not stopping, rows)
 
-        def block(unit: Unit) -> Left:
-            return writer.put(maker.block(going(writer.rows(unit)), writer.clock))
+        def block(unit: Unit) -> Excluded:
+            return writer.put(processor.block(until_stopped(writer.rows(unit)), writer.clock))
 
-        def box(volume: Volume, rows: list[Row]) -> Left:
-            return writer.put(maker.box(volume, going(rows), writer.clock))
+        def box(volume: Volume, rows: list[Row]) -> Excluded:
+            return writer.put(processor.box(volume, until_stopped(rows), writer.clock))
 
         with ThreadPoolExecutor(self.workers, "mmtk-build") as pool:
             try:
-                if maker.asked.takes_volumes:
-                    yield from _volumes(pool, maker, writer, box, todo)
+                if processor.pipeline.takes_volumes:
+                    yield from _volumes(pool, processor, writer, box, todo)
                 else:
                     yield from _bounded(pool, block, todo, 2 * self.workers)
             finally:
@@ -249,28 +250,29 @@ class Threads:
 
 
 def _volumes(
-    pool: ThreadPoolExecutor, maker: Maker, writer: Writer, box: Callable[[Volume, list[Row]], Left], todo: list[Unit]
-) -> Iterator[tuple[Unit, Left]]:
-    """Volume by volume, one in memory at a time; its boxes are shared out."""
+    pool: ThreadPoolExecutor, processor: Processor, writer: Writer, box: Callable[[Volume, list[Row]], Excluded],
+    todo: list[Unit],
+) -> Iterator[tuple[Unit, Excluded]]:
+    """Volume by volume, one in memory at a time; its boxes are distributed over the threads."""
     for unit in todo:
         rows = writer.rows(unit)
-        volume = maker.open(rows, writer.clock)
-        left = Left()
-        if isinstance(volume, Bad):
-            left = writer.put([volume])
+        volume = processor.open(rows, writer.clock)
+        excluded = Excluded()
+        if isinstance(volume, BadRows):
+            excluded = writer.put([volume])
         else:
             for part in pool.map(partial(box, volume), boxes(rows)):
-                left.add(part)
+                excluded.add(part)
         del volume  # before the next one is read
-        yield unit, left
+        yield unit, excluded
 
 
 def _bounded(
-    pool: ThreadPoolExecutor, work: Callable[[Unit], Left], todo: list[Unit], most: int
-) -> Iterator[tuple[Unit, Left]]:
-    """Results as they come, with no more than `most` units under way, so that memory stays flat."""
+    pool: ThreadPoolExecutor, work: Callable[[Unit], Excluded], todo: list[Unit], most: int
+) -> Iterator[tuple[Unit, Excluded]]:
+    """Results in order of completion, with at most `most` units in flight, so that memory use stays flat."""
     queue = iter(todo)
-    running: dict[Future[Left], Unit] = {}
+    running: dict[Future[Excluded], Unit] = {}
     try:
         while True:
             while len(running) < most and (unit := next(queue, None)) is not None:

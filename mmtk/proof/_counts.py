@@ -1,4 +1,4 @@
-"""What a source has, what the provider's own lists say it should have, and the counts the split rule gives on those."""
+"""Compare a source with the provider's own lists, and the counts of the split rule with the published ones."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Source:
 
     Attributes
     ----------
-    listing, scan : what is there; None where nothing of it is
-    missing : what the provider's source has and this one lacks
-    problem : why it cannot be used, or what it lacks, in a line; empty for a complete one, or where none is needed
+    listing, scan : the available files; None if there are none
+    missing : files of the provider's source that are missing here
+    problem : in one line why the source cannot be used or what it lacks; empty if it is complete or not needed
     """
 
     listing: Listing | None
@@ -43,7 +43,7 @@ class Source:
 
 
 def look(sources: Path | None, dataset: Dataset) -> Source:
-    """See what of a dataset's raw files a folder has; one that is not built from raw images needs none."""
+    """Look for a dataset's raw files in a folder; a dataset that is not built from raw images needs none."""
     if not dataset.has_raw_pipeline:
         return Source(None, None, (), "")
     where = f"{dataset.source.name} ({dataset.source.licence}), {dataset.source.page}"
@@ -52,38 +52,43 @@ def look(sources: Path | None, dataset: Dataset) -> Source:
     try:
         listing = find_source(sources, dataset)
     except SourceError as error:
-        return Source(None, None, (), f"raw files: {where}; {error.found}")
+        return Source(None, None, (), f"raw files: {where}; {reason_without_remedy(error)}")
     try:
         scan = dataset.scan(listing)
     except SourceError as error:
-        return Source(listing, None, (), f"raw files: {where}; {_inside(error, sources)}found {error.found}")
+        return Source(listing, None, (), f"raw files: {where}; {_inside(error, sources)}{reason_without_remedy(error)}")
     if listing.phantom is not None:
-        return Source(listing, scan, (), f"raw files: {where}; those here are synthetic")
+        return Source(listing, scan, (), f"raw files: {where}; the available ones are synthetic")
     missing = tuple(finding.name for finding in scan.findings if finding.kind == "missing")
     if not missing:
         return Source(listing, scan, missing, "")
     if dataset.volumetric:
         there = len({record.file for record in scan.records})
         absent = sum(_IMAGE.search(name) is not None for name in missing)
-        lacking = f"{there} of {there + absent} volumes here"
+        lacking = f"{there} of {there + absent} volumes available"
     else:
-        lacking = f"{len(scan.records):,} of {dataset.counts[dataset.first_edition].total:,} images here"
+        lacking = f"{len(scan.records):,} of {dataset.counts[dataset.first_edition].total:,} images available"
     return Source(listing, scan, missing, f"raw files: {where}; {lacking}")
 
 
+def reason_without_remedy(error: SourceError) -> str:
+    """What an error says, without the file it is about and without its remedy."""
+    return str(SourceError("", error.problem, expected=error.expected, found=error.found)).removeprefix(": ")
+
+
 def _inside(error: SourceError, sources: Path) -> str:
-    """The file or folder at fault, as seen from the folder the user gave."""
+    """The file or folder at fault, relative to the folder given by the user."""
     inside = str(error.what).removeprefix(str(sources.absolute())).lstrip("/")
     return f"in {inside}: " if inside else ""
 
 
 def counts_by_rule(dataset: Dataset, source: Source) -> dict[str, int] | None:
-    """Images of each split by the dataset's rule, from the source if it is whole, else from lists that lie in it.
+    """Images per split by the dataset's rule, from the source if it is complete, else from lists found in it.
 
     Returns
     -------
     dict of split to int, or None
-        None where neither source nor lists name all images.
+        None if neither the source nor the lists name all images.
     """
     if source.listing is None or source.synthetic:
         return None
@@ -95,7 +100,7 @@ def counts_by_rule(dataset: Dataset, source: Source) -> dict[str, int] | None:
 
 
 def _scan_lists(dataset: Dataset, source: Source) -> Scan | None:
-    """Scan the source as if every image that its lists name were there; None if that does not make it whole."""
+    """Scan the source as if every image named in its lists existed; None if it is incomplete even then."""
     listing = source.listing
     assert listing is not None
     listed = dataset.listed(listing) if dataset.listed is not None else _images(listing, source)
@@ -107,7 +112,7 @@ def _scan_lists(dataset: Dataset, source: Source) -> Scan | None:
 
 
 def _images(listing: Listing, source: Source) -> Iterator[str]:
-    """Names of images in the source's lists, and missing ones whose name such a list has without its ending."""
+    """Names of images in the source's lists, and missing images that a list names without their extension."""
     words: set[str] = set()
     for name in listing.names:
         if name.lower().endswith(_LISTS) and listing.size(name) <= _LARGEST:

@@ -1,4 +1,4 @@
-"""Datasets of the same raw files: what is there of them, and their stores, all sizes from one pass."""
+"""Datasets made from the same raw files: their sources, and their stores, built at all sizes in one pass."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from mmtk.datasets import get_dataset
 from mmtk.datasets.base import Dataset
 from mmtk.datasets.maps import official_map
 from mmtk.errors import SourceError
-from mmtk.proof._counts import counts_by_rule, look
+from mmtk.proof._counts import counts_by_rule, look, reason_without_remedy
 from mmtk.proof._files import Files
 from mmtk.store import Store
 
 
 @dataclass(frozen=True)
-class Built:
-    """A store from raw images, and whether its rows are the official ones in their order as far as that is known."""
+class BuiltStore:
+    """A store built from raw images, and whether its rows are, as far as is known, the official ones in order."""
 
     store: Store
     in_order: bool
 
 
 class Family:
-    """Datasets of the same raw files: what is there of them, and the stores of all sizes, built in one pass."""
+    """Datasets made from the same raw files: their sources, and their stores, built at all sizes in one pass."""
 
     def __init__(
-        self, members: list[Dataset], sizes: list[int], raw: Path | None, files: Files, ready: Path | None,
+        self, members: list[Dataset], sizes: list[int], raw: Path | None, files: Files, stores: Path | None,
         scratch: Path, workers: int | None, progress: Callable[[str], Progress] | None,
     ) -> None:
         self.files, self.scratch = files, scratch
         self.sources = {dataset.flag: look(raw, dataset) for dataset in members}
         self.counts = {dataset.flag: counts_by_rule(dataset, self.sources[dataset.flag]) for dataset in members}
-        self.built: dict[tuple[str, int], Built] = {}
+        self.built: dict[tuple[str, int], BuiltStore] = {}
         self.problems: dict[str, list[str]] = {dataset.flag: [] for dataset in members}
         by_edition: dict[str, dict[int, list[Dataset]]] = {}
         for dataset in members:
             for size in sizes:
                 edition = self.edition(dataset, size)
-                found = _ready(ready, dataset, size, edition)
-                if found is not None:
-                    self.built[dataset.flag, size] = Built(found, self._ordered(dataset, found))
+                opened = _existing_store(stores, dataset, size, edition)
+                if opened is not None:
+                    self.built[dataset.flag, size] = BuiltStore(opened, self._ordered(dataset, opened))
                 elif self.sources[dataset.flag].scan is not None and not self.sources[dataset.flag].synthetic:
                     by_edition.setdefault(edition, {}).setdefault(size, []).append(dataset)
         for edition, by_size in by_edition.items():
             together: dict[tuple[str, ...], list[int]] = {}
             for size, lacking in by_size.items():
                 together.setdefault(tuple(dataset.flag for dataset in lacking), []).append(size)
-            for flags, those in together.items():
+            for flags, their_sizes in together.items():
                 assert raw is not None
-                self._build([get_dataset(flag) for flag in flags], those, edition, raw, workers, progress)
+                self._build([get_dataset(flag) for flag in flags], their_sizes, edition, raw, workers, progress)
 
     def edition(self, dataset: Dataset, size: int) -> str:
-        """That of the official file at hand, else the last one."""
+        """The edition of the available official file, else the latest."""
         file = self.files.official.get((dataset.flag, size))
         return file.edition if file else list(dataset.counts)[-1]
 
@@ -81,20 +81,20 @@ class Family:
             )
         except SourceError as error:
             for dataset in datasets:
-                self.problems[dataset.flag].append(f"raw files: found {error.found}")
+                self.problems[dataset.flag].append(f"raw files: {reason_without_remedy(error)}")
             return
         for result in results:
             opened = store.open(result.path)
             ordered = get_dataset(result.flag) in matched or self._ordered(get_dataset(result.flag), opened)
-            self.built[result.flag, result.size] = Built(opened, ordered and not opened.info.partial)
+            self.built[result.flag, result.size] = BuiltStore(opened, ordered and not opened.info.partial)
             bad = sorted({(finding.name, finding.detail) for finding in result.findings if finding.kind == "bad"})
             if bad:
-                text = f"raw files: {len(bad):,} that cannot be used, first {bad[0][0]}: {bad[0][1]}"
+                text = f"raw files: {len(bad):,} cannot be used, first {bad[0][0]}: {bad[0][1]}"
                 if text not in self.problems[result.flag]:
                     self.problems[result.flag].append(text)
 
     def _to_be_matched(self, dataset: Dataset, edition: str) -> bool:
-        """Whether the order of rows is not known and the official file of 28 px can tell it."""
+        """Whether the order of rows is unknown and can be recovered from the official file of 28 px."""
         file = self.files.official.get((dataset.flag, 28))
         known = official_map(dataset.flag)
         return (
@@ -112,8 +112,8 @@ class Family:
         return named and built.counts == {split: len(rows) for split, rows in known.rows.items()}
 
 
-def _ready(folder: Path | None, dataset: Dataset, size: int, edition: str) -> Store | None:
-    """A store that was built from raw images as MedMNIST was, if one is there."""
+def _existing_store(folder: Path | None, dataset: Dataset, size: int, edition: str) -> Store | None:
+    """The store in a folder if it was built from raw images as MedMNIST was, else None."""
     path = store.store_path(folder, dataset.flag, size) if folder else None
     if path is None or not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Which of the files at hand are official: the published MD5 tells, not the name."""
+"""Find the official files in a folder, by published MD5, not by name."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _SIZE = re.compile(r"_([0-9]+)$")
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """A file with a published MD5, and the edition it stands for: of several the last."""
+    """A file with a published MD5, and its edition, the latest of several."""
 
     path: Path
     edition: str
 
 
 @dataclass(frozen=True)
-class Stranger:
-    """A file that a dataset's name begins and that is not official: what is wrong with it."""
+class UnofficialFile:
+    """A file whose name starts with a dataset's but that is not official, and why not."""
 
     path: Path
     reason: str
@@ -35,14 +35,14 @@ class Files:
     """Files by dataset and size."""
 
     official: dict[tuple[str, int], OfficialFile]
-    strangers: dict[tuple[str, int], Stranger]
+    unofficial: dict[tuple[str, int], UnofficialFile]
 
 
 def find_official(folder: Path, datasets: Iterable[Dataset], sizes: Iterable[int]) -> Files:
-    """Tell the official files in a folder from others.
+    """Separate the official files in a folder from others.
 
-    Files are looked at whose names begin as MedMNIST's of these datasets do. One whose name tells no size is taken to
-    be of 28 px unless its MD5 says otherwise.
+    Only files whose names start with that of a dataset are considered. A file without a size in its name is taken as
+    28 px unless its MD5 says otherwise.
 
     Raises
     ------
@@ -52,20 +52,20 @@ def find_official(folder: Path, datasets: Iterable[Dataset], sizes: Iterable[int
     wanted = tuple(sizes)
     by_name = {name: dataset for dataset in datasets for name in (dataset.flag, *dataset.aliases)}
     official: dict[tuple[str, int], OfficialFile] = {}
-    strangers: dict[tuple[str, int], Stranger] = {}
+    unofficial: dict[tuple[str, int], UnofficialFile] = {}
     for path in sorted(folder.glob("*.npz")):
         named = [name for name in by_name if re.match(rf"{name}(?![a-z])", path.stem)]
         if not named:
             continue
         name = max(named, key=len)
-        dataset, told = by_name[name], _SIZE.search(path.stem)
-        size = int(told[1]) if told else 28
+        dataset, suffix = by_name[name], _SIZE.search(path.stem)
+        size = int(suffix[1]) if suffix else 28
         if size not in wanted:
             continue
         try:
             md5 = md5_of(path)
         except OSError as error:
-            raise StoreError(path, expected="a file that can be read", found=reason_of(error)) from None
+            raise StoreError(path, f"cannot be read: {reason_of(error).lower()}") from None
         for fits in (s for s in wanted if _editions(dataset, s, md5)):
             edition = _editions(dataset, fits, md5)[-1]
             before = official.get((dataset.flag, fits))
@@ -73,18 +73,20 @@ def find_official(folder: Path, datasets: Iterable[Dataset], sizes: Iterable[int
                 official[dataset.flag, fits] = OfficialFile(path, edition)
             break
         else:
-            strangers.setdefault((dataset.flag, size), Stranger(path, _what_is_wrong(dataset, size, md5, path, name)))
-    return Files(official, strangers)
+            reason = _why_unofficial(dataset, size, md5, path, name)
+            unofficial.setdefault((dataset.flag, size), UnofficialFile(path, reason))
+    return Files(official, unofficial)
 
 
 def _editions(dataset: Dataset, size: int, md5: str) -> list[str]:
     return [e for e in EDITIONS if e in dataset.counts and dataset.published(e, size) == md5]
 
 
-def _what_is_wrong(dataset: Dataset, size: int, md5: str, path: Path, name: str) -> str:
+def _why_unofficial(dataset: Dataset, size: int, md5: str, path: Path, name: str) -> str:
     published = dict.fromkeys(filter(None, (dataset.published(e, size) for e in dataset.counts)))
     other_name = path.stem not in (name, f"{name}_{size}")
     return (
-        f"not official: its MD5 is {md5}, published for {size} px {'is' if len(published) == 1 else 'are'} "
-        f"{' and '.join(published) or 'none'}" + ("; nor is its name one of MedMNIST's" if other_name else "")
+        f"not official: its MD5 is {md5}, but {' and '.join(published) or 'none'} "
+        f"{'was' if len(published) < 2 else 'were'} published for {size} px"
+        + (", and its name is not one of MedMNIST's" if other_name else "")
     )

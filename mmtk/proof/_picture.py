@@ -1,4 +1,4 @@
-"""A row that differs, as a picture: ours, the official one, their difference, side by side."""
+"""Picture of a row that differs: ours, the official one and their difference side by side."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 import numpy as np
 
 from mmtk.files import write_atomically
-from mmtk.proof._rows import Differing
+from mmtk.proof._rows import RowDifference
 
 Array = np.ndarray[Any, Any]
 _SIDE, _GAP, _TEXT = 280, 8, 22
 
 
-def draw_difference(row: Differing, title: str, out: Path) -> Path | None:
-    """Write the picture of a row beside the official one it was held against; None if it was held against none.
+def draw_difference(row: RowDifference, title: str, out: Path) -> Path | None:
+    """Write a picture of a row beside the official row it was compared with; None if there is none.
 
-    Differences are stretched so that the largest is white. The folder is made if need be, a file there replaced.
+    Differences are scaled so that the largest is white. The folder is created if needed, an existing file overwritten.
     """
     import cv2
 
     if row.ours is None or row.theirs is None:
         return None
-    apart = np.abs(row.ours.astype(np.int16) - row.theirs)
-    largest = int(apart.max())
-    stretched = (apart.astype(np.int32) * 255 // max(largest, 1)).astype(np.uint8)
-    panels = [_enlarged(image) for image in (row.ours, row.theirs, stretched)]
+    difference = np.abs(row.ours.astype(np.int16) - row.theirs)
+    largest = int(difference.max())
+    scaled = (difference.astype(np.int32) * 255 // max(largest, 1)).astype(np.uint8)
+    panels = [_enlarged(image) for image in (row.ours, row.theirs, scaled)]
     heads = ("ours", f"official {row.place}", f"difference, at most {largest}")
     side = panels[0].shape[0]
     page = np.full((2 * _TEXT + side + _GAP, 3 * (side + _GAP) + _GAP, 3), 255, np.uint8)
@@ -42,7 +42,7 @@ def draw_difference(row: Differing, title: str, out: Path) -> Path | None:
 
 
 def _enlarged(image: Array) -> Array:
-    """As BGR, each pixel a square."""
+    """The image as BGR, each pixel enlarged to a square."""
     times = max(1, _SIDE // image.shape[0])
     colour = image[:, :, ::-1] if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
     return colour.repeat(times, axis=0).repeat(times, axis=1)

@@ -18,15 +18,15 @@ Place = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Differing:
-    """A row that is not the official one.
+class RowDifference:
+    """A row that differs from the official one.
 
     Attributes
     ----------
     split, source : the split it was built for and its raw image
-    reason : what was expected and found
-    ours, theirs : of the first such row its image and the official one that it should be, or that comes nearest
-    place : where that stands, such as ``train[12]``
+    reason : what differs
+    ours, theirs : for the first such row its image, and the official image it should equal or that is closest
+    place : place of the official image, such as ``train[12]``
     """
 
     split: str
@@ -38,35 +38,35 @@ class Differing:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What became of all rows.
+class RowComparison:
+    """Comparison of all built rows with the official ones.
 
     Attributes
     ----------
-    built : rows that can be compared
-    equal : those that equal an official row, label and all, each official row counted once
-    in_place : those of them whose row is known and is that one
-    differing : the others; the first of them with the nearest official image
-    unknown : rows beside those, of files that are known to be none of the known official rows
+    built : number of rows that can be compared
+    equal : rows that equal an official row, label included, each official row counted once
+    in_place : those of them whose official row is known in advance
+    differing : rows that differ; the first with the closest official image
+    unknown : further rows, of files known to be none of the known official rows
     """
 
     built: int
     equal: int
     in_place: int
-    differing: tuple[Differing, ...]
+    differing: tuple[RowDifference, ...]
     unknown: int
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known of the place of a built row.
+class KnownRows:
+    """What is known about the official rows of sources.
 
     Attributes
     ----------
     in_order : the store has all official rows in their order
-    places : else the official row of those sources of which it is known
-    unplaced : sources that are none of the rows of known sources; some may be no row at all
-    pools : for each split of the store the official splits that its other rows may stand in
+    places : otherwise the known official rows, by source
+    unplaced : sources that are none of the known rows; some may not be in the dataset at all
+    pools : for each split of the store the official splits in which its other rows may be
     """
 
     in_order: bool
@@ -75,13 +75,13 @@ class Known:
     pools: Mapping[str, tuple[str, ...]]
 
 
-def compare_rows(built: Store, official: Store, known: Known) -> Rows:
-    """Hold every row of a store against the official ones, of the same dataset and size."""
+def compare_rows(built: Store, official: Store, known: KnownRows) -> RowComparison:
+    """Compare every row of a store with the official ones, of the same dataset and size."""
     return _Comparison(built, official, known).run()
 
 
 class _Comparison:
-    def __init__(self, built: Store, official: Store, known: Known) -> None:
+    def __init__(self, built: Store, official: Store, known: KnownRows) -> None:
         self._official = {split.name: split for split in official.splits}
         self._built = built.splits
         self._known = known
@@ -91,8 +91,8 @@ class _Comparison:
                 self._where.setdefault(digest, []).append((split.name, number))
         self._taken: set[Place] = set()
 
-    def run(self) -> Rows:
-        """Rows whose place is known take it first; each of the others then takes a free one."""
+    def run(self) -> RowComparison:
+        """Rows with a known place take it first; each of the others then takes a free one."""
         equal = in_place = unknown = 0
         waiting: list[tuple[Split, int, str, bytes]] = []
         wrong: list[tuple[Split, int, str, bytes, Place]] = []
@@ -108,14 +108,14 @@ class _Comparison:
                 else:
                     wrong.append((split, number, name, digest, place))
         differing = [self._misplaced(*row, first=i == 0) for i, row in enumerate(wrong)]
-        left = [row for row in waiting if not self._take(row[0], row[1], row[3])]
-        equal += len(waiting) - len(left)
-        for split, number, name, digest in left:
+        unmatched = [row for row in waiting if not self._take(row[0], row[1], row[3])]
+        equal += len(waiting) - len(unmatched)
+        for split, number, name, digest in unmatched:
             if name in self._known.unplaced:
                 unknown += 1
             else:
-                differing.append(self._not_found(split, number, name, digest, first=not differing))
-        return Rows(equal + len(differing), equal, in_place, tuple(differing), unknown)
+                differing.append(self._unmatched(split, number, name, digest, first=not differing))
+        return RowComparison(equal + len(differing), equal, in_place, tuple(differing), unknown)
 
     def _place(self, split: str, number: int, name: str) -> Place | None:
         return (split, number) if self._known.in_order else self._known.places.get(name)
@@ -134,39 +134,42 @@ class _Comparison:
                 return True
         return False
 
-    def _misplaced(self, split: Split, number: int, name: str, digest: bytes, place: Place, first: bool) -> Differing:
-        """A row that is not the one its place is known to have."""
+    def _misplaced(
+        self, split: Split, number: int, name: str, digest: bytes, place: Place, first: bool
+    ) -> RowDifference:
+        """A row that differs from the official row at its known place."""
         theirs = self._official[place[0]].images[place[1]]
         ours = np.array(split.images[number])
         elsewhere = next(self._free(digest, SPLITS), None)
         if place in self._where.get(digest, ()):
-            reason = f"label {_said(_label(split, number))}, {_at(place)} has {_said(self._label(place))}"
+            reason = f"label {_text(_label(split, number))}, but {_at(place)} has {_text(self._label(place))}"
         elif elsewhere is not None:
-            reason = f"its pixels stand at {_at(elsewhere)}, expected at {_at(place)}"
+            reason = f"its pixels are at {_at(elsewhere)}, expected at {_at(place)}"
         else:
-            reason = f"differs from {_at(place)}{_how_much(ours, theirs)}"
-        return _differing(split, name, reason, place, ours, theirs, first)
+            reason = f"differs from {_at(place)}{_extent(ours, theirs)}"
+        return _difference(split, name, reason, place, ours, theirs, first)
 
-    def _not_found(self, split: Split, number: int, name: str, digest: bytes, first: bool) -> Differing:
-        """A row whose place is not known and that stands nowhere."""
+    def _unmatched(self, split: Split, number: int, name: str, digest: bytes, first: bool) -> RowDifference:
+        """A row without a known place that equals no free official row."""
         pool = self._known.pools[split.name]
         ours = np.array(split.images[number])
         same = next(self._free(digest, pool), None)
         used = next((p for p in self._where.get(digest, ()) if p[0] in pool), None)
         where = " or ".join(pool)
         if same is not None:
-            reason = f"label {_said(_label(split, number))}, {_at(same)} with its pixels has {_said(self._label(same))}"
+            mine, official = _text(_label(split, number)), _text(self._label(same))
+            reason = f"label {mine}, but {_at(same)}, which has its pixels, has {official}"
         elif used is not None:
-            reason = f"its pixels stand in {where} only at {_at(used)}, which another image is"
+            reason = f"its pixels are in {where} only at {_at(used)}, which matches another image"
         else:
             reason = f"no row of {where} has its pixels"
         nearest = same or used or (self._nearest(ours, pool) if first else None)
         if nearest is None:
-            return Differing(split.name, name, reason)
+            return RowDifference(split.name, name, reason)
         theirs = self._official[nearest[0]].images[nearest[1]]
         if not (same or used):
-            reason += f"; the nearest, {_at(nearest)}, differs{_how_much(ours, theirs)}"
-        return _differing(split, name, reason, nearest, ours, theirs, first)
+            reason += f"; the closest, {_at(nearest)}, differs{_extent(ours, theirs)}"
+        return _difference(split, name, reason, nearest, ours, theirs, first)
 
     def _nearest(self, image: Array, pool: tuple[str, ...]) -> Place | None:
         best: tuple[float, Place] | None = None
@@ -174,8 +177,8 @@ class _Comparison:
         for name in pool:
             start = 0
             for block in blocks(self._official[name].images):
-                apart = block.reshape(len(block), -1).astype(np.float32) - wanted
-                squared = np.einsum("ij,ij->i", apart, apart)
+                difference = block.reshape(len(block), -1).astype(np.float32) - wanted
+                squared = np.einsum("ij,ij->i", difference, difference)
                 row = int(squared.argmin())
                 if best is None or squared[row] < best[0]:
                     best = float(squared[row]), (name, start + row)
@@ -183,13 +186,13 @@ class _Comparison:
         return best[1] if best else None
 
 
-def _differing(
+def _difference(
     split: Split, name: str, reason: str, place: Place, ours: Array, theirs: Array, first: bool
-) -> Differing:
-    """Only the first row keeps its images: there may be as many as the dataset has."""
+) -> RowDifference:
+    """Only the first row keeps its images, since every row of the dataset may differ."""
     if not first:
-        return Differing(split.name, name, reason, place=_at(place))
-    return Differing(split.name, name, reason, ours, np.array(theirs), _at(place))
+        return RowDifference(split.name, name, reason, place=_at(place))
+    return RowDifference(split.name, name, reason, ours, np.array(theirs), _at(place))
 
 
 def _digests(images: Images) -> Iterator[bytes]:
@@ -203,7 +206,7 @@ def _label(split: Split, number: int) -> list[int]:
     return label
 
 
-def _said(label: list[int]) -> str:
+def _text(label: list[int]) -> str:
     return " ".join(map(str, label))
 
 
@@ -211,8 +214,8 @@ def _at(place: Place) -> str:
     return f"{place[0]}[{place[1]}]"
 
 
-def _how_much(ours: Array, theirs: Array) -> str:
-    apart = np.abs(ours.astype(np.int16) - theirs)
-    if apart.ndim == 3:
-        apart = apart.max(axis=2)
-    return f" in {np.count_nonzero(apart):,} of {apart.size:,} pixels, by up to {apart.max()} levels"
+def _extent(ours: Array, theirs: Array) -> str:
+    difference = np.abs(ours.astype(np.int16) - theirs)
+    if difference.ndim == 3:
+        difference = difference.max(axis=2)
+    return f" in {np.count_nonzero(difference):,} of {difference.size:,} pixels, by up to {difference.max()} levels"
