@@ -8,7 +8,7 @@ import pytest
 from mmtk import store
 from mmtk.errors import ArgumentError
 from mmtk.loader import Augmentation, Batches
-from mmtk.loader._augment import cropped, jittered, rotated
+from mmtk.loader._augment import crop, jitter, rotate
 from tests.peers import torchvision
 from tests.small_stores import write_small_store
 
@@ -32,7 +32,7 @@ def images(request):
 
 def test_each_image_is_turned_as_torchvision_turns_it(functional, images):
     angles = torch.tensor([0.0, 12.5, -90.0, 45.0, 180.0, -3.0])
-    found = rotated(images, angles)
+    found = rotate(images, angles)
     for one, image, angle in zip(found, images, angles.tolist(), strict=True):
         expected = functional.rotate(image, angle, interpolation=functional.InterpolationMode.BILINEAR)
         assert (one.int() - expected.int()).abs().max() <= 1
@@ -41,7 +41,7 @@ def test_each_image_is_turned_as_torchvision_turns_it(functional, images):
 
 def test_each_image_is_cut_from_its_own_place(functional, images):
     down, right = torch.tensor([0, 1, 2, 3, 4, 8]), torch.tensor([8, 4, 0, 1, 7, 2])
-    found = cropped(images, 4, down, right)
+    found = crop(images, 4, down, right)
     for one, image, top, left in zip(found, images, down.tolist(), right.tolist(), strict=True):
         assert torch.equal(one, functional.crop(functional.pad(image, [4]), top, left, 28, 32))
 
@@ -52,7 +52,7 @@ def test_volumes_are_flipped_and_cut_along_every_axis_and_not_rotated(tmp_path):
         assert torch.equal(Augmentation(**{"horizontal": 0.0, name: 1.0})(volumes), volumes.flip(axis))
     shifts = [torch.tensor(values) for values in ([0, 1, 2, 3, 4], [4, 2, 0, 1, 3], [2, 2, 3, 0, 4])]
     padded = torch.nn.functional.pad(volumes, [2] * 6)
-    for one, whole, inward, down, right in zip(cropped(volumes, 2, *shifts), padded, *shifts, strict=True):
+    for one, whole, inward, down, right in zip(crop(volumes, 2, *shifts), padded, *shifts, strict=True):
         assert torch.equal(one, whole[:, inward : inward + 4, down : down + 6, right : right + 7])
     moved = Augmentation(horizontal=0.0, padding=1)(volumes.expand(-1, -1, -1, -1, -1).repeat(60, 1, 1, 1, 1))
     black = [(moved == 0).all(dim=dims).float().mean(0) for dims in ((1, 3, 4), (1, 2, 4), (1, 2, 3))]
@@ -72,7 +72,7 @@ def test_each_image_is_coloured_as_torchvision_colours_it(functional, images):
     factors = torch.tensor([
         [1.0, 0.8, 1.2, 1.0, 0.7, 1.3], [1.0, 1.1, 0.9, 0.6, 1.0, 1.4], [1.0, 0.5, 1.5, 1.0, 1.2, 0.9],
     ])
-    found = jittered(images, *factors)
+    found = jitter(images, *factors)
     for one, image, (brightness, contrast, saturation) in zip(found, images, factors.T.tolist(), strict=True):
         expected = functional.adjust_brightness(image, brightness)
         expected = functional.adjust_contrast(expected, contrast)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from mmtk import store
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.loader import ArrayBatches, Batches, SplitDataset, _ring, join, permutation
-from mmtk.loader._cuda import copied_ahead, room_for
+from mmtk.loader._cuda import copied_ahead, fits_on
 from tests.commands import run_python
 from tests.small_stores import MULTILABEL, write_small_store
 
@@ -408,8 +408,8 @@ def test_volumes_come_out_the_same_from_every_kind_of_store_and_batch(tmp_path):
 
 def test_a_split_is_kept_on_a_gpu_where_it_takes_half_of_the_free_memory_at_most(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8_000_000_000, 9_000_000_000))
-    assert room_for(4_000_000_000, "cuda") == (True, "its 4.00 GB are at most 50% of the 8.00 GB that are free")
-    assert room_for(4_000_000_001, "cuda") == (False, "its 4.00 GB are more than 50% of the 8.00 GB that are free")
+    assert fits_on(4_000_000_000, "cuda") == (True, "its 4.00 GB are at most 50% of the 8.00 GB that are free")
+    assert fits_on(4_000_000_001, "cuda") == (False, "its 4.00 GB are more than 50% of the 8.00 GB that are free")
 
 
 def test_without_torch_the_room_imports_and_its_use_says_what_to_install(tmp_path):

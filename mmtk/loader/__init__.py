@@ -1,4 +1,4 @@
-"""From a split to batches: `Batches` for speed, `ArrayBatches` without torch, `SplitDataset` for any DataLoader."""
+"""Load splits in batches: `Batches` for speed, `ArrayBatches` without torch, `SplitDataset` for any DataLoader."""
 
 from mmtk.loader._arrays import ArrayBatches
 from mmtk.loader._augment import Augmentation

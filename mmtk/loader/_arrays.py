@@ -1,4 +1,4 @@
-"""Batches as NumPy arrays, where torch is not installed or not wanted."""
+"""Batches as NumPy arrays, without torch."""
 
 from __future__ import annotations
 
@@ -20,26 +20,34 @@ _DTYPES = {"uint8": np.uint8, "float32": np.float32}
 class ArrayBatches(Epochs):
     """Iterate over a split in batches of NumPy arrays; each ``iter()`` is the next epoch.
 
-    The same rows in the same order as `Batches` gives under the same arguments, without torch. Arrays give themselves
-    to other libraries through DLPack, without a copy: ``jax.dlpack.from_dlpack(images)``.
+    Rows and their order are those of `Batches` with the same arguments; torch is not needed. Other libraries can take
+    the arrays through DLPack without a copy: ``jax.dlpack.from_dlpack(images)``.
 
     Parameters
     ----------
     split, batch_size, shuffle, seed, drop_last, sampling, window, rank, world_size, pad, ordinal, threads
-        As in `Batches`.
+        As for `Batches`.
     dtype : {"uint8", "float32"}
-        Pixels as they are, or normalised: ``(x / 255 - 0.5) / 0.5``.
+        Raw pixels, or normalised ones: ``(x / 255 - 0.5) / 0.5``.
 
     Yields
     ------
-    images : (b, h, w, c) array, or (b, d, h, w, 1) of volumes
-        A copy of its own, never written again by later batches while something refers to it.
+    images : (b, h, w, c) array, or (b, d, h, w, 1) for volumes
+        A copy, not overwritten by later batches while anything refers to it.
     labels : (b,) int64 array, or (b, l) float32 for multi-label tasks
 
     Raises
     ------
     ArgumentError
-        As `Batches`.
+        As for `Batches`.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> store = mmtk.open("stores/breastmnist_28.h5")
+    >>> images, labels = next(iter(mmtk.loader.ArrayBatches(store.train, 4, shuffle=True, seed=0)))
+    >>> images.shape, images.dtype, labels.shape, labels.dtype
+    ((4, 28, 28, 1), dtype('uint8'), (4,), dtype('int64'))
     """
 
     _prepared = ("_gathered",)
@@ -54,7 +62,7 @@ class ArrayBatches(Epochs):
             rank=rank, world_size=world_size, pad=pad, ordinal=ordinal,
         )
         if dtype not in _DTYPES:
-            raise ArgumentError("dtype", expected=", ".join(_DTYPES), found=repr(dtype))
+            raise ArgumentError("dtype", expected=" or ".join(_DTYPES), found=repr(dtype))
         check_whole("threads", threads, 0)
         self._threads, self._dtype = threads, dtype
         self._prepare()

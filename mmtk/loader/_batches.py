@@ -1,4 +1,4 @@
-"""Batches of a split as tensors: a view where the order allows, else gathered once into a ring of buffers."""
+"""Batches of a split as tensors: views if the order allows it, else gathered into a ring of buffers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mmtk.errors import ArgumentError, MmtkError
 from mmtk.loader._augment import Augmentation, seeded
-from mmtk.loader._cuda import copied_ahead, room_for
+from mmtk.loader._cuda import copied_ahead, fits_on
 from mmtk.loader._data import Data
 from mmtk.loader._epochs import Epochs, ahead, check_whole
 from mmtk.loader._ring import Ring
@@ -23,51 +23,51 @@ _DTYPES = ("uint8", "float32", "bfloat16")
 class Batches(Epochs):
     """Iterate over a split in batches; each ``iter()`` is the next epoch.
 
-    The order is a function of `seed` and epoch alone, whatever device, threads or number of processes.
+    The order depends only on `seed` and epoch, not on device, threads or number of processes.
 
     Parameters
     ----------
-    split : mmtk.Split, or what `mmtk.loader.join` made of several
+    split : Split or Data
+        A split, or several combined by `mmtk.loader.join`.
     batch_size : int
-        If larger than the split, one short batch comes.
+        If it exceeds the size of the split, there is a single short batch.
     shuffle : bool
-        Take the rows in the order `permutation` gives for `seed` and the epoch, else as they are stored.
+        Take rows in the order of `permutation` for `seed` and epoch, instead of the stored order.
     seed : int
-        From 0, below 2**64.
+        At least 0, below 2**64.
     drop_last : bool
-        Leave out a last batch that is not full; of several processes each then gets as many batches.
+        Drop an incomplete last batch; with several processes all get the same number of batches.
     device : str or torch.device
         "cpu", "cuda" or "cuda:N".
     dtype : {"uint8", "float32", "bfloat16"}
-        Pixels as they are, or normalised: ``(x / 255 - 0.5) / 0.5``, computed in float32.
+        Raw pixels, or normalised ones: ``(x / 255 - 0.5) / 0.5``, computed in float32.
     sampling : None, "balanced" or (n,) array
-        Draw as many rows as the split has with replacement: each class equally often, or each row by its weight.
+        Draw as many rows as the split has, with replacement: each class equally often, or each row by its weight.
     window : int
-        Where it is not 0: shuffle chunks of the file, and rows only among so many chunks, so that a store larger than
-        memory, or a compressed one, is read nearly in sequence; `mmtk.loader.windowed` says what that costs. Of a
-        compressed split two windows should fit `mmtk.store.CACHE_BYTES`, which are kept unpacked.
+        If not 0, shuffle the chunks of the file, and rows only within that many chunks, so that a store larger than
+        memory, or a compressed one, is read nearly sequentially; see `mmtk.loader.windowed` for the cost. For a
+        compressed split two windows should fit into the cache of `mmtk.store.CACHE_BYTES`.
     rank, world_size : int
-        Of several processes that share the work, this one and how many there are. Their batches make up those of one
-        process with a batch as large as theirs together; no image comes twice or is left out.
+        Index of this process and number of processes that share the work. Together their batches are those of a single
+        process with a batch `world_size` times as large; no image is repeated or omitted.
     pad : bool
-        Let the first images of an epoch come twice, so that every process gets as many.
+        Repeat the first images of an epoch so that every process gets the same number.
     ordinal : bool
-        Of an ordinal task: give ``(b, k - 1)`` float32 targets, each telling whether the grade is above one more step.
+        For an ordinal task with k grades: ``(b, k - 1)`` float32 targets; target i tells whether the grade is above i.
     resident : "auto" or bool
-        Keep the whole split on the device, as uint8, and pick rows there: "auto" does so on CUDA where it takes at most
-        half of the memory that is free.
+        Keep the whole split on the device, as uint8, and select rows there. "auto" does so on CUDA if it takes at most
+        half of the free memory.
     threads : int, optional
-        Threads that prepare batches ahead; by default one where they have something to wait for (CUDA, compressed
-        stores), else none.
+        Threads that prefetch batches; by default one for CUDA and compressed stores, otherwise none.
     augment : callable, optional
-        Takes the images of a batch, uint8 on the device, and gives as many: an `Augmentation`, or a transform of
-        ``torchvision.transforms.v2``, which draws once a batch. Its randomness comes from `seed`, epoch and batch.
+        Takes the images of a batch, uint8 on the device, and returns as many: an `Augmentation`, or a transform of
+        ``torchvision.transforms.v2``, which draws once per batch. Its randomness depends on `seed`, epoch and batch.
 
     Yields
     ------
-    images : (b, c, h, w) tensor over NHWC memory, or (b, 1, d, h, w) of volumes
-        A batch that is kept is never written again by later ones. On the CPU, in stored order and as uint8, it is a
-        view of the split: clone it before you write into it, or the next batch is refused.
+    images : (b, c, h, w) tensor over NHWC memory, or (b, 1, d, h, w) for volumes
+        Later batches never overwrite a batch that is still in use. On the CPU, in stored order and as uint8, a batch is
+        a view of the split: clone it before writing into it, or the next batch raises an error.
     labels : (b,) int64 tensor, or (b, l) float32 for multi-label tasks
 
     Raises
@@ -78,7 +78,16 @@ class Batches(Epochs):
     MmtkError
         If torch is not installed.
     StoreError
-        While iterating, if the file has been cut short or a compressed chunk is damaged.
+        While iterating, if the file has been truncated or a compressed chunk is corrupt.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> store = mmtk.open("stores/breastmnist_28.h5")
+    >>> batches = mmtk.loader.Batches(store.train, batch_size=4, shuffle=True, seed=0, dtype="float32")
+    >>> images, labels = next(iter(batches))
+    >>> tuple(images.shape), images.dtype, tuple(labels.shape)
+    ((4, 1, 28, 28), torch.float32, (4,))
     """
 
     _prepared = ("_torch", "_half", "_targets", "_whole", "_untouched", "_gathered", "_resident", "_why")
@@ -95,7 +104,7 @@ class Batches(Epochs):
             rank=rank, world_size=world_size, pad=pad, ordinal=ordinal,
         )
         if dtype not in _DTYPES:
-            raise ArgumentError("dtype", expected=", ".join(_DTYPES), found=repr(dtype))
+            raise ArgumentError("dtype", expected=" or ".join(_DTYPES), found=repr(dtype))
         if resident not in ("auto", True, False):
             raise ArgumentError("resident", expected="'auto', True or False", found=repr(resident))
         if threads is not None:
@@ -112,8 +121,8 @@ class Batches(Epochs):
         torch = self._torch = import_torch()
         on_cpu, mapped = self._device.type == "cpu", self.data.mapped
         self._resident, self._why = self._residence(self._asked)
-        with torch.inference_mode(False):  # these outlive the mode they are made in
-            # a tensor on the device: CUDA multiplies by the reciprocal of a plain number, which rounds otherwise
+        with torch.inference_mode(False):  # these tensors outlive the caller's inference mode
+            # a tensor on the device: for a plain number CUDA multiplies by the reciprocal, which rounds differently
             self._half = torch.tensor(127.5, dtype=torch.float32, device=self._device)
             self._targets = torch.tensor(self.data.targets)
             self._whole: Any = None if mapped is None else torch.from_numpy(mapped)
@@ -128,38 +137,38 @@ class Batches(Epochs):
 
     @property
     def resident(self) -> bool:
-        """Whether the split is kept on the device: found anew wherever the batches are sent."""
+        """Whether the split is kept on the device; decided again after unpickling."""
         return self._resident
 
     def explain(self) -> str:
-        """How batches come about here, and why."""
+        """How batches are made here, and why."""
         if self.resident:
-            return f"{self.data.name}: kept on {self._device} as uint8 and picked there; {self._why}"
+            return f"{self.data.name}: kept on {self._device} as uint8, rows selected there; {self._why}"
         if self._gives_views():
             return f"{self.data.name}: views of the mapped file; {self._why}"
         mapped = self.data.mapped is not None
-        way = "gathered by rows from mapped memory" if mapped else "read by rows, unpacked or joined as need be"
+        how = "rows gathered from mapped memory" if mapped else "rows read, decompressed or joined on demand"
         if self._device.type == "cuda":
-            way += f", copied to {self._device} from pinned memory on a stream of its own"
-        return f"{self.data.name}: {way}; {self._why}; threads that prepare batches ahead: {self.threads}"
+            how += f", copied to {self._device} from pinned memory on a separate stream"
+        return f"{self.data.name}: {how}; {self._why}; prefetch threads: {self.threads}"
 
     def _residence(self, resident: str | bool) -> tuple[bool, str]:
         if resident != "auto":
-            return bool(resident), "as asked for"
+            return bool(resident), "as requested"
         if self._device.type == "cpu":
-            return False, "on the CPU the page cache is its memory already"
-        return room_for(len(self.data) * int(np.prod(self.data.row_shape)), self._device)
+            return False, "on the CPU the page cache holds it already"
+        return fits_on(len(self.data) * int(np.prod(self.data.row_shape)), self._device)
 
     def _upload(self) -> Any:
-        """All images on the device, a piece at a time."""
+        """Copy all images to the device, in parts."""
         torch, shape = self._torch, self.data.row_shape
         whole = torch.empty((len(self.data), *shape), dtype=torch.uint8, device=self._device)
         step = max(1, (32 << 20) // int(np.prod(shape)))
         for start in range(0, len(whole), step):
             rows = np.arange(start, min(start + step, len(whole)))
-            piece = np.empty((len(rows), *shape), np.uint8)
-            self.data.take(rows, piece)
-            whole[start : start + step].copy_(torch.from_numpy(piece))
+            part = np.empty((len(rows), *shape), np.uint8)
+            self.data.take(rows, part)
+            whole[start : start + step].copy_(torch.from_numpy(part))
         return whole
 
     def _epoch(self, epoch: int, start: int) -> Iterable[tuple[Any, Any]]:
@@ -182,16 +191,16 @@ class Batches(Epochs):
         return ((finish(images, number), targets) for number, (images, targets) in zip(numbers, host, strict=True))
 
     def _gives_views(self) -> bool:
-        """Whether batches are the mapped file itself."""
+        """Whether batches are views of the mapped file."""
         plain = self.order.stored and self._augment is None and self._device.type == "cpu"
         return plain and self._dtype == self._torch.uint8 and self.data.mapped is not None and not self.resident
 
     def _view(self, number: int) -> tuple[Any, Any]:
         self.data.check_whole()
         if self._whole._version != self._untouched:
-            found = "one that was written in place, and with it this process's view of the split"
+            problem = "a batch was modified in place, and with it this process's copy of the split"
             remedy = "clone() a batch before writing into it, and open the store again"
-            raise MmtkError(self.data.name, expected="batches as they were given", found=found, remedy=remedy)
+            raise MmtkError(self.data.name, problem, remedy=remedy)
         part = self._part(number)
         return self._whole[part].permute(self.data.channels_first), self._targets[part].clone()
 
@@ -202,7 +211,7 @@ class Batches(Epochs):
         return pixels if self._fused is None else pixels.view(self._fused)
 
     def _picked(self, epoch: int, numbers: range) -> Iterator[tuple[Any, Any]]:
-        """Batches of a split that is on the device: the order is sent there once an epoch."""
+        """Batches of a split that is on the device; the order is copied there once per epoch."""
         order = self._torch.from_numpy(self.order.rows(epoch)).to(self._device)
         flat, axes = self._whole.flatten(1), self.data.channels_first
         for number in numbers:
@@ -211,7 +220,7 @@ class Batches(Epochs):
             yield self._finished(images, epoch, number), self._targets.index_select(0, rows)
 
     def _finished(self, pixels: Any, epoch: int, number: int) -> Any:
-        """What is left to do on the device: augmentation, normalisation where it was not done while gathering."""
+        """Finish a batch on the device: augmentation, and normalisation unless done while gathering."""
         torch = self._torch
         if self._augment is not None:
             key = (self.order.seed, epoch, number, self.order.rank)
@@ -233,6 +242,6 @@ def _device(torch: Any, name: Any) -> Any:
     if device.type not in ("cpu", "cuda"):
         raise ArgumentError("device", expected="cpu, cuda or cuda:N", found=str(device))
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = f"{device}, of {torch.cuda.device_count()} that torch can use"
-        raise ArgumentError("device", expected="a CUDA device that is there", found=found, remedy="use cpu")
+        problem = f"{device} does not exist: torch can use {torch.cuda.device_count()} CUDA devices"
+        raise ArgumentError("device", problem, remedy="use cpu")
     return device

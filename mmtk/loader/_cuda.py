@@ -1,4 +1,4 @@
-"""Batches on a CUDA device: copied from pinned memory on a side stream, some batches ahead of use."""
+"""Batches on a CUDA device: copied from pinned memory on a side stream, ahead of use."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from mmtk.loader._torch import import_torch
 
-_AHEAD = 2  # batches on their way while one is used
-_SHARE = 0.5  # of the free memory that a resident split may take
+_AHEAD = 2  # batches in transfer while another is in use
+_SHARE = 0.5  # fraction of the free memory that a resident split may take
 
 
-def room_for(size: int, device: Any) -> tuple[bool, str]:
-    """Whether so many bytes are to be kept on a CUDA device, and why."""
+def fits_on(size: int, device: Any) -> tuple[bool, str]:
+    """Whether so many bytes should be kept on a CUDA device, and why."""
     free, _ = import_torch().cuda.mem_get_info(device)
     fits = size <= _SHARE * free
-    limit = f"{_SHARE:.0%} of the {free / 1e9:.2f} GB that are free"
+    limit = f"{_SHARE:.0%} of {free / 1e9:.2f} GB of free memory"
     return fits, f"its {size / 1e9:.2f} GB are {'at most' if fits else 'more than'} {limit}"
 
 
@@ -28,14 +28,15 @@ def copied_ahead(
     Parameters
     ----------
     batches : iterable of (number, (images, labels))
-        Images on the host, pinned and not written again while something refers to them; labels on the device.
+        Images on the host, pinned and not overwritten while anything refers to them; labels on the device.
     device : torch.device
     finish : callable
-        What is left to do with images on the device, given the batch's number.
+        Called with images on the device and the batch's number; returns the finished images.
 
     Yields
     ------
-    (images, labels) on the device, ready for the stream that is current when they are asked for.
+    (images, labels)
+        On the device, ready for the stream that is current when the batch is requested.
     """
     torch = import_torch()
     side = torch.cuda.Stream(device)
@@ -43,7 +44,7 @@ def copied_ahead(
 
     def hand_out() -> tuple[Any, Any]:
         host, images, labels, copied = waiting.popleft()
-        copied.synchronize()  # from here on the pinned buffer may be written again
+        copied.synchronize()  # from here on the pinned buffer may be reused
         del host
         current = torch.cuda.current_stream(device)
         current.wait_event(copied)

@@ -1,4 +1,4 @@
-"""What batches are made of: the images and labels of a split, or of several as one."""
+"""The data behind batches: images and labels of a split, or of several combined."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from mmtk.store import Split
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Images and targets, as `Batches` takes them. It pickles as small as its splits do.
+    """Images and targets, as accepted by `Batches`; its pickle is as small as those of its splits.
 
     Attributes
     ----------
     name : str
-        For errors.
+        Name for error messages.
     key : str
-        Equal for equal data: what a state of an iteration must agree on.
-    images : array of uint8, (n, h, w) or (n, h, w, c), or (n, d, h, w) of volumes
+        Equal for equal data; the saved state of an iteration must have the same.
+    images : array of uint8, (n, h, w) or (n, h, w, c), for volumes (n, d, h, w)
         Or an object of such a shape that is read by rows: ``read(rows, out)``.
     targets : (n,) int64, or (n, l)
-        As the loss wants them. Those of a split, or of several joined, are read-only: what is written there would be
-        lost where the data is unpickled. Others are given by ``dataclasses.replace(data, targets=...)``, which are.
+        Targets for the loss. Those of a split, or of joined splits, are read-only, since changes would be lost when
+        unpickled; use ``dataclasses.replace(data, targets=...)`` for other targets.
     parts : tuple of Split
     remake : (callable, arguments), None
-        What makes it again where it is unpickled. Its arrays are pickled where it is None, as in what `replace` gives,
-        or where that would give other targets by now.
+        Recreates the data when unpickled. The arrays are pickled instead if it is None, as after `replace`, or if it
+        would give other targets.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Data:
     remake: tuple[Callable[..., Data], tuple[Any, ...]] | None = field(default=None, init=False, repr=False)
 
     def remade_by(self, make: Callable[..., Data], *arguments: Any) -> Data:
-        """The same data, which pickles as what makes it: nobody can write into its targets from here on."""
+        """Let the data be pickled as a call that recreates it, and make its targets read-only."""
         self.targets.flags.writeable = False
         object.__setattr__(self, "remake", (make, arguments))
         return self
@@ -54,7 +54,7 @@ class Data:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.remake:
             make, arguments = self.remake
-            again = make(*arguments).targets  # labels may have been written into since
+            again = make(*arguments).targets  # labels may have been modified since
             if np.array_equal(again, self.targets, equal_nan=True):
                 return self.remake
         return Data, (self.name, self.key, self.images, self.targets, self.parts)
@@ -64,13 +64,13 @@ class Data:
 
     @cached_property
     def row_shape(self) -> tuple[int, ...]:
-        """Height, width and channels; of volumes depth, height, width and 1."""
+        """Height, width and channels; for volumes depth, height, width and 1."""
         shape = tuple(map(int, self.images.shape[1:]))
         return shape if len(shape) > self.ndim else (*shape, 1)
 
     @property
     def ndim(self) -> int:
-        """2 of images, 3 of volumes."""
+        """2 for images, 3 for volumes."""
         return self.parts[0].info.ndim if self.parts else 2
 
     @cached_property
@@ -80,7 +80,7 @@ class Data:
 
     @cached_property
     def mapped(self) -> NDArray[np.uint8] | None:
-        """The images as one array in memory, where they are that."""
+        """The images as an array in memory, None if they are read by rows."""
         if not isinstance(self.images, np.ndarray):
             return None
         return self.images if self.images.ndim > 1 + self.ndim else self.images[..., None]
@@ -91,7 +91,7 @@ class Data:
         return min(part.chunk_rows for part in self.parts)
 
     def check_whole(self) -> None:
-        """See that no file has been cut short."""
+        """Check that no file has been truncated."""
         for part in self.parts:
             part.check_whole()
 
@@ -109,24 +109,25 @@ class Data:
 
 
 def data_of(split: Split | Data, ordinal: bool = False) -> Data:
-    """A split as data; data is left as it is.
+    """A split as data; data is returned as it is.
 
-    Targets of a split without labels, as a method is given it to test on, are -1, or NaN where they are floats.
+    Targets of a split without labels, as methods get it for testing, are -1, or NaN if they are floats.
 
     Raises
     ------
     ArgumentError
-        If the split is empty, or ordinal targets are asked for of labels that have no order.
+        If the split is empty, or ordinal targets are requested for labels without an order.
     """
     if isinstance(split, Data):
         if ordinal:
-            raise ArgumentError("ordinal", expected="a split", found="several joined")
+            raise ArgumentError("ordinal", "is not available for joined splits")
         return split
     name = f"{split.store_path} {split.name}"
     if not len(split):
-        raise ArgumentError(name, expected="images", found="an empty split")
+        raise ArgumentError(name, f"has no {split.info.kind}")
     if ordinal and split.info.task != Task.ORDINAL:
-        raise ArgumentError("ordinal", expected=f"a task of {Task.ORDINAL}", found=str(split.info.task))
+        problem = "is available for ordinal tasks only"
+        raise ArgumentError("ordinal", problem, expected=str(Task.ORDINAL), found=str(split.info.task))
     if "labels" not in split.arrays:
         targets = _unknown(split, ordinal)
     elif ordinal:
@@ -148,12 +149,12 @@ def _key(split: Split) -> str:
 
 
 def target_labels(task: str, labels: NDArray[np.uint8]) -> NDArray[Any]:
-    """Labels ``(n, l)`` as a loss wants them: ``(n,)`` int64, or ``(n, l)`` float32 for multi-label tasks."""
+    """Convert labels ``(n, l)`` to targets for a loss: ``(n,)`` int64, or ``(n, l)`` float32 for multi-label tasks."""
     return labels.astype(np.float32) if task == Task.MULTILABEL else labels[:, 0].astype(np.int64)
 
 
 class _Joined:
-    """Images of several splits, their rows numbered through; grey ones become RGB where others are."""
+    """Images of several splits with consecutive row numbers; grey images become RGB if others are."""
 
     def __init__(self, parts: Sequence[Split]) -> None:
         self._sources = [data_of(part) for part in parts]
@@ -168,46 +169,56 @@ class _Joined:
             if len(places):
                 taken = np.empty((len(places), *source.row_shape), np.uint8)
                 source.take(rows[places] - self._starts[number], taken)
-                out[places] = taken  # a grey value goes to all channels
+                out[places] = taken  # broadcasts grey to all channels
 
 
 def join(splits: Sequence[Split], labels: str = "offset") -> Data:
-    """Several splits as one, for training on many datasets; give it to `Batches` in place of a split.
+    """Combine several splits, for training on many datasets; pass the result to `Batches` instead of a split.
 
-    An epoch takes every image once, shuffled among all; with `interleaved` weights it draws the datasets in any ratio.
-    Images of grey sets get three equal channels where another set is RGB.
+    An epoch visits every image once, shuffled across all datasets; with weights from `interleaved` datasets are drawn
+    in any ratio. Grey images get three equal channels if another split is RGB.
 
     Parameters
     ----------
     splits : sequence of Split
-        Of one size, all of images or all of volumes.
+        Splits of the same size, all of images or all of volumes.
     labels : {"offset", "task"}
-        "offset": one int64 class an image, the classes of the second split numbered after those of the first, and so
-        on. "task": an int64 row ``(task, label...)`` an image, as long as the longest, -1 where a task has fewer
-        labels.
+        "offset": an int64 class per image; the classes of each split are numbered after those of the one before.
+        "task": an int64 row ``(task, label...)`` per image, padded with -1 to the largest number of labels.
+
+    Returns
+    -------
+    Data
 
     Raises
     ------
     ArgumentError
-        If there is none, sizes differ, images and volumes are mixed, one is empty, or classes are to be numbered
-        through and a task has several labels an image.
+        If there are no splits, sizes differ, images and volumes are mixed, a split is empty, or "offset" is used with a
+        multi-label task.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> breast, derma = (mmtk.open(f"stores/{flag}_28.h5").train for flag in ("breastmnist", "dermamnist"))
+    >>> data = mmtk.loader.join([breast, derma])
+    >>> data.row_shape, len(data) == len(breast) + len(derma)
+    ((28, 28, 3), True)
     """
     if not splits:
-        raise ArgumentError("splits", expected="at least one", found="none")
+        raise ArgumentError("splits", "is empty", remedy="give at least one split")
     sizes = {split.info.size for split in splits}
     if len(sizes) > 1:
-        raise ArgumentError("splits", expected="images of one size", found=", ".join(map(str, sorted(sizes))) + " px")
+        raise ArgumentError("splits", f"sizes differ: {', '.join(map(str, sorted(sizes)))} px")
     if len({split.info.ndim for split in splits}) > 1:
-        found = ", ".join(f"{split.info.flag} of {split.info.ndim}D" for split in splits)
-        raise ArgumentError("splits", expected="images alone or volumes alone", found=found)
+        mixed = ", ".join(f"{split.info.flag} is {split.info.ndim}D" for split in splits)
+        raise ArgumentError("splits", f"images and volumes cannot be joined: {mixed}")
     if labels not in ("offset", "task"):
-        raise ArgumentError("labels", expected="offset, task", found=repr(labels))
+        raise ArgumentError("labels", expected="offset or task", found=repr(labels))
     images = _Joined(splits)
     if labels == "offset":
         several = [split.info.flag for split in splits if split.labels.shape[1] != 1]
         if several:
-            remedy = "use labels='task'"
-            raise ArgumentError(several[0], expected="one class an image", found="several labels", remedy=remedy)
+            raise ArgumentError(several[0], "has several labels per image", remedy="use labels='task'")
         firsts = np.cumsum([0, *(len(split.info.classes) for split in splits)])
         targets = np.concatenate([split.labels[:, 0] + first for split, first in zip(splits, firsts, strict=False)])
     else:
@@ -223,35 +234,49 @@ def join(splits: Sequence[Split], labels: str = "offset") -> Data:
 
 
 def interleaved(data: Data, weights: ArrayLike) -> NDArray[np.float64]:
-    """Weights of rows by which the parts of joined data are drawn in a given ratio, for ``Batches(sampling=...)``.
+    """Row weights for ``Batches(sampling=...)`` that draw the parts of joined data in a given ratio.
 
     Parameters
     ----------
     data : Data
-        What `join` gave.
+        The result of `join`.
     weights : (number of parts,) array
         The share of each part; they need not add up to 1.
+
+    Returns
+    -------
+    (n,) float64
 
     Raises
     ------
     ArgumentError
-        If there is not one for each part.
+        If the number of weights is not that of the parts.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> parts = [mmtk.open(f"stores/{flag}_28.h5").train for flag in ("breastmnist", "dermamnist")]
+    >>> data = mmtk.loader.join(parts)
+    >>> weights = mmtk.loader.interleaved(data, [3, 1])
+    >>> round(float(weights[: len(parts[0])].sum() / weights.sum()), 6)
+    0.75
     """
     shares, sizes = np.array(weights, np.float64), [len(part) for part in data.parts]
     if shares.shape != (len(sizes),):
-        raise ArgumentError("weights", expected=f"one for each of {len(sizes)} parts", found=f"shape {shares.shape}")
+        problem = "there must be one per part"
+        raise ArgumentError("weights", problem, expected=f"shape {(len(sizes),)}", found=f"shape {shares.shape}")
     return np.repeat(shares / sizes, sizes)
 
 
 def labels_of(data: Data) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Labels and class names of data that is one split.
+    """Labels and class names of the data of a single split.
 
     Raises
     ------
     ArgumentError
-        If it is several joined.
+        If it is the data of joined splits.
     """
     if len(data.parts) != 1:
-        remedy = "give a weight for each image, such as mmtk.loader.interleaved makes"
-        raise ArgumentError("sampling", expected="one split", found="several joined", remedy=remedy)
+        remedy = "give a weight per image, as made by mmtk.loader.interleaved"
+        raise ArgumentError("sampling", "'balanced' is not available for joined splits", remedy=remedy)
     return data.parts[0].labels, data.parts[0].info.classes

@@ -18,11 +18,11 @@ from mmtk.loader._torch import MapDataset, import_torch
 
 
 class Item(tuple[Any, Any]):
-    """(image, label), of a type of its own by which torch's default collate function knows `Items`."""
+    """(image, label); the type lets torch's default collate function recognise `Items`."""
 
 
 class Items(Sequence[Item]):
-    """The items of a batch, kept as the two tensors they are rows of."""
+    """The items of a batch, kept as two tensors whose rows they are."""
 
     def __init__(self, images: Any, labels: Any) -> None:
         self.images, self.labels = images, labels
@@ -40,8 +40,8 @@ class Items(Sequence[Item]):
 
 
 @cache
-def _teach_default_collate() -> None:
-    """Let torch's default collate function take `Items` without another copy, by the registry it keeps for that."""
+def _register_collate() -> None:
+    """Register `Items` with torch's default collate function, so that it takes them without another copy."""
     from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
     def batch(items: Any, *, collate_fn_map: Any = None) -> list[Any]:
@@ -53,16 +53,16 @@ def _teach_default_collate() -> None:
 
 
 class SplitDataset(MapDataset[Any]):
-    """One split of a store as a map-style dataset.
+    """A split of a store as a map-style dataset.
 
-    It pickles as its path, and the process it is sent to opens the store when first asked for an item; forked workers
-    share the mapping. Items are copies: writing into one changes nothing else. A DataLoader gets a batch gathered in
-    one piece, by its default collate function (as a list) or by the dataset's own (as a tuple)::
+    It is pickled as its path; the receiving process opens the store when it first needs an item, and forked workers
+    share the mapping. Items are copies: writing into them changes nothing else. A DataLoader gets each batch gathered
+    at once, by its default collate function (as a list) or by the dataset's own (as a tuple)::
 
         DataLoader(dataset, 128, shuffle=True, collate_fn=dataset.collate)
 
-    A slice, ``dataset[2:5]``, is a ``torch.utils.data.Subset`` of it, and ``dataset + other`` a ``ConcatDataset``, as
-    of any torch dataset. What `labels` and `targets` give is read-only: other labels come by `target_transform`.
+    A slice, ``dataset[2:5]``, is a ``torch.utils.data.Subset``, and ``dataset + other`` a ``ConcatDataset``, as for any
+    torch dataset. `labels` and `targets` are read-only; use `target_transform` to change labels.
 
     Parameters
     ----------
@@ -70,16 +70,16 @@ class SplitDataset(MapDataset[Any]):
         The store.
     split : {"train", "val", "test"}
     transform : callable, optional
-        Takes the image, a ``(c, h, w)`` uint8 tensor, or ``(1, d, h, w)`` of volumes.
+        Called with the image, a ``(c, h, w)`` uint8 tensor, or ``(1, d, h, w)`` for volumes.
     target_transform : callable, optional
-        Takes the label: an int64 scalar tensor, or ``(l,)`` float32 for multi-label tasks.
+        Called with the label: an int64 scalar tensor, or ``(l,)`` float32 for multi-label tasks.
 
     Attributes
     ----------
     labels : (n, l) uint8
-        As the store has them.
+        Labels as in the store.
     targets : (n,) int64, or (n, l) float32 for multi-label tasks
-        What items have as label before `target_transform`.
+        Labels of the items, before `target_transform`.
     classes : tuple of str
         Names of the classes, or labels.
 
@@ -88,9 +88,17 @@ class SplitDataset(MapDataset[Any]):
     ArgumentError
         If the split is unknown or empty.
     StoreError
-        If the store cannot be opened, or is another one when it is opened again.
+        If the store cannot be opened, or has been replaced by another one when it is reopened.
     MmtkError
         If torch is not installed.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> dataset = mmtk.loader.SplitDataset("stores/breastmnist_28.h5", "train")
+    >>> image, label = dataset[0]
+    >>> tuple(image.shape), image.dtype, label.dtype
+    ((1, 28, 28), torch.uint8, torch.int64)
     """
 
     def __init__(
@@ -98,9 +106,9 @@ class SplitDataset(MapDataset[Any]):
         target_transform: Callable[[Any], Any] | None = None,
     ) -> None:
         if split not in store.SPLITS:
-            raise ArgumentError("split", expected=", ".join(store.SPLITS), found=repr(split))
+            raise ArgumentError("split", expected=" or ".join(store.SPLITS), found=repr(split))
         import_torch()
-        _teach_default_collate()
+        _register_collate()
         self.path, self.split = Path(path).absolute(), split
         self.transform, self.target_transform = transform, target_transform
         opened: store.Split = getattr(store.open(self.path), split)
@@ -110,11 +118,11 @@ class SplitDataset(MapDataset[Any]):
 
     def _open(self) -> Data:
         if self._data is None:
-            _teach_default_collate()  # in this process too
+            _register_collate()  # in this process too
             opened: store.Split = getattr(store.open(self.path), self.split)
             if (opened.store_digest, len(opened)) != self._identity:
-                expected, remedy = "the store this dataset was made from", "make the dataset again"
-                raise StoreError(self.path, expected=expected, found="another one", remedy=remedy)
+                problem = "has been replaced by another store since the dataset was created"
+                raise StoreError(self.path, problem, remedy="create the dataset again")
             self._data = data_of(opened)
         return self._data
 
@@ -139,7 +147,7 @@ class SplitDataset(MapDataset[Any]):
         return self._open().parts[0].info.classes
 
     def __getitem__(self, index: int | slice) -> Any:
-        """An image with its label, or a subset by a slice.
+        """An image with its label, or a subset for a slice.
 
         Raises
         ------
@@ -152,7 +160,7 @@ class SplitDataset(MapDataset[Any]):
         return image, label
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
-        """The items of a batch, their pixels gathered in one go: a sequence of (image, label).
+        """The items of a batch, a sequence of (image, label) whose pixels are gathered at once.
 
         Raises
         ------
@@ -178,7 +186,7 @@ class SplitDataset(MapDataset[Any]):
         ]
 
     def _buffer(self, count: int) -> NDArray[np.uint8]:
-        """Room for a batch: used again once nobody refers to it, for fresh memory costs more than the copy."""
+        """Memory for a batch; reused once nothing refers to it, as fresh memory costs more than the copy."""
         if self._ring is None or self._ring[0] < count:
             shape = (count, *self._open().row_shape)
             self._ring = (count, Ring(lambda: np.empty(shape, np.uint8)))
@@ -188,18 +196,18 @@ class SplitDataset(MapDataset[Any]):
     def _rows(self, indices: Sequence[int]) -> NDArray[np.int64]:
         given = np.asarray(indices)
         if given.ndim != 1 or (given.dtype.kind not in "iu" and len(given)):
-            raise TypeError(f"indices: expected whole numbers, found {given.dtype} of shape {given.shape}")
+            raise TypeError(f"indices: found {given.dtype} of shape {given.shape}, expected a list of integers")
         rows, n = np.ascontiguousarray(given, np.int64), len(self)
         if not len(rows) or rows.view(np.uint64).max() < n:
             return rows
         wrong = given[(given >= n) | (given < -n if given.dtype.kind == "i" else False)]
         if len(wrong):
-            raise IndexError(f"{self.path} {self.split}: expected an index from {-n} to {n - 1}, found {wrong[0]}")
+            raise IndexError(f"{self.path} {self.split}: index {wrong[0]} is out of range; expected {-n} to {n - 1}")
         return np.where(rows < 0, rows + n, rows)
 
     @staticmethod
     def collate(items: Any) -> Any:
-        """Make a batch of items: of untransformed ones without another copy."""
+        """Combine items into a batch; without transforms this makes no further copy."""
         if isinstance(items, Items):
             return items.images, items.labels
         from torch.utils.data import default_collate

@@ -1,4 +1,4 @@
-"""Epochs of batches: which rows come when, where an iteration stands, and threads that prepare batches ahead."""
+"""Epochs of batches: order of rows, state of an iteration, and threads that prefetch batches."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _T = TypeVar("_T")
 
 
 class Epochs:
-    """What `Batches` and `ArrayBatches` share; each ``iter()`` is the next epoch.
+    """Base of `Batches` and `ArrayBatches`; each ``iter()`` is the next epoch.
 
-    They pickle as small as their splits do; what `_prepare` makes is made again.
+    Their pickles are as small as those of their splits; whatever `_prepare` creates is created again.
     """
 
     _prepared: tuple[str, ...] = ()
@@ -36,13 +36,13 @@ class Epochs:
         check_whole("world_size", world_size, 1)
         check_whole("rank", rank, 0)
         if rank >= world_size:
-            raise ArgumentError("rank", expected=f"below the world size, {world_size}", found=str(rank))
+            raise ArgumentError("rank", expected=f"below the world size {world_size}", found=str(rank))
         if pad and drop_last:
-            raise ArgumentError("pad", expected="not with drop_last, which makes ranks even already", found="both")
+            raise ArgumentError("pad", "cannot be combined with drop_last, which makes ranks even already")
         if window and not shuffle:
-            raise ArgumentError("window", expected="shuffle=True", found="no shuffling")
+            raise ArgumentError("window", "has no effect without shuffling", remedy="use shuffle=True")
         if sampling is not None and (shuffle or window):
-            raise ArgumentError("sampling", expected="rows drawn or rows shuffled", found="both")
+            raise ArgumentError("sampling", "cannot be combined with shuffle: rows are drawn in random order already")
         self.data = data_of(split, ordinal)
         self.batch_size, self.drop_last = int(batch_size), bool(drop_last)
         by_class = isinstance(sampling, str)
@@ -55,14 +55,15 @@ class Epochs:
         rows = len(self.order)
         if not len(self):
             if not rows:
-                raise ArgumentError(self.data.name, expected=f"an image for rank {rank}", found=str(len(self.data)))
-            found = f"{batch_size} with drop_last, which leaves no batch"
-            raise ArgumentError("batch_size", expected=f"at most {rows}, the images of the split", found=found)
-        # epoch and batches of it: where the next iteration starts, and what has been given
+                problem = f"has too few images ({len(self.data)}): none is left for rank {rank}"
+                raise ArgumentError(self.data.name, problem)
+            problem = f"drop_last leaves no batch of {rows} images"
+            raise ArgumentError("batch_size", problem, expected=f"at most {rows}", found=str(batch_size))
+        # epoch and number of batches: where the next iteration starts, and what has been yielded
         self._next = self._given = (0, 0)
 
     def _prepare(self) -> None:
-        """Make what is of this process alone, all that `_prepared` names."""
+        """Create the attributes named in `_prepared`, which belong to this process."""
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
@@ -73,7 +74,7 @@ class Epochs:
         self._prepare()
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches per epoch."""
         full, rest = divmod(len(self.order), self.batch_size)
         return full + (1 if rest and not self.drop_last else 0)
 
@@ -91,16 +92,16 @@ class Epochs:
         raise NotImplementedError
 
     def _part(self, number: int) -> slice:
-        """Which of an epoch's rows the batch of a number holds."""
+        """The slice of an epoch's rows that form a batch."""
         return slice(number * self.batch_size, (number + 1) * self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the next iteration the given epoch, from its start."""
+        """Let the next iteration start at the beginning of the given epoch."""
         check_whole("epoch", epoch, 0)
         self._next = self._given = (int(epoch), 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the iteration stands: the epoch, the batches given in it, and what their order depends on.
+        """State of the iteration: epoch, batches yielded in it, and everything their order depends on.
 
         It is the same on all ranks.
         """
@@ -108,21 +109,21 @@ class Epochs:
         return {**self._identity(), "epoch": epoch, "position": position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next iteration go on after the last batch given when `state` was taken.
+        """Resume after the last batch yielded when `state` was saved.
 
         Raises
         ------
         ArgumentError
-            If it is no such state, or one of another store, order or batch size.
+            If it is not such a state, or belongs to another store, order or batch size.
         """
         identity = self._identity()
         if not isinstance(state, Mapping) or set(state) != {*identity, "epoch", "position"}:
             kind = f"fields {', '.join(map(str, state))}" if isinstance(state, Mapping) else type(state).__name__
-            found = kind if state else "nothing"
-            raise ArgumentError("state", expected="what state_dict gave", found=found)
+            raise ArgumentError("state", "was not made by state_dict", found=kind if state else "nothing")
         for name, value in identity.items():
             if state[name] != value:
-                raise ArgumentError(f"state: {name}", expected=str(value), found=str(state[name]))
+                problem = "belongs to other batches"
+                raise ArgumentError(f"state: {name}", problem, expected=str(value), found=str(state[name]))
         epoch, position = state["epoch"], state["position"]
         check_whole("state: epoch", epoch, 0)
         check_whole("state: position", position, 0)
@@ -136,9 +137,9 @@ class Epochs:
 
 
 def ahead(make: Callable[[int], _T], numbers: range, threads: int) -> Iterator[_T]:
-    """Make things in order, by threads that work ahead of use, twice as many things as there are threads.
+    """Call `make` for each number, in order, by threads that work ahead: up to two calls per thread are pending.
 
-    What they raise is raised in its place; when the iteration is left, what is not begun is not made.
+    Exceptions are raised in their place; when the iteration ends early, pending calls are cancelled.
     """
     if not threads:
         yield from map(make, numbers)
@@ -158,6 +159,6 @@ def ahead(make: Callable[[int], _T], numbers: range, threads: int) -> Iterator[_
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
-    """Refuse what is no whole number from `least`, below 2**64."""
+    """Refuse anything but an integer of at least `least` and below 2**64."""
     if not isinstance(value, (int, np.integer)) or not least <= value < KEY_LIMIT:
-        raise ArgumentError(name, expected=f"a whole number from {least}", found=repr(value))
+        raise ArgumentError(name, expected=f"an integer of at least {least}", found=repr(value))

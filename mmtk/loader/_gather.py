@@ -1,4 +1,4 @@
-"""Rows of a split picked out into a buffer, as they are or normalised on the way."""
+"""Gather rows of a split into a buffer, raw or normalised."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ _BLOCK = 1 << 17  # values normalised at a time without the C kernel: half a MiB
 def gather(images: NDArray[np.uint8], rows: NDArray[np.int64], out: NDArray[Any]) -> None:
     """Write rows of `images` into `out`.
 
-    Normalised is ``x / 127.5 - 1`` in float32, which has the bits of ``(x / 255 - 0.5) / 0.5``, as scaling by two is
-    exact; for bfloat16 that is rounded to nearest, ties to even.
+    Normalised values are ``x / 127.5 - 1`` in float32, which has the same bits as ``(x / 255 - 0.5) / 0.5``, since
+    scaling by two is exact; for bfloat16 they are rounded to nearest, ties to even.
 
     Parameters
     ----------
-    images : ndarray of uint8, shape (n, h, w, c), or (n, d, h, w, c) of volumes
+    images : ndarray of uint8, shape (n, h, w, c), or (n, d, h, w, c) for volumes
     rows : ndarray of int64, shape (b,)
-        Numbers from 0 to n - 1.
+        Row numbers from 0 to n - 1.
     out : ndarray, shape (b, h, w, c), or (b, d, h, w, c)
-        Contiguous, in a memory of its own; of uint8, or normalised: float32, or uint16 that holds the bits of bfloat16.
+        Contiguous, not overlapping the inputs; uint8, or for normalised values float32, or uint16 holding the bits of
+        bfloat16.
 
     Raises
     ------
     IndexError
-        If a row is not one of the images.
+        If a row number is out of range.
     ValueError
-        If `out` overlaps the images or the rows, or types and shapes do not fit.
+        If `out` overlaps the images or the rows, or types and shapes do not match.
     """
     _kernel()(images, np.ascontiguousarray(rows), out)
 

@@ -1,4 +1,4 @@
-"""The order of an epoch: a function of seed and epoch alone, the same on every device, machine and version of NumPy."""
+"""The order of an epoch, which depends only on seed and epoch, not on device, machine or version of NumPy."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ KEY_LIMIT = 2**64  # seed and epoch are the two 64-bit words of a Philox key
 
 
 def permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Order of `n` images in an epoch: a function of `seed` and `epoch` alone.
+    """Order of `n` images in an epoch, which depends only on `seed` and `epoch`.
 
-    Each row draws one 64-bit word from Philox with the key (`seed`, `epoch`), and rows are sorted by it; the word's low
-    bits, as many as `n` takes, give way to the row itself, so that no two are equal.
+    Each row draws a 64-bit word from Philox with the key (`seed`, `epoch`), and rows are sorted by it; the low bits of
+    the word, as many as `n` takes, are replaced by the row number, so that no two words are equal.
 
     Parameters
     ----------
     n : int
         Number of images, below 2**32.
     seed, epoch : int
-        From 0, below 2**64.
+        At least 0, below 2**64.
 
     Returns
     -------
@@ -34,7 +34,13 @@ def permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     Raises
     ------
     ArgumentError
-        If one of them is out of range.
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> from mmtk.loader import permutation
+    >>> permutation(6, seed=0, epoch=0)
+    array([1, 5, 4, 0, 2, 3])
     """
     for name, value, limit in (("n", n, 2**32), ("seed", seed, KEY_LIMIT), ("epoch", epoch, KEY_LIMIT)):
         if not 0 <= value < limit:
@@ -43,28 +49,35 @@ def permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def windowed(n: int, seed: int, epoch: int, chunk: int, window: int) -> NDArray[np.int64]:
-    """An order that reads a store nearly in sequence: chunks are permuted, and rows only within `window` chunks.
+    """An order that reads a store nearly sequentially: chunks are permuted, and rows only within `window` chunks.
 
-    What it costs: a batch comes from one window (or two), so its rows are no independent draws from the split. Let rho
-    be the correlation of two rows of one chunk in whatever is averaged over a batch (the share of the variance that
-    lies between chunks; 1 where a store is sorted by class, 0 where its rows are already mixed). Then the variance of
-    the mean over a batch of b is larger than under a full shuffle by about ``1 + (b - 1) rho / window``: with as many
-    chunks in a window as images in a batch it at most doubles, in the worst of stores.
+    The cost: the rows of a batch come from one or two windows, so they are not independent draws from the split. Let
+    rho be the correlation between two rows of a chunk in the quantity averaged over a batch (the share of variance
+    between chunks: 1 if a store is sorted by class, 0 if its rows are already mixed). Then the variance of the mean
+    over a batch of size b exceeds that of a full shuffle by a factor of about ``1 + (b - 1) rho / window``: with as
+    many chunks in a window as images in a batch it at most doubles, even in the worst case.
 
     Parameters
     ----------
     n : int
         Number of images.
     seed, epoch : int
-        As in `permutation`.
+        As for `permutation`.
     chunk : int
-        Rows in a chunk.
+        Rows per chunk.
     window : int
-        Chunks that are shuffled together, from 1.
+        Chunks shuffled together, at least 1.
 
     Returns
     -------
     (n,) int64
+
+    Examples
+    --------
+    >>> from mmtk.loader import windowed
+    >>> order = windowed(6, seed=0, epoch=0, chunk=2, window=1)
+    >>> (order // 2)[::2].tolist() == (order // 2)[1::2].tolist()
+    True
     """
     chunks = -(-n // chunk)
     words = _words(chunks + n, seed, epoch)
@@ -73,17 +86,17 @@ def windowed(n: int, seed: int, epoch: int, chunk: int, window: int) -> NDArray[
     return np.lexsort((words[chunks:], np.repeat(place // window, chunk)[:n]))
 
 
-def drawn(weights: NDArray[np.float64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """As many rows as there are weights, drawn with replacement, each with a chance in proportion to its weight."""
+def weighted_draw(weights: NDArray[np.float64], seed: int, epoch: int) -> NDArray[np.int64]:
+    """As many rows as there are weights, drawn with replacement, with probabilities proportional to the weights."""
     ends = np.cumsum(weights)
     uniform = (_words(len(weights), seed, epoch) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    last = np.flatnonzero(weights)[-1]  # a product may be rounded up to the end
+    last = np.flatnonzero(weights)[-1]  # a product may round up to the end
     rows: NDArray[np.int64] = np.minimum(np.searchsorted(ends, uniform * ends[-1], side="right"), last)
     return rows
 
 
 def _words(count: int, seed: int, epoch: int) -> NDArray[np.uint64]:
-    # raw words and sorts, since NumPy keeps Philox's words between versions but not what Generator makes of them
+    # raw words and sorting, since NumPy guarantees Philox's words across versions but not Generator's methods
     words: NDArray[np.uint64] = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(count)
     return words
 
@@ -99,7 +112,7 @@ def _ranked(words: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Order:
-    """Which rows of `n` an epoch takes, in which order, and what of it falls to one of several processes.
+    """The rows of an epoch in order, and the part of it that belongs to one of several processes.
 
     Attributes
     ----------
@@ -108,14 +121,14 @@ class Order:
     shuffle : bool
     seed : int
     weights : (n,) float64, optional
-        Chances of the rows; they are then drawn with replacement.
+        Weights of rows, which are then drawn with replacement.
     window, chunk : int
-        With a window from 1, the order is `windowed`.
+        With a window of at least 1, the order is `windowed`.
     rank, world_size : int
-        This process takes every `world_size`-th row from the `rank`-th on, so that the batches of all make up the
-        batches of one with a batch `world_size` times as large.
+        This process takes every `world_size`-th row starting at `rank`, so that all batches together are those of a
+        single process with a batch `world_size` times as large.
     even : {"", "pad", "drop"}
-        How each process gets as many rows as the others: the first ones come twice, or the last ones are left out.
+        How all processes get the same number of rows: the first rows are repeated, or the last ones dropped.
     """
 
     n: int
@@ -129,20 +142,20 @@ class Order:
     even: str = ""
 
     def __len__(self) -> int:
-        """Rows of this process."""
+        """Number of rows of this process."""
         if self.even == "drop":
             return self.n // self.world_size
         return -(-(self.n - (0 if self.even == "pad" else self.rank)) // self.world_size)
 
     @property
     def stored(self) -> bool:
-        """Whether it is all rows as they are stored."""
+        """Whether it is all rows in stored order."""
         return not self.shuffle and self.weights is None and self.world_size == 1
 
     def rows(self, epoch: int) -> NDArray[np.int64]:
         """This process's rows in an epoch."""
         if self.weights is not None:
-            order = drawn(self.weights, self.seed, epoch)
+            order = weighted_draw(self.weights, self.seed, epoch)
         elif not self.shuffle:
             order = np.arange(self.n)
         elif self.window:
@@ -156,7 +169,7 @@ class Order:
         return np.ascontiguousarray(order[self.rank :: self.world_size][: len(self)])
 
     def identity(self) -> dict[str, Any]:
-        """What it depends on besides the rank, as JSON holds it."""
+        """Everything it depends on except the rank, as JSON values."""
         weights = "" if self.weights is None else hashlib.sha256(self.weights.tobytes()).hexdigest()[:16]
         return {
             "n": self.n, "shuffle": self.shuffle, "seed": self.seed, "weights": weights, "window": self.window,
@@ -167,7 +180,7 @@ class Order:
 def sampling_weights(
     sampling: ArrayLike | str | None, labels: NDArray[np.uint8], classes: tuple[str, ...], what: str
 ) -> NDArray[np.float64] | None:
-    """Chances of rows: none given, those that draw each class equally often, or as they are given.
+    """Weights of rows: None, weights that draw each class equally often, or the given ones.
 
     Parameters
     ----------
@@ -176,31 +189,31 @@ def sampling_weights(
     classes : tuple of str
         Names of the classes.
     what : str
-        The split, for errors.
+        The split, for error messages.
 
     Raises
     ------
     ArgumentError
-        If balance is asked for where an image has several labels or a class has no image, or if weights are not one
-        for each image, finite, from 0, and not all 0.
+        If "balanced" is used for a multi-label task or with a class that has no image, or if there is not exactly one
+        weight per image, finite, not negative, and not all 0.
     """
     if sampling is None:
         return None
     if isinstance(sampling, str):
         if sampling != "balanced":
-            raise ArgumentError("sampling", expected="'balanced' or a weight for each image", found=repr(sampling))
+            raise ArgumentError("sampling", expected="'balanced' or a weight per image", found=repr(sampling))
         if labels.shape[1] != 1:
-            remedy = "give a weight for each image"
-            raise ArgumentError("sampling", expected="one class an image", found="several labels", remedy=remedy)
+            problem = "'balanced' is not available with several labels per image"
+            raise ArgumentError("sampling", problem, remedy="give a weight per image")
         counts = np.bincount(labels[:, 0], minlength=len(classes))
         if not counts.all():
             missing = classes[int(np.flatnonzero(counts == 0)[0])]
-            raise ArgumentError(f"sampling: {what}", expected="images of every class", found=f"none of {missing}")
+            raise ArgumentError(f"sampling: {what}", f"cannot be balanced: no image of class {missing}")
         return np.asarray(1.0 / counts[labels[:, 0]])
     weights = np.array(sampling, np.float64)
     if weights.shape != (len(labels),):
-        found = f"an array of shape {weights.shape}"
-        raise ArgumentError("sampling", expected=f"a weight for each of {len(labels)} images", found=found)
+        expected, found = f"shape {(len(labels),)}", f"shape {weights.shape}"
+        raise ArgumentError("sampling", "there must be a weight per image", expected=expected, found=found)
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise ArgumentError("sampling", expected="finite weights from 0, not all 0", found="others")
+        raise ArgumentError("sampling", "weights must be finite, not negative, and not all 0")
     return weights

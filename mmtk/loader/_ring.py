@@ -1,4 +1,4 @@
-"""Buffers that are written again once nothing refers to them any more."""
+"""Buffers that are reused once nothing refers to them any more."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_KEPT = 4  # a training loop holds two; one that keeps its batches gets new buffers, and the ring lets go of old ones
+_KEPT = 4  # a training loop holds two; one that keeps its batches gets new buffers, and the ring drops old ones
 
 
 class Ring:
-    """A few arrays of one shape; every tensor or view made from one counts as a reference to it.
+    """A few arrays of the same shape; every tensor or view made from an array counts as a reference to it.
 
-    How many references an array has that nobody holds differs between interpreters, which may borrow some of their own:
-    it is measured. Where one more does not show, no array is used again.
+    The reference count of an unused array differs between interpreters, which may borrow references, so it is measured.
+    If an additional reference does not show, no array is reused.
 
     Parameters
     ----------
     make : callable
-        Gives a new array.
+        Returns a new array.
     more : int
-        Arrays that are prepared ahead, to be kept besides those in use.
+        Number of prefetched arrays, kept in addition to those in use.
     """
 
     def __init__(self, make: Callable[[], NDArray[Any]], more: int = 0) -> None:
@@ -36,12 +36,12 @@ class Ring:
         self._shows = used > self._unused
 
     def take(self) -> NDArray[Any]:
-        """An array that nobody else refers to."""
-        # an array that is looked at is in nobody else's reach: no lock, which a fork could leave held
+        """An array that nothing else refers to."""
+        # an array is taken out while it is examined, so no lock is needed, which a fork could leave held
         for _ in range(len(self._buffers) if self._shows else 0):
             try:
                 buffer, references = _next(self._buffers)
-            except IndexError:  # other threads look at all of them
+            except IndexError:  # other threads are examining all of them
                 break
             self._buffers.append(buffer)
             if references == self._unused:
@@ -52,7 +52,7 @@ class Ring:
 
 
 def _next(buffers: deque[NDArray[Any]]) -> tuple[NDArray[Any], int]:
-    """Take a buffer out, with the number of references it has here."""
+    """Take a buffer out, with its number of references here."""
     buffer = buffers.popleft()
     references = sys.getrefcount(buffer)
     return buffer, references

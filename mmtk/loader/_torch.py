@@ -1,4 +1,4 @@
-"""torch, or one clear line that it is not there."""
+"""Import torch, or fail with a clear error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def import_torch() -> ModuleType:
 
 
 def channels_last(images: Any) -> Any:
-    """Images, or volumes, over memory in which the channels of a pixel lie together."""
+    """Images or volumes in the channels-last memory format."""
     torch = import_torch()
     return images.contiguous(memory_format=torch.channels_last if images.ndim == 4 else torch.channels_last_3d)
 
@@ -40,7 +40,7 @@ _Item = TypeVar("_Item", covariant=True)
 
 
 class _Bare(Generic[_Item]):
-    """What stands in the place of ``torch.utils.data.Dataset`` until torch is there: of the same layout."""
+    """Stands in for ``torch.utils.data.Dataset`` until torch is imported; it has the same memory layout."""
 
     def __add__(self, other: Any) -> Any:
         import_torch()
@@ -50,9 +50,16 @@ class _Bare(Generic[_Item]):
 
 
 class MapDataset(_Bare[_Item]):
-    """A ``torch.utils.data.Dataset`` wherever torch is imported, before or after this class, and nothing to wait for.
+    """A ``torch.utils.data.Dataset`` if torch is imported, before or after this class, without importing it itself.
 
-    Lightning, skorch and others ask for an instance of that class, and take anything else for something else.
+    Lightning, skorch and others check for an instance of that class.
+
+    Examples
+    --------
+    >>> import torch.utils.data
+    >>> from mmtk.loader import MapDataset
+    >>> issubclass(MapDataset, torch.utils.data.Dataset)
+    True
     """
 
     def _part(self, index: slice) -> Any:
@@ -64,13 +71,13 @@ class MapDataset(_Bare[_Item]):
 
 
 def _join_torch() -> None:
-    from torch.utils.data import Dataset  # which waits for a thread that is at it
+    from torch.utils.data import Dataset  # waits if another thread is importing it
 
     MapDataset.__bases__ = (Dataset,)
 
 
 class _WhenTorchComes(MetaPathFinder):
-    """Lets `MapDataset` become a ``Dataset`` as soon as ``torch.utils.data`` has been imported."""
+    """Makes `MapDataset` a ``Dataset`` as soon as ``torch.utils.data`` has been imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -81,7 +88,7 @@ class _WhenTorchComes(MetaPathFinder):
         run = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            run(module)  # not before: who only asks where the module is, or fails to import it, may come again
+            run(module)  # first: the module may only have been looked up, or its import may fail and be repeated
             with suppress(ValueError):
                 sys.meta_path.remove(self)
             _join_torch()
