@@ -22,7 +22,7 @@ from mmtk.datasets._members import MemberReader
 from mmtk.datasets._tar import TarDamage, read_members
 from mmtk.errors import SourceError, StoreError, is_of_system, reason_of, system_remedy
 from mmtk.files import publish, writing
-from mmtk.imaging.foreign import MOST_BYTES, stand_in
+from mmtk.imaging.filetypes import MOST_BYTES, identify_placeholder
 
 TAR_ENDINGS = (".tar.gz", ".tgz", ".tar")
 UNPACKED = ".unpacked"  # beside x.tar.gz stands x.unpacked
@@ -250,7 +250,7 @@ def _unreadable(archive: Path, kind: str, error: BaseException) -> SourceError:
         remedy = system_remedy(getattr(error, "errno", None))
         return SourceError(archive, expected=f"a readable {kind} archive", found=reason_of(error), remedy=remedy)
     with archive.open("rb") as file:
-        stands = stand_in(file.read(MOST_BYTES))
+        stands = identify_placeholder(file.read(MOST_BYTES))
     found, remedy = stands or (reason_of(error), _AGAIN)
     return SourceError(archive, expected=f"a whole {kind} archive", found=found, remedy=remedy)
 

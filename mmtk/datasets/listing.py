@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmtk.datasets.archives import TAR_ENDINGS, ZipArchive, ZipMember, open_zip, unpack_tar, unpacked_folder
 from mmtk.datasets.checks import expect_raw_pipeline
 from mmtk.errors import SourceError, reason_of, system_remedy
-from mmtk.imaging.foreign import MOST_BYTES, stand_in
+from mmtk.imaging.filetypes import MOST_BYTES, identify_placeholder
 
 if TYPE_CHECKING:
     from mmtk.datasets.base import Dataset
@@ -86,7 +86,7 @@ class Listing:
         except (OSError, zipfile.BadZipFile) as error:
             remedy = system_remedy(getattr(error, "errno", None))
             raise SourceError(path, expected="a readable text file", found=reason_of(error), remedy=remedy) from None
-        if (stands := stand_in(data[:MOST_BYTES])) is not None:
+        if (stands := identify_placeholder(data[:MOST_BYTES])) is not None:
             raise SourceError(path, expected="a text file", found=stands.name, remedy=stands.remedy)
         if data.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
             raise SourceError(path, expected="a text file", found="a spreadsheet or a zip", remedy="save it as CSV")

@@ -1,4 +1,4 @@
-"""Pixels in, pixels out: decode, crop, resize, window, round trip. No policy, and nothing heavy until it is used."""
+"""Image and volume operations: decode, crop, resize, window, JPEG round trip. Heavy imports happen on first use."""
 
 from mmtk.imaging._apart import voxels_apart
 from mmtk.imaging._axes import PLANES, Grid, Volume, VolumeHeader, cut_plane, turn_box, turn_volume

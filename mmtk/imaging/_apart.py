@@ -1,4 +1,4 @@
-"""How far the voxels of two arrays lie apart in the patient."""
+"""The distance between the voxel grids of two volumes in patient space."""
 
 from __future__ import annotations
 
@@ -10,14 +10,29 @@ from mmtk.imaging._axes import Grid
 
 
 def voxels_apart(grid: Grid, other: Grid) -> tuple[float, float]:
-    """How far two arrays of equal shape lie apart, along the axis of the other's where they do so the most.
+    """Measure how far apart two grids of equal shape are, in voxels of `other`, along its worst axis.
+
+    Parameters
+    ----------
+    grid, other : Grid
+        Their shapes must be equal; see `Volume.grid` and `Volume.turned_grid`.
 
     Returns
     -------
     first : float
-        Voxels between the first voxels of the two; 0 where one of them does not tell its place.
+        Distance between the first voxels, in voxels; 0 if either origin is unknown.
     corner : float
-        Voxels between two corners, were the first voxels in one place: the tilt. 0 where one does not tell its steps.
+        Largest distance between corresponding corners once the first voxels coincide, in voxels, which measures the
+        tilt; 0 if either direction matrix is unknown.
+
+    Examples
+    --------
+    >>> from mmtk.imaging import Grid, voxels_apart
+    >>> steps = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 2.0))
+    >>> image = Grid((4, 4, 4), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0), steps)
+    >>> mask = image._replace(origin=(0.0, 0.0, 1.0))
+    >>> voxels_apart(mask, image)
+    (0.5, 0.0)
     """
     first, corner = 0.0, 0.0
     steps = np.diag(other.spacing) if other.steps is None else np.array(other.steps).T

@@ -1,4 +1,4 @@
-"""How a volume lies: which way its array's axes run in the patient, and a view of it turned by them."""
+"""Volume orientation: the anatomical directions of an array's axes, and reoriented views of the array."""
 
 from __future__ import annotations
 
@@ -12,18 +12,36 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError
 
-PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that a plane lies across
-_TOWARDS = ("RL", "AP", "SI")  # along a patient's three axes, those of a matrix first
+PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis perpendicular to each plane
+_TOWARDS = ("RL", "AP", "SI")  # the two directions of each patient axis, positive first
 Bounds = tuple[int, int, int, int, int, int]
 Vector = tuple[float, float, float]
 Steps = tuple[Vector, Vector, Vector]
-_TURNED = "LPS"  # to the patient's left, back and head
-_FLAT = 1e-6  # below which three axes are taken to lie in one plane
-_TIE = 1e-3  # by which an axis is to be nearer to one of the patient's than to the next: 0.04 degrees
+_TURNED = "LPS"  # towards the patient's left, back and head
+_FLAT = 1e-6  # a determinant below this means that the three axes are coplanar
+_TIE = 1e-3  # how much closer an axis must be to one patient axis than to the next: 0.04 degrees
 
 
 class Grid(NamedTuple):
-    """How the voxels of an array ``(x, y, z)`` lie; origin and steps as in `VolumeHeader`."""
+    """The geometry of a voxel array ``(x, y, z)``.
+
+    Attributes
+    ----------
+    shape : (nx, ny, nz)
+        Number of voxels along each axis.
+    spacing : (sx, sy, sz)
+        Voxel size in mm.
+    origin : (x, y, z) or None
+        See `VolumeHeader`.
+    steps : three of (x, y, z), or None
+        See `VolumeHeader`.
+
+    Examples
+    --------
+    >>> from mmtk.imaging import Grid
+    >>> Grid((512, 512, 75), (0.7, 0.7, 5.0), None, None).shape
+    (512, 512, 75)
+    """
 
     shape: tuple[int, int, int]
     spacing: Vector
@@ -31,8 +49,8 @@ class Grid(NamedTuple):
     steps: Steps | None
 
 
-class _Lying:
-    """What follows from how a volume lies."""
+class _Oriented:
+    """The reoriented geometry that `VolumeHeader` and `Volume` share."""
 
     axes: str
     signs: tuple[int, int, int]
@@ -46,29 +64,29 @@ class _Lying:
 
     @property
     def grid(self) -> Grid:
-        """Of the file's array."""
+        """Geometry of the array as stored in the file."""
         return Grid(self._sides, self.spacing, self.origin, self.steps)
 
     @property
     def turned_shape(self) -> tuple[int, int, int]:
-        """As `turn_volume` turns it."""
+        """Shape of the array that `turn_volume` returns."""
         shape, (x, y, z) = self._sides, _order(self)
         return (shape[x], shape[y], shape[z])
 
     @property
     def turned_spacing(self) -> Vector:
-        """As `turn_volume` turns it."""
+        """Voxel size in mm along the axes of the array that `turn_volume` returns."""
         x, y, z = _order(self)
         return (self.spacing[x], self.spacing[y], self.spacing[z])
 
     @property
     def turned_grid(self) -> Grid:
-        """As `turn_volume` turns it."""
-        axes, order, sides = _told(self), _order(self), self._sides
+        """Geometry of the array that `turn_volume` returns."""
+        axes, order, sides = _known_axes(self), _order(self), self._sides
         if self.steps is None:
             return Grid(self.turned_shape, self.turned_spacing, None, None)
         steps = np.array(self.steps)
-        back = [at for at in order if axes[at] not in _TURNED]  # axes that are turned round
+        back = [at for at in order if axes[at] not in _TURNED]  # axes that are reversed
         first = sum(((sides[at] - 1) * steps[at] for at in back), np.zeros(3))
         steps[back] *= -1
         x, y, z = (_vector(steps[at]) for at in order)
@@ -77,39 +95,49 @@ class _Lying:
 
     @property
     def turned_origin(self) -> Vector | None:
-        """Where the first voxel lies after `turn_volume`."""
+        """Position of the first voxel of the array that `turn_volume` returns, in mm; None if unknown."""
         return self.turned_grid.origin
 
 
 @dataclass(frozen=True)
-class VolumeHeader(_Lying):
-    """What a volume's header says.
+class VolumeHeader(_Oriented):
+    """The header of a volume.
 
     Attributes
     ----------
     shape : (nx, ny, nz)
-        Voxels along the axes of the file's array.
+        Number of voxels along each axis of the array in the file.
     dtype : numpy dtype
-        As stored.
+        Of the stored values.
     slope, inter : float
-        Values, for CT Hounsfield units, are ``slope * stored + inter``.
+        Values (for CT, Hounsfield units) are ``slope * stored + inter``.
     offset : int
-        Byte at which the voxels start.
+        Byte offset of the voxels.
     signs : (sx, sy, sz)
-        Whether each axis runs towards right, anterior, superior (+1) or the other way (-1); 0s where the file does not
-        say, or its axes are not, in this order, those of the body.
+        +1 for each axis that runs towards right, anterior or superior, -1 if it runs the other way; all 0 if the file
+        does not say, or if its axes are not the body axes in this order.
     spacing : (sx, sy, sz)
-        Size of a voxel in mm along the axes of the file's array; 0s where the file does not say.
+        Voxel size in mm along the axes of the array in the file; all 0 if the file does not say.
     axes : str
-        Three letters towards which the axes of the file's array run, such as "RAS", "LPS" or "SPL": right or left,
-        anterior or posterior, superior or inferior, the nearest where they run obliquely. Empty where the file does not
-        say, contradicts itself, or two are as near.
+        Three letters for the directions of the array's axes, such as "RAS", "LPS" or "SPL": right or left, anterior or
+        posterior, superior or inferior; for oblique axes the nearest. Empty if the file does not say, contradicts
+        itself, or two directions are equally near.
     origin : (x, y, z) or None
-        Where the centre of the first voxel of the file's array lies, in mm towards right, anterior and superior, as
-        in NIfTI. None where the file does not say, or contradicts itself about the axes.
+        Centre of the first voxel, in mm towards right, anterior and superior, as in NIfTI. None if the file does not
+        say, or contradicts itself about the axes.
     steps : three of (x, y, z), or None
-        From a voxel to the next along each axis of the file's array, in mm towards right, anterior and superior; their
-        directions are those of the axes. None as of the origin.
+        Vector from a voxel to the next along each axis of the array, in mm towards right, anterior and superior. None
+        under the same conditions as `origin`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import VolumeHeader
+    >>> header = VolumeHeader((512, 512, 75), np.dtype("<i2"), 1.0, 0.0, 352, (-1, -1, 1), (0.7, 0.7, 5.0), axes="LPS")
+    >>> header.bytes
+    39321600
+    >>> header.turned_spacing
+    (0.7, 0.7, 5.0)
     """
 
     shape: tuple[int, int, int]
@@ -125,6 +153,7 @@ class VolumeHeader(_Lying):
 
     @property
     def bytes(self) -> int:
+        """Size of the stored voxels."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
@@ -133,8 +162,24 @@ class VolumeHeader(_Lying):
 
 
 @dataclass(frozen=True)
-class Volume(_Lying):
-    """A volume: ``voxels`` (nz, ny, nx), of a CT Hounsfield units as int16; for the rest see `VolumeHeader`."""
+class Volume(_Oriented):
+    """The voxels of a volume with their orientation.
+
+    Attributes
+    ----------
+    voxels : ndarray, shape (nz, ny, nx)
+        For CT, Hounsfield units as int16.
+    signs, spacing, axes, origin, steps
+        See `VolumeHeader`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import Volume
+    >>> volume = Volume(np.zeros((75, 512, 512), np.int16), spacing=(0.7, 0.7, 5.0), axes="RPI")
+    >>> volume.turned_shape
+    (512, 512, 75)
+    """
 
     voxels: NDArray[Any]
     signs: tuple[int, int, int] = (0, 0, 0)
@@ -152,8 +197,8 @@ class Volume(_Lying):
 def nearest_axes(matrix: NDArray[np.float64]) -> str:
     """The letters of `VolumeHeader.axes`, from a matrix whose columns are steps along the array's axes.
 
-    The rows of the matrix run towards right, anterior and superior. As nibabel finds them: by the nearest rotation,
-    the clearest axis first.
+    The rows of the matrix run towards right, anterior and superior. The method is nibabel's: take the nearest rotation
+    and assign the most clear-cut axis first.
     """
     if not np.isfinite(matrix).all() or not matrix.any():
         return ""
@@ -162,7 +207,7 @@ def nearest_axes(matrix: NDArray[np.float64]) -> str:
     if not lengths.all():
         return ""
     left, strengths, right = np.linalg.svd(steps / lengths)
-    if strengths[-1] < _FLAT:  # two axes run alike
+    if strengths[-1] < _FLAT:  # the axes are coplanar
         return ""
     rotation = left @ right
     letters = ["", "", ""]
@@ -190,7 +235,7 @@ def body_signs(matrix: NDArray[np.float64]) -> tuple[int, int, int]:
 def place_of(
     matrix: NDArray[np.float64], origin: Sequence[float] | NDArray[np.float64], factor: float = 1.0
 ) -> tuple[Vector | None, Steps | None]:
-    """Origin and steps in mm, from the matrix of `nearest_axes` and an origin; None for what is no place."""
+    """Origin and steps in mm, from the matrix of `nearest_axes` and an origin; None for whichever is not valid."""
     with np.errstate(over="ignore", invalid="ignore"):
         columns, first = matrix.T * factor, np.array(origin[:3], float) * factor
         lengths = np.sqrt((columns * columns).sum(axis=1, keepdims=True))
@@ -205,57 +250,87 @@ def _vector(numbers: NDArray[np.float64]) -> Vector:
     return x, y, z
 
 
-def lie(matrix: NDArray[np.float64]) -> tuple[tuple[int, int, int], str]:
-    """Signs and axes, from the matrix of `nearest_axes`; no axes where the two would differ."""
+def orientation_of(matrix: NDArray[np.float64]) -> tuple[tuple[int, int, int], str]:
+    """Signs and axes, from the matrix of `nearest_axes`; axes are empty if the two would disagree."""
     signs, axes = body_signs(matrix), nearest_axes(matrix)
     return signs, "" if 0 not in signs and axes != axes_of(signs) else axes
 
 
 def axes_of(signs: tuple[int, int, int]) -> str:
-    """The letters of axes that are those of the body in their order; empty for 0s."""
+    """The letters of axes that are the body axes in order, from their signs; empty for 0s."""
     return "" if 0 in signs else "".join(pair[sign < 0] for pair, sign in zip(_TOWARDS, signs, strict=True))
 
 
-def _order(volume: _Lying) -> tuple[int, ...]:
+def _order(volume: _Oriented) -> tuple[int, ...]:
     """The array's axes that run along the patient's x, y and z."""
-    axes = _told(volume)
+    axes = _known_axes(volume)
     return tuple(next(at for at, letter in enumerate(axes) if letter in pair) for pair in _TOWARDS)
 
 
-def _told(volume: _Lying) -> str:
+def _known_axes(volume: _Oriented) -> str:
     axes = volume.axes or axes_of(volume.signs)
     if not axes:
-        raise ArgumentError("volume", expected="one that tells its axes", found="one that does not")
+        raise ArgumentError("volume", "cannot be reoriented: its header does not give the anatomical axes")
     return axes
 
 
 def turn_volume(volume: Volume) -> NDArray[Any]:
-    """A volume's voxels ``(x, y, z)``, turned so that x runs to the patient's left, y to the back and z upwards.
+    """Reorient a volume so that x runs to the patient's left, y to the back and z to the head (LPS).
+
+    Parameters
+    ----------
+    volume : Volume
 
     Returns
     -------
-    ndarray
-        A view.
+    ndarray, shape (nx, ny, nz)
+        A view of ``volume.voxels``, axes in the order x, y, z.
 
     Raises
     ------
     ArgumentError
-        If the file does not tell its axes.
+        If the orientation of the volume is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import Volume, turn_volume
+    >>> voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    >>> turned = turn_volume(Volume(voxels, axes="RAS"))
+    >>> turned.shape, int(turned[0, 0, 0]) == int(voxels[0, 2, 3])
+    ((4, 3, 2), True)
     """
-    axes, order = _told(volume), _order(volume)
+    axes, order = _known_axes(volume), _order(volume)
     x, y, z = (slice(None, None, 1 if axes[at] in _TURNED else -1) for at in order)
     return volume.voxels.transpose(2, 1, 0).transpose(order)[x, y, z]
 
 
 def turn_box(volume: Volume, box: Bounds) -> Bounds:
-    """Where a box of a volume's array lies as `turn_volume` turns it.
+    """Convert a box in a volume's array to a box in the array that `turn_volume` returns.
+
+    Parameters
+    ----------
+    volume : Volume
+    box : (xmin, xmax, ymin, ymax, zmin, zmax)
+        In voxels; the upper ends are exclusive.
+
+    Returns
+    -------
+    (xmin, xmax, ymin, ymax, zmin, zmax)
 
     Raises
     ------
     ArgumentError
-        If the file does not tell its axes.
+        If the orientation of the volume is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import Volume, turn_box
+    >>> turn_box(Volume(np.zeros((2, 3, 4), np.int16), axes="RAS"), (0, 1, 0, 2, 0, 1))
+    (3, 4, 1, 3, 0, 1)
     """
-    axes, order, sides = _told(volume), _order(volume), volume.voxels.shape[::-1]
+    axes, order, sides = _known_axes(volume), _order(volume), volume.voxels.shape[::-1]
     bounds = [box[2 * at : 2 * at + 2] for at in range(3)]
     (xmin, xmax), (ymin, ymax), (zmin, zmax) = (
         bounds[at] if axes[at] in _TURNED else (sides[at] - bounds[at][1], sides[at] - bounds[at][0]) for at in order
@@ -264,14 +339,15 @@ def turn_box(volume: Volume, box: Bounds) -> Bounds:
 
 
 def cut_plane(grid: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
-    """One plane of a grid ``(x, y, z)``: rows along the lower of its two axes, columns along the higher one.
+    """Take one slice of a grid ``(x, y, z)``: rows run along the first of the two remaining axes.
 
     Parameters
     ----------
     grid : ndarray, shape (ux, uy, uz)
     plane : {"axial", "coronal", "sagittal"}
-        Across z, y or x.
+        Perpendicular to z, y or x.
     index : int
+        Position of the slice along that axis.
 
     Returns
     -------
@@ -281,10 +357,17 @@ def cut_plane(grid: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
     Raises
     ------
     ArgumentError
-        For another plane or a slice outside the grid.
+        If the plane is unknown or the slice is outside the grid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import cut_plane
+    >>> cut_plane(np.zeros((4, 5, 6)), "coronal", 2).shape
+    (4, 6)
     """
     if plane not in PLANES or not 0 <= index < grid.shape[PLANES[plane]]:
-        expected = f"a slice of {', '.join(PLANES)} inside a grid of {' x '.join(map(str, grid.shape))}"
+        expected = f"a slice ({', '.join(PLANES)}) inside a grid of {' x '.join(map(str, grid.shape))}"
         raise ArgumentError("slice", expected=expected, found=f"{plane} {index}")
     picture: NDArray[Any] = np.moveaxis(grid, PLANES[plane], 0)[index]
     return picture

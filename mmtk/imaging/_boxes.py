@@ -1,4 +1,4 @@
-"""Where organs lie in a label map: all of their boxes in one pass, a slab at a time."""
+"""Bounding boxes of organs in a label map: all of them in one pass, a slab at a time."""
 
 from __future__ import annotations
 
@@ -10,28 +10,39 @@ from numpy.typing import NDArray
 from mmtk.imaging._axes import Bounds
 from mmtk.imaging._lookup import look_up
 
-_SLAB = 1 << 20  # voxels looked at together
+_SLAB = 1 << 20  # voxels per slab
 
 
 def boxes_of(voxels: NDArray[np.int16], organs: Sequence[Sequence[int]]) -> list[Bounds | None]:
-    """The box of each organ.
+    """Compute the bounding box of each organ in a label map.
 
     Parameters
     ----------
     voxels : ndarray of int16, shape (nz, ny, nx)
+        The label map.
     organs : sequence of sequence of int
-        The values of each, no value in two of them.
+        The label values of each organ; no value may belong to two organs.
 
     Returns
     -------
     list of (xmin, xmax, ymin, ymax, zmin, zmax) or None
-        The second of each pair lies behind the last voxel; None of an organ that is not there.
+        In voxels, upper ends exclusive; None for an organ that does not occur.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import boxes_of
+    >>> voxels = np.zeros((4, 5, 6), np.int16)
+    >>> voxels[1:3, 2, 3:5] = 7
+    >>> boxes_of(voxels, [[7], [8, 9]])
+    [(3, 5, 2, 3, 1, 3), None]
     """
     from scipy import ndimage
 
-    numbers = np.zeros(1 << 16, np.uint16)  # by value, 0 of what is no organ
+    numbers = np.zeros(1 << 16, np.uint16)  # organ number of each label value, 0 for none
     for number, values in enumerate(organs, 1):
-        numbers[[value for value in values if -(1 << 15) <= value < 1 << 15]] = number  # negative ones from the end
+        # negative values index from the end
+        numbers[[value for value in values if -(1 << 15) <= value < 1 << 15]] = number
     lows, highs = np.full((len(organs), 3), 1 << 31), np.zeros((len(organs), 3), np.int64)
     planes = max(1, _SLAB // (voxels.shape[1] * voxels.shape[2]))
     for start in range(0, len(voxels), planes):

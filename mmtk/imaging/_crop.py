@@ -1,4 +1,4 @@
-"""The centre square of the short side, where MedMNIST cut it."""
+"""Centre crop to a square, placed exactly as in MedMNIST."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from mmtk.errors import ArgumentError
 
 
 class Box(NamedTuple):
-    """A square of an image, in pixels from its upper left corner."""
+    """A square region of an image, in pixels from its upper left corner.
+
+    Examples
+    --------
+    >>> from mmtk.imaging import Box
+    >>> Box(top=0, left=25, side=100)
+    Box(top=0, left=25, side=100)
+    """
 
     top: int
     left: int
@@ -19,28 +26,39 @@ class Box(NamedTuple):
 
 
 def center_box(height: int, width: int) -> Box:
-    """Place the centre square of an image.
+    """Locate the largest centred square of an image.
 
-    The offset is ``round((side - short) / 2)``, halves to the even number, as torchvision's ``CenterCrop`` has it.
+    The offset is ``round((side - short) / 2)`` with halves rounded to even, as in torchvision's ``CenterCrop``.
 
     Parameters
     ----------
     height, width : int
         Size of the image in pixels, at least 1.
 
+    Returns
+    -------
+    Box
+        Top and left edge and side length, in pixels.
+
     Raises
     ------
     ArgumentError
-        If a side is below 1.
+        If `height` or `width` is below 1.
+
+    Examples
+    --------
+    >>> from mmtk.imaging import center_box
+    >>> center_box(100, 151)
+    Box(top=0, left=26, side=100)
     """
     side = min(height, width)
     if side < 1:
-        raise ArgumentError("center_box", expected="an image of at least one pixel", found=f"{width} x {height}")
+        raise ArgumentError("center_box", found=f"{width} x {height} pixels", expected="at least 1 x 1")
     return Box(round((height - side) / 2), round((width - side) / 2), side)
 
 
 def center_crop(image: NDArray[Any]) -> NDArray[Any]:
-    """Cut the centre square.
+    """Crop an image to its largest centred square.
 
     Parameters
     ----------
@@ -55,7 +73,14 @@ def center_crop(image: NDArray[Any]) -> NDArray[Any]:
     Raises
     ------
     ArgumentError
-        If `image` has another number of axes or no pixels.
+        If `image` does not have two or three axes, or has no pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import center_crop
+    >>> center_crop(np.zeros((100, 151, 3), np.uint8)).shape
+    (100, 100, 3)
     """
     image = np.asarray(image)
     if image.ndim not in (2, 3):

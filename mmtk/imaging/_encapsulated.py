@@ -1,4 +1,4 @@
-"""The packed pixels of DICOM files: those packings whose end and length can be proved."""
+"""Encapsulated DICOM pixels, in those compressions whose end and length can be verified."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
     from mmtk.imaging._dicom import Dicom
 
 _RLE_HEADER = 64
-_SIGN = 42  # byte of a codestream that tells sign and bits of its numbers
+_SIGN = 42  # offset of the byte with sign and bit depth in a JPEG 2000 codestream
 _SOC, _SIZ, _COD, _SOT, _EOC = 0xFF4F, 0xFF51, 0xFF52, 0xFF90, b"\xff\xd9"
 
 
 def _rle(fragments: list[bytes], path: ImageFile, header: Dicom) -> NDArray[Any]:
-    """PackBits, the high bytes in a segment and the low ones in another; each must give its very length."""
+    """Decode RLE (PackBits): high and low bytes are separate segments, which must decompress to their exact length."""
     data, planes, count = fragments[0], header.allocated // 8, header.height * header.width
     if len(fragments) > 1 or len(data) < _RLE_HEADER:
-        raise damaged(path, "DICOM file", "RLE pixels in no order that one image has")
+        raise damaged(path, "DICOM file", "its RLE fragments do not form a single image")
     segments, *starts = struct.unpack("<16I", data[:_RLE_HEADER])
     ends = [*starts[1:planes], len(data)]
     if segments != planes or any(starts[planes:]) or starts[0] != _RLE_HEADER or starts[:planes] != sorted(
         starts[:planes]
     ):
-        raise damaged(path, "DICOM file", f"{segments} RLE segments where {planes} belong")
+        raise damaged(path, "DICOM file", f"it has {segments} RLE segments, not {planes}")
     pixels = np.empty((planes, count), np.uint8)
     for plane, start, end in zip(pixels, starts, ends, strict=False):
         if not _unpack(data, start, end, plane) and not (end > start and data[end - 1] == 0 and _unpack(
             data, start, end - 1, plane
         )):
-            raise damaged(path, "DICOM file", f"an RLE segment that does not unpack to {count} bytes")
+            raise damaged(path, "DICOM file", f"an RLE segment does not decompress to {count} bytes")
     joined: NDArray[Any] = pixels[0] if planes == 1 else pixels[0].astype(np.uint16) << 8 | pixels[1]
     return joined
 
 
 def _unpack(data: bytes, start: int, end: int, plane: NDArray[np.uint8]) -> bool:
-    """Whether a segment gives exactly a plane's bytes."""
+    """Whether a segment decompresses to exactly the plane's length."""
     if not start <= end <= len(data):
         return False
     strip, _ = unpack_runs(data, np.array([[start, end - start]], np.int64), len(plane), plane)
@@ -57,18 +57,18 @@ def _unpack(data: bytes, start: int, end: int, plane: NDArray[np.uint8]) -> bool
 def _jpeg(fragments: list[bytes], path: ImageFile, header: Dicom) -> NDArray[Any]:
     data = b"".join(fragments)
     stream = io.BytesIO(data)
-    told, orientation, _ = read_header(stream, path)
+    actual, orientation, _ = read_header(stream, path)
     expected = ("jpeg", header.height, header.width, 1)
-    if told != expected or orientation != 1 or header.allocated != 8 or header.stored != 8 or header.signed:
-        raise damaged(path, "DICOM file", "a JPEG that is not the image of its header")
+    if actual != expected or orientation != 1 or header.allocated != 8 or header.stored != 8 or header.signed:
+        raise damaged(path, "DICOM file", "its JPEG pixels do not match its header")
     return decode_jpeg(data, path, ("truncated",), False, 1, stream.tell())[0]
 
 
 def _jpeg2000(fragments: list[bytes], path: ImageFile, header: Dicom) -> NDArray[Any]:
-    """OpenCV decodes, which refuses what is cut off; a flipped bit it passes, as anybody does with plain pixels."""
+    """Decode with OpenCV, which refuses a cut-off stream; a flipped bit goes unnoticed, as in uncompressed pixels."""
     data = b"".join(fragments)
     if data.endswith(b"\0"):
-        data = data[:-1]  # even by the standard
+        data = data[:-1]  # padding to an even length
     precision = _expect_codestream(data, path, header)
     import cv2
 
@@ -78,7 +78,7 @@ def _jpeg2000(fragments: list[bytes], path: ImageFile, header: Dicom) -> NDArray
         image = None
     wanted = np.uint8 if precision == 8 else np.uint16
     if image is None or image.shape != (header.height, header.width) or image.dtype != wanted:
-        raise damaged(path, "DICOM file", "JPEG 2000 pixels that do not decode")
+        raise damaged(path, "DICOM file", "its JPEG 2000 pixels cannot be decoded")
     if header.signed:
         image = image ^ wanted(1 << precision - 1)
     pixels: NDArray[Any] = image
@@ -86,9 +86,9 @@ def _jpeg2000(fragments: list[bytes], path: ImageFile, header: Dicom) -> NDArray
 
 
 def _boxed(data: bytes, header: Dicom, precision: int) -> bytes:
-    """A codestream as a JP2 file that says it is grey; OpenCV warns of a bare one.
+    """Wrap a codestream as a grey JP2 file; OpenCV warns about a bare codestream.
 
-    OpenCV knows no signed numbers: told that they are not, it gives them moved up by half their range.
+    OpenCV does not support signed values: marked as unsigned, they are returned offset by half their range.
     """
     data = data[:_SIGN] + bytes([precision - 1]) + data[_SIGN + 1 :]
     says = struct.pack(">I4sIIHBBBB", 22, b"ihdr", header.height, header.width, 1, precision - 1, 7, 0, 0)
@@ -99,29 +99,30 @@ def _boxed(data: bytes, header: Dicom, precision: int) -> bytes:
 
 
 def _expect_codestream(data: bytes, path: ImageFile, header: Dicom) -> int:
-    """Bits of a JPEG 2000 image of one channel, of the header's size, whose parts lead to its end."""
+    """Check a single-channel JPEG 2000 codestream against the header, marker by marker, and return its bit depth."""
     size = struct.unpack(">HHHHIIIIIIIIH3B", data[:45]) if len(data) >= 45 else ()
     precision = (size[13] & 0x7F) + 1 if size else 0
     signed = bool(size[13] >> 7) if size else False
     wanted = (_SOC, _SIZ, 41, header.width, header.height, 0, 0, 1, 1, 1)
     fits = precision in (header.stored, header.allocated)
     if not fits or (*size[:3], *size[4:8], size[12], *size[14:]) != wanted:
-        raise damaged(path, "DICOM file", "a JPEG 2000 image that is not the one of its header")
+        raise damaged(path, "DICOM file", "its JPEG 2000 pixels do not match its header")
     if signed != header.signed or precision < 8:
-        expected = "JPEG 2000 pixels of the header's sign, of 8 bits at least"
-        raise ImageError(path, expected=expected, found=f"{precision} bits, sign {int(signed)}", remedy=EXPAND)
+        actual = f"{'signed' if signed else 'unsigned'} {precision}-bit JPEG 2000 pixels"
+        expected = f"{'signed' if header.signed else 'unsigned'} ones of at least 8 bits"
+        raise ImageError(path, found=actual, expected=expected, remedy=EXPAND)
     at = 4 + size[2]
     while data[at : at + 2] not in (b"", _EOC):
         marker, length = struct.unpack(">HH", data[at : at + 4].ljust(4, b"\0"))
         if marker == _SOT:
             length = (int.from_bytes(data[at + 6 : at + 10]) or len(data) - 2 - at) - 2
         if marker == _COD and data[at + 13 : at + 14] != b"\1":
-            raise damaged(path, "DICOM file", "JPEG 2000 pixels that are not lossless")
+            raise damaged(path, "DICOM file", "its JPEG 2000 pixels are not lossless")
         if marker >> 8 != 0xFF or length < 2:
-            raise damaged(path, "DICOM file", f"JPEG 2000 pixels without a part at byte {at}")
+            raise damaged(path, "DICOM file", f"its JPEG 2000 pixels have no valid marker at byte {at}")
         at += 2 + length
     if at != len(data) - 2:
-        raise damaged(path, "DICOM file", "JPEG 2000 pixels cut off, or followed by others")
+        raise damaged(path, "DICOM file", "its JPEG 2000 pixels are cut off or followed by other data")
     return precision
 
 

@@ -1,4 +1,4 @@
-"""The orientation in an EXIF block, where all decoders read the same one, and the turning of pixels by it."""
+"""EXIF orientation: read it where all decoders agree on it, and apply it to pixels."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 _TAG = 0x0112
-_NUMBERS = {3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # TIFF types that decoders take for an orientation
+_NUMBERS = {3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # TIFF types that decoders accept for an orientation
 UNCLEAR = 0  # decoders disagree
 _Pixel = TypeVar("_Pixel", np.uint8, np.uint16)
 
 
 def common_orientation(blocks: Iterable[bytes]) -> int:
-    """The orientation, 1 to 8, that all of a file's EXIF blocks give; 1 without any, `UNCLEAR` where they differ.
+    """The orientation, 1 to 8, in all EXIF blocks of a file; 1 if there are none, `UNCLEAR` if they disagree.
 
-    Empty blocks do not count. The first block counts for OpenCV if it names an orientation, for Pillow in any case.
+    Empty blocks are ignored. OpenCV uses the first block that has an orientation, Pillow always the first block.
     """
     values = {_orientation(block) for block in blocks if block}
     return values.pop() if len(values) == 1 else UNCLEAR if values else 1
 
 
 def _orientation(block: bytes) -> int:
-    """Orientation of a block, 1 where it names none or is damaged, `UNCLEAR` where decoders would read different ones.
+    """Orientation of a block: 1 if it has none or is damaged, `UNCLEAR` if decoders would disagree.
 
-    OpenCV takes the first two bytes of the tag's value whatever its type and number; Pillow takes the value by its
-    type and number, and skips another "Exif" before the block.
+    OpenCV takes the first two bytes of the tag's value whatever its type and count; Pillow respects type and count, and
+    skips a second "Exif" before the block.
     """
     nested = block
     while nested.startswith(b"Exif\0\0"):
@@ -49,13 +49,13 @@ def _orientation(block: bytes) -> int:
 
 
 def _value(entry: bytes, order: str) -> int:
-    if len(entry) < 12:  # cut off: OpenCV takes the two bytes of the value that it needs if they are there, Pillow none
+    if len(entry) < 12:  # cut off: OpenCV still takes the two bytes that it needs if they are there, Pillow does not
         return UNCLEAR if len(entry) >= 10 else 1
     _, kind, count, loose = struct.unpack_from(order + "HHIH", entry)
     letter = _NUMBERS.get(kind)
     if letter is None or count == 0:
         strict = 1
-    elif count * struct.calcsize(order + letter) > 4:  # it stands elsewhere, where only some would look
+    elif count * struct.calcsize(order + letter) > 4:  # stored outside the entry, where not all decoders look
         return UNCLEAR
     else:
         (strict,) = struct.unpack_from(order + letter, entry, 8)
@@ -64,7 +64,7 @@ def _value(entry: bytes, order: str) -> int:
 
 
 def turn(image: NDArray[_Pixel], orientation: int) -> NDArray[_Pixel]:
-    """An image as it is meant to be seen: its pixels moved, none changed."""
+    """Apply an EXIF orientation to an image: pixels are moved, not changed."""
     if orientation == 1:
         return image
     if orientation >= 5:

@@ -1,4 +1,4 @@
-"""What a DICOM file says of how its image was made and is to be shown; nothing of the patient."""
+"""The technical facts in a DICOM header, and nothing about the patient."""
 
 from __future__ import annotations
 
@@ -10,10 +10,29 @@ from mmtk.imaging._files import as_file
 
 
 class DicomFacts(NamedTuple):
-    """What the header of a DICOM file says.
+    """Technical facts from the header of a DICOM file.
 
-    ``bits`` are those that count; ``inverted`` is whether it is MONOCHROME1; ``windowed`` is whether it names a window,
-    or a look-up table, that can be used; ``placed`` is whether it says where it lies in the patient, as slices do.
+    Attributes
+    ----------
+    height, width : int
+        In pixels.
+    modality : str
+        Such as "CT"; empty if the file does not say.
+    bits : int
+        Bits stored per pixel.
+    inverted : bool
+        Whether the image is MONOCHROME1.
+    windowed : bool
+        Whether the file has a usable window or VOI look-up table.
+    placed : bool
+        Whether the file gives the position, orientation and pixel spacing of a slice.
+
+    Examples
+    --------
+    >>> from mmtk.imaging import DicomFacts
+    >>> facts = DicomFacts(512, 512, "CT", bits=12, inverted=False, windowed=True, placed=True)
+    >>> facts.modality, facts.bits
+    ('CT', 12)
     """
 
     height: int
@@ -26,12 +45,30 @@ class DicomFacts(NamedTuple):
 
 
 def probe_dicom(path: str | os.PathLike[str]) -> DicomFacts:
-    """Read the header of a single grey DICOM image; who the patient is is not read.
+    """Read the technical facts in the header of a single greyscale DICOM image, and nothing about the patient.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, on disk or in an archive.
+
+    Returns
+    -------
+    DicomFacts
 
     Raises
     ------
     ImageError, SourceError
-        As `mmtk.imaging.probe_values`, and for files that are no DICOM.
+        As for `mmtk.imaging.probe_values`, and if the file is not DICOM.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> try:
+    ...     mmtk.imaging.probe_dicom("breastmnist.npz")
+    ... except mmtk.MmtkError as error:
+    ...     print(error)
+    breastmnist.npz: is a zip archive, not a DICOM file; unpack it
     """
     header = probe_dicom_file(as_file(path))
     windowed = isinstance(header.window, tuple) or "voi" in header.tables

@@ -1,4 +1,4 @@
-"""What an image file says of itself, read from its first bytes: format, size, channels, orientation."""
+"""Image headers, read from the first bytes of a file: format, size, channels, orientation."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mmtk import files
 from mmtk.errors import ImageError
 from mmtk.imaging import _files, _tags
 from mmtk.imaging._exif import UNCLEAR, common_orientation
-from mmtk.imaging._files import AGAIN, CONVERT, MAX_SIDE, MIN_SIDE, ImageFile, damaged, take
-from mmtk.imaging.foreign import MOST_BYTES, describe_any
+from mmtk.imaging._files import CONVERT, MAX_SIDE, MIN_SIDE, ImageFile, damaged, take
+from mmtk.imaging.filetypes import MOST_BYTES, identify_any
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS = {0: ("grey", 1), 2: ("RGB", 3), 3: ("palette", 1), 4: ("grey with alpha", 2), 6: ("RGB with alpha", 4)}
@@ -23,20 +23,31 @@ _JPEG_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, all Huf
 _JPEG_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a segment
 _HEAD = 4096  # bytes that hold most headers
-_TAIL = 1 << 14  # bytes that hold what stands behind a PNG's pixels; what lies further ahead, decoding will see
-_MOST_AT_END = 100  # chunks behind a PNG's pixels
-_MOST_SEGMENTS = 10_000  # of a JPEG header, fill bytes counted: ends the walk through a file made of them
-MOST_CHUNKS = 1 << 17  # of a PNG: 2 KB of pixels in each of the largest image
+_TAIL = 1 << 14  # bytes at the end of a PNG that are searched for chunks after the pixels; decoding sees the rest
+_MOST_AT_END = 100  # chunks after a PNG's pixels
+_MOST_SEGMENTS = 10_000  # of a JPEG header, fill bytes included: bounds the walk through a hostile file
+MOST_CHUNKS = 1 << 17  # of a PNG: 2 KB of pixels per chunk for the largest image
 _LARGEST_EXIF = 1 << 16
 
 
 class Header(NamedTuple):
-    """What a file's header says.
+    """Format, size and channels of an image file.
 
-    ``format`` is "png", "jpeg" or "tiff", from `mmtk.imaging.probe_values` also "png16", "tiff16" or "dicom"; for a
-    slice of a CT volume it is "nifti", and the rest speaks of its crop. ``height`` and ``width`` are in pixels, as
-    decoded, that is after the EXIF orientation; ``channels`` as stored: 1 grey, 2 grey with alpha, 3 colour, 4 colour
-    with alpha.
+    Attributes
+    ----------
+    format : str
+        "png", "jpeg" or "tiff"; from `mmtk.imaging.probe_values` also "png16", "tiff16" or "dicom". For a slice of a
+        CT volume it is "nifti", and the size is that of the crop.
+    height, width : int
+        In pixels, as decoded, that is with the EXIF orientation applied.
+    channels : int
+        As stored: 1 grey, 2 grey with alpha, 3 colour, 4 colour with alpha.
+
+    Examples
+    --------
+    >>> from mmtk.imaging import Header
+    >>> Header("png", height=562, width=471, channels=3).channels
+    3
     """
 
     format: str
@@ -46,7 +57,7 @@ class Header(NamedTuple):
 
 
 class FullHeader(NamedTuple):
-    """A header with its EXIF orientation, 1 to 8, and the whole numbers of a TIFF's first directory by tag."""
+    """A header with its EXIF orientation, 1 to 8, and the integer tags of a TIFF's first directory."""
 
     header: Header
     orientation: int
@@ -54,7 +65,7 @@ class FullHeader(NamedTuple):
 
 
 def probe(path: str | os.PathLike[str]) -> Header:
-    """Read the header of a PNG, JPEG or TIFF file, and nothing more of it.
+    """Read the header of a PNG, JPEG or TIFF file without decoding its pixels.
 
     Parameters
     ----------
@@ -69,12 +80,21 @@ def probe(path: str | os.PathLike[str]) -> Header:
     Raises
     ------
     ImageError
-        If the file cannot be read, is empty, no PNG, JPEG or TIFF by its first bytes, cut off inside its header, of a
-        kind the recipes do not cover (PNG: palette, 1, 2, 4 or 16 bits; JPEG: CMYK, 12 bits, lossless, arithmetic;
-        TIFF: other than 8-bit grey or RGB, uncompressed or PackBits, in strips), if decoders read its orientation
-        differently, if its short side is below 16 pixels or a side above 10,000, or if it is larger than 1 GiB.
+        If the file cannot be read, is empty, is not a PNG, JPEG or TIFF by its first bytes, is cut off inside its
+        header, is of an unsupported kind (PNG: palette, 1, 2, 4 or 16 bits; JPEG: CMYK, 12 bits, lossless, arithmetic;
+        TIFF: anything but 8-bit grey or RGB, uncompressed or PackBits, in strips), has an orientation that decoders
+        read differently, has a short side below 16 pixels or a side above 10,000, or is larger than 1 GiB.
     SourceError
-        If the system is short of memory or open files, which is no fault of the file.
+        If the system is short of memory or open files, which is not the file's fault.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from pathlib import Path
+    >>> file = min(Path("sources").rglob("benign*.png"))
+    >>> header = mmtk.imaging.probe(file)
+    >>> header.format, header.channels
+    ('png', 3)
     """
     file = _files.as_file(path)
     if not isinstance(file, Path):
@@ -91,7 +111,7 @@ def probe(path: str | os.PathLike[str]) -> Header:
                 tail = files.read_at(handle, _TAIL, max(len(head), size - _TAIL))
             found = _in_head(head, file, tail, whole=len(head) == size)
             if found is None:
-                with open(handle, "rb", buffering=0, closefd=False) as stream:  # no more than is asked for
+                with open(handle, "rb", buffering=0, closefd=False) as stream:  # without reading ahead
                     stream.seek(0)
                     found = read_header(stream, file, tail).header
         finally:
@@ -100,7 +120,7 @@ def probe(path: str | os.PathLike[str]) -> Header:
 
 
 def _in_head(head: bytes, path: Path, tail: bytes | None, whole: bool) -> Header | None:
-    """The header of a file by its first bytes; None where these may not be all that it takes."""
+    """The header of a file from its first bytes; None if more bytes may be needed."""
     stream = io.BytesIO(head)
     try:
         found = read_header(stream, path, tail).header
@@ -112,14 +132,14 @@ def _in_head(head: bytes, path: Path, tail: bytes | None, whole: bool) -> Header
 
 
 def read_file(path: ImageFile, deep: bool = False) -> bytes:
-    """All of an image file, if it is not much larger than its image can be."""
+    """Read an image file whole, unless it is much larger than its image can be."""
     with _files.reading(path, "image"):
         if not isinstance(path, Path):
             with path.open("rb") as stream:
                 data = stream.read(_files.PLENTY + 1)
                 if len(data) > _files.PLENTY:
                     data += stream.read(_most_bytes(path, deep) + 1 - len(data))
-        else:  # bare calls: each gives the interpreter away, and to get it back from another thread takes long
+        else:  # bare system calls: each releases the GIL, and getting it back from another thread is slow
             handle = os.open(path, os.O_RDONLY | files.BINARY)
             try:
                 size = os.fstat(handle).st_size
@@ -136,7 +156,7 @@ def read_file(path: ImageFile, deep: bool = False) -> bytes:
 
 
 def _most_bytes(path: ImageFile, deep: bool) -> int:
-    """Bytes that a file of such an image may have: twice its pixels, beside what any file may have."""
+    """The largest plausible size of a file with this header: twice its pixels, plus what any file may have."""
     if deep:
         with path.open("rb") as stream:
             header = read_header(stream, path, deep=True).header
@@ -148,10 +168,10 @@ def _most_bytes(path: ImageFile, deep: bool) -> int:
 def read_header(
     stream: IO[bytes], path: ImageFile, tail: bytes | None = None, deep: bool = False
 ) -> FullHeader:
-    """What decoders need to know, of an open file that stands at its start.
+    """Read what decoders need to know from an open file positioned at its start.
 
-    Of a PNG whose last bytes are given as `tail`, nothing between the first pixels and these is read. If `deep`, grey
-    of 16 bits is taken too, as the format "png16" or "tiff16".
+    If the last bytes of a PNG are given as `tail`, nothing between the first pixels and those is read. If `deep`,
+    16-bit grey is accepted too, as format "png16" or "tiff16".
     """
     start = stream.read(8)
     orientation, tags = 1, {}
@@ -167,16 +187,17 @@ def read_header(
     else:
         known = (PNG_SIGNATURE, _JPEG_SIGNATURE, *_tags.SIGNATURES)
         cut = bool(start) and any(signature.startswith(start[: len(signature)]) for signature in known)
-        found, remedy = describe_any(start + stream.read(MOST_BYTES - 8), CONVERT)
-        found = "a file cut off" if cut else found
-        raise ImageError(path, expected="a PNG, JPEG or TIFF image", found=found, remedy=remedy)
+        if cut:
+            raise damaged(path, "image", "cut off inside its header")
+        name, remedy = identify_any(start + stream.read(MOST_BYTES - 8), CONVERT)
+        raise ImageError(path, f"is {name}, not a PNG, JPEG or TIFF image", remedy=remedy)
     height, width = header.height, header.width
     if min(height, width) < MIN_SIDE or max(height, width) > MAX_SIDE:
-        raise ImageError(path, expected=f"{MIN_SIDE} to {MAX_SIDE} pixels a side", found=f"{width} x {height} pixels")
+        raise ImageError(path, found=f"{width} x {height} pixels", expected=f"{MIN_SIDE} to {MAX_SIDE} pixels per side")
     if orientation == UNCLEAR:
         raise ImageError(
-            path, expected="an EXIF orientation that all decoders read alike", found="one that they do not",
-            remedy="write it again as one whole number of 16 bits, or without",
+            path, "has an ambiguous EXIF orientation, which decoders read differently",
+            remedy="rewrite it as a single 16-bit integer, or remove it",
         )
     if orientation >= 5:
         header = header._replace(height=width, width=height)
@@ -186,14 +207,17 @@ def read_header(
 def _png(stream: IO[bytes], path: ImageFile, tail: bytes | None, deep: bool) -> tuple[Header, int]:
     length, kind, body, crc = struct.unpack(">I4s13sI", take(stream, 25, path))
     if length != 13 or kind != b"IHDR" or zlib.crc32(kind + body) != crc:
-        raise ImageError(path, expected="a PNG that starts with its header", found="a damaged header", remedy=AGAIN)
+        raise damaged(path, "PNG", "its header chunk is corrupt")
     width, height, depth, colour, compression, filters, interlace = struct.unpack(">IIBBBBB", body)
     name, channels = _PNG_COLOURS.get(colour, ("unknown colour type", 0))
     format = "png16" if deep and depth == 16 and channels in (1, 2) and colour != 3 else "png"
     if (depth != 8 and format == "png") or channels == 0 or colour == 3 or compression or filters or interlace > 1:
-        raise ImageError(path, expected="an 8-bit grey or RGB PNG", found=f"{depth}-bit {name}", remedy=CONVERT)
+        raise ImageError(
+            path, "is a PNG of an unsupported kind", found=f"{depth}-bit {name}", expected="8-bit grey or RGB",
+            remedy=CONVERT,
+        )
     blocks: list[bytes] = []
-    for _ in range(MOST_CHUNKS):  # those behind the pixels too: an orientation may stand there
+    for _ in range(MOST_CHUNKS):  # those after the pixels too: they may hold an orientation
         chunk = stream.read(8)
         if tail is not None and chunk[4:] == b"IDAT":
             blocks += _exif_at_end(tail)
@@ -206,11 +230,11 @@ def _png(stream: IO[bytes], path: ImageFile, tail: bytes | None, deep: bool) -> 
             blocks.append(block)
             length -= len(block)
         stream.seek(length + 4, os.SEEK_CUR)
-    raise ImageError(path, expected=f"a PNG of at most {MOST_CHUNKS} chunks", found="more", remedy=CONVERT)
+    raise ImageError(path, f"has more than {MOST_CHUNKS} PNG chunks", remedy=CONVERT)
 
 
 def _exif_at_end(tail: bytes) -> list[bytes]:
-    """EXIF blocks among a PNG's last chunks: those that lead from one to the next up to IEND."""
+    """EXIF blocks among a PNG's last chunks, which must form an unbroken chain up to IEND."""
     start = tail.find(b"eXIf") - 4
     while start >= 0:
         blocks: list[bytes] = []
@@ -244,16 +268,19 @@ def _jpeg(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
                 break
             return header, common_orientation(blocks)
         if marker in _JPEG_OTHER_FRAMES:
-            found = "a lossless, hierarchical or arithmetic one"
-            raise ImageError(path, expected="a baseline or progressive JPEG", found=found, remedy=CONVERT)
+            problem = "is a lossless, hierarchical or arithmetic-coded JPEG, which is not supported"
+            raise ImageError(path, problem, remedy=CONVERT)
         if marker in _JPEG_FRAMES:
             if length < 6:
                 break
             frame = take(stream, length, path)
             precision, height, width, channels = struct.unpack(">BHHB", frame[:6])
             if precision != 8 or channels not in (1, 3):
-                found = f"{precision} bits and {channels} channels" + (" (CMYK)" if channels == 4 else "")
-                raise ImageError(path, expected="an 8-bit grey or colour JPEG", found=found, remedy=CONVERT)
+                values = f"{precision} bits and {channels} channels" + (" (CMYK)" if channels == 4 else "")
+                raise ImageError(
+                    path, "is a JPEG of an unsupported kind", found=values, expected="8 bits and 1 or 3 channels",
+                    remedy=CONVERT,
+                )
             header = Header("jpeg", height, width, channels)
         elif marker == 0xE1:
             segment = take(stream, length, path)
@@ -261,4 +288,4 @@ def _jpeg(stream: IO[bytes], path: ImageFile) -> tuple[Header, int]:
                 blocks.append(segment[6:])
         else:
             stream.seek(length, os.SEEK_CUR)
-    raise damaged(path, "JPEG header", "a damaged one")
+    raise damaged(path, "JPEG", "its header is corrupt")

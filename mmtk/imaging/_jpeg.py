@@ -1,4 +1,4 @@
-"""JPEG: strict decoding, and the round trip that JPEG sources went through."""
+"""JPEG: strict decoding, and the encode-decode round trip that official images from JPEG sources went through."""
 
 from __future__ import annotations
 
@@ -9,39 +9,37 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError, ImageError, MmtkError
 from mmtk.imaging._exif import turn
-from mmtk.imaging._files import AGAIN, ImageFile
-from mmtk.imaging._png import Kinds, decode_cv2, of_colour
+from mmtk.imaging._files import ImageFile, damaged
+from mmtk.imaging._png import PixelKinds, decode_cv2, of_colour
 
-_LARGEST = 65_500  # pixels a side in libjpeg
-_PROGRESSIVE = b"\xff\xc2"  # begins the frame of one, before the first scan
-_MOST_SCANS = 64  # ten are usual, and for each of them the decoder goes over the whole image
+_LARGEST = 65_500  # pixels per side in libjpeg
+_PROGRESSIVE = b"\xff\xc2"  # start of a progressive frame, before the first scan
+_MOST_SCANS = 64  # ten are usual; the decoder passes over the whole image for each
 
 
 def decode_jpeg(
-    data: bytes, path: ImageFile, kinds: Kinds, coloured: bool, orientation: int, scans: int
+    data: bytes, path: ImageFile, kinds: PixelKinds, coloured: bool, orientation: int, scans: int
 ) -> list[NDArray[np.uint8]]:
-    """Pixels of a JPEG whose header was accepted; a warning of libjpeg is an error. See `mmtk.imaging.read_kinds`.
+    """Decode a JPEG whose header was accepted; any libjpeg warning is an error. See `mmtk.imaging.read_kinds`.
 
-    Its first scan begins at byte `scans` or just before.
+    The first scan starts at or just before byte `scans`.
     """
     try:
         import simplejpeg
     except ImportError:
-        what, remedy = "the package that decodes JPEG strictly", "pip install simplejpeg"
-        raise MmtkError("simplejpeg", expected=what, found="not installed", remedy=remedy) from None
+        problem = "cannot be decoded: the package simplejpeg is not installed"
+        raise MmtkError(path, problem, remedy="pip install simplejpeg") from None
 
-    # where it is not progressive, a scan takes two bits for each block at least: as long a file as the time it costs
+    # a scan that is not progressive takes at least two bits per block: decoding time is bounded by the file's size
     progressive = data.find(_PROGRESSIVE, 0, scans) >= 0
     if progressive and data.count(b"\xff\xda", scans, data.find(b"\xff\xd9", scans)) >= _MOST_SCANS:
-        most = f"a JPEG of at most {_MOST_SCANS} scans"
-        raise ImageError(path, expected=most, found="more", remedy="save it again as a plain one")
+        raise ImageError(path, f"has more than {_MOST_SCANS} JPEG scans", remedy="save it as a baseline JPEG")
 
     def decode(space: str) -> NDArray[np.uint8]:
         try:
             image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace=space, strict=True)
         except ValueError as error:
-            expected = "a JPEG that decodes without a warning"
-            raise ImageError(path, expected=expected, found=str(error), remedy=AGAIN) from None
+            raise damaged(path, "JPEG", str(error)) from None
         return image if space == "RGB" else image[:, :, 0]
 
     colour = decode("RGB") if "colour" in kinds or (coloured and "rounded" in kinds) else None
@@ -52,58 +50,79 @@ def decode_jpeg(
 
 
 def round_trip(image: NDArray[np.uint8], format: str = "jpeg", quality: int = 75) -> NDArray[np.uint8]:
-    """Encode an image and decode it again, as the official files of JPEG sources were.
+    """Encode and decode an image, as happened to the official 28 px images from JPEG sources.
 
-    No file is made: only what JPEG loses is taken away, by the integer arithmetic of libjpeg, whose every step is
-    followed to the last bit (ISLOW transforms, "fancy" upsampling).
+    No file is written: the loss is computed directly with libjpeg's integer arithmetic, identical to the last bit
+    (ISLOW transforms, "fancy" upsampling).
 
     Parameters
     ----------
     image : ndarray of uint8, shape (h, w) or (h, w, 3)
-        Grey, or RGB, which is stored as 4:2:0.
+        Grey, or RGB, which is encoded as 4:2:0.
     format : {"jpeg"}
-        PNG and TIFF give back what they were given, so there is no other.
+        The only lossy format; PNG and TIFF would return the image unchanged.
     quality : int
         JPEG quality, 1 to 100.
 
     Returns
     -------
     ndarray of uint8
-        The shape of `image`.
+        Same shape as `image`.
 
     Raises
     ------
     ArgumentError
-        If `image` is not uint8, of another shape or more than 65,500 pixels a side, or for another format or quality.
+        If `image` is not uint8, has another shape or more than 65,500 pixels per side, or if `format` or `quality` is
+        not supported.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import round_trip
+    >>> image = np.arange(784, dtype=np.uint8).reshape(28, 28)
+    >>> round_trip(image, quality=75).shape
+    (28, 28)
     """
     image = np.asarray(image)
     fits = image.ndim in (2, 3) and image.shape[2:] in ((), (3,)) and image.size and max(image.shape) <= _LARGEST
     if image.dtype != np.uint8 or not fits:
-        what = f"uint8 of shape (h, w) or (h, w, 3), 1 to {_LARGEST} pixels a side"
-        raise ArgumentError("image", expected=what, found=f"{image.dtype} of shape {image.shape}")
+        expected = f"uint8 of shape (h, w) or (h, w, 3), 1 to {_LARGEST} pixels per side"
+        raise ArgumentError("image", expected=expected, found=f"{image.dtype} of shape {image.shape}")
     result = np.array(image, order="C")
     round_trip_stack(result[None], format, quality)
     return result
 
 
 def round_trip_stack(images: NDArray[np.uint8], format: str = "jpeg", quality: int = 75) -> None:
-    """Take images of one size through JPEG in place, each as `round_trip` does.
+    """Apply `round_trip` to a stack of images in place.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
         C-contiguous and writable.
+    format, quality
+        As for `round_trip`.
 
     Raises
     ------
     ArgumentError
-        For another format or quality.
+        If `format` or `quality` is not supported.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import round_trip, round_trip_stack
+    >>> images = np.arange(2 * 784, dtype=np.uint8).reshape(2, 28, 28)
+    >>> first = round_trip(images[0])
+    >>> round_trip_stack(images)
+    >>> bool((images[0] == first).all())
+    True
     """
     if format != "jpeg" or not isinstance(quality, int) or not 1 <= quality <= 100:
-        raise ArgumentError("round_trip", expected="jpeg, quality 1 to 100", found=f"{format}, quality {quality}")
+        raise ArgumentError("round_trip", found=f"{format}, quality {quality}", expected="jpeg, quality 1 to 100")
     try:
         from mmtk._native import jpeg_round_trip
-    except ImportError:  # no compiler was there: OpenCV's libjpeg gives the same, slower
+    except ImportError:  # no C extension: OpenCV's libjpeg gives the same pixels, more slowly
         for image in images:
             image[:] = _by_opencv(image, quality)
     else:

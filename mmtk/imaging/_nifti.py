@@ -1,4 +1,4 @@
-"""Headers of NIfTI-1 and NIfTI-2."""
+"""NIfTI-1 and NIfTI-2 headers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._axes import Vector, VolumeHeader, lie, place_of
-from mmtk.imaging._files import AGAIN, ImageFile
+from mmtk.imaging._axes import Vector, VolumeHeader, orientation_of, place_of
+from mmtk.imaging._files import ImageFile, damaged
 from mmtk.imaging._voxels import CONVERT, MAX_VOXELS, Layout
-from mmtk.imaging.foreign import describe, describe_any
+from mmtk.imaging.filetypes import identify, identify_any
 
-_LAST = 1 << 28  # byte up to which extensions may reach
+_LAST = 1 << 28  # largest accepted voxel offset, after extensions
 _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }
@@ -24,11 +24,11 @@ _OTHER_TYPES = {
     1: "single bits", 32: "complex64", 128: "RGB", 1536: "float128", 1792: "complex128", 2048: "complex256",
     2304: "RGBA",
 }
-_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # mm; who names none means mm
+_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # in mm; mm is also meant if no unit is given
 
 
 class _Fields(NamedTuple):
-    """Where a version of the format keeps what, and in which type."""
+    """Offset and `struct` format of each field in a version of the format."""
 
     name: str
     length: int
@@ -57,7 +57,7 @@ _TWO = _Fields(
 _VERSIONS = {
     struct.pack(order + "i", fields.length): (fields, order) for fields in (_ONE, _TWO) for order in "<>"
 }
-_AND_MARK = 4  # bytes behind a header that tell of extensions
+_AND_MARK = 4  # bytes after a header that announce extensions
 
 
 def read_nifti(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
@@ -66,18 +66,10 @@ def read_nifti(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
     data = head + stream.read(fields.length - len(head))
     magic = data[fields.magic :][: len(fields.whole)]
     if len(data) < fields.length or not order or magic not in (fields.whole, fields.apart):
-        found, remedy = describe_any(data, CONVERT)
-        if found == "a DICOM file":
-            remedy = "give the folder of its series"
-        is_pair = os.fspath(file).lower().removesuffix(".gz").endswith(".img")
-        if is_pair and not order and describe(data, CONVERT) is None:
-            found, remedy = "the voxels of a pair of .hdr and .img", CONVERT
-        if order:
-            found, remedy = ("a header cut off", AGAIN) if len(data) < fields.length else _unmarked(fields)
-        raise ImageError(file, expected="a NIfTI, NRRD or MetaImage file", found=found, remedy=remedy)
+        raise _refused(file, data, fields if order else None)
     if magic == fields.apart:
-        found = "the header of a pair of .hdr and .img"
-        raise ImageError(file, expected="header and voxels in one file", found=found, remedy=CONVERT)
+        problem = "is the header of a .hdr/.img pair; header and voxels must be in one file"
+        raise ImageError(file, problem, remedy=CONVERT)
 
     def get(place: tuple[int, str]) -> tuple[float, ...]:
         return struct.unpack_from(order + place[1], data, place[0])
@@ -86,23 +78,24 @@ def read_nifti(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
     kind, (offset,), (slope, inter) = int(get(fields.kind)[0]), get(fields.first), get(fields.scale)
     shape = (dims[0], dims[1], dims[2])
     if not 3 <= axes <= 7 or min(shape) < 1 or any(n > 1 for n in dims[3:axes]) or math.prod(shape) > MAX_VOXELS:
-        found = " x ".join(map(str, dims[: max(axes, 0)]))
-        raise ImageError(file, expected="a volume of three axes", found=found or "none")
+        size = " x ".join(map(str, dims[: max(axes, 0)]))
+        raise ImageError(file, found=f"size {size}" if size else "no axes", expected="a volume with three axes")
     if kind not in _TYPES:
-        found = f"NIfTI data type {kind}" + (f" ({_OTHER_TYPES[kind]})" if kind in _OTHER_TYPES else "")
-        remedy = "save its Hounsfield units as int16"
-        raise ImageError(file, expected="whole or floating numbers", found=found, remedy=remedy)
+        problem = f"has the unsupported NIfTI data type {kind}"
+        problem += f" ({_OTHER_TYPES[kind]})" if kind in _OTHER_TYPES else ""
+        raise ImageError(file, problem, remedy="save its Hounsfield units as int16")
     first = fields.length + _AND_MARK
-    if not first <= offset < _LAST or offset % 1:  # NaN too; from 0 nibabel reads the header as voxels
-        expected = f"voxels from byte {first} on, behind the header"
-        remedy = "save it again with the offset of its voxels"
-        raise ImageError(file, expected=expected, found=f"offset {offset:g}", remedy=remedy)
+    if not first <= offset < _LAST or offset % 1:  # also NaN; with offset 0 nibabel reads the header as voxels
+        remedy = "save it again with the right vox_offset"
+        raise ImageError(file, found=f"voxel offset {offset:g}", expected=f"at least {first}", remedy=remedy)
     if slope == 0 or not (math.isfinite(slope) and math.isfinite(inter)):
         slope, inter = 1.0, 0.0  # as the format defines it
     last, *sizes = get(fields.sizes)
     factor = _UNITS.get(int(get(fields.units)[0]) & 7, 0.0)
     x, y, z = sizes if factor and all(0 < size * factor < math.inf for size in sizes) else (0.0, 0.0, 0.0)
-    signs, matrix_axes, affine = _lie(get(fields.codes), get(fields.quaternion), last < 0, (x, y, z), get(fields.rows))
+    signs, matrix_axes, affine = _geometry_of(
+        get(fields.codes), get(fields.quaternion), last < 0, (x, y, z), get(fields.rows)
+    )
     dtype = np.dtype(order + _TYPES[kind])
     spacing = (x * factor, y * factor, z * factor)
     place = (None, None) if affine is None or not factor else place_of(affine[:, :3], affine[:, 3], factor)
@@ -110,28 +103,38 @@ def read_nifti(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
     return Layout(header, fields.length, ends=False)
 
 
-def _unmarked(fields: _Fields) -> tuple[str, str]:
+def _refused(file: ImageFile, data: bytes, fields: _Fields | None) -> ImageError:
+    """The error for a file without a valid NIfTI header; `fields` is the version that its first bytes announce."""
+    if fields is not None and len(data) < fields.length:
+        return damaged(file, f"{fields.name} file", "it is cut off inside its header")
+    if fields is _TWO:
+        return damaged(file, "NIfTI-2 file", "its magic number is corrupt, as after a transfer in text mode")
+    file_type, remedy = identify_any(data, CONVERT)
+    if file_type == "a DICOM file":
+        remedy = "give the folder of its series"
     if fields is _ONE:
-        return "one of Analyze 7.5", CONVERT
-    return "a NIfTI-2 header without its mark, as after a transfer as text", AGAIN
+        file_type, remedy = "an Analyze 7.5 file", CONVERT
+    elif os.fspath(file).lower().removesuffix(".gz").endswith(".img") and identify(data, CONVERT) is None:
+        file_type, remedy = "the voxel file of a .hdr/.img pair", CONVERT
+    return ImageError(file, f"is {file_type}, not a NIfTI, NRRD or MetaImage file", remedy=remedy)
 
 
-def _lie(
+def _geometry_of(
     codes: tuple[float, ...], quaternion: tuple[float, ...], mirrored: bool, sizes: Vector, rows: tuple[float, ...]
 ) -> tuple[tuple[int, int, int], str, NDArray[np.float64] | None]:
-    """Signs, axes and the affine matrix, else that of the quaternion.
+    """Signs, axes and affine matrix, from the sform or else the quaternion.
 
-    Neither axes nor a matrix where these two name different axes, and no matrix where there is neither of them.
+    If the two disagree about the axes, neither axes nor a matrix; without either, no matrix.
     """
     turn = _turned_by(quaternion[:3], mirrored) if codes[0] > 0 else None
     if codes[1] > 0:
         affine = np.array(rows).reshape(3, 4)
-        signs, axes = lie(affine[:, :3])
-        other = "" if turn is None else lie(turn)[1]
+        signs, axes = orientation_of(affine[:, :3])
+        other = "" if turn is None else orientation_of(turn)[1]
         return (signs, axes, affine) if other in ("", axes) else (signs, "", None)
     if turn is None:
         return (0, 0, 0), "", None
-    return *lie(turn), np.column_stack([turn * sizes, quaternion[3:]])
+    return *orientation_of(turn), np.column_stack([turn * sizes, quaternion[3:]])
 
 
 def _turned_by(quaternion: tuple[float, ...], mirrored: bool) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Headers of NRRD: ``.nrrd``, and ``.nhdr`` with the voxels beside it."""
+"""NRRD headers: ``.nrrd``, and ``.nhdr`` with the voxels in a separate file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import IO, Literal
 
 import numpy as np
 
-from mmtk.imaging._axes import Steps, Vector, VolumeHeader, lie, place_of
-from mmtk.imaging._files import AGAIN, ImageFile
+from mmtk.imaging._axes import Steps, Vector, VolumeHeader, orientation_of, place_of
+from mmtk.imaging._files import ImageFile, damaged
 from mmtk.imaging._voxels import CONVERT, MAX_VOXELS, Layout, TextHeader, lines_of
 
 _TYPES = {
@@ -30,7 +30,7 @@ _TYPES = {
 }
 _PACKINGS: dict[str, Literal["", "gzip"]] = {"raw": "", "gzip": "gzip", "gz": "gzip"}
 _ORDERS = {"little": "<", "big": ">"}
-_SPACES = {  # whether their axes run towards right, anterior, superior
+_SPACES = {  # signs of their axes relative to right, anterior, superior
     **dict.fromkeys(("right-anterior-superior", "ras"), (1, 1, 1)),
     **dict.fromkeys(("left-anterior-superior", "las"), (-1, 1, 1)),
     **dict.fromkeys(("left-posterior-superior", "lps"), (-1, -1, 1)),
@@ -46,18 +46,18 @@ def read_nrrd(stream: IO[bytes], head: bytes, file: ImageFile) -> Layout:
     dtype = np.dtype(kind if kind.endswith("1") else header.choice("endian", _ORDERS) + kind)
     sizes, vectors = header.whole("sizes"), _vectors(header)
     if header.whole("dimension") != [len(sizes)]:
-        raise header.wrong(f"{header.fields['dimension']} sizes", header.fields["sizes"])
+        raise header.invalid("sizes", header.fields["sizes"], f"{header.fields['dimension']} sizes")
     if not vectors:
         vectors = [[]] * min(3, len(sizes)) + [None] * (len(sizes) - 3)
     across = [at for at, vector in enumerate(vectors) if vector is not None]
     if len(vectors) != len(sizes) or len(across) != 3 or not _is_volume(sizes, across):
-        raise header.wrong("a volume of three axes", " x ".join(map(str, sizes)))
+        raise header.invalid("size", " x ".join(map(str, sizes)), "a volume with three axes")
     x, y, z = across
-    signs, axes, spacing, origin, steps = _lie(header, [vectors[at] or [] for at in across], across)
+    signs, axes, spacing, origin, steps = _geometry_of(header, [vectors[at] or [] for at in across], across)
     shape = (sizes[x], sizes[y], sizes[z])
     data = header.fields.get("data file", "")
     if re.match(r"LIST\b|.*%", data):
-        raise header.wrong("voxels in one file", f"data file: {data}", CONVERT)
+        raise header.unsupported(f"has its voxels in several files (data file: {data})")
     other = header.beside(data) if data else None
     offset = _offset(header, packing, other, math.prod(shape) * dtype.itemsize) + (0 if other else taken)
     whole = VolumeHeader(shape, dtype, 1.0, 0.0, offset, signs, spacing, axes, origin, steps)
@@ -69,7 +69,7 @@ def _fields(stream: IO[bytes], head: bytes, file: ImageFile) -> tuple[TextHeader
     lines = lines_of(stream, head, header)
     version, taken = next(lines)
     if not re.fullmatch(r"NRRD000[1-5]", version):
-        raise header.wrong("NRRD of version 1 to 5", version, CONVERT)
+        raise header.invalid("version", version, "NRRD0001 to NRRD0005", CONVERT)
     for line, at in lines:
         taken = at
         if not line:
@@ -78,11 +78,11 @@ def _fields(stream: IO[bytes], head: bytes, file: ImageFile) -> tuple[TextHeader
             continue
         name, colon, value = line.partition(":")
         if not colon:
-            raise header.wrong("fields, each with its name and a colon", line)
+            raise damaged(file, "NRRD file", f"malformed header line {line[:80]!a}")
         name = name.strip().lower()
         header.add(_NAMES.get(name, name), value)
     if not header.fields.get("data file"):
-        raise header.wrong("a header of NRRD that ends with an empty line", "one cut off", AGAIN)
+        raise damaged(file, "NRRD file", "its header is cut off")
     return header, taken
 
 
@@ -92,20 +92,20 @@ def _is_volume(sizes: list[int], across: list[int]) -> bool:
 
 
 def _vectors(header: TextHeader) -> list[list[float] | None]:
-    """The space direction of each of the array's axes; None for one that lies outside space."""
+    """The space direction of each axis of the array; None for a non-spatial axis."""
     text = header.fields.get("space directions", "")
     if re.sub(r"none|\([^()]*\)", "", text).strip():
-        raise header.wrong("space directions as vectors", text)
+        raise header.invalid("space directions", text, "vectors")
     vectors = [
         None if word == "none" else header.parse("space directions", word.strip("()").split(","))
         for word in re.findall(r"none|\([^()]*\)", text)
     ]
     if any(vector is not None and len(vector) != 3 for vector in vectors):
-        raise header.wrong("space directions in three dimensions", text)
+        raise header.invalid("space directions", text, "vectors of three numbers")
     return vectors
 
 
-def _lie(
+def _geometry_of(
     header: TextHeader, vectors: list[list[float]], across: list[int]
 ) -> tuple[tuple[int, int, int], str, Vector, Vector | None, Steps | None]:
     """Signs, axes, spacing, origin and steps."""
@@ -117,7 +117,7 @@ def _lie(
     if vectors[0]:
         if space:
             matrix = np.array(vectors).T * np.array(space)[:, None]
-            signs, axes = lie(matrix)
+            signs, axes = orientation_of(matrix)
         sizes = [math.hypot(*vector) for vector in vectors]
         sizes = [size * factor for size in sizes]
     else:
@@ -132,24 +132,24 @@ def _lie(
 
 
 def _origin(header: TextHeader) -> list[float]:
-    """In the file's space; empty where it does not say."""
+    """Origin in the file's space; empty if the file does not say."""
     text = header.fields.get("space origin", "")
     first = header.parse("space origin", text.strip("()").split(",")) if text else []
     if first and (len(first) != 3 or (text[0], text[-1]) != ("(", ")")):
-        raise header.wrong("a space origin in three dimensions", text)
+        raise header.invalid("space origin", text, "a vector of three numbers")
     return first
 
 
 def _factors(header: TextHeader, name: str) -> list[float]:
-    """Units in mm, 0 for one that is not known."""
+    """Units in mm, 0 for an unknown one."""
     return [_UNITS.get(unit.lower(), 0.0) for unit in re.findall(r'"([^"]*)"', header.fields.get(name, ""))]
 
 
 def _offset(header: TextHeader, packing: str, data: Path | None, length: int) -> int:
-    """Bytes to pass over before the voxels."""
+    """Bytes to skip before the voxels."""
     moved = {name: header.whole(name) for name in ("line skip", "byte skip") if header.fields.get(name, "0") != "0"}
     count = moved.get("byte skip", [0])
     if "line skip" in moved or (moved and packing) or len(count) > 1 or count[0] < -1 or (count[0] < 0 and not data):
-        found = ", ".join(f"{name} {header.fields[name]}" for name in moved)
-        raise header.wrong("voxels that nothing stands before", found, CONVERT)
+        skipped = ", ".join(f"{name} {header.fields[name]}" for name in moved)
+        raise header.unsupported(f"has other data before its voxels ({skipped})")
     return header.at_end(data, length) if data and count[0] < 0 else count[0]

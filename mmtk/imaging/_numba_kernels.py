@@ -1,4 +1,4 @@
-"""The Numba twins of the C kernels, loaded only on use: scalar, without the GIL, compiled once and kept on disk."""
+"""Numba equivalents of the C kernels, imported on demand: scalar, GIL-free, compiled once and cached on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmtk.compiling import compiled
 
 _HALF = 1 << 21
-# One signature each, so that one compilation serves crops, flips and read-only arrays alike.
+# A single signature per kernel, so that one compilation serves crops, flips and read-only arrays.
 _image = types.Array(types.uint8, 3, "A", readonly=True)
 _target = types.Array(types.uint8, 3, "C")
 _table = types.Array(types.int32, 2, "C", readonly=True)
@@ -53,7 +53,7 @@ def _vertical(src, bounds, weights, first_row, out):  # type: ignore[no-untyped-
 
 
 def resize(src: NDArray[np.uint8], targets: tuple[tuple[Any, ...], ...]) -> None:
-    """Resize `src` into every target, as ``mmtk._native.resize`` does, but trusting the tables of ``coefficients``."""
+    """Resize `src` into every target like ``mmtk._native.resize``, but without checking the tables."""
     image: NDArray[Any] = src if src.ndim == 3 else src[:, :, None]
     for dst, *tables in targets:
         _resize_one(image, dst.reshape(*dst.shape[:2], -1), *tables)
@@ -79,8 +79,11 @@ def _resize_one(
     _bytes, types.Array(types.int64, 2, "C", readonly=True), types.int64, types.Array(types.uint8, 1, "C")
 ))
 def unpack_strips(data, spans, step, dst):  # type: ignore[no-untyped-def]
-    """Unpack PackBits strips, `step` bytes each, into `dst`; the first that gives another number of bytes (-1 where it
-    ends inside a run), with that number, or how many strips there are."""
+    """Decompress PackBits strips of `step` bytes into `dst`.
+
+    Returns the number and length of the first strip of another length (-1 if it ends inside a run), or the number of
+    strips and 0.
+    """
     for strip in range(len(spans)):
         packed = data[spans[strip, 0] : spans[strip, 0] + spans[strip, 1]]
         room = dst[strip * step : (strip + 1) * step]
@@ -108,12 +111,12 @@ def unpack_strips(data, spans, step, dst):  # type: ignore[no-untyped-def]
     types.Array(types.uint8, 1, "C"),
 ))
 def window(units, low, width, down, out):  # type: ignore[no-untyped-def]
-    """Window `units` into `out`; False where a NaN was met."""
+    """Window `units` into `out`; False if there was a NaN."""
     clean = True
     for i in range(units.size):
         above = np.float64(units[i]) - low
         clean &= above == above
-        if down:  # of whole numbers the product is exact, and a quotient that is whole comes out so
+        if down:  # for integers the product is exact, and so is an integer quotient
             out[i] = np.uint8(min(max(above * 255.0 / width, 0.0), 255.0))
         else:
             out[i] = np.uint8(min(max(above / width, 0.0), 1.0) * 255.0 + 0.5)

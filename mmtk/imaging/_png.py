@@ -1,4 +1,4 @@
-"""PNG: every chunk is checked. Grey is unpacked here, by libdeflate and a C kernel; OpenCV decodes the rest."""
+"""PNG: every chunk is checked. Grey is decoded here with libdeflate and a C kernel; OpenCV decodes the rest."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from mmtk.imaging._exif import turn
 from mmtk.imaging._files import AGAIN, ImageFile, damaged
 from mmtk.imaging._headers import MOST_CHUNKS, PNG_SIGNATURE, Header
 
-Kind = Literal["truncated", "rounded", "colour"]
-Kinds = tuple[Kind, ...]
-# what changes no pixel; with any other chunk, such as a gamma or a colour profile, libpng decides
+PixelKind = Literal["truncated", "rounded", "colour"]
+PixelKinds = tuple[PixelKind, ...]
+# chunks that do not change pixels; with any other, such as gamma or a colour profile, libpng decodes
 _PLAIN = {b"IHDR", b"IDAT", b"IEND", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"eXIf"}
 _LAST_FILTER = 4
-# of the passes of an interlaced one: first row and column, steps to the next ones
+# the passes of an interlaced PNG: first row, first column, row step, column step
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 
 
 def decode_png(
-    data: bytes, path: ImageFile, kinds: Kinds, header: Header, orientation: int, chunks: set[bytes],
+    data: bytes, path: ImageFile, kinds: PixelKinds, header: Header, orientation: int, chunks: set[bytes],
     parts: list[memoryview],
 ) -> list[NDArray[np.uint8]]:
-    """Pixels of a PNG whose header and chunks were accepted; see `mmtk.imaging.read_kinds` and `check_chunks`."""
+    """Decode a PNG whose header and chunks were accepted; see `mmtk.imaging.read_kinds` and `check_chunks`."""
     if orientation >= 5:
         header = header._replace(height=header.width, width=header.height)  # as stored
     images = _stored_pixels(data, path, kinds, header, chunks, parts)
@@ -34,14 +34,14 @@ def decode_png(
 
 
 def _stored_pixels(
-    data: bytes, path: ImageFile, kinds: Kinds, header: Header, chunks: set[bytes], parts: list[memoryview]
+    data: bytes, path: ImageFile, kinds: PixelKinds, header: Header, chunks: set[bytes], parts: list[memoryview]
 ) -> list[NDArray[np.uint8]]:
     rows = _unpacked(parts, path, header, interlaced=data[28] != 0)
     if "colour" in kinds or data[28] != 0 or not chunks <= _PLAIN:
         return decode_with_cv2(data, path, kinds, header.channels > 2)
     try:
         from mmtk._native import unfilter_grey
-    except ImportError:  # no compiler was there: OpenCV gives the same, slower
+    except ImportError:  # no C extension: OpenCV gives the same pixels, more slowly
         return decode_with_cv2(data, path, kinds, header.channels > 2)
     distinct = kinds if header.channels > 2 else kinds[:1]
     planes = {kind: np.empty((header.height, header.width), np.uint8) for kind in distinct}
@@ -55,7 +55,7 @@ def _stored_pixels(
 def decode_png16(
     data: bytes, path: ImageFile, header: Header, orientation: int, chunks: set[bytes], parts: list[memoryview]
 ) -> NDArray[np.uint16]:
-    """Pixels of a grey PNG of 16 bits whose header and chunks were accepted, alpha dropped."""
+    """Decode a 16-bit grey PNG whose header and chunks were accepted; alpha is dropped."""
     if orientation >= 5:
         header = header._replace(height=header.width, width=header.height)  # as stored
     interlaced = data[28] != 0
@@ -70,16 +70,17 @@ def decode_png16(
     if grey is None:
         image = _opencv_pixels(data, path, -1)  # IMREAD_UNCHANGED
         if image.dtype != np.uint16 or image.shape[:2] != (header.height, header.width):
-            expected = f"{header.width} x {header.height} pixels of 16 bits"
-            raise ImageError(path, expected=expected, found=f"{image.dtype}, {image.shape[1]} x {image.shape[0]}")
+            decoded = f"{image.shape[1]} x {image.shape[0]} pixels of {image.dtype}"
+            expected = f"{header.width} x {header.height} pixels of uint16"
+            raise ImageError(path, "does not match its header", found=decoded, expected=expected)
         grey = image if image.ndim == 2 else image[:, :, 0]
     return np.ascontiguousarray(turn(grey, orientation))
 
 
 def _deep_pixels(lines: NDArray[np.uint8], header: Header) -> NDArray[np.uint16] | None:
-    """Pixels of unpacked rows of 16 bits; None where no compiler was there.
+    """Undo the filters of decompressed 16-bit rows; None without the C extension.
 
-    A filter takes each byte of a pixel by itself, so high and low bytes are two images of 8 bits.
+    Filters act on each byte of a pixel separately, so the high and low bytes are two 8-bit images.
     """
     try:
         from mmtk._native import unfilter_grey
@@ -102,7 +103,7 @@ def _deep_pixels(lines: NDArray[np.uint8], header: Header) -> NDArray[np.uint16]
 def _unpacked(
     parts: list[memoryview], path: ImageFile, header: Header, interlaced: bool, depth: int = 1
 ) -> bytes | bytearray:
-    """The rows of a PNG, each with the byte of its filter; OpenCV would let pass what is behind them."""
+    """The decompressed rows of a PNG, each with its filter byte. OpenCV would ignore surplus data after them."""
     packed = parts[0] if len(parts) == 1 else b"".join(parts)
     wanted = 0
     for top, left, down, right in _ADAM7 if interlaced else ((0, 0, 1, 1),):
@@ -111,14 +112,14 @@ def _unpacked(
     try:
         rows = inflate(packed, wanted)
     except ValueError:
-        raise damaged(path, "PNG", "pixels that do not unpack to what its header says") from None
+        raise damaged(path, "PNG", "its pixel data do not decompress to the size in its header") from None
     if len(rows) != wanted:
-        raise damaged(path, "PNG", f"{len(rows)} bytes of pixels where {wanted} belong")
+        raise damaged(path, "PNG", f"its pixel data are {len(rows)} bytes, not {wanted}")
     return rows
 
 
 def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryview]]:
-    """Verify the checksum of every chunk up to IEND; what comes after is ignored, as decoders do.
+    """Verify the checksum of every chunk up to IEND; anything after it is ignored, as decoders do.
 
     Returns
     -------
@@ -127,7 +128,7 @@ def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryv
         The contents of the IDAT chunks.
     """
     try:
-        from deflate import crc32  # eight times as fast
+        from deflate import crc32  # eight times as fast as zlib
     except ImportError:
         from zlib import crc32
     view = memoryview(data)
@@ -138,9 +139,9 @@ def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryv
         length, kind = int.from_bytes(view[at : at + 4]), bytes(view[at + 4 : at + 8])
         end = at + 12 + length
         if len(kind) < 4 or end > len(data):
-            raise damaged(path, "PNG", f"a file cut off after {len(data)} bytes")
+            raise damaged(path, "PNG", f"it is cut off after {len(data)} bytes")
         if crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-            raise damaged(path, "PNG", f"a wrong checksum in the chunk {kind!r} at byte {at}")
+            raise damaged(path, "PNG", f"wrong checksum of chunk {ascii(kind)[2:-1]} at byte {at}")
         kinds.add(kind)
         if kind == b"IDAT":
             parts.append(view[at + 8 : end - 4])
@@ -150,12 +151,12 @@ def check_chunks(data: bytes, path: ImageFile) -> tuple[set[bytes], list[memoryv
     else:
         raise damaged(path, "PNG", f"more than {MOST_CHUNKS} chunks")
     if not parts:
-        raise damaged(path, "PNG", "no pixels")
+        raise damaged(path, "PNG", "it has no pixel data")
     return kinds, parts
 
 
 def decode_cv2(data: bytes, path: ImageFile, colour: bool) -> NDArray[np.uint8]:
-    """Decode with OpenCV: luma or RGB, alpha dropped, as stored: an EXIF orientation is left to `turn`."""
+    """Decode with OpenCV to luma or RGB; alpha is dropped, and an EXIF orientation is left to `turn`."""
     import cv2
 
     image = _opencv_pixels(data, path, cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
@@ -172,23 +173,23 @@ def _opencv_pixels(data: bytes, path: ImageFile, how: int) -> NDArray[Any]:
     except cv2.error as error:
         image, reason = None, str(error)
     else:
-        reason = "damaged pixels"
+        reason = "its pixel data are damaged"
     if image is None:
-        raise ImageError(path, expected="an image that OpenCV decodes", found=reason, remedy=AGAIN)
+        raise ImageError(path, f"cannot be decoded: {reason}", remedy=AGAIN)
     pixels: NDArray[Any] = image
     return pixels
 
 
-def decode_with_cv2(data: bytes, path: ImageFile, kinds: Kinds, coloured: bool) -> list[NDArray[np.uint8]]:
-    """Decode with OpenCV, once where that is enough."""
+def decode_with_cv2(data: bytes, path: ImageFile, kinds: PixelKinds, coloured: bool) -> list[NDArray[np.uint8]]:
+    """Decode with OpenCV, once if that is enough."""
     if not coloured and "colour" not in kinds:
         return [decode_cv2(data, path, False)] * len(kinds)
     colour = decode_cv2(data, path, True) if set(kinds) - {"truncated"} else None
     return [decode_cv2(data, path, False) if kind == "truncated" else of_colour(colour, kind) for kind in kinds]
 
 
-def of_colour(colour: NDArray[np.uint8] | None, kind: Kind) -> NDArray[np.uint8]:
-    """RGB as it is, or Pillow's luma of it: ``(19595 R + 38470 G + 7471 B + 0x8000) >> 16``."""
+def of_colour(colour: NDArray[np.uint8] | None, kind: PixelKind) -> NDArray[np.uint8]:
+    """RGB itself, or its luma as Pillow computes it: ``(19595 R + 38470 G + 7471 B + 0x8000) >> 16``."""
     assert colour is not None
     if kind == "colour":
         return colour

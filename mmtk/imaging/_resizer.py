@@ -1,10 +1,10 @@
-"""The exact antialiased resize: weights in double here, pixels in 32-bit integers in a C or a Numba kernel.
+"""The exact antialiased resize: weights in double precision here, pixels in 32-bit integers in a C or Numba kernel.
 
-The definition, from the official pixels: support = filter's support * max(scale, 1); centre = (x + 0.5) * scale; taps
-from int(centre - support + 0.5) up to int(centre + support + 0.5), cut at the image; weights normalised in double, then
-rounded to 22 fractional bits; sums in int32 from one half, shifted down and clipped. Horizontal pass first, uint8
-between the passes, and a pass whose size stays is skipped. Pillow follows it but for some tall images, where Pillow 13
-turns the passes round.
+The definition, derived from the official pixels: support = filter's support * max(scale, 1); centre = (x + 0.5) *
+scale; taps from int(centre - support + 0.5) up to int(centre + support + 0.5), cut at the image; weights normalised in
+double, then rounded to 22 fractional bits; sums in int32 starting at one half, shifted down and clipped. The horizontal
+pass comes first, pixels are uint8 between the passes, and a pass that does not change the size is skipped. Pillow
+agrees, except that Pillow 13 swaps the passes for some tall images.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from mmtk.errors import ArgumentError, UnknownNameError
 
 PRECISION = 22
 _PATHS = ("vnni", "avx2", "neon", "plain")  # of the C kernel
-LARGEST = 1 << 15  # pixels a side, in or out: beyond any image here, and small enough for every intermediate array
+LARGEST = 1 << 15  # pixels per side, in or out: beyond any image here, and small enough for every intermediate array
 
-_MOST_SIZES = 64  # of one call
+_MOST_SIZES = 64  # in one call
 Table = NDArray[np.int32] | None
 Target = tuple[NDArray[np.uint8], Table, Table, Table, Table]  # an image, bounds and weights of x and of y
 Kernel = Callable[..., None]
 
 
-# The filters take distances |x| in units of the (stretched) pixel grid, each term in the order Pillow computes it.
+# The filters take distances x in units of the (stretched) pixel grid; terms are in the order in which Pillow computes.
 
 
 def _box(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -65,7 +65,7 @@ _SHAPES = {"box": (_box, 0.5), "bilinear": (_bilinear, 1.0), "bicubic": (_bicubi
 
 @lru_cache(maxsize=128)
 def coefficients(in_size: int, out_size: int, filter: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Taps and weights of one pass.
+    """Compute taps and weights of one pass.
 
     Parameters
     ----------
@@ -102,9 +102,9 @@ def coefficients(in_size: int, out_size: int, filter: str) -> tuple[NDArray[np.i
 
 @lru_cache(maxsize=512)
 def nearest_pixels(in_size: int, out_size: int) -> NDArray[np.intp]:
-    """The pixel that each output takes, as Pillow adds them up: ``x = s / 2``, then ``x += s``, in double.
+    """The input pixel for each output, accumulated like in Pillow: ``x = s / 2``, then ``x += s``, in double.
 
-    ``floor((i + 0.5) * s)`` is another pixel for some sizes, for instance 33 of those below 420 at 28 px. Read-only.
+    ``floor((i + 0.5) * s)`` differs for some sizes, for instance for 33 of those below 420 at 28 px. Read-only.
     """
     scale = in_size / out_size
     steps = np.full(out_size, scale)
@@ -125,14 +125,14 @@ def _kernel(wish: str) -> tuple[str, Kernel]:
         except ImportError as error:
             if wish:
                 raise ArgumentError(
-                    f"MMTK_KERNELS={wish}", expected="the C extension mmtk._native", found=str(error),
+                    f"MMTK_KERNELS={wish}", f"needs the C extension mmtk._native, which is missing ({error})",
                     remedy="install a C compiler and reinstall mmtk, or unset MMTK_KERNELS",
                 ) from None
         else:
             path = wish if wish in _PATHS else _native.paths[0]
             if path not in _native.paths:
-                there = ", ".join(_native.paths)
-                raise ArgumentError(f"MMTK_KERNELS={wish}", expected=f"what this machine can: {there}", found=path)
+                expected = f"one of {', '.join(_native.paths)}"
+                raise ArgumentError(f"MMTK_KERNELS={wish}", "is not supported by this machine", expected=expected)
             return path, partial(_native.resize, path)
     from mmtk.imaging import _numba_kernels
 
@@ -142,12 +142,23 @@ def _kernel(wish: str) -> tuple[str, Kernel]:
 def kernels_in_use() -> str:
     """Name the kernel that resizes images: ``vnni``, ``avx2``, ``neon`` or ``plain`` (all C), or ``numba``.
 
-    All give the same bits. The environment variable ``MMTK_KERNELS`` forces one of them, or C by ``native``.
+    All give identical pixels. The environment variable ``MMTK_KERNELS`` forces one of them, or with ``native`` the best
+    in C.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
     ArgumentError
-        If ``MMTK_KERNELS`` holds another word, or asks for what is not there.
+        If ``MMTK_KERNELS`` has another value, or names a kernel that this machine does not have.
+
+    Examples
+    --------
+    >>> from mmtk.imaging import kernels_in_use
+    >>> kernels_in_use() in ("vnni", "avx2", "neon", "plain", "numba")
+    True
     """
     return _kernel(os.environ.get("MMTK_KERNELS", ""))[0]
 
@@ -155,8 +166,8 @@ def kernels_in_use() -> str:
 def _region(box: Any, height: int, width: int) -> tuple[int, int, int, int]:
     top, left, h, w = integers("box", box, "four integers (top, left, height, width)", 4)
     if top < 0 or left < 0 or h < 1 or w < 1 or top + h > height or left + w > width:
-        inside = f"(top, left, height, width) inside an image {height} high and {width} wide"
-        raise ArgumentError("box", expected=inside, found=repr((top, left, h, w)))
+        expected = f"(top, left, height, width) inside an image {height} high and {width} wide"
+        raise ArgumentError("box", expected=expected, found=repr((top, left, h, w)))
     return top, left, h, w
 
 
@@ -164,19 +175,19 @@ def resize(
     image: NDArray[np.uint8], size: tuple[int, int], filter: str = "bilinear",
     box: tuple[int, int, int, int] | None = None,
 ) -> NDArray[np.uint8]:
-    """Resize an image with antialiasing, bit for bit as MedMNIST was made.
+    """Resize an image with antialiasing, bit for bit as for MedMNIST.
 
     Parameters
     ----------
     image : ndarray of uint8, shape (h, w) or (h, w, 3)
-        A crop is taken as it lies, without a copy.
+        May be a view, such as a crop; it is not copied.
     size : tuple of int
         Height and width of the result in pixels.
     filter : {"bilinear", "box", "bicubic", "lanczos", "nearest"}
-        Supports 1, 0.5, 2 (a = -0.5) and 3 pixels of the smaller of the two grids; "nearest" takes single pixels, the
-        same as Pillow's.
+        Their supports are 1, 0.5, 2 (a = -0.5) and 3 pixels of the coarser grid; "nearest" picks single pixels, the
+        same as in Pillow.
     box : tuple of int, optional
-        Region (top, left, height, width) to cut out first; no pixel outside it counts.
+        Region (top, left, height, width) to crop first, in pixels; pixels outside it have no influence.
 
     Returns
     -------
@@ -186,8 +197,16 @@ def resize(
     Raises
     ------
     ArgumentError
-        If `image` is not uint8 or of another shape, if a side is below 1 or above 32768 pixels, if `filter` is unknown,
-        or if `box` leaves the image.
+        If `image` is not uint8 or has another shape, if a side is below 1 or above 32768 pixels, if `filter` is
+        unknown, or if `box` extends beyond the image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import resize
+    >>> image = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))
+    >>> resize(image, (2, 4)).tolist()
+    [[36, 94, 158, 216], [36, 94, 158, 216]]
     """
     return resize_each(image, (size,), filter, box)[0]
 
@@ -196,24 +215,40 @@ def resize_each(
     image: NDArray[np.uint8], sizes: Sequence[tuple[int, int]], filter: str = "bilinear",
     box: tuple[int, int, int, int] | None = None,
 ) -> list[NDArray[np.uint8]]:
-    """Resize an image to several sizes in one pass over it; `resize` for each gives the same.
+    """Resize an image to several sizes in one pass over it; the results are those of `resize`.
 
     Parameters
     ----------
+    image : ndarray of uint8, shape (h, w) or (h, w, 3)
     sizes : sequence of tuple of int
-        At most 64.
+        Heights and widths in pixels; at most 64 pairs.
+    filter, box
+        As for `resize`.
 
     Returns
     -------
-    list of ndarray
-        One a size; the rest, and what is raised, as for `resize`.
+    list of ndarray of uint8
+        One image per size.
+
+    Raises
+    ------
+    ArgumentError
+        As for `resize`, and for more than 64 sizes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import resize_each
+    >>> image = np.zeros((512, 512), np.uint8)
+    >>> [result.shape for result in resize_each(image, [(28, 28), (64, 64)])]
+    [(28, 28), (64, 64)]
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-        found = f"{image.dtype} of shape {image.shape}"
-        raise ArgumentError("image", expected="uint8 of shape (h, w) or (h, w, 3)", found=found)
+        actual = f"{image.dtype} of shape {image.shape}"
+        raise ArgumentError("image", expected="uint8 of shape (h, w) or (h, w, 3)", found=actual)
     if filter not in FILTERS:
-        raise ArgumentError("filter", expected=", ".join(FILTERS), found=repr(filter))
+        raise UnknownNameError.among("filter", filter, FILTERS)
     if len(sizes) > _MOST_SIZES:
         raise ArgumentError("sizes", expected=f"at most {_MOST_SIZES}", found=str(len(sizes)))
     _check_sides("image", image.shape[:2])
@@ -247,7 +282,7 @@ def _size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def integers(what: str, values: Any, expected: str, count: int) -> tuple[int, ...]:
-    """So many whole numbers, as an argument gives them."""
+    """Convert an argument to a tuple of `count` integers, or refuse it."""
     try:
         numbers = tuple(map(index, values))
     except (TypeError, ValueError):
@@ -260,4 +295,4 @@ def integers(what: str, values: Any, expected: str, count: int) -> tuple[int, ..
 def _check_sides(what: str, sides: tuple[int, ...]) -> None:
     height, width = sides
     if not (1 <= height <= LARGEST and 1 <= width <= LARGEST):
-        raise ArgumentError(what, expected=f"1 to {LARGEST} pixels a side", found=f"(height, width) = {sides}")
+        raise ArgumentError(what, found=f"(height, width) = {sides}", expected=f"1 to {LARGEST} pixels per side")

@@ -1,4 +1,4 @@
-"""DICOM series: the slices of a CT volume, a file each, put in order by where they lie in the patient."""
+"""DICOM series: the slices of a CT volume, one per file, sorted by their position in the patient."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.errors import ImageError
-from mmtk.imaging._axes import Steps, Vector, Volume, VolumeHeader, lie, place_of
+from mmtk.imaging._axes import Steps, Vector, Volume, VolumeHeader, orientation_of, place_of
 from mmtk.imaging._dicom import START, Dicom, Table, is_dicom, probe_dicom_file, read_dicom
 from mmtk.imaging._files import reading
 from mmtk.imaging._lookup import look_up
 from mmtk.imaging._values import as_values, modality_units
 from mmtk.imaging._volume import widened
-from mmtk.imaging.foreign import MOST_BYTES, describe
+from mmtk.imaging.filetypes import MOST_BYTES, identify
 
-_GAP = 0.1  # of the usual distance of two slices, by which theirs may differ: a missing one makes a whole
-_DOUBLE = 0.01  # of a slice's spacing in its plane: less than this apart they lie in one place
-_ASIDE = 0.5  # pixels by which a slice may lie beside the first along the normal
-_UNIT = 1e-3  # by which directions may miss their length and right angle
-_SAME = 1e-4  # by which directions and spacings of slices may differ
+_GAP = 0.1  # tolerated deviation from the median slice distance, relative to it; a missing slice gives 1
+_DOUBLE = 0.01  # slices closer than this fraction of the pixel spacing are at the same position
+_ASIDE = 0.5  # tolerated in-plane shift between slices, in pixels
+_UNIT = 1e-3  # tolerated deviation of direction vectors from unit length and right angle
+_SAME = 1e-4  # tolerated difference in direction and spacing between slices
 _BESIDE = {".csv", ".db", ".gz", ".htm", ".html", ".ini", ".jpeg", ".jpg", ".json", ".log", ".md", ".nii", ".pdf",
            ".png", ".toml", ".tsv", ".txt", ".xlsx", ".xml", ".yaml", ".yml", ".zip"}
-_OWN_FOLDER = "give each series a folder of its own"
+SEVERAL_SERIES = "holds several DICOM series"
+_OWN_FOLDER = "give each series its own folder"
 _TO_RAS = ((-1,), (-1,), (1,))  # from DICOM's axes, which run to the left and the back
 
 
@@ -36,7 +37,7 @@ class _Slice(NamedTuple):
 
 
 class _Geometry(NamedTuple):
-    """Slices in order, and how their array lies."""
+    """Sorted slices, and the geometry of their array."""
 
     slices: list[_Slice]
     spacing: tuple[float, float, float]
@@ -47,60 +48,75 @@ class _Geometry(NamedTuple):
 
 
 def probe_series(folder: str | os.PathLike[str]) -> VolumeHeader:
-    """Read the headers of a folder that holds one DICOM series, and nothing more of its files.
+    """Read the headers of a DICOM series without reading its pixels.
 
     Parameters
     ----------
     folder : path-like
-        Folders in it are not looked into. Files that are no DICOM are passed over if they are hidden, text, a DICOMDIR
-        or named as what lies beside data (.csv, .json, .png and so on).
+        Folder with the files of one series; its subfolders are ignored. So are files other than DICOM if they are
+        hidden, text, a DICOMDIR, or have the suffix of typical companion files (.csv, .json, .png and so on).
 
     Returns
     -------
     VolumeHeader
-        Slope and intercept are those of the first slice; the slices' order is that of their positions along the normal
-        of their planes, not that of file names or instance numbers, and the spacing is that of the positions.
+        Slope and intercept are those of the first slice. Slices are sorted by their positions along the normal of
+        their planes, not by file names or instance numbers, and the spacing is computed from these positions.
 
     Raises
     ------
     ImageError
-        For the reasons of `mmtk.imaging.probe_values`; or if the folder holds no slices or those of several series, if
-        slices are MONOCHROME1 or not of one size, orientation and pixel spacing or name none, or if they are not
-        evenly spaced along the normal of their planes: one is missing, two lie in one place, or the gantry was tilted.
-        A slice that is missing at either end cannot be told.
+        As for `mmtk.imaging.probe_values`; if the folder holds no slices or several series; if slices are MONOCHROME1,
+        lack a position, orientation or pixel spacing, or differ in size, orientation or pixel spacing; or if they are
+        not evenly spaced along their normal, because a slice is missing, two are at the same position, or the gantry
+        was tilted. A slice missing at either end cannot be detected.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> try:
+    ...     mmtk.imaging.probe_series("stores")
+    ... except mmtk.MmtkError as error:
+    ...     print(error)
+    stores/breastmnist_28.h5: is an HDF5 file, not a DICOM file; save it as DICOM
     """
     geometry = _ordered(Path(folder))
     first = geometry.slices[0].header
     shape = (first.width, first.height, len(geometry.slices))
     kind = ("i" if first.signed else "u") + str(first.allocated // 8)
-    dtype: np.dtype[Any] = np.dtype(first.coding.order + kind)
+    dtype: np.dtype[Any] = np.dtype(first.encoding.order + kind)
     _, spacing, signs, axes, origin, steps = geometry
     return VolumeHeader(shape, dtype, *first.rescale, 0, signs, spacing, axes, origin, steps)
 
 
 def read_series(folder: str | os.PathLike[str], exact: bool = False) -> Volume:
-    """Read a CT volume from a folder that holds one DICOM series.
-
-    Each slice's own slope and intercept count.
+    """Read a CT volume from a DICOM series. Each slice's own slope and intercept are applied.
 
     Parameters
     ----------
     folder : path-like
         See `probe_series`.
     exact : bool
-        Whether to keep values as they are: int16 where all are whole and fit, else float32. Otherwise they are rounded
-        to whole numbers, halves up, and cut at the ends of int16.
+        Keep values unrounded: int16 if all are integers and fit, else float32. By default they are rounded to integers,
+        halves up, and clipped to int16.
 
     Returns
     -------
     Volume
-        Its axes run along rows, along columns, and along the normal of the two, by the right hand: "LPS" of an axial
-        series.
+        Its axes run along rows, along columns, and along their normal (right-handed): "LPS" for an axial series.
 
     Raises
     ------
     ImageError
-        For the reasons of `probe_series`, and if a file is cut off or damaged.
+        As for `probe_series`, and if a file is cut off or damaged.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> try:
+    ...     mmtk.imaging.read_series("stores")
+    ... except mmtk.MmtkError as error:
+    ...     print(error)
+    stores/breastmnist_28.h5: is an HDF5 file, not a DICOM file; save it as DICOM
     """
     geometry = _ordered(Path(folder))
     first = geometry.slices[0].header
@@ -112,9 +128,7 @@ def read_series(folder: str | os.PathLike[str], exact: bool = False) -> Volume:
         with reading(item.path, "DICOM"):
             header, codes, tables = read_dicom(item.path)
         if header != item.header:
-            expected, found = "the header that it had a moment before", "another"
-            remedy = "do not change sources while they are read"
-            raise ImageError(item.path, expected=expected, found=found, remedy=remedy)
+            raise ImageError(item.path, "changed while it was being read", remedy="leave sources alone during a build")
         modality = tables.get("modality")
         if modality or known != (header.stored, header.signed, header.rescale):
             table = _units(header, modality, exact)
@@ -142,13 +156,12 @@ def _fits(plane: NDArray[Any]) -> bool:
 
 
 def _ordered(folder: Path) -> _Geometry:
-    """A folder's slices in their order, if they make a volume."""
+    """The slices of a folder in order, if they form a volume."""
     slices = [_Slice(path, probe_dicom_file(path)) for path in _files(folder)]
     if not slices:
-        remedy = "give the folder that the slices lie in"
-        raise ImageError(folder, expected="the slices of a DICOM series", found="none", remedy=remedy)
-    if (count := len({item.header.series for item in slices})) > 1:
-        raise ImageError(folder, expected="one DICOM series", found=str(count), remedy=_OWN_FOLDER)
+        raise ImageError(folder, "holds no DICOM slices", remedy="give the folder that contains the slices")
+    if len({item.header.series for item in slices}) > 1:
+        raise ImageError(folder, SEVERAL_SERIES, remedy=_OWN_FOLDER)
     first = slices[0]
     for item in slices:
         _expect_like(item, first)
@@ -162,10 +175,9 @@ def _ordered(folder: Path) -> _Geometry:
     apart = _distance(heights[order], min(down, across), slices, folder)
     aside = (positions - positions[order[0]]) @ np.stack([rows / across, columns / down], axis=1)
     if np.abs(aside).max() > _ASIDE:
-        found = f"a shift of {np.abs(aside).max():.1f} pixels, as of a tilted gantry"
-        remedy = "resample it to straight axes, with `dcm2niix` say"
-        raise ImageError(folder, expected="slices straight above each other", found=found, remedy=remedy)
-    signs, axes = lie(np.stack([rows, columns, normal], axis=1) * _TO_RAS)
+        problem = f"has slices shifted by {np.abs(aside).max():.1f} pixels, as from a tilted gantry"
+        raise ImageError(folder, problem, remedy="resample it to orthogonal axes, for example with `dcm2niix`")
+    signs, axes = orientation_of(np.stack([rows, columns, normal], axis=1) * _TO_RAS)
     first_voxel, last = positions[order[0]], positions[order[-1]]
     up = (last - first_voxel) / (len(slices) - 1)  # not quite along the normal, if slices drift aside
     steps = np.stack([rows * across, columns * down, up], axis=1)
@@ -174,7 +186,8 @@ def _ordered(folder: Path) -> _Geometry:
 
 
 def _files(folder: Path) -> Iterable[Path]:
-    """The DICOM files of a folder; what neither is one nor lies beside data by custom is refused."""
+    """The DICOM files of a folder; files that are neither DICOM nor typical companion files are yielded, to be refused.
+    """
     with reading(folder, "folder"):
         paths = sorted(path for path in folder.iterdir() if not path.is_dir())
     for path in paths:
@@ -189,55 +202,56 @@ def _files(folder: Path) -> Iterable[Path]:
 def _is_beside(name: str, head: bytes) -> bool:
     if name.startswith(".") or Path(name).suffix.lower() in _BESIDE or name == "Thumbs.db":
         return True
-    return bool(head) and describe(head, "") is None and head.isascii() and head.decode().replace("\t", " ").replace(
+    return bool(head) and identify(head, "") is None and head.isascii() and head.decode().replace("\t", " ").replace(
         "\n", " "
     ).replace("\r", " ").isprintable()
 
 
 def _expect_like(item: _Slice, first: _Slice) -> None:
-    """A slice must be MONOCHROME2, name where it lies, and be of the first one's size, orientation and spacing."""
+    """A slice must be MONOCHROME2, state its position, and match the first one's size, orientation and spacing."""
     header, like = item.header, first.header
     if header.inverted:
-        found = "MONOCHROME1, which some readers turn round and some do not"
-        remedy = "save its Hounsfield units as NIfTI"
-        raise ImageError(item.path, expected="a slice of MONOCHROME2", found=found, remedy=remedy)
+        problem = "is a MONOCHROME1 slice, which some readers invert and some do not"
+        raise ImageError(item.path, problem, remedy="save its Hounsfield units as NIfTI")
     if not (header.position and header.orientation and header.spacing):
-        missing = {"position": header.position, "orientation": header.orientation, "pixel spacing": header.spacing}
-        found = "no " + " and no ".join(name for name, value in missing.items() if not value)
-        raise ImageError(item.path, expected="a slice of a volume", found=found, remedy="leave out what is none")
+        values = {"position": header.position, "orientation": header.orientation, "pixel spacing": header.spacing}
+        missing = " and no ".join(name for name, value in values.items() if not value)
+        raise ImageError(item.path, f"is not a slice of a volume: it has no {missing}", remedy="remove it")
     rows, columns = np.array(header.orientation).reshape(2, 3)
     lengths = (rows @ rows - 1, columns @ columns - 1, rows @ columns)
     if max(map(abs, lengths)) > _UNIT or min(header.spacing) <= 0:
-        found = "\\".join(f"{number:g}" for number in (*header.orientation, *header.spacing))
-        raise ImageError(item.path, expected="two directions at right angles and a pixel spacing", found=found)
+        values_text = "\\".join(f"{number:g}" for number in (*header.orientation, *header.spacing))
+        raise ImageError(item.path, f"has an invalid orientation or pixel spacing ({values_text})")
     if (header.height, header.width) != (like.height, like.width):
-        _differ(item, f"{like.width} x {like.height} pixels", f"{header.width} x {header.height}")
+        _differ(item, "size", f"{header.width} x {header.height} pixels", f"{like.width} x {like.height}")
     if np.abs(np.subtract(header.orientation, like.orientation)).max() > _SAME:
-        _differ(item, "the orientation of the other slices", "another, as of a scout view")
+        problem = "has another orientation than the other slices, as a scout view has"
+        raise ImageError(item.path, problem, remedy=_OWN_FOLDER)
     if np.abs(np.divide(header.spacing, like.spacing) - 1).max() > _SAME:
-        _differ(item, f"a pixel spacing of {like.spacing[0]:g} x {like.spacing[1]:g} mm", f"{header.spacing[0]:g} x "
-                f"{header.spacing[1]:g}")
+        spacings = [f"{down:g} x {across:g}" for down, across in (header.spacing, like.spacing)]
+        _differ(item, "pixel spacing", f"{spacings[0]} mm", spacings[1])
 
 
-def _differ(item: _Slice, expected: str, found: str) -> NoReturn:
-    raise ImageError(item.path, expected=expected, found=found, remedy=_OWN_FOLDER)
+def _differ(item: _Slice, noun: str, value: str, expected: str) -> NoReturn:
+    problem = f"has another {noun} than the other slices"
+    raise ImageError(item.path, problem, found=value, expected=expected, remedy=_OWN_FOLDER)
 
 
 def _distance(heights: NDArray[np.float64], pixel: float, slices: list[_Slice], folder: Path) -> float:
-    """The distance of two slices, evenly spaced; 0 of a single one."""
+    """The distance between neighbouring slices, which must be evenly spaced."""
     gaps = np.diff(heights)
     if not len(gaps):
-        remedy = "read it as a single image"
-        raise ImageError(folder, expected="two slices at least", found="one", remedy=remedy)
+        raise ImageError(folder, "holds a single slice", remedy="read it as a single image")
     if gaps.min() < _DOUBLE * pixel:
         place = int(gaps.argmin())
         names = f"{slices[place].path.name} and {slices[place + 1].path.name}"
-        raise ImageError(folder, expected="one slice in a place", found=f"{names} in the same", remedy=_OWN_FOLDER)
+        raise ImageError(folder, f"has two slices at the same position, {names}", remedy=_OWN_FOLDER)
     usual = float(np.median(gaps))
     place = int(np.abs(gaps - usual).argmax())
     if abs(gaps[place] - usual) > _GAP * usual:
-        names = f"{slices[place].path.name} and {slices[place + 1].path.name}"
-        found = f"{gaps[place]:g} mm between {names}"
-        remedy = "look for a missing slice"
-        raise ImageError(folder, expected=f"slices {usual:g} mm apart", found=found, remedy=remedy)
+        gap = f"{gaps[place]:g} mm between {slices[place].path.name} and {slices[place + 1].path.name}"
+        raise ImageError(
+            folder, "has unevenly spaced slices", found=gap, expected=f"{usual:g} mm",
+            remedy="check whether a slice is missing",
+        )
     return float((heights[-1] - heights[0]) / len(gaps))

@@ -1,4 +1,4 @@
-"""Single images as numbers, not as grey levels: DICOM, and grey PNG, JPEG and TIFF of 8 or 16 bits."""
+"""Single images as measured values instead of grey levels: DICOM, and 8- or 16-bit grey PNG, JPEG and TIFF."""
 
 from __future__ import annotations
 
@@ -19,19 +19,27 @@ from mmtk.imaging._reader import decode
 from mmtk.imaging._tags import expect_one_page
 from mmtk.imaging._tiff import decode_tiff16
 
-_GREY = "grey values"
 _TO_GREY = "build it as a colour image, or convert it to grey"
+_SET_WINDOW = "give a level and a width"
 
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """The values of an image, larger ones brighter.
+    """The measured values of an image; larger values are brighter.
 
     Attributes
     ----------
     pixels : ndarray of int16 or float32, shape (h, w)
-        In the units of the modality: of DICOM after rescale slope and intercept, or its modality look-up table. It is
-        int16 where all values that the file's bits can give are whole and fit, so that files of a kind give a type.
+        In the units of the modality: for DICOM after rescale slope and intercept, or the modality look-up table. The
+        dtype is int16 if all values that the file's bits can represent are integers and fit, so that similar files give
+        the same dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import Values
+    >>> Values(np.array([[0, 900]], np.int16)).pixels.max()
+    900
     """
 
     pixels: NDArray[np.int16] | NDArray[np.float32]
@@ -39,10 +47,10 @@ class Values:
     _voi: _Voi | None = field(default=None, repr=False)
 
     def grey_by_voi(self) -> NDArray[np.uint8]:
-        """Grey levels by the window or look-up table that the file itself names, which a table goes before.
+        """Convert to grey levels with the file's own VOI look-up table or, failing that, its window.
 
-        Of several the first counts. What pydicom's ``apply_voi_lut`` gives, mapped from its range to 0 to 255, halves
-        rounded up; a MONOCHROME1 file is inverted before rounding.
+        If there are several, the first is used. The result is that of pydicom's ``apply_voi_lut``, mapped from its
+        range to 0 to 255 with halves rounded up; MONOCHROME1 is inverted before rounding.
 
         Returns
         -------
@@ -51,17 +59,16 @@ class Values:
         Raises
         ------
         ImageError
-            If the file names neither, or a window that cannot be used.
+            If the file has neither, or its window cannot be used.
         """
         if self._voi is None:
-            remedy = "give a level and a width"
-            raise ImageError(self._file, expected="a DICOM file with a window", found="none", remedy=remedy)
+            raise ImageError(self._file, "has no window of its own: it is not a DICOM file", remedy=_SET_WINDOW)
         return self._voi.greys(self._file)
 
 
 @dataclass(frozen=True, eq=False)
 class _Voi:
-    """What an image is shown by: the codes of its pixels, and what each of them comes to."""
+    """What is needed to apply a window or VOI look-up table: the pixel codes, and the units of each code."""
 
     header: Dicom
     codes: NDArray[np.uint16] | NDArray[np.uint8]
@@ -72,18 +79,18 @@ class _Voi:
         shares = self._shares(file)
         if self.header.inverted:
             shares = 1 - shares
-        levels = np.floor(np.round(shares * 255, 9) + 0.5).astype(np.uint8)  # a half is one in either direction
+        levels = np.floor(np.round(shares * 255, 9) + 0.5).astype(np.uint8)  # round(9): inverted halves stay halves
         return look_up(levels, self.codes)
 
     def _shares(self, file: str) -> NDArray[np.float64]:
-        """For each code the share of the range from black to white."""
+        """Brightness of each code, from 0 for black to 1 for white."""
         if self.table is not None:
             places = np.clip(np.floor(self.units - self.table.first), 0, len(self.table.entries) - 1)
             entries: NDArray[np.float64] = self.table.entries[places.astype(np.int64)] / ((1 << self.table.bits) - 1.0)
             return entries
         if not isinstance(self.header.window, tuple):
-            found, remedy = self.header.window or "none", "give a level and a width"
-            raise ImageError(file, expected="a window or look-up table of its own", found=found, remedy=remedy)
+            reason = f": {self.header.window}" if self.header.window else ""
+            raise ImageError(file, f"has no usable window or look-up table{reason}", remedy=_SET_WINDOW)
         center, width, function = self.header.window
         if function == "SIGMOID":
             with np.errstate(over="ignore"):
@@ -98,7 +105,7 @@ class _Voi:
 
 
 def probe_values(path: str | os.PathLike[str]) -> Header:
-    """Read the header of a DICOM, PNG, JPEG or TIFF file of grey values, and nothing more of it.
+    """Read the header of a greyscale DICOM, PNG, JPEG or TIFF file without decoding its pixels.
 
     Parameters
     ----------
@@ -108,34 +115,64 @@ def probe_values(path: str | os.PathLike[str]) -> Header:
     Returns
     -------
     Header
-        Of the format "dicom", "png16", "tiff16", "png", "jpeg" or "tiff".
+        Its format is "dicom", "png16", "tiff16", "png", "jpeg" or "tiff".
 
     Raises
     ------
     ImageError
-        As `mmtk.imaging.probe`, but for grey of 16 bits in a PNG or TIFF, which is taken, and colour and several pages
-        of a TIFF, which are not.
-        Of a DICOM file: if it holds several frames, colour, no pixels, a DICOMDIR or packed pixels of which it cannot
-        be proved that they are whole; if an element is out of order, of an unknown kind or reaches beyond the file; or
-        if its pixels are not as many as its header says.
+        As for `mmtk.imaging.probe`, except that 16-bit grey PNG and TIFF are accepted, while colour and TIFFs with
+        several pages are not. For a DICOM file: if it has several frames, colour, no pixels or an unsupported transfer
+        syntax, or is a DICOMDIR; if an element is out of order, has an unknown VR or extends beyond the file; or if the
+        length of its pixels does not match its header.
     SourceError
         If the system is short of memory or open files.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from pathlib import Path
+    >>> file = min(Path("sources").rglob("benign*_mask.png"))
+    >>> mmtk.imaging.probe_values(file).format
+    'png'
     """
     file = as_file(path)
     if _is_dicom(file):
         header = probe_dicom_file(file)
         return Header("dicom", header.height, header.width, 1)
     with open_checked(file, "image") as stream:
-        found, _, tags = read_header(stream, file, deep=True)
+        image_header, _, tags = read_header(stream, file, deep=True)
         expect_one_page(stream, file, tags)
-    _expect_grey(found, file)
-    return found
+    _expect_grey(image_header, file)
+    return image_header
 
 
 def probe_page(path: str | os.PathLike[str]) -> Header:
-    """As `mmtk.imaging.probe`, which takes the first page of a TIFF in the official sets; here it must be the only one.
+    """Read a header like `mmtk.imaging.probe`, but refuse a TIFF with several pages.
 
-    A second page that is smaller, or marked as a smaller copy or a mask, does not count.
+    For the official datasets, `probe` takes the first page. A second page that is smaller, or marked as a smaller copy
+    or a mask, is allowed.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, on disk or in an archive.
+
+    Returns
+    -------
+    Header
+
+    Raises
+    ------
+    ImageError, SourceError
+        As for `mmtk.imaging.probe`, and if a TIFF has several pages.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from pathlib import Path
+    >>> file = min(Path("sources").rglob("benign*.png"))
+    >>> mmtk.imaging.probe_page(file) == mmtk.imaging.probe(file)
+    True
     """
     header = probe(path)
     if header.format == "tiff":
@@ -146,18 +183,18 @@ def probe_page(path: str | os.PathLike[str]) -> Header:
 
 
 def read_values(path: str | os.PathLike[str]) -> Values:
-    """Read the values of a grey image.
+    """Read the measured values of a greyscale image.
 
-    A DICOM file is uncompressed, RLE, JPEG baseline or JPEG 2000 lossless; overlays are passed over, and of MONOCHROME1
-    the stored range is turned round before the rescale. Bits above those that count are cleared. DICOM and TIFF have no
-    checksum, so what leaves a file well-formed is not seen on disk, in a zip it is: a changed byte inside the pixels,
-    a changed digit of a rescale or window, or the tag of a table or window function, which may be missing. Alpha is
-    dropped, an EXIF orientation applied.
+    DICOM may be uncompressed, RLE, JPEG baseline or JPEG 2000 lossless. Overlays are ignored, the stored range of
+    MONOCHROME1 is inverted before the rescale, and bits above the stored ones are cleared. DICOM and TIFF have no
+    checksum, so damage that leaves a file well-formed is noticed in a zip but not on disk: a changed byte inside the
+    pixels, a changed digit of a rescale or window, a changed tag of an optional element. Alpha is dropped, and an EXIF
+    orientation is applied.
 
     Parameters
     ----------
     path : path-like
-        The file, on disk or in an archive; its name does not matter, its first bytes do.
+        The file, on disk or in an archive. Its format is recognised by its first bytes, not by its name.
 
     Returns
     -------
@@ -166,7 +203,15 @@ def read_values(path: str | os.PathLike[str]) -> Values:
     Raises
     ------
     ImageError, SourceError
-        For the reasons of `probe_values`, and if the file is cut off or damaged.
+        As for `probe_values`, and if the file is cut off or damaged.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from pathlib import Path
+    >>> file = min(Path("sources").rglob("benign*_mask.png"))
+    >>> mmtk.imaging.read_values(file).pixels.dtype
+    dtype('int16')
     """
     file = as_file(path)
     if _is_dicom(file):
@@ -178,7 +223,7 @@ def read_values(path: str | os.PathLike[str]) -> Values:
 
 
 def modality_units(header: Dicom, table: Table | None) -> NDArray[np.float64]:
-    """The units of each code: the rescale or the modality table of its number."""
+    """The value of each code after the rescale or modality look-up table."""
     numbers = header.units
     if table is None:
         slope, intercept = header.rescale
@@ -189,7 +234,7 @@ def modality_units(header: Dicom, table: Table | None) -> NDArray[np.float64]:
 
 
 def as_values(units: NDArray[np.float64]) -> NDArray[np.int16] | NDArray[np.float32]:
-    """Numbers as int16 where all are whole and fit, else as float32."""
+    """Values as int16 if all are integers and fit, else as float32."""
     whole = bool((units == np.floor(units)).all()) and units.min() >= -32768 and units.max() <= 32767
     return units.astype(np.int16) if whole else units.astype(np.float32)
 
@@ -199,7 +244,7 @@ def _of_dicom(file: ImageFile) -> Values:
     units = modality_units(header, tables.get("modality"))
     voi = _Voi(header, codes, units, tables.get("voi"))
     values = as_values(units)
-    if header.inverted:  # the largest number of the stored range for the smallest, signed or not
+    if header.inverted:  # reverses the stored range, signed or not
         values = values[np.arange(len(values)) ^ (len(values) - 1)]
     return Values(look_up(values, codes), os.fspath(file), voi)
 
@@ -227,4 +272,4 @@ def _is_dicom(file: ImageFile) -> bool:
 
 def _expect_grey(header: Header, file: ImageFile) -> None:
     if header.channels > 2:
-        raise ImageError(file, expected=_GREY, found=f"{header.format.upper()} in colour", remedy=_TO_GREY)
+        raise ImageError(file, f"is a colour {header.format.upper()}, not greyscale", remedy=_TO_GREY)

@@ -1,4 +1,4 @@
-"""Where a volume's voxels lie, by its header, and the stream of them: packed or not, behind the header or beside it."""
+"""Find and stream the voxels of a volume: compressed or not, after the header or in a file of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
 from mmtk.errors import ImageError
 from mmtk.imaging._axes import VolumeHeader
-from mmtk.imaging._files import AGAIN, ImageFile, damaged, open_file, read_on, reading
+from mmtk.imaging._files import ImageFile, damaged, open_file, read_on, reading
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 KIND = "volume"
 CONVERT = "save it as NIfTI-1 (.nii or .nii.gz)"
-MAX_VOXELS = 1 << 31  # of a volume: 4 GiB as int16, beyond any CT here
-MAX_BYTES = 1 << 35  # of its file: that many voxels as double, and headers
-_LINE = 1 << 16  # bytes of a line of a header in text
+MAX_VOXELS = 1 << 31  # 4 GiB as int16, beyond any CT here
+MAX_BYTES = 1 << 35  # file size: that many voxels as double, and headers
+_LINE = 1 << 16  # bytes of a line in a text header
 _LINES = 1 << 10
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A header and where its voxels lie.
+    """A header and the location of its voxels.
 
     Attributes
     ----------
     header : VolumeHeader
     taken : int
-        Bytes of the header's file that were read; they count where the voxels are in it too.
+        Bytes already read from the header's file; relevant if the voxels are in the same file.
     data : file or None
-        The file of the voxels, where it is another one.
+        The file with the voxels, if it is a separate one.
     packing : {"", "gzip", "zlib"}
-        Of the voxels alone, from ``header.offset`` on.
+        Compression of the voxels alone, from ``header.offset``.
     ends : bool
         Whether the file must end with the voxels.
     """
@@ -55,7 +55,7 @@ class Layout:
 
 @contextmanager
 def voxels_of(stream: IO[bytes], layout: Layout, file: ImageFile) -> Iterator[IO[bytes]]:
-    """The stream of a volume's voxels, from that of its file behind the header."""
+    """The stream of a volume's voxels, given the stream of its file after the header."""
     if layout.data is None:
         skip(stream, layout.header.offset - layout.taken, file)
         with unpacked(stream, layout.packing) as voxels:
@@ -69,25 +69,27 @@ def voxels_of(stream: IO[bytes], layout: Layout, file: ImageFile) -> Iterator[IO
 
 @contextmanager
 def unpacked(stream: IO[bytes], packing: Literal["", "gzip", "zlib"]) -> Iterator[IO[bytes]]:
-    """What a stream holds from here on; damage is told before what it leads to."""
+    """Decompress a stream; damage takes precedence over the errors that it causes."""
     if not packing:
         yield stream
         return
-    gzipped, inflater, damage = _ways()
+    gzipped, inflater, damage = _decompressors()
     opener = gzipped if packing == "gzip" else partial(_inflated, inflater)
     try:
         with opener(stream) as content:
             try:
                 yield content
             except ImageError:
-                read_on(content)  # a damaged file is a better reason than a wrong header
+                read_on(content)  # damage explains more than a wrong header
                 raise
     except (damage, zlib.error, OverflowError) as error:
         raise zlib.error(str(error)) from None
 
 
-def _ways() -> tuple[Callable[[IO[bytes]], AbstractContextManager[IO[bytes]]], Callable[[], Any], type[Exception]]:
-    """What unpacks gzip and zlib as streams, and what they raise for damage: ISA-L, twice as fast as zlib."""
+def _decompressors() -> tuple[
+    Callable[[IO[bytes]], AbstractContextManager[IO[bytes]]], Callable[[], Any], type[Exception]
+]:
+    """Stream decompressors for gzip and zlib, and their exception for damage: ISA-L if installed, twice as fast."""
     try:
         from isal import igzip, isal_zlib
     except ImportError:
@@ -100,7 +102,7 @@ def _inflated(inflater: Callable[[], Any], stream: IO[bytes]) -> AbstractContext
 
 
 class _Inflated(io.RawIOBase):
-    """A zlib stream, unpacked; its checksum is compared at its end, behind which nothing may stand."""
+    """A decompressed zlib stream; its checksum is compared at its end, and nothing may follow."""
 
     def __init__(self, stream: IO[bytes], inflater: Any) -> None:
         self._stream = stream
@@ -120,9 +122,9 @@ class _Inflated(io.RawIOBase):
                 target[: len(data)] = data
                 return len(data)
             if not packed:
-                raise zlib.error("the packed voxels are cut off")
+                raise zlib.error("the compressed voxels are cut off")
         if self._inflater.unused_data or self._stream.read(1):
-            raise zlib.error("bytes behind the packed voxels")
+            raise zlib.error("surplus bytes follow the compressed voxels")
         return 0
 
 
@@ -130,7 +132,7 @@ def skip(stream: IO[bytes], count: int, file: ImageFile) -> None:
     while count:
         taken = len(stream.read(min(count, 1 << 20)))
         if not taken:
-            raise damaged(file, KIND, "a file cut off before its voxels")
+            raise damaged(file, KIND, "it is cut off before its voxels")
         count -= taken
 
 
@@ -139,46 +141,50 @@ def fill(stream: IO[bytes], target: memoryview, file: ImageFile) -> None:
     while at < len(target):
         count = stream.readinto(target[at : at + (1 << 20)])  # type: ignore[attr-defined]
         if not count:
-            raise damaged(file, KIND, f"a file cut off after {at} of {len(target)} bytes of voxels")
+            raise damaged(file, KIND, f"it is cut off after {at} of {len(target)} bytes of voxels")
         at += count
 
 
-# ------------------------------------------------------------------- headers in text
+# ------------------------------------------------------------------- text headers
 
 class TextHeader:
-    """The fields of a header in text, each read as what it is to be.
+    """The fields of a text header, with typed access.
 
     Parameters
     ----------
     file : file
-        For messages.
-    kind : str
-        What it is the header of.
+        For error messages.
+    format : str
+        Name of the file format.
     """
 
-    def __init__(self, file: ImageFile, kind: str) -> None:
-        self.file, self.kind = file, kind
+    def __init__(self, file: ImageFile, format: str) -> None:
+        self.file, self.format = file, format
         self.fields: dict[str, str] = {}
 
     def add(self, name: str, value: str) -> None:
         if name in self.fields:
-            raise self.wrong(f"{name} once", "it twice")
+            raise self.invalid(name, value, "to occur once")
         self.fields[name] = value.strip()
 
-    def wrong(self, expected: str, found: str, remedy: str = "") -> ImageError:
-        shown = "".join(letter if letter.isprintable() else "?" for letter in found[:80])
-        return ImageError(self.file, expected=expected, found=shown, remedy=remedy)
+    def invalid(self, name: str, value: str, expected: str, remedy: str = "") -> ImageError:
+        """The error for a field whose value is invalid or not supported."""
+        return ImageError(self.file, found=f"{_shown(name)} {_shown(value)}", expected=expected, remedy=remedy)
 
-    def get(self, name: str, expected: str) -> str:
+    def unsupported(self, problem: str, remedy: str = CONVERT) -> ImageError:
+        """The error for a header that cannot be used, whose problem may quote it."""
+        return ImageError(self.file, _shown(problem), remedy=remedy)
+
+    def get(self, name: str) -> str:
         if not self.fields.get(name):
-            raise self.wrong(f"a header of {self.kind} with {name} ({expected})", "none")
+            raise self.unsupported(f"is a {self.format} file without the field {name}", "")
         return self.fields[name]
 
     def choice(self, name: str, choices: dict[str, T], default: str = "") -> T:
-        listed = ", ".join(choices) if len(choices) < 5 else "a type of whole or floating numbers"
-        value = self.fields.get(name) or default or self.get(name, listed)
+        value = self.fields.get(name) or default or self.get(name)
         if value.lower() not in choices:
-            raise self.wrong(f"{name} as {listed}", value, CONVERT)
+            expected = ", ".join(choices) if len(choices) < 5 else "an integer or floating-point type"
+            raise self.invalid(name, value, expected, CONVERT)
         return choices[value.lower()]
 
     def numbers(self, name: str) -> list[float]:
@@ -188,35 +194,39 @@ class TextHeader:
         try:
             return [float(word.replace("_", "?")) for word in words]
         except ValueError:
-            raise self.wrong(f"numbers as {name}", self.fields[name]) from None
+            raise self.invalid(name, self.fields[name], "numbers") from None
 
     def whole(self, name: str) -> list[int]:
-        words = self.get(name, "whole numbers").split()
+        words = self.get(name).split()
         if not all(re.fullmatch(r"[+-]?[0-9]{1,18}", word) for word in words):
-            raise self.wrong(f"whole numbers as {name}", self.fields[name])
+            raise self.invalid(name, self.fields[name], "integers")
         return [int(word) for word in words]
 
     def beside(self, name: str) -> Path:
-        """The data file of a header that lies apart from it: in the same folder, and nowhere else."""
+        """The separate data file of a header, which must be in the same folder."""
         together = "save header and voxels as one file"
         if not isinstance(self.file, Path):
-            raise self.wrong("header and voxels in one file of an archive", f"a header for {name}", together)
+            raise self.unsupported(f"is a header in an archive whose voxels are in another file ({name})", together)
         name = name.removeprefix("./")
         if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
-            raise self.wrong("a data file beside its header", name, together)
+            raise self.unsupported(f"has its voxels outside its own folder ({name})", together)
         return self.file.with_name(name)
 
     def at_end(self, data: Path, length: int) -> int:
-        """The byte of a data file from which on it is so long."""
+        """The offset of the last `length` bytes of a data file."""
         with reading(data, KIND):
             size = data.stat().st_size
         if size < length:
-            raise damaged(data, KIND, f"{size} bytes where its header says {length}")
+            raise damaged(data, KIND, f"it has {size} bytes, not {length} as its header implies")
         return size - length
 
 
+def _shown(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:120])
+
+
 def lines_of(stream: IO[bytes], first: bytes, header: TextHeader) -> Iterator[tuple[str, int]]:
-    """Each line of a header in text, and the bytes read with it; ``first`` is what was read before."""
+    """Yield each line of a text header, and the bytes read up to its end; ``first`` was read before."""
     taken = len(first)
     for _ in range(_LINES):
         line = first + stream.readline(_LINE)
@@ -227,4 +237,4 @@ def lines_of(stream: IO[bytes], first: bytes, header: TextHeader) -> Iterator[tu
             break
         first = b""
         yield line.decode("utf-8", "surrogateescape").rstrip("\r\n"), taken
-    raise header.wrong(f"an {header.kind} header", "one without an end", AGAIN)
+    raise damaged(header.file, f"{header.format} file", "its header has no end")

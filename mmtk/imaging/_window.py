@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmtk.errors import ArgumentError
 
-_BLOCK = 1 << 16  # voxels whose places in the table stay in the near cache
+_BLOCK = 1 << 16  # voxels per block, so that their table indices stay in the cache
 
 
 def hu_window(
@@ -19,10 +19,10 @@ def hu_window(
 ) -> NDArray[np.uint8]:
     """Map a window of Hounsfield units to grey levels.
 
-    ``floor(clip((hu - (level - width / 2)) / width, 0, 1) * 255 + 0.5)``, computed in double: the lower end of the
-    window becomes 0, the upper end 255, halves are rounded up. Infinities fall to the ends. Rounded down it is
-    ``floor(clip((hu - (level - width / 2)) * 255 / width, 0, 255))``, for the level 25 and width 450 of OrganMNIST
-    ``17 * (clip(hu, -200, 250) + 200) // 30``.
+    The result is ``floor(clip((hu - (level - width / 2)) / width, 0, 1) * 255 + 0.5)``, computed in double: the lower
+    end of the window becomes 0, the upper end 255, and halves are rounded up. Infinities map to the ends. With
+    ``rounding="down"`` it is ``floor(clip((hu - (level - width / 2)) * 255 / width, 0, 255))``; for OrganMNIST's level
+    25 and width 450 that equals ``17 * (clip(hu, -200, 250) + 200) // 30``.
 
     Parameters
     ----------
@@ -31,31 +31,39 @@ def hu_window(
     level, width : float
         Centre and width of the window in HU; `width` is positive.
     rounding : {"nearest", "down"}
+        How grey levels are rounded to integers.
 
     Returns
     -------
     ndarray of uint8
-        The shape of `volume`, and its order in memory.
+        Same shape and memory order as `volume`.
 
     Raises
     ------
     ArgumentError
-        If `volume` has another dtype or holds NaN, if the window is not finite or not wider than 0, or for another
-        rounding.
+        If `volume` has another dtype or contains NaN, if the window is not finite or not wider than 0, or if `rounding`
+        is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import hu_window
+    >>> hu_window(np.array([-1000, -150, 50, 250], np.int16), level=50, width=400).tolist()
+    [0, 0, 128, 255]
     """
     hu: NDArray[Any] = np.asarray(volume)
     native = hu.dtype.newbyteorder("=")
     if native not in (np.dtype(np.int16), np.dtype(np.float32)):
-        raise ArgumentError("volume", expected="Hounsfield units as int16 or float32", found=str(hu.dtype))
+        raise ArgumentError("volume", found=str(hu.dtype), expected="Hounsfield units as int16 or float32")
     if not (math.isfinite(level) and math.isfinite(width) and width > 0):
-        raise ArgumentError("window", expected="a finite level and a width above 0", found=f"{level}, {width}")
+        raise ArgumentError("window", found=f"{level}, {width}", expected="a finite level and a width above 0")
     if rounding not in ("nearest", "down"):
         raise ArgumentError("rounding", expected="nearest or down", found=repr(rounding))
     out = np.empty_like(hu, np.uint8, subok=False)
     low, down = float(level) - float(width) / 2, rounding == "down"
     if native == np.int16:
         greys = _greys(low, float(width), down)
-        if hu.ndim == 2:  # a slice is read as it lies in its volume
+        if hu.ndim == 2:  # a slice may be strided in its volume
             rows = max(1, _BLOCK // max(1, hu.shape[1]))
             for top in range(0, hu.shape[0], rows):
                 _look_up(hu[top : top + rows], greys, out[top : top + rows])
@@ -64,23 +72,35 @@ def hu_window(
             for start in range(0, units.size, _BLOCK):
                 _look_up(units[start : start + _BLOCK], greys, levels[start : start + _BLOCK])
     elif not _window(np.ravel(hu, "K").astype(native, copy=False), low, float(width), down, np.ravel(out, "K")):
-        raise ArgumentError("volume", expected="numbers", found="NaN", remedy="replace NaN, say by -1024 (air)")
+        raise ArgumentError("volume", "contains NaN", remedy="replace NaN, for example by -1024 (air)")
     return out
 
 
 def percentile_window(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Map what lies between two percentiles of measured values to grey levels, as `hu_window` does.
+    """Map the range between two percentiles of measured values to grey levels, like `hu_window`.
 
     Parameters
     ----------
     values : ndarray of int16 or float32, any shape
     low, high : float
-        The percentiles, 0 to 100, that become 0 and 255; NumPy's linear ones.
+        The percentiles, 0 to 100, that become 0 and 255, interpolated linearly as in NumPy.
 
     Returns
     -------
     ndarray of uint8
-        All 0 where the percentiles are equal.
+        Same shape as `values`; all 0 if the two percentiles are equal.
+
+    Raises
+    ------
+    ArgumentError
+        As for `hu_window`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.imaging import percentile_window
+    >>> percentile_window(np.array([0, 100, 200, 4000], np.int16), 0, 75).tolist()
+    [0, 22, 44, 255]
     """
     black, white = _percentiles(values, (low, high))
     if not black < white:
@@ -89,9 +109,9 @@ def percentile_window(values: NDArray[Any], low: float, high: float) -> NDArray[
 
 
 def _percentiles(values: NDArray[Any], shares: tuple[float, float]) -> list[float]:
-    """NumPy's linear percentiles; of whole numbers of 16 bits by counting them, five times as fast as by its sorting.
+    """NumPy's linear percentiles; for 16-bit integers by counting, five times as fast as by sorting.
 
-    Of int16 NumPy itself takes the difference of two neighbours as int16, where it may not fit.
+    For int16, NumPy itself takes the difference of two neighbours as int16, which can overflow.
     """
     counts, least = _counts(values)
     if counts is None:
@@ -112,7 +132,7 @@ def _percentiles(values: NDArray[Any], shares: tuple[float, float]) -> list[floa
 
 
 def _counts(values: NDArray[Any]) -> tuple[NDArray[np.int64] | None, int]:
-    """How often each whole number of 16 bits is there, and the least of them; None where there are others."""
+    """The count of each 16-bit integer, and the least of these integers; None if there are other values."""
     flat = np.ravel(values, "K")
     signed = flat.dtype.newbyteorder("=") == np.int16
     counts = np.zeros(1 << 16, np.int64)
@@ -131,22 +151,22 @@ def _counts(values: NDArray[Any]) -> tuple[NDArray[np.int64] | None, int]:
 
 @lru_cache(maxsize=16)
 def _greys(low: float, width: float, down: bool) -> NDArray[np.uint8]:
-    """The grey level of every int16, from 0 up to 32767 and then from -32768 on."""
-    with np.errstate(over="ignore"):  # of a level or width at the ends of double
+    """The grey level of every int16: 0 to 32767, then -32768 to -1."""
+    with np.errstate(over="ignore"):  # level or width may be near the limits of double
         above = np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.float64) - low
-        if down:  # of whole numbers the product is exact, and a quotient that is whole comes out so
+        if down:  # for integers the product is exact, and so is an integer quotient
             return np.clip(above * 255.0 / width, 0.0, 255.0).astype(np.uint8)
         return (np.clip(above / width, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
 def _look_up(units: NDArray[np.int16], greys: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Put the grey level of each of `units`, of any strides and byte order, into `out`.
+    """Write the grey levels of `units`, which may have any strides and byte order, into `out`.
 
-    NumPy takes 1.4 ns a voxel and a Numba loop 0.6, but Numba takes a second to import, in which a CT of 900 slices is
-    windowed three times over.
+    NumPy takes 1.4 ns per voxel and a Numba loop 0.6, but importing Numba takes a second, in which NumPy windows a CT
+    of 900 slices three times.
     """
     places = units.astype(np.int16, copy=False).view(np.uint16).astype(np.intp)
-    np.take(greys, places, out=out, mode="clip")  # with an `out`, the mode that checks works on a copy of it
+    np.take(greys, places, out=out, mode="clip")  # mode "raise" would buffer `out`
 
 
 def _window(units: NDArray[np.float32], low: float, width: float, down: bool, out: NDArray[np.uint8]) -> bool:

@@ -1,12 +1,12 @@
-"""What a file is that is not what was expected: its name by its first bytes, and what can be done about it."""
+"""Identify a file of an unexpected type by its first bytes, and say what to do about it."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-MOST_BYTES = 512  # of a file that are enough to tell
+MOST_BYTES = 512  # the leading bytes that are enough to identify a file
 
-_FETCH = "fetch the file again"
+_FETCH = "download the file again"
 _SIGNATURES = (  # place, bytes, name
     (0, b"BM", "a BMP image"),
     (0, b"GIF87a", "a GIF image"),
@@ -40,7 +40,7 @@ _SIGNATURES = (  # place, bytes, name
     (344, b"n+1\0", "a NIfTI volume"),
     (344, b"ni1\0", "a NIfTI header"),
 )
-_PACKED = (  # of which nothing but unpacking is asked
+_PACKED = (  # to be unpacked, not converted
     (0, b"PK\3\4", "a zip archive"),
     (0, b"\x1f\x8b", "a gzip file"),
     (0, b"BZh", "a bzip2 file"),
@@ -51,47 +51,47 @@ _PACKED = (  # of which nothing but unpacking is asked
 )
 
 
-class Foreign(NamedTuple):
-    """What a file is, and what to do about it."""
+class FileType(NamedTuple):
+    """The type of a file, and what to do about it."""
 
     name: str
     remedy: str
 
 
-def stand_in(head: bytes) -> Foreign | None:
-    """What stands where a file should be: a pointer of Git LFS or git-annex, or a server's web page."""
+def identify_placeholder(head: bytes) -> FileType | None:
+    """Identify a placeholder for the real file: a Git LFS or git-annex pointer, or a server's web page."""
     if head.startswith(b"version https://git-lfs"):
-        return Foreign("a Git LFS pointer, not the file itself", "get the file with `git lfs pull`")
+        return FileType("a Git LFS pointer", "get the file itself with `git lfs pull`")
     if head[:64].lstrip(b"./").startswith((b"annex/objects/", b"git/annex/objects/")):
-        return Foreign("a git-annex pointer, not the file itself", "get the file with `git annex get`")
+        return FileType("a git-annex pointer", "get the file itself with `git annex get`")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:14].lower().startswith((b"<!doctype html", b"<html")):
-        return Foreign("a web page, not the file itself", "fetch the file again, logged in where its page asks for it")
+        return FileType("a web page", "download the file again, logged in if the server requires it")
     return None
 
 
-def describe(head: bytes, convert: str) -> Foreign | None:
-    """What a file is by its first `MOST_BYTES`; None where they tell nothing.
+def identify(head: bytes, convert: str) -> FileType | None:
+    """Identify a file by its first `MOST_BYTES`; None if they are not recognised.
 
     Parameters
     ----------
     head : bytes
     convert : str
-        What to do about a file in another format.
+        The remedy for a file in another image or volume format.
     """
-    found = stand_in(head)
-    if found is not None:
-        return found
+    placeholder = identify_placeholder(head)
+    if placeholder is not None:
+        return placeholder
     for at, signature, name in _PACKED:
         if head[at:].startswith(signature):
-            return Foreign(name, "unpack it")
+            return FileType(name, "unpack it")
     for at, signature, name in _SIGNATURES:
         if head[at:].startswith(signature):
-            return Foreign(name, convert)
+            return FileType(name, convert)
     return None
 
 
-def describe_any(head: bytes, convert: str) -> Foreign:
-    """As `describe`; what is not known is shown by its first bytes, and may be a damaged download."""
+def identify_any(head: bytes, convert: str) -> FileType:
+    """Like `identify`, but describe an unrecognised file by its first bytes; it may be a damaged download."""
     if not head:
-        return Foreign("an empty file", _FETCH)
-    return describe(head, convert) or Foreign(f"bytes that start with {head[:8]!r}", _FETCH)
+        return FileType("an empty file", _FETCH)
+    return identify(head, convert) or FileType(f"an unrecognised file (first bytes {head[:8].hex(' ')})", _FETCH)
