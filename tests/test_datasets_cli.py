@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmtk.datasets import TEN, get_dataset, list_datasets
-from mmtk.datasets.sources import available, choose, look
+from mmtk.datasets.sources import available, choose, inspect_source
 from mmtk.errors import MmtkError, SourceError
 from mmtk.phantom import write_phantom
 from tests.commands import invoke
@@ -107,14 +107,14 @@ def test_a_source_that_several_datasets_share_has_a_name_too():
 
 def test_what_is_at_hand_can_be_asked_from_python(tmp_path: Path) -> None:
     write_phantom("breastmnist", tmp_path, scale=0.001)
-    report = look(get_dataset("breastmnist"), tmp_path)
+    report = inspect_source(get_dataset("breastmnist"), tmp_path)
     assert (report.folder, report.complete, report.synthetic) == (tmp_path / "breastmnist", True, True)
     assert report.images == report.expected
     min(path for path in (tmp_path / "breastmnist").rglob("*.png") if "mask" not in path.name).unlink()
-    report = look(get_dataset("breastmnist"), tmp_path)
+    report = inspect_source(get_dataset("breastmnist"), tmp_path)
     assert (report.expected - report.images, report.complete, report.count("missing")) == (1, False, 1)
     assert report.bytes < report.expected_bytes
-    absent = look(get_dataset("retinamnist"), tmp_path)
+    absent = inspect_source(get_dataset("retinamnist"), tmp_path)
     assert (absent.folder, absent.complete, absent.images) == (None, False, 0)
     assert absent.problem.startswith(f"{tmp_path}: expected DeepDRiD")
     with pytest.raises(SourceError, match="expected every source, found none for pathmnist, "):

@@ -18,13 +18,13 @@ import mmtk
 from mmtk.datasets import TEN, get_dataset, list_datasets, register
 from mmtk.datasets.base import OFFICIAL_ALONE, Counts, Task
 from mmtk.datasets.official import RECORDS
+from mmtk.datasets.pipelines import Pipeline
 from mmtk.datasets.steps import (
     BySize,
     CenterCrop,
     Colour,
     Grey,
     HuWindow,
-    Pipeline,
     Resize,
     RoundTrip,
     Slice,

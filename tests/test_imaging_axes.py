@@ -159,7 +159,7 @@ def test_where_quaternion_and_matrix_name_different_axes_there_are_none(tmp_path
     assert (volume.axes, volume.origin, volume.steps) == ("", None, None)
     for ask in (lambda: turn_volume(volume), lambda: volume.turned_spacing, lambda: volume.turned_origin,
                 lambda: probe_volume(tmp_path / "neither.nii").turned_shape):
-        with pytest.raises(ArgumentError, match="one that tells its axes"):
+        with pytest.raises(ArgumentError, match="anatomical axes"):
             ask()
 
 
@@ -215,15 +215,16 @@ def test_one_frame_is_a_volume_and_several_are_none(tmp_path: Path) -> None:
         nib.save(make(noise()[..., None], affine_of("LPS")), tmp_path / name)
         assert np.array_equal(turn_volume(read_volume(tmp_path / name)), noise())
         nib.save(make(np.stack([noise(), noise()], -1), affine_of("LPS")), tmp_path / name)
-        with pytest.raises(ImageError, match="a volume of three axes, found 4 x 5 x 6 x 2"):
+        with pytest.raises(ImageError, match="found size 4 x 5 x 6 x 2"):
             probe_volume(tmp_path / name)
 
 
 def test_a_pair_of_header_and_voxels_is_named(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Pair(noise(), affine_of("LPS")), tmp_path / "a.hdr")
     nib.save(nib.Nifti1Pair(noise(), affine_of("LPS")), tmp_path / "b.img.gz")
-    for name, part in {"a.hdr": "header", "a.img": "voxels", "b.hdr.gz": "header", "b.img.gz": "voxels"}.items():
-        with pytest.raises(ImageError, match=rf"found the {part} of a pair of .hdr and .img; save it as NIfTI-1"):
+    parts = {"a.hdr": "header", "a.img": "voxel file", "b.hdr.gz": "header", "b.img.gz": "voxel file"}
+    for name, part in parts.items():
+        with pytest.raises(ImageError, match=rf"is the {part} of a .hdr/.img pair.*save it as NIfTI-1"):
             probe_volume(tmp_path / name)
 
 
@@ -255,5 +256,5 @@ def test_no_cut_and_no_flipped_byte_passes_with_other_values(tmp_path: Path, ver
     refused = refused_flips(path, expect_same)
     assert refused >= len(content) - 11
     path.write_bytes(gzip.compress(plain + b"x"))
-    with pytest.raises(ImageError, match="bytes of voxels, found more"):
+    with pytest.raises(ImageError, match=r"more than [0-9]+ bytes of voxels"):
         read_volume(path, exact=True)

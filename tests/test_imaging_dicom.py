@@ -206,7 +206,7 @@ def test_no_id_is_an_empty_one_and_unknown_characters_are_refused(tmp_path: Path
     assert dicom_subject(file(tmp_path, noise(), PatientID="")) == ""
     content = written(dataset(noise(), PatientID="xy"))
     (tmp_path / "a.dcm").write_bytes(content.replace(b"xy", b"\xff\xfe"))
-    with pytest.raises(ImageError, match=r"found other bytes than ASCII has; write it in UTF-8"):
+    with pytest.raises(ImageError, match=r"decoded as ASCII; rewrite it in UTF-8"):
         dicom_subject(tmp_path / "a.dcm")
 
 
@@ -250,31 +250,31 @@ def refused(path: Path) -> str:
 
 
 OTHERS = [
-    ({"NumberOfFrames": 30}, "expected one frame a file, found 30; write each frame to a file of its own"),
+    ({"NumberOfFrames": 30}, "found 30 frames, expected 1; save each frame"),
     ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3},
-     "expected one grey value a pixel (MONOCHROME1 or MONOCHROME2), found RGB of 3 values; save a colour image as PNG"),
-    ({"PhotometricInterpretation": "YBR_FULL", "SamplesPerPixel": 3}, "found YBR_FULL of 3 values"),
-    ({"PhotometricInterpretation": "PALETTE COLOR"}, "found PALETTE COLOR of 1 values"),
-    ({"PhotometricInterpretation": None}, "found nothing of 1 values"),
-    ({"SamplesPerPixel": None}, "found MONOCHROME2 of no values"),
-    ({"PixelData": None}, "expected a DICOM file with pixels, found none; leave it out"),
-    ({"PixelData": None, "FloatPixelData": b"\0" * 1920}, "found floating pixels; save whole numbers of 16 bits"),
-    ({"PixelData": None, "DoubleFloatPixelData": b"\0" * 3840}, "found double floating pixels"),
-    ({"Rows": 15}, "expected 16 to 10000 pixels a side, found 24 x 15 pixels"),
+     "not greyscale; found RGB with 3 samples per pixel"),
+    ({"PhotometricInterpretation": "YBR_FULL", "SamplesPerPixel": 3}, "found YBR_FULL with 3 samples"),
+    ({"PhotometricInterpretation": "PALETTE COLOR"}, "found PALETTE COLOR with 1 samples"),
+    ({"PhotometricInterpretation": None}, "found no photometric interpretation with 1"),
+    ({"SamplesPerPixel": None}, "found MONOCHROME2 with no samples"),
+    ({"PixelData": None}, "has no pixel data; remove it"),
+    ({"PixelData": None, "FloatPixelData": b"\0" * 1920}, "has float pixels, which are not supported"),
+    ({"PixelData": None, "DoubleFloatPixelData": b"\0" * 3840}, "has double float pixels"),
+    ({"Rows": 15}, "found 24 x 15 pixels, expected 16 to 10000"),
     ({"Columns": 10_001}, "found 10001 x 20 pixels"),
     ({"BitsAllocated": 32, "BitsStored": 32, "HighBit": 31},
-     "expected whole numbers of 8 or 16 bits, found 32 bits in 32, sign 0; save them as such"),
-    ({"BitsStored": 17}, "found 17 bits in 16"),
-    ({"PixelRepresentation": None}, "found 12 bits in 16, sign -1"),
-    ({"HighBit": 15}, "expected bit 11 as the highest, found bit 15"),
+     "bits stored 32, bits allocated 32, pixel representation 0"),
+    ({"BitsStored": 17}, "bits stored 17, bits allocated 16"),
+    ({"PixelRepresentation": None}, "pixel representation -1"),
+    ({"HighBit": 15}, "found high bit 15, expected 11"),
     ({"PixelData": noise().tobytes()[:-2]},
-     "expected 960 bytes of pixels, 24 x 20 of 16 bits, found 958; fetch the file again"),
-    ({"PixelData": noise().tobytes() + b"\0\0"}, "found 962"),
-    ({"RescaleSlope": 1}, "expected a rescale slope with its intercept, found one alone, or a slope of 0"),
-    ({"RescaleSlope": 0, "RescaleIntercept": 0}, "or a slope of 0"),
-    ({"RescaleSlope": 1, "RescaleIntercept": 0, "ModalityLUTSequence": lut(0, 8, np.arange(9))}, "a table as well"),
-    ({"RescaleSlope": [1, 2], "RescaleIntercept": 0}, r"expected 1 numbers in the element (0028,1053), found 1.0\2.0"),
-    ({"ImagePositionPatient": [1, 2]}, r"expected 3 numbers in the element (0020,0032), found 1.0\2.0"),
+     "958 bytes, not 960 bytes (24 x 20 of 16 bits)"),
+    ({"PixelData": noise().tobytes() + b"\0\0"}, "962 bytes, not 960"),
+    ({"RescaleSlope": 1}, "only one of rescale slope and intercept"),
+    ({"RescaleSlope": 0, "RescaleIntercept": 0}, "has a rescale slope of 0"),
+    ({"RescaleSlope": 1, "RescaleIntercept": 0, "ModalityLUTSequence": lut(0, 8, np.arange(9))}, "both a modality"),
+    ({"RescaleSlope": [1, 2], "RescaleIntercept": 0}, "element (0028,1053) is '1.0\\\\2.0', not 1 number"),
+    ({"ImagePositionPatient": [1, 2]}, "element (0020,0032) is '1.0\\\\2.0', not 3 numbers"),
 ]
 
 
@@ -299,10 +299,8 @@ def test_packings_that_cannot_be_proved_are_refused(tmp_path: Path, syntax: str,
     length = struct.unpack_from("<I", content, 140)[0] + len(new) - len(old)
     path.write_bytes(content[:140] + struct.pack("<I", length) + content[144 : at - 2] + struct.pack("<H", len(new))
                      + new + content[at + len(old) :])
-    assert refused(path) == (
-        "expected pixels uncompressed, or packed as RLE, JPEG baseline or JPEG 2000 lossless, "
-        f"found {name} ({syntax}); unpack it with `gdcmconv --raw IN OUT`"
-    )
+    assert f"unsupported transfer syntax; found {name} ({syntax}), expected" in refused(path)
+    assert refused(path).endswith("`gdcmconv --raw IN OUT`")
 
 
 def test_directories_and_what_is_no_dicom_are_refused(tmp_path: Path) -> None:
@@ -310,29 +308,29 @@ def test_directories_and_what_is_no_dicom_are_refused(tmp_path: Path) -> None:
     drawn.file_meta.MediaStorageSOPClassUID = drawn.SOPClassUID = "1.2.840.10008.1.3.10"
     path = tmp_path / "DICOMDIR"
     path.write_bytes(written(drawn))
-    assert "found a DICOMDIR, the index of a medium; give the images that it lists" in refused(path)
+    assert "is a DICOMDIR index" in refused(path)
     path.write_bytes(written(dataset(noise()))[132:])
     with pytest.raises(ImageError, match="DICOM"):
         read_values(path)
-    with pytest.raises(ImageError, match="found one without its first 132 bytes; write it again with `gdcmconv"):
+    with pytest.raises(ImageError, match=r"without its first 132 bytes.*`gdcmconv"):
         dicom_subject(path)
     path.write_bytes(b"")
     assert "an empty file" in refused(path)
 
 
 def test_a_missing_or_odd_window_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
-    for more, found in (
-        ({}, "none"), ({"WindowCenter": 5}, "1 centers and 0 widths of its windows"),
-        ({"WindowCenter": 5, "WindowWidth": 0.5}, "a window of center 5.0 and width 0.5"),
-        ({"WindowCenter": 5, "WindowWidth": 0, "VOILUTFunction": "SIGMOID"}, "a window of center 5.0 and width 0.0"),
-        ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "the unknown window function CUBIC"),
+    for more, reason in (
+        ({}, ""), ({"WindowCenter": 5}, ": its windows have 1 centers and 0 widths"),
+        ({"WindowCenter": 5, "WindowWidth": 0.5}, ": its window has center 5.0 and width 0.5"),
+        ({"WindowCenter": 5, "WindowWidth": 0, "VOILUTFunction": "SIGMOID"},
+         ": its window has center 5.0 and width 0.0"),
+        ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, ": its window function CUBIC is unknown"),
     ):
         path = file(tmp_path, noise(), **more)
         values = read_values(path)
         with pytest.raises(ImageError) as caught:
             values.grey_by_voi()
-        wanted = f"expected a window or look-up table of its own, found {found}; give a level and a width"
-        assert str(caught.value) == f"{path}: {wanted}"
+        assert f"no usable window or look-up table{reason}; give a level" in str(caught.value)
 
 
 @pytest.mark.parametrize("table", [lut(0, 8, np.arange(300)), lut(0, 17, np.arange(9)), lut(0, 7, np.arange(9))])
@@ -341,7 +339,7 @@ def test_odd_tables_are_refused(tmp_path: Path, table) -> None:
     with pytest.raises(ImageError, match="look-up table"):
         read_values(path)
     del table[0][0x00283006]
-    with pytest.raises(ImageError, match="found 0 bytes for"):
+    with pytest.raises(ImageError, match=": 0 bytes for"):
         read_values(file(tmp_path, noise(), VOILUTSequence=table))
 
 
@@ -397,10 +395,10 @@ def test_jpeg_2000_lossless(tmp_path: Path, pixels, capfd) -> None:
             with pytest.raises(ImageError, match="JPEG 2000"):
                 read_values(path)
     other = file(tmp_path, low, JPEG2000Lossless, BitsStored=bits, PixelData=encapsulate([packed]))
-    with pytest.raises(ImageError, match="of the header's sign"):
+    with pytest.raises(ImageError, match=r"found unsigned .* expected signed"):
         read_values(other)
     other = file(tmp_path, pixels[:-1], JPEG2000Lossless, BitsStored=bits, PixelData=encapsulate([packed]))
-    with pytest.raises(ImageError, match="not the one of its header"):
+    with pytest.raises(ImageError, match="do not match its header"):
         read_values(other)
 
 
@@ -414,14 +412,14 @@ def test_jpeg_baseline_is_decoded_strictly(tmp_path: Path) -> None:
         with pytest.raises(ImageError):
             read_values(path)
     path = file(tmp_path, pixels[1:], JPEGBaseline8Bit, PixelData=encapsulate([packed]))
-    with pytest.raises(ImageError, match="not the image of its header"):
+    with pytest.raises(ImageError, match="do not match its header"):
         read_values(path)
 
 
 @pytest.mark.parametrize("frames", [[rle(noise()), rle(noise())], [b"\0\0"]])
 def test_fragments_of_another_order_are_refused(tmp_path: Path, frames) -> None:
     path = file(tmp_path, noise(), RLELossless, PixelData=encapsulate(frames))
-    with pytest.raises(ImageError, match=r"no order that one image has|RLE"):
+    with pytest.raises(ImageError, match=r"do not form a single image|RLE"):
         read_values(path)
 
 
@@ -487,7 +485,7 @@ def test_trailing_elements_are_walked(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_values(path).pixels, noise())
     for tail in (padding[:-1], b"\0", b"\0" * 8, content[-300:]):
         path.write_bytes(content + tail)
-        with pytest.raises(ImageError, match=r"a whole DICOM file"):
+        with pytest.raises(ImageError, match="damaged DICOM file"):
             read_values(path)
 
 
@@ -513,7 +511,7 @@ def test_sequences_inside_each_other_have_a_bottom(tmp_path: Path) -> None:
     item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
     at = content.index(struct.pack("<HH", 0x7FE0, 0x10))
     (tmp_path / "a.dcm").write_bytes(content[:at] + (deep + item) * 3000 + content[at:])
-    with pytest.raises(ImageError, match="more than 16 sequences inside each other"):
+    with pytest.raises(ImageError, match="more than 16 nested sequences"):
         read_values(tmp_path / "a.dcm")
 
 

@@ -87,8 +87,6 @@ def refused(path, *, header_too=True):
             probe(path)
         assert str(early.value) == line
     assert line.startswith(str(path))
-    assert "expected" in line
-    assert "found" in line
     assert "\n" not in line
     return line
 
@@ -154,13 +152,13 @@ def test_a_png_is_read_whatever_its_name_says(file):
         (png(GREY, 0, size=(30_000, 30_000)), "30000 x 30000 pixels"),
         (png(GREY, 0, size=(24, 10_001)), "10001 x 24 pixels"),
         (png(GREY, 0, size=(0, 37)), "37 x 0 pixels"),
-        (png(GREY, 0)[:20] + b"\x01" + png(GREY, 0)[21:], "a damaged header"),
-        (png(GREY, 0).replace(b"IHDR", b"IHDX"), "a damaged header"),
-        (png(GREY, 0)[:32], "a file cut off inside it"),
+        (png(GREY, 0)[:20] + b"\x01" + png(GREY, 0)[21:], "its header chunk is corrupt"),
+        (png(GREY, 0).replace(b"IHDR", b"IHDX"), "its header chunk is corrupt"),
+        (png(GREY, 0)[:32], "cut off inside its header"),
         (b"", "an empty file"),
-        (b"\x89PN", "a file cut off"),
-        (b"This is no picture.\n", "bytes that start with b'This is "),
-        (b"BM\x00\x00\x00\x00\x00\x00\x00\x00", "a BMP image; convert it"),
+        (b"\x89PN", "cut off inside its header"),
+        (b"This is no picture.\n", "first bytes 54 68 69 73 20 69 73 20"),
+        (b"BM\x00\x00\x00\x00\x00\x00\x00\x00", "a BMP image, not a PNG"),
     ],
 )
 def test_the_header_of_a_png_tells_what_is_wrong(file, data, found, capfd):
@@ -220,11 +218,11 @@ def test_pixels_in_another_number_are_refused_of_each_kind(file, monkeypatch, mi
     }
     for before in (b"", chunk(b"gAMA", b"\0\0\xb1\x8f")):
         path = file(png(RGB, 2, interlace=interlace, pixels=wrong[change], before=before))
-        assert "expected a whole PNG, found" in refused(path, header_too=False)
+        assert "is a damaged PNG: " in refused(path, header_too=False)
 
 
 def test_a_png_without_pixels_is_refused(file, capfd):
-    assert "found no pixels" in refused(file(png(GREY, 0)[:33] + chunk(b"IEND")), header_too=False)
+    assert "no pixel data" in refused(file(png(GREY, 0)[:33] + chunk(b"IEND")), header_too=False)
     assert capfd.readouterr() == ("", "")  # OpenCV would log
 
 
@@ -283,13 +281,13 @@ CMYK = pillow(Image.merge("CMYK", [Image.fromarray(GREY)] * 4), "JPEG")
         (frame(jpeg(RGB), height=30_000, width=30_000), "30000 x 30000 pixels"),
         (frame(jpeg(RGB), height=1, width=1), "1 x 1 pixels"),
         (frame(jpeg(RGB), height=0), "37 x 0 pixels"),
-        (jpeg(GREY)[:2] + jpeg(GREY)[jpeg(GREY).index(b"\xff\xda") :], "a damaged one"),
-        (jpeg(GREY)[:2] + b"\xff\xe0\0\1" + jpeg(GREY)[2:], "a damaged one"),
-        (jpeg(GREY)[:2] + b"\xff\xd9" + jpeg(GREY)[2:], "a damaged one"),
-        (jpeg(GREY)[:20] + b"junk" + jpeg(GREY)[20:], "a damaged one"),
-        (b"\xff\xd8" + b"\xff" * 100_000, "a damaged one"),
-        (b"\xff\xd8\xff", "a file cut off inside it"),
-        (b"\xff", "a file cut off"),
+        (jpeg(GREY)[:2] + jpeg(GREY)[jpeg(GREY).index(b"\xff\xda") :], "JPEG: its header is corrupt"),
+        (jpeg(GREY)[:2] + b"\xff\xe0\0\1" + jpeg(GREY)[2:], "JPEG: its header is corrupt"),
+        (jpeg(GREY)[:2] + b"\xff\xd9" + jpeg(GREY)[2:], "JPEG: its header is corrupt"),
+        (jpeg(GREY)[:20] + b"junk" + jpeg(GREY)[20:], "JPEG: its header is corrupt"),
+        (b"\xff\xd8" + b"\xff" * 100_000, "JPEG: its header is corrupt"),
+        (b"\xff\xd8\xff", "cut off inside its header"),
+        (b"\xff", "cut off inside its header"),
     ],
 )
 def test_the_header_of_a_jpeg_tells_what_is_wrong(file, data, found, capfd):
@@ -336,7 +334,7 @@ def test_damage_gives_pixels_or_one_line(tmp_path, data):
 
 def test_without_simplejpeg_a_jpeg_is_refused_clearly(file, monkeypatch):
     monkeypatch.setitem(sys.modules, "simplejpeg", None)
-    with pytest.raises(MmtkError, match=r"simplejpeg: expected .* found not installed; pip install simplejpeg"):
+    with pytest.raises(MmtkError, match=r"not installed; pip install simplejpeg"):
         read_image(file(jpeg(GREY)), colour=False)
 
 
@@ -454,7 +452,7 @@ def test_an_orientation_that_is_read_differently_is_refused(file, name):
     first, second = other_readers(png(RGB, 2, before=inside), RGB)
     assert first != second
     for data in (png(RGB, 2, before=inside), png(RGB, 2, after=inside), with_exif(jpeg(RGB), exif_block)):
-        assert "expected an EXIF orientation that all decoders read alike" in refused(file(data))
+        assert "ambiguous EXIF orientation" in refused(file(data))
 
 
 @pytest.mark.parametrize(
@@ -497,24 +495,26 @@ def test_an_orientation_in_a_text_of_a_png_is_none(file):
 
 # --------------------------------------------------------------------------- other formats, the system, bombs
 
-CONVERT, FETCH = "; convert it to an 8-bit grey or RGB image", "; fetch the file again"
+OTHER = ", not a PNG, JPEG or TIFF image; "
+CONVERT, FETCH = f"{OTHER}convert it to an 8-bit grey or RGB image", f"{OTHER}download the file again"
 OTHERS = {
     b"GIF89a" + bytes(20): "a GIF image" + CONVERT, b"RIFF\0\0\0\0WEBPVP8 ": "a WebP image" + CONVERT,
     b"II+\0\x08\0\0\0" + bytes(8): "a BigTIFF" + CONVERT, b"MM\0+\0\x08\0\0" + bytes(8): "a BigTIFF" + CONVERT,
     bytes(128) + b"DICM" + bytes(9): "a DICOM file" + CONVERT, b"\0\0\0\x0cjP  \r\n": "a JPEG 2000 image" + CONVERT,
     b"\0\0\0\x18ftypheic": "a HEIF image" + CONVERT, b"\0\0\0\x18ftypavif": "an AVIF image" + CONVERT,
-    b"version https://git-lfs.github.com/spec/v1\noid sha256:0": "a Git LFS pointer, not the file itself; get the file "
-    "with `git lfs pull`",
-    b"/annex/objects/MD5E-s5--0.png\n": "a git-annex pointer, not the file itself; get the file with `git annex get`",
-    b"\n<!DOCTYPE html><html>": "a web page, not the file itself; fetch the file again, logged in",
-    b"PK\3\4" + bytes(20): "a zip archive; unpack it", b"\x1f\x8b\x08" + bytes(20): "a gzip file; unpack it",
-    b"no picture": "bytes that start with b'no pictu'" + FETCH, b"": "an empty file" + FETCH,
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:0": f"a Git LFS pointer{OTHER}get the file "
+    "itself with `git lfs pull`",
+    b"/annex/objects/MD5E-s5--0.png\n": f"a git-annex pointer{OTHER}get the file itself with `git annex get`",
+    b"\n<!DOCTYPE html><html>": f"a web page{OTHER}download the file again, logged in",
+    b"PK\3\4" + bytes(20): f"a zip archive{OTHER}unpack it",
+    b"\x1f\x8b\x08" + bytes(20): f"a gzip file{OTHER}unpack it",
+    b"no picture": "an unrecognised file (first bytes 6e 6f 20 70 69 63 74 75)" + FETCH, b"": "an empty file" + FETCH,
 }
 
 
-@pytest.mark.parametrize("data", OTHERS, ids=lambda data: OTHERS[data].partition(";")[0])
+@pytest.mark.parametrize("data", OTHERS, ids=lambda data: OTHERS[data].partition(",")[0])
 def test_what_is_no_such_image_is_named_with_what_can_be_done(file, data):
-    assert f"found {OTHERS[data]}" in refused(file(data))
+    assert f": is {OTHERS[data]}" in refused(file(data))
 
 
 @pytest.mark.parametrize("code", ["EACCES", "EIO", "EMFILE", "ENOMEM", "ESTALE"])
@@ -530,7 +530,7 @@ def test_an_error_of_the_system_is_told_as_it_is(file, monkeypatch, code):
         with pytest.raises(SourceError) as caught:
             read(path)
         remedy = f"; {system_remedy(number)}" if system_remedy(number) else ""
-        assert str(caught.value) == f"{path}: expected a readable image file, found {os.strerror(number)}{remedy}"
+        assert str(caught.value) == f"{path}: cannot be read: {os.strerror(number)}{remedy}"
         # what would meet every file is no reason to leave out this one
         assert isinstance(caught.value, ImageError) == (code == "EACCES")
 
@@ -541,7 +541,7 @@ def test_too_little_memory_for_the_pixels_is_no_fault_of_the_image(file, monkeyp
 
     path = file(png(GREY, 0))
     monkeypatch.setattr("mmtk.imaging._reader.decode_png", fail)
-    with pytest.raises(SourceError, match=r"found not enough memory$") as caught:
+    with pytest.raises(SourceError, match=r"not enough memory$") as caught:
         read_image(path, False)
     assert not isinstance(caught.value, ImageError)
 
@@ -551,7 +551,7 @@ def test_a_path_that_is_no_utf8_is_told(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ImageError) as caught:
         probe(path)
-    assert "\\udcff.png: expected" in str(caught.value).encode().decode()
+    assert "\\udcff.png: is an empty file" in str(caught.value).encode().decode()
 
 
 def tag_bomb():
@@ -567,11 +567,11 @@ def scan_bomb():
 
 
 BOMBS = {
-    "chunk": (lambda: png(GREY, 0, before=chunk(b"tEXt", bytes(400 << 20))), "bytes, found"),
-    "chunks": (lambda: png(GREY, 0, before=chunk(b"tEXt") * 1_000_000), "at most 131072 chunks"),
-    "pixels": (lambda: png(GREY, 0, pixels=zlib.compress(bytes(500 << 20))), "do not unpack to what its header says"),
-    "tags": (tag_bomb, "a TIFF of 8-bit grey or RGB"),
-    "scans": (scan_bomb, "a JPEG of at most 64 scans"),
+    "chunk": (lambda: png(GREY, 0, before=chunk(b"tEXt", bytes(400 << 20))), "is too large; found"),
+    "chunks": (lambda: png(GREY, 0, before=chunk(b"tEXt") * 1_000_000), "more than 131072 PNG chunks"),
+    "pixels": (lambda: png(GREY, 0, pixels=zlib.compress(bytes(500 << 20))), "do not decompress to the size"),
+    "tags": (tag_bomb, "a TIFF of an unsupported kind"),
+    "scans": (scan_bomb, "more than 64 JPEG scans"),
 }
 
 
@@ -650,15 +650,15 @@ def test_round_trip_takes_any_layout_and_defaults_to_75():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ((GREY, "png"), "expected jpeg, quality 1 to 100, found png, quality 75"),
+        ((GREY, "png"), "found png, quality 75, expected jpeg"),
         ((GREY, "jpeg", 0), "quality 0"),
         ((GREY, "jpeg", 101), "quality 101"),
         ((GREY, "jpeg", 75.5), "quality 75.5"),
-        ((GREY.astype(float),), "image: expected uint8"),
+        ((GREY.astype(float),), "image: .*expected uint8"),
         ((RGBA,), r"shape \(24, 37, 4\)"),
-        ((GREY[:0],), "image: expected uint8"),
-        ((GREY[0],), "image: expected uint8"),
-        ((np.zeros((1, 70_000), np.uint8),), "image: expected"),
+        ((GREY[:0],), "image: .*expected uint8"),
+        ((GREY[0],), "image: .*expected uint8"),
+        ((np.zeros((1, 70_000), np.uint8),), "image: .*expected"),
     ],
 )
 def test_round_trip_refuses(arguments, match):

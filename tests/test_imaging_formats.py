@@ -219,59 +219,59 @@ def test_where_a_header_says_that_it_lies(tmp_path: Path, content: bytes, origin
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (at(NRRD_AT, (b"(-1.5,20,300)", b"(-1.5,20)")), "a space origin in three dimensions"),
-        (at(NRRD_AT, (b"(-1.5,20,300)", b"-1.5,20,300")), "a space origin in three dimensions"),
-        (at(NRRD_AT, (b"(-1.5,20,300)", b"(-1.5,x,300)")), "numbers as space origin"),
-        (at(META_AT, (b"-1.5 20 300", b"-1.5 20")), "an Offset of 3 numbers, found -1.5 20"),
-        (at(META_AT, (b"-1.5 20 300", b"-1.5 x 300")), "numbers as Offset"),
-        (at(META_AT, (b"Offset", b"Origin = 1 2 3\nOffset")), "Offset once, found it twice"),
-        (changed(NRRD, ("NRRD0004", "NRRD0009")), "found NRRD0009; save it as NIfTI-1"),
-        (changed(NRRD, ("type: short\n", "")), r"of NRRD with type \(a type of whole or floating numbers\), found n"),
-        (changed(NRRD, ("short", "block")), "type of whole or floating numbers, found block"),
-        (changed(NRRD, ("raw", "bzip2")), "encoding as raw, gzip, gz, found bzip2; save it as NIfTI-1"),
-        (changed(NRRD, ("endian: little\n", "")), r"with endian \(little, big\), found none"),
-        (changed(NRRD, ("6 5 4", "6 5 4.5")), "whole numbers as sizes, found 6 5 4.5"),
-        (changed(NRRD, ("6 5 4", "6 5 -4")), "three axes, found 6 x 5 x -4"),
-        (changed(NRRD, ("6 5 4", "60000 50000 40000")), "three axes, found 60000 x 50000 x 40000"),
+        (at(NRRD_AT, (b"(-1.5,20,300)", b"(-1.5,20)")), "found space origin .* three numbers"),
+        (at(NRRD_AT, (b"(-1.5,20,300)", b"-1.5,20,300")), "found space origin .* three numbers"),
+        (at(NRRD_AT, (b"(-1.5,20,300)", b"(-1.5,x,300)")), "space origin .*, expected numbers"),
+        (at(META_AT, (b"-1.5 20 300", b"-1.5 20")), "found Offset -1.5 20, expected 3 numbers"),
+        (at(META_AT, (b"-1.5 20 300", b"-1.5 x 300")), "found Offset -1.5 x 300, expected numbers"),
+        (at(META_AT, (b"Offset", b"Origin = 1 2 3\nOffset")), "the field Offset twice"),
+        (changed(NRRD, ("NRRD0004", "NRRD0009")), "found version NRRD0009"),
+        (changed(NRRD, ("type: short\n", "")), "without the field type"),
+        (changed(NRRD, ("short", "block")), "found type block, expected an integer or floating-point type"),
+        (changed(NRRD, ("raw", "bzip2")), "found encoding bzip2, expected raw, gzip, gz; save it"),
+        (changed(NRRD, ("endian: little\n", "")), "without the field endian"),
+        (changed(NRRD, ("6 5 4", "6 5 4.5")), "found sizes 6 5 4.5, expected integers"),
+        (changed(NRRD, ("6 5 4", "6 5 -4")), "found size 6 x 5 x -4, expected a volume with three axes"),
+        (changed(NRRD, ("6 5 4", "60000 50000 40000")), "found size 60000 x 50000 x 40000"),
         (changed(NRRD, ("6 5 4", "6 20"), ("dimension: 3", "dimension: 2"), (" (0,0,2.5)", "")),
-         "three axes, found 6 x 2"),
-        (changed(NRRD, ("dimension: 3", "dimension: 4")), "4 sizes, found 6 5 4"),
+         "found size 6 x 2"),
+        (changed(NRRD, ("dimension: 3", "dimension: 4")), "found sizes 6 5 4, expected 4 sizes"),
         (changed(NRRD, ("dimension: 3", "dimension: 4"), ("6 5 4", "3 6 5 4"), ("(0.5,", "none (0.5,")),
-         "found 3 x 6 x 5 x 4"),
-        (changed(NRRD, ("(0,0.75,0)", "(0,0.75)")), "space directions in three dimensions"),
-        (changed(NRRD, ("(0,0.75,0)", "0,0.75,0")), "space directions as vectors"),
-        (changed(NRRD, ("(0,0.75,0)", "(0,x,0)")), "numbers as space directions"),
-        (changed(NRRD, ("(0,0.75,0)", "(0,1_0,0)")), "numbers as space directions"),
-        (changed(NRRD, ("endian", "type: float\nendian")), "type once, found it twice"),
-        (changed(NRRD, ("endian", "a line of no kind\nendian")), "its name and a colon, found a line of no kind"),
-        (changed(NRRD, ("endian", "line skip: 1\nendian")), "nothing stands before, found line skip 1"),
-        (changed(NRRD, ("endian", "byte skip: -1\nendian")), "nothing stands before, found byte skip -1"),
-        (changed(NRRD, ("endian", "data file: LIST\nendian")), "one file, found data file: LIST"),
-        (changed(NRRD, ("endian", "data file: a%03d.raw 1 4 1\nendian")), "one file, found data file: a%03d.raw"),
-        (b"NRRD0004\ntype: short\n", "ends with an empty line, found one cut off"),
-        (b"NRRD" + bytes(1 << 20), r"without an end|found NRRD\?\?"),
-        (b"NRRD0004\n" + b"# more\n" * 5000, "found one without an end"),
-        (changed(META, ("= Image", "= Tube")), "ObjectType = Image, found Tube"),
-        (changed(META, ("BinaryData = True", "BinaryData = False")), "BinaryData = True, found False; save it"),
-        (changed(META, ("MET_SHORT", "MET_OTHER")), "floating numbers, found MET_OTHER"),
-        (changed(META, ("MSB = False", "MSB = maybe")), "MSB as true, false, found maybe"),
-        (changed(META, ("NDims = 3", "NDims = 2")), "2 sizes, found 6 5 4"),
-        (changed(META, ("DimSize = 6 5 4\n", "")), r"with DimSize \(whole numbers\), found none"),
-        (changed(META, ("6 5 4", "6 5 4 3"), ("NDims = 3", "NDims = 4")), "found 6 x 5 x 4 x 3"),
-        (changed(META, ("6 5 4", "6 5 0")), "found 6 x 5 x 0"),
-        (changed(META, ("1 0 0 0 1 0 0 0 1", "1 0 0 1")), "a TransformMatrix of 3 x 3, found 1 0 0 1"),
-        (changed(META, ("0.75", "wide")), "numbers as ElementSpacing, found 0.5 wide 2.5"),
-        (changed(META, ("ElementType", "ElementNumberOfChannels = 3\nElementType")), "Channels = 1, found 3"),
-        (changed(META, ("ElementType", "ElementToIntensityFunctionSlope = 2\nElementType")), "Slope = 1, found 2"),
-        (changed(META, ("ElementType", "HeaderSize = 7\nElementType")), "stands before, found HeaderSize = 7"),
-        (changed(META, ("LOCAL", "LIST")), "one file, found ElementDataFile = LIST"),
-        (changed(META, ("LOCAL", "a%03d.raw 1 4 1")), "one file, found ElementDataFile = a%03d"),
-        (changed(META, ("NDims = 3", "no field")), "a sign of equality, found no field"),
-        (META.encode()[:-30], "ends with ElementDataFile, found one cut off"),
-        (changed(NRRD)[:-1], "a whole volume, found 396 bytes where its header says 397"),
-        (changed(NRRD) + b"x", "a whole volume, found"),
-        (changed(META)[:-1], "a whole volume, found"),
-        (changed(META) + b"x", "a whole volume, found"),
+         "found size 3 x 6 x 5 x 4"),
+        (changed(NRRD, ("(0,0.75,0)", "(0,0.75)")), "space directions .* vectors of three numbers"),
+        (changed(NRRD, ("(0,0.75,0)", "0,0.75,0")), "space directions .* expected vectors"),
+        (changed(NRRD, ("(0,0.75,0)", "(0,x,0)")), "space directions .* expected numbers"),
+        (changed(NRRD, ("(0,0.75,0)", "(0,1_0,0)")), "space directions .* expected numbers"),
+        (changed(NRRD, ("endian", "type: float\nendian")), "the field type twice"),
+        (changed(NRRD, ("endian", "a line of no kind\nendian")), "malformed header line 'a line of no kind'"),
+        (changed(NRRD, ("endian", "line skip: 1\nendian")), "other data before its voxels .line skip 1"),
+        (changed(NRRD, ("endian", "byte skip: -1\nendian")), "other data before its voxels .byte skip -1"),
+        (changed(NRRD, ("endian", "data file: LIST\nendian")), "several files .data file: LIST"),
+        (changed(NRRD, ("endian", "data file: a%03d.raw 1 4 1\nendian")), "several files .data file: a%03d.raw"),
+        (b"NRRD0004\ntype: short\n", "NRRD file: its header is cut off"),
+        (b"NRRD" + bytes(1 << 20), r"has no end|found version NRRD\?\?"),
+        (b"NRRD0004\n" + b"# more\n" * 5000, "its header has no end"),
+        (changed(META, ("= Image", "= Tube")), "found ObjectType Tube, expected Image"),
+        (changed(META, ("BinaryData = True", "BinaryData = False")), "found BinaryData False, expected True; save it"),
+        (changed(META, ("MET_SHORT", "MET_OTHER")), "found ElementType MET_OTHER"),
+        (changed(META, ("MSB = False", "MSB = maybe")), "MSB maybe, expected true, false"),
+        (changed(META, ("NDims = 3", "NDims = 2")), "found DimSize 6 5 4, expected 2 sizes"),
+        (changed(META, ("DimSize = 6 5 4\n", "")), "without the field DimSize"),
+        (changed(META, ("6 5 4", "6 5 4 3"), ("NDims = 3", "NDims = 4")), "found size 6 x 5 x 4 x 3"),
+        (changed(META, ("6 5 4", "6 5 0")), "found size 6 x 5 x 0"),
+        (changed(META, ("1 0 0 0 1 0 0 0 1", "1 0 0 1")), "found TransformMatrix 1 0 0 1, expected 9 numbers"),
+        (changed(META, ("0.75", "wide")), "found ElementSpacing 0.5 wide 2.5, expected numbers"),
+        (changed(META, ("ElementType", "ElementNumberOfChannels = 3\nElementType")), "Channels 3, expected 1"),
+        (changed(META, ("ElementType", "ElementToIntensityFunctionSlope = 2\nElementType")), "Slope 2, expected 1"),
+        (changed(META, ("ElementType", "HeaderSize = 7\nElementType")), "before its voxels .HeaderSize = 7"),
+        (changed(META, ("LOCAL", "LIST")), "several files .ElementDataFile = LIST"),
+        (changed(META, ("LOCAL", "a%03d.raw 1 4 1")), "several files .ElementDataFile = a%03d"),
+        (changed(META, ("NDims = 3", "no field")), "malformed header line 'no field"),
+        (META.encode()[:-30], "cut off before ElementDataFile"),
+        (changed(NRRD)[:-1], "damaged volume: it has 396 bytes, not 397"),
+        (changed(NRRD) + b"x", "is a damaged volume: "),
+        (changed(META)[:-1], "is a damaged volume: "),
+        (changed(META) + b"x", "is a damaged volume: "),
     ],
 )
 def test_headers_that_cannot_be_trusted_are_refused(tmp_path: Path, content: bytes, found: str) -> None:
@@ -299,22 +299,22 @@ def test_voxels_lie_beside_their_header_and_nowhere_else(tmp_path: Path, header:
     for name in ("a.raw", "./a.raw", "ä ö.raw"):
         assert np.array_equal(read_volume(named(name)).voxels, VOXELS)
     for name in ("../a.raw", str(folder / "a.raw"), "..", ".", "../folder/a.raw", "..\\a.raw", "a.raw\0"):
-        with pytest.raises(ImageError, match="a data file beside its header, found"):
+        with pytest.raises(ImageError, match="voxels outside its own folder"):
             probe_volume(named(name))
     for name, reason in (("b.raw", "No such file"), ("x" * 300, "File name too long")):
         for ask in (probe_volume, read_volume):
             with pytest.raises(SourceError, match=reason):
                 ask(named(name))
     (folder / "b.raw").mkdir()
-    with pytest.raises(SourceError, match=r"b\.raw: expected"):
+    with pytest.raises(SourceError, match=r"b\.raw: cannot be read"):
         read_volume(named("b.raw"))
     for content, size in ((VOXELS.tobytes()[:-1], 239), (VOXELS.tobytes() + b"x", 241)):
         (folder / "a.raw").write_bytes(content)
-        with pytest.raises(ImageError, match=rf"a\.raw: .* {size} bytes where its header says 240"):
+        with pytest.raises(ImageError, match=rf"a\.raw: .* {size} bytes, not 240"):
             probe_volume(named("a.raw"))
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(named("a.raw"), "a.head")
-    with pytest.raises(ImageError, match="header and voxels in one file of an archive"):
+    with pytest.raises(ImageError, match="in an archive whose voxels are in another file"):
         probe_volume(open_listing(tmp_path / "a.zip").path("a.head"))
 
 
@@ -332,11 +332,11 @@ def test_bytes_before_the_voxels_are_passed_over_if_the_header_says_so(tmp_path:
         assert np.array_equal(read_volume(tmp_path / "a.head").voxels, VOXELS)
     for count in (0, 6, 8, 10**17):
         (tmp_path / "a.head").write_text(header.format(count))
-        with pytest.raises(ImageError, match="247 bytes where its header says"):
+        with pytest.raises(ImageError, match="247 bytes, not"):
             read_volume(tmp_path / "a.head")
     (tmp_path / "a.raw").write_bytes(bytes(239))
     (tmp_path / "a.head").write_text(header.format(-1))
-    with pytest.raises(ImageError, match="239 bytes where its header says 240"):
+    with pytest.raises(ImageError, match="239 bytes, not 240"):
         read_volume(tmp_path / "a.head")
 
 

@@ -94,11 +94,11 @@ ROWS = filtered(PIXELS, [4] * 20)
     [
         (ROWS[:21] + b"\5" + ROWS[22:], "row 1 has an unknown filter"),
         (ROWS[:21] + b"\xff" + ROWS[22:], "row 1 has an unknown filter"),
-        (ROWS[:-1], "419 bytes of pixels where 420 belong"),
-        (ROWS[:100], "100 bytes of pixels where 420 belong"),
-        (b"", "0 bytes of pixels where 420 belong"),
-        (ROWS + b"\0", "pixels that do not unpack"),
-        (ROWS * 1000, "pixels that do not unpack"),
+        (ROWS[:-1], "419 bytes, not 420"),
+        (ROWS[:100], "100 bytes, not 420"),
+        (b"", "0 bytes, not 420"),
+        (ROWS + b"\0", "do not decompress"),
+        (ROWS * 1000, "do not decompress"),
     ],
 )
 def test_rows_that_are_not_those_of_the_header_are_refused(tmp_path: Path, rows: bytes, found: str) -> None:

@@ -97,7 +97,7 @@ def test_several_sizes_in_one_call_are_those_of_one_each(kernel, case):
 def test_more_sizes_than_one_call_takes_are_refused(kernel):
     image = picture((20, 30), None, NOISE)
     assert len(resize_each(image, [(1, 1)] * 64)) == 64
-    with pytest.raises(ArgumentError, match="sizes: expected at most 64, found 65"):
+    with pytest.raises(ArgumentError, match="sizes: found 65, expected at most 64"):
         resize_each(image, [(1, 1)] * 65)
 
 
@@ -236,13 +236,13 @@ def test_without_the_extension_numba_takes_over_and_native_is_refused():
     assert run(missing + "print(kernels_in_use())", MMTK_KERNELS="") == "numba"
     refusal = missing + "try: kernels_in_use()\nexcept Exception as e: print(type(e).__name__, e)"
     said = run(refusal, MMTK_KERNELS="native")
-    assert said.startswith("ArgumentError MMTK_KERNELS=native: expected the C extension mmtk._native")
+    assert said.startswith("ArgumentError MMTK_KERNELS=native: needs the C extension mmtk._native")
     assert "reinstall" in said
 
 
 def test_an_unknown_kernel_is_refused(monkeypatch):
     monkeypatch.setenv("MMTK_KERNELS", "fortran")
-    with pytest.raises(ArgumentError, match="expected native, vnni, avx2, plain or numba, found fortran"):
+    with pytest.raises(ArgumentError, match="fortran: unknown; expected one of native"):
         kernels_in_use()
 
 
@@ -257,25 +257,25 @@ IMAGE = np.zeros((20, 30), np.uint8)
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ((IMAGE.astype(np.float32), (28, 28)), "image: expected uint8 .* found float32"),
+        ((IMAGE.astype(np.float32), (28, 28)), "image: found float32"),
         ((IMAGE.astype(np.int8), (28, 28)), "found int8"),
         ((IMAGE[0], (28, 28)), r"shape \(30,\)"),
         ((IMAGE[None, :, :, None], (28, 28)), r"shape \(1, 20, 30, 1\)"),
         ((np.zeros((9, 9, 4), np.uint8), (28, 28)), r"shape \(9, 9, 4\)"),
-        ((IMAGE[:0], (28, 28)), "image: expected 1 to 32768"),
-        ((np.broadcast_to(IMAGE[:1, :1], (5, 40_000)), (28, 28)), "image: expected 1 to 32768"),
-        ((IMAGE, (0, 28)), "size: expected 1 to 32768"),
-        ((IMAGE, (28, -1)), "size: expected 1 to 32768"),
-        ((IMAGE, (28, 1 << 40)), "size: expected 1 to 32768"),
-        ((IMAGE, 28), "size: expected two integers"),
-        ((IMAGE, (28, 28.5)), "size: expected two integers"),
-        ((IMAGE, (28, 28, 3)), "size: expected two integers"),
-        ((IMAGE, (0, 28), "nearest"), "size: expected 1 to 32768"),
-        ((IMAGE, (28, 28), "cubic"), "filter: expected nearest, box, bilinear, bicubic, lanczos, found 'cubic'"),
-        ((IMAGE, (28, 28), "box", (0, 0, 21, 30)), "box: expected .* inside an image 20 high and 30 wide"),
-        ((IMAGE, (28, 28), "box", (-1, 0, 5, 5)), "box: expected"),
-        ((IMAGE, (28, 28), "box", (3, 3, 0, 5)), "box: expected"),
-        ((IMAGE, (28, 28), "box", (3, 3, 5)), "box: expected four integers"),
+        ((IMAGE[:0], (28, 28)), "image: .*expected 1 to 32768"),
+        ((np.broadcast_to(IMAGE[:1, :1], (5, 40_000)), (28, 28)), "image: .*expected 1 to 32768"),
+        ((IMAGE, (0, 28)), "size: .*expected 1 to 32768"),
+        ((IMAGE, (28, -1)), "size: .*expected 1 to 32768"),
+        ((IMAGE, (28, 1 << 40)), "size: .*expected 1 to 32768"),
+        ((IMAGE, 28), "size: .*expected two integers"),
+        ((IMAGE, (28, 28.5)), "size: .*expected two integers"),
+        ((IMAGE, (28, 28, 3)), "size: .*expected two integers"),
+        ((IMAGE, (0, 28), "nearest"), "size: .*expected 1 to 32768"),
+        ((IMAGE, (28, 28), "cubic"), "filter cubic: unknown; did you mean bicubic"),
+        ((IMAGE, (28, 28), "box", (0, 0, 21, 30)), "box: .* inside an image 20 high and 30 wide"),
+        ((IMAGE, (28, 28), "box", (-1, 0, 5, 5)), "box: .*expected"),
+        ((IMAGE, (28, 28), "box", (3, 3, 0, 5)), "box: .*expected"),
+        ((IMAGE, (28, 28), "box", (3, 3, 5)), "box: .*expected four integers"),
     ],
 )
 def test_bad_arguments_are_refused(kernel, arguments, match):

@@ -167,25 +167,23 @@ def line(folder: Path) -> str:
     return str(caught.value).removeprefix(str(folder)).removeprefix("/")
 
 
-OWN = "give each series a folder of its own"
+OWN = "give each series its own folder"
 FAULTS = [
-    ({"changes": {1: {"SeriesInstanceUID": "1.2.6"}}}, f": expected one DICOM series, found 2; {OWN}"),
-    ({"changes": {1: {"SeriesInstanceUID": None}}}, "found 2"),
-    ({"changes": {2: {"ImagePositionPatient": [-10, 4.5, 106]}}}, "expected slices 2.5 mm apart, found "),
-    ({"changes": {2: {"ImagePositionPatient": [-10, 4.5, 102.5]}}}, "expected one slice in a place, found IM0"),
+    ({"changes": {1: {"SeriesInstanceUID": "1.2.6"}}}, f": holds several DICOM series; {OWN}"),
+    ({"changes": {1: {"SeriesInstanceUID": None}}}, "holds several DICOM series"),
+    ({"changes": {2: {"ImagePositionPatient": [-10, 4.5, 106]}}}, "has unevenly spaced slices; found "),
+    ({"changes": {2: {"ImagePositionPatient": [-10, 4.5, 102.5]}}}, "two slices at the same position, IM0"),
     ({"changes": {2: {"ImageOrientationPatient": [0, 1, 0, 0, 0, 1]}}},
-     f"expected the orientation of the other slices, found another, as of a scout view; {OWN}"),
-    ({"changes": {2: {"PixelSpacing": [0.75, 0.6]}}}, "expected a pixel spacing of 0.75 x 0.5 mm, found 0.75 x 0.6"),
-    ({"tilt": 0.6}, ": expected slices straight above each other, found a shift of 3.2 pixels, as of a tilted gantry; "
-                    "resample it to straight axes, with `dcm2niix` say"),
-    ({"ImageOrientationPatient": None}, ": expected a slice of a volume, found no orientation; leave out what is none"),
-    ({"ImagePositionPatient": None, "PixelSpacing": None}, "found no position and no pixel spacing"),
-    ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "expected two directions at right angles"),
-    ({"PixelSpacing": [0, 1]}, "and a pixel spacing, found "),
-    ({"ImageOrientationPatient": [1, 0, 0, 0, 1]}, "expected 6 numbers in the element (0020,0037)"),
-    ({"PhotometricInterpretation": "MONOCHROME1"}, ": expected a slice of MONOCHROME2, found MONOCHROME1, which some "
-     "readers turn round and some do not; save its Hounsfield units as NIfTI"),
-    ({"NumberOfFrames": 3}, "expected one frame a file, found 3"),
+     f"another orientation than the other slices, as a scout view has; {OWN}"),
+    ({"changes": {2: {"PixelSpacing": [0.75, 0.6]}}}, "found 0.75 x 0.6 mm, expected 0.75 x 0.5"),
+    ({"tilt": 0.6}, ": has slices shifted by 3.2 pixels, as from a tilted gantry; "),
+    ({"ImageOrientationPatient": None}, ": is not a slice of a volume: it has no orientation; remove it"),
+    ({"ImagePositionPatient": None, "PixelSpacing": None}, "no position and no pixel spacing"),
+    ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "invalid orientation or pixel spacing"),
+    ({"PixelSpacing": [0, 1]}, "invalid orientation or pixel spacing"),
+    ({"ImageOrientationPatient": [1, 0, 0, 0, 1]}, ", not 6 numbers"),
+    ({"PhotometricInterpretation": "MONOCHROME1"}, ": is a MONOCHROME1 slice, which some"),
+    ({"NumberOfFrames": 3}, "found 3 frames, expected 1"),
 ]
 
 
@@ -199,23 +197,22 @@ def test_missing_slices_and_other_sizes_are_refused(tmp_path: Path) -> None:
     middle = next(path.name for path in folder.iterdir() if b"\\105.000000" in path.read_bytes())
     kept = (folder / middle).read_bytes()
     (folder / middle).unlink()
-    assert line(folder).startswith(": expected slices 2.5 mm apart, found 5 mm between IM0")
-    assert line(folder).endswith("; look for a missing slice")
+    assert line(folder).startswith(": has unevenly spaced slices; found 5 mm between IM0")
+    assert line(folder).endswith("expected 2.5 mm; check whether a slice is missing")
     (folder / middle).write_bytes(kept[:-100])
-    with pytest.raises(ImageError, match=r"a file cut off"):
+    with pytest.raises(ImageError, match="cut off"):
         probe_series(folder)
     (folder / middle).write_bytes(b"")
-    assert line(folder) == f"{middle}: expected a DICOM file, found an empty file; fetch the file again"
+    assert line(folder) == f"{middle}: is an empty file, not a DICOM file; download the file again"
     for path in folder.iterdir():
         path.unlink()
-    assert line(folder) == (": expected the slices of a DICOM series, found none; "
-                            "give the folder that the slices lie in")
+    assert line(folder) == ": holds no DICOM slices; give the folder that contains the slices"
     series(folder, STORED[:1])
-    assert line(folder) == ": expected two slices at least, found one; read it as a single image"
+    assert line(folder) == ": holds a single slice; read it as a single image"
     series(folder)
     dicoms.file(folder, dicoms.noise((18, 21)), name="IM9", ImagePositionPatient=[-10, 4.5, 112.5],
                 ImageOrientationPatient=list(AXIAL), PixelSpacing=[0.75, 0.5], RescaleSlope=1, RescaleIntercept=-1024)
-    assert line(folder) == f"IM9: expected 20 x 18 pixels, found 21 x 18; {OWN}"
+    assert line(folder) == f"IM9: has another size than the other slices; found 21 x 18 pixels, expected 20 x 18; {OWN}"
     assert "No such file" in line(tmp_path / "none")
 
 
@@ -249,7 +246,7 @@ def test_a_slice_changed_meanwhile_is_told(tmp_path: Path, monkeypatch: pytest.M
         return read(path)
 
     monkeypatch.setattr(_series, "read_dicom", changing)
-    with pytest.raises(ImageError, match="expected the header that it had a moment before, found another"):
+    with pytest.raises(ImageError, match="changed while it was being read"):
         read_series(folder)
 
 

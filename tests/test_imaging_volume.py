@@ -133,7 +133,7 @@ def test_an_error_of_the_system_is_no_damage(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(Path, "open", fail)
-    with pytest.raises(SourceError, match=r"a readable volume file, found Input/output error; check the disk$"):
+    with pytest.raises(SourceError, match=r"cannot be read: Input/output error; check the disk$"):
         read_volume(tmp_path / "a.nii.gz")
 
 
@@ -145,13 +145,13 @@ def test_a_damaged_file_is_told_as_such_whatever_its_header_then_says(tmp_path: 
     content = gzip.compress(bytes(wrong))
     content = content[:-8] + gzip.compress(whole)[-8:]
     (tmp_path / "a.nii.gz").write_bytes(content)
-    with pytest.raises(ImageError, match=r"a readable volume file, found .*(CRC|checksum)"):
+    with pytest.raises(ImageError, match=r"damaged volume file: .*(CRC|checksum)"):
         probe_volume(tmp_path / "a.nii.gz")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.nii", whole)
     packed = (tmp_path / "a.zip").read_bytes().replace(whole, bytes(wrong))
     (tmp_path / "a.zip").write_bytes(packed)
-    with pytest.raises(ImageError, match=r"a readable volume file, found Bad CRC-32"):
+    with pytest.raises(ImageError, match=r"damaged volume file: Bad CRC-32"):
         probe_volume(open_listing(tmp_path / "a.zip").path("a.nii"))
 
 
@@ -175,7 +175,7 @@ def test_a_volume_that_unpacks_to_more_than_its_shape_takes_little(tmp_path: Pat
     path = tmp_path / "a.nii.gz"
     path.write_bytes(gzip.compress(nifti(noise()) + bytes(600 << 20), 1))
     peak, line = peak_of("read_volume(path)", path)
-    assert "bytes of voxels, found more" in line
+    assert "more than 420 bytes of voxels" in line
     assert peak < 256
     far = bytearray(nifti(noise()))
     struct.pack_into("<f", far, 108, float(1 << 28) - 16)
@@ -201,7 +201,7 @@ def test_nan_is_refused(tmp_path: Path) -> None:
     values = np.zeros((2, 2, 2))
     values[1, 1, 1] = np.nan
     (tmp_path / "a.nii").write_bytes(nifti(values, "f4"))
-    with pytest.raises(ImageError, match=r"a\.nii: expected numbers, found NaN; replace NaN"):
+    with pytest.raises(ImageError, match=r"a\.nii: contains NaN; replace NaN"):
         read_volume(tmp_path / "a.nii")
 
 
@@ -211,7 +211,7 @@ def test_cut_off_files_are_refused(tmp_path: Path, ending: str, part: float) -> 
     content = nifti(noise())
     content = gzip.compress(content) if ending == "nii.gz" else content
     (tmp_path / f"a.{ending}").write_bytes(content[: int(part * len(content))])
-    with pytest.raises(ImageError, match=rf"a\.{ending}: expected") as caught:
+    with pytest.raises(ImageError, match=rf"a\.{ending}: is a damaged ") as caught:
         read_volume(tmp_path / f"a.{ending}")
     assert "\n" not in str(caught.value)
 
@@ -266,7 +266,7 @@ def test_the_first_broken_number_may_stand_anywhere(tmp_path: Path, monkeypatch:
     found = read_volume(tmp_path / "a.nii", exact=True).voxels
     assert found.dtype == np.float32
     assert np.array_equal(found, values)
-    with pytest.raises(ImageError, match=r"a\.nii: expected a label map of whole numbers from -32768 to 32767"):
+    with pytest.raises(ImageError, match="values other than integers from -32768 to 32767"):
         read_mask(tmp_path / "a.nii")
 
 
@@ -274,7 +274,7 @@ def test_the_first_broken_number_may_stand_anywhere(tmp_path: Path, monkeypatch:
 def test_numbers_that_are_none_are_refused_where_values_are_exact(tmp_path: Path, value: float) -> None:
     (tmp_path / "a.nii").write_bytes(nifti(np.array([0.5, value, 2]).reshape(1, 1, 3), "f8"))
     for ask in (partial(read_volume, exact=True), read_mask):
-        with pytest.raises(ImageError, match=r"expected (numbers, found NaN|finite numbers, as float32)"):
+        with pytest.raises(ImageError, match=r"contains NaN|not finite in float32"):
             ask(tmp_path / "a.nii")
 
 
@@ -287,7 +287,7 @@ def test_label_maps_are_whole_numbers_in_whatever_type(tmp_path: Path) -> None:
         assert np.array_equal(mask.voxels, labels)
     for slope, inter in ((0.7, 0), (1, 0.5), (1000, 0)):
         (tmp_path / "a.nii").write_bytes(nifti(labels, "i2", slope=slope, inter=inter))
-        with pytest.raises(ImageError, match="found other numbers; give the mask, not the image"):
+        with pytest.raises(ImageError, match=r"not a label map: .*; give the mask"):
             read_mask(tmp_path / "a.nii")
 
 
@@ -321,25 +321,25 @@ def changed(at: int, layout: str, *values) -> bytes:
     ("content", "found"),
     [
         (b"", "an empty file"),
-        (b"no volume" * 100, "bytes that start with b'no volum'; fetch the file again"),
-        (b"\x1c\2\0\0n+2\0\n\x1a\n" + bytes(532), "a NIfTI-2 header without its mark, as after a transfer as text"),
-        (changed(344, "4s", bytes(4)), "one of Analyze 7.5; save it as NIfTI-1"),
-        (nifti(noise())[:100], "a header cut off; fetch the file again"),
-        (bytes(128) + b"DICM" + bytes(400), "a DICOM file; give the folder of its series"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not the file itself; get the file with"),
-        (changed(344, "4s", b"ni1\0"), "header of a pair of .hdr and .img; save it as NIfTI-1"),
+        (b"no volume" * 100, "first bytes 6e 6f 20 76 6f 6c 75 6d"),
+        (b"\x1c\2\0\0n+2\0\n\x1a\n" + bytes(532), "damaged NIfTI-2 file: its magic number"),
+        (changed(344, "4s", bytes(4)), "an Analyze 7.5 file, .*; save it as NIfTI-1"),
+        (nifti(noise())[:100], "cut off inside its header"),
+        (bytes(128) + b"DICM" + bytes(400), "a DICOM file, .*; give the folder of its series"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, .*; get the file itself with"),
+        (changed(344, "4s", b"ni1\0"), "header of a .hdr/.img pair; .* save it as NIfTI-1"),
         (changed(40, "<h", 2), "7 x 6"),
         (changed(40, "<5h", 4, 7, 6, 5, 3), "7 x 6 x 5 x 3"),
         (changed(40, "<4h", 3, 32000, 32000, 32000), "32000 x 32000 x 32000"),
         (changed(42, "<h", -7), "-7 x 6 x 5"),
         (changed(70, "<h", 128), r"data type 128 \(RGB\); save its Hounsfield units as int16"),
-        (changed(108, "<f", 0.0), "offset 0; save it again with the offset of its voxels"),
-        (changed(108, "<f", 348.0), "offset 348;"),
-        (changed(108, "<f", 352.5), "offset 352.5;"),
-        (changed(108, "<f", 1e9), r"offset 1e\+09;"),
-        (changed(108, "<f", 12.0), "offset 12;"),
+        (changed(108, "<f", 0.0), "offset 0, expected at least 352; save it again"),
+        (changed(108, "<f", 348.0), "offset 348,"),
+        (changed(108, "<f", 352.5), "offset 352.5,"),
+        (changed(108, "<f", 1e9), r"offset 1e\+09,"),
+        (changed(108, "<f", 12.0), "offset 12,"),
         (changed(108, "<f", math.nan), "offset nan"),
-        (nifti(noise()) [:-2], "770 bytes where its header says 772"),
+        (nifti(noise()) [:-2], "770 bytes, not 772"),
     ],
 )
 def test_other_files_are_refused_by_their_header(tmp_path: Path, content: bytes, found: str) -> None:
@@ -366,7 +366,7 @@ def test_a_volume_is_turned_by_the_files_axes() -> None:
         found = turn_volume(Volume(voxels, signs))
         assert np.array_equal(found, turned)
         assert np.shares_memory(found, voxels)
-    with pytest.raises(ArgumentError, match="tells its axes"):
+    with pytest.raises(ArgumentError, match="anatomical axes"):
         turn_volume(Volume(voxels))
 
 
@@ -376,5 +376,5 @@ def test_rows_of_a_plane_run_along_the_lower_axis() -> None:
     assert np.array_equal(cut_plane(grid, "coronal", 2), grid[:, 2, :])
     assert np.array_equal(cut_plane(grid, "sagittal", 2), grid[2])
     for plane, index in (("axial", 6), ("coronal", 5), ("sagittal", 4), ("axial", -1), ("oblique", 0)):
-        with pytest.raises(ArgumentError, match=f"inside a grid of 4 x 5 x 6, found {plane} {index}"):
+        with pytest.raises(ArgumentError, match=f"found {plane} {index}, expected .* inside a grid of 4 x 5 x 6"):
             cut_plane(grid, plane, index)

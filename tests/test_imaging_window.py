@@ -97,10 +97,10 @@ def test_whole_units_do_without_the_compiler():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ((ALL_INT16.astype(np.int32),), "volume: expected .* found int32"),
+        ((ALL_INT16.astype(np.int32),), "volume: found int32"),
         ((ALL_INT16.astype(np.float64),), "found float64"),
         ((ALL_INT16.astype(np.uint16),), "found uint16"),
-        ((np.array([1, np.nan], np.float32),), "volume: expected numbers, found NaN; replace NaN"),
+        ((np.array([1, np.nan], np.float32),), "volume: contains NaN; replace NaN"),
         ((ALL_INT16, 50, 0), "a width above 0"),
         ((ALL_INT16, 50, -1), "a width above 0"),
         ((ALL_INT16, np.nan, 400), "a finite level"),

@@ -199,17 +199,17 @@ BOX = np.zeros((3, 4, 5), np.int16)
 @pytest.mark.parametrize(
     ("volume", "shape", "border", "match"),
     [
-        (BOX.astype(np.int32), (1, 1, 1), "zero", "^volume: expected int16 of shape"),
-        (BOX.astype(">i2"), (1, 1, 1), "zero", "^volume: expected int16 of shape"),
-        (BOX[0], (1, 1, 1), "zero", r"^volume: expected int16 of shape \(x, y, z\), found int16 of shape \(4, 5\)$"),
-        (BOX[:0], (1, 1, 1), "zero", r"^volume: expected 1 to 32768 voxels a side, found \(x, y, z\) = \(0, 4, 5\)$"),
-        (np.broadcast_to(np.int16(0), (1, 1, 32769)), (1, 1, 1), "zero", "^volume: expected 1 to 32768"),
-        (BOX, (1, 0, 1), "zero", r"^shape: expected 1 to 32768 voxels a side, found \(x, y, z\) = \(1, 0, 1\)$"),
-        (BOX, (1, 1, 32769), "zero", "^shape: expected 1 to 32768"),
-        (BOX, (1, 1), "zero", r"^shape: expected three integers \(x, y, z\), found \(1, 1\)$"),
-        (BOX, (1, 1, 1.5), "zero", "^shape: expected three integers"),
-        (BOX, 3, "zero", "^shape: expected three integers"),
-        (BOX, (1, 1, 1), "mirror", "^border: expected zero or edge, found 'mirror'$"),
+        (BOX.astype(np.int32), (1, 1, 1), "zero", "^volume: found .* expected int16 of shape"),
+        (BOX.astype(">i2"), (1, 1, 1), "zero", "^volume: found .* expected int16 of shape"),
+        (BOX[0], (1, 1, 1), "zero", r"^volume: found int16 of shape \(4, 5\), expected int16 of shape \(x, y, z\)$"),
+        (BOX[:0], (1, 1, 1), "zero", r"^volume: found \(x, y, z\) = \(0, 4, 5\), expected 1 to 32768 voxels per side$"),
+        (np.broadcast_to(np.int16(0), (1, 1, 32769)), (1, 1, 1), "zero", "^volume: found .* expected 1 to 32768"),
+        (BOX, (1, 0, 1), "zero", r"^shape: found \(x, y, z\) = \(1, 0, 1\), expected 1 to 32768 voxels per side$"),
+        (BOX, (1, 1, 32769), "zero", "^shape: found .* expected 1 to 32768"),
+        (BOX, (1, 1), "zero", r"^shape: found \(1, 1\), expected three integers \(x, y, z\)$"),
+        (BOX, (1, 1, 1.5), "zero", "^shape: found .* expected three integers"),
+        (BOX, 3, "zero", "^shape: found .* expected three integers"),
+        (BOX, (1, 1, 1), "mirror", "^border mirror: unknown; expected one of zero, edge$"),
     ],
 )
 def test_wrong_arguments_are_refused(volume, shape, border, match):

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mmtk.datasets.base import Dataset, Finding, Record
 from mmtk.datasets.listing import Listing
-from mmtk.datasets.steps import Pipeline
+from mmtk.datasets.pipelines import Pipeline
 from mmtk.errors import ArgumentError, ImageError
 from mmtk.imaging import Header, ImageFile, VolumeHeader, probe, probe_page, probe_values, probe_volume
 from mmtk.matching import reversed_axes

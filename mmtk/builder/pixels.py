@@ -14,7 +14,7 @@ from mmtk.builder.plan import Plan, PlannedRow
 from mmtk.builder.recipe import Branch, GridCache, branches, finish, make_image, make_slice, open_volume
 from mmtk.datasets.base import Box, Cut
 from mmtk.datasets.listing import Listing
-from mmtk.datasets.steps import Pipeline
+from mmtk.datasets.pipelines import Pipeline
 from mmtk.errors import ImageError
 from mmtk.imaging import ImageFile, Volume
 

@@ -16,8 +16,9 @@ from mmtk.datasets.base import SPLITS, Dataset, Finding, Record, SplitRule
 from mmtk.datasets.checks import check_records, check_rows, expect_raw_pipeline
 from mmtk.datasets.listing import Listing
 from mmtk.datasets.maps import OfficialMap, official_map
+from mmtk.datasets.pipelines import Pipeline
 from mmtk.datasets.splits import GroupedCut
-from mmtk.datasets.steps import Pipeline, Recipe, facts_hash, recipe_hash, recipe_to_json
+from mmtk.datasets.steps import Recipe, facts_hash, recipe_hash, recipe_to_json
 from mmtk.errors import ArgumentError, SourceError
 from mmtk.imaging import Header, center_box
 from mmtk.store import StoreInfo, record_dtype

@@ -10,13 +10,13 @@ import numpy as np
 
 from mmtk.builder.clock import Clock
 from mmtk.datasets.base import Cut
+from mmtk.datasets.pipelines import Pipeline
 from mmtk.datasets.steps import (
     Box,
     CenterCrop,
     DicomWindow,
     HuWindow,
     Percentiles,
-    Pipeline,
     Recipe,
     Resize,
     RoundTrip,

@@ -98,11 +98,11 @@ def sources_command(ctx: click.Context, flags: tuple[str, ...], sources: Path, a
 
     Exits with 1 if any of it is missing or incomplete.
     """
-    from mmtk.datasets.sources import choose, look
+    from mmtk.datasets.sources import choose, inspect_source
 
     if not sources.is_dir():
         raise click.BadParameter(f"{sources} is not a folder", param_hint="--sources")
-    reports = [look(dataset, sources) for dataset in choose(flags)]
+    reports = [inspect_source(dataset, sources) for dataset in choose(flags)]
     if as_json:
         echo_json([report.facts() for report in reports])
     else:

@@ -1,4 +1,4 @@
-"""The bytes of a file in a zip: no more of them than its header says, and none past its checksum."""
+"""Read a file in a zip: no more bytes than its header states, and always with its checksum compared."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import IO
 from mmtk.errors import is_of_system
 
 _CHUNK = 1 << 20
-# what zipfile raises where a header or a stream was damaged
+# raised by zipfile for damaged headers and streams
 _DAMAGE = (ValueError, NotImplementedError, RuntimeError, OverflowError, EOFError, struct.error, zlib.error)
 
 
 class MemberReader(io.RawIOBase):
-    """A member, read from front to end; a step back begins anew, so that its checksum is compared in any case.
+    """A zip member, read from start to end; seeking back restarts it, so that its checksum is always compared.
 
-    zipfile unpacks as much at a time as it is asked for, whatever the header says of the size, and drops the checksum
-    of a stored member in which somebody seeks.
+    zipfile decompresses as many bytes as it is asked for, whatever size the header states, and does not check the
+    checksum of a stored member after a seek.
 
     Raises
     ------
@@ -46,7 +46,7 @@ class MemberReader(io.RawIOBase):
         except zipfile.BadZipFile:
             raise
         except (OSError, *_DAMAGE) as error:
-            raise _sorted_out(error) from None
+            raise _as_damage(error) from None
 
     def readable(self) -> bool:
         return True
@@ -76,9 +76,10 @@ class MemberReader(io.RawIOBase):
         except zipfile.BadZipFile:
             raise
         except (OSError, *_DAMAGE) as error:
-            raise _sorted_out(error) from None
+            raise _as_damage(error) from None
         if len(data) < wanted:
-            raise zipfile.BadZipFile(f"{self._at + len(data)} bytes where its header says {self._member.file_size}")
+            stated = self._member.file_size
+            raise zipfile.BadZipFile(f"it has {self._at + len(data)} bytes, not {stated} as its header states")
         self._at += len(data)
         return data
 
@@ -93,6 +94,6 @@ class MemberReader(io.RawIOBase):
         super().close()
 
 
-def _sorted_out(error: Exception) -> Exception:
-    """An error of the system as it is, any other as damage."""
-    return error if is_of_system(error) else zipfile.BadZipFile(str(error) or "a damaged member")
+def _as_damage(error: Exception) -> Exception:
+    """Turn any error except one of the system into BadZipFile."""
+    return error if is_of_system(error) else zipfile.BadZipFile(str(error) or "damaged member")

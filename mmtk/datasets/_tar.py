@@ -1,8 +1,8 @@
-"""The members of a tar, read once from front to end. No header is believed about more than a member plausibly takes.
+"""Read the members of a tar once, from start to end, without trusting sizes that its headers declare.
 
-Python's tarfile reads a long name or a pax header of any declared size into memory, calls itself for each header that
-follows another one, and compares no checksum of the gzip stream around a tar that it reads as a stream. Its data filter
-looks at names and links alone: see docs/decisions.md.
+Python's tarfile reads a long name or a pax header of any declared size into memory, recurses for each header that
+follows another, and does not check the gzip checksum of a tar that it reads as a stream. Its data filter only looks at
+names and links: see docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import IO
 _BLOCK = 512
 _CHUNK = 1 << 20
 _LONGEST = 1 << 20  # bytes of a long name or a pax header
-_MOST_HEADERS = 8  # that may stand before one member
+_MOST_HEADERS = 8  # extended headers before one member
 _FILES, _FOLDER = (b"0", b"\0", b"7"), b"5"
 
 
 class TarDamage(Exception):
-    """The stream is no tar, or one that is cut off or damaged; or it unpacks to too much."""
+    """The stream is not a tar, is cut off or damaged, or unpacks to too much."""
 
 
 @dataclass(frozen=True)
 class TarMember:
-    """A member: ``kind`` is "file", "folder" or what else it is; ``content`` gives a file's bytes, once."""
+    """A member: ``kind`` is "file", "folder", "sparse" or "link or device"; ``content`` yields a file's bytes once."""
 
     name: str
     kind: str
@@ -33,12 +33,12 @@ class TarMember:
 
 
 def read_members(stream: IO[bytes]) -> Iterator[TarMember]:
-    """The members of an unpacked tar; those before a damage are given.
+    """Yield the members of an uncompressed tar.
 
     Raises
     ------
     TarDamage
-        Where it is met.
+        When damage is reached; the members before it have been yielded.
     """
     shared: dict[str, bytes] = {}
     own: dict[str, bytes] = {}
@@ -48,11 +48,11 @@ def read_members(stream: IO[bytes]) -> Iterator[TarMember]:
         if kind in (b"L", b"K", b"x", b"X", b"g"):
             headers += 1
             if size > _LONGEST or headers > _MOST_HEADERS:
-                raise TarDamage(f"a header of {size} bytes, the {headers}. before one file")
+                raise TarDamage(f"an extended header is too long ({size} bytes, number {headers} of one file)")
             body = _take(stream, -(-size // _BLOCK) * _BLOCK)[:size]
             if kind == b"L":
                 own["path"] = body.partition(b"\0")[0]
-            elif kind != b"K":  # the name of a link, which is refused under any
+            elif kind != b"K":  # the target of a link; links are refused anyway
                 (shared if kind == b"g" else own).update(_pax(body))
             continue
         facts = {**shared, **own}
@@ -65,14 +65,14 @@ def read_members(stream: IO[bytes]) -> Iterator[TarMember]:
         folder = kind == _FOLDER or (kind == b"\0" and name.endswith(b"/"))
         what = "folder" if folder else "file" if kind in _FILES else "sparse" if kind == b"S" else "link or device"
         yield TarMember(name.decode("utf-8", "surrogateescape"), what, size, content)
-        for _ in content:  # what was not taken
+        for _ in content:  # skip what the caller did not read
             pass
         own, headers, members = {}, 0, members + 1
     if not members:
-        raise TarDamage("no file in it")
+        raise TarDamage("it contains no files")
     while rest := stream.read(_CHUNK):
         if rest.strip(b"\0"):
-            raise TarDamage("more behind its end mark")
+            raise TarDamage("surplus data after its end marker")
 
 
 def _take(stream: IO[bytes], count: int) -> bytes:
@@ -80,7 +80,7 @@ def _take(stream: IO[bytes], count: int) -> bytes:
     while len(data) < count and (more := stream.read(count - len(data))):
         data += more
     if len(data) < count:
-        raise TarDamage("a file cut off before its end mark")
+        raise TarDamage("it is cut off before its end marker")
     return data
 
 
@@ -91,19 +91,19 @@ def _content(stream: IO[bytes], size: int) -> Iterator[bytes]:
 
 
 def _checked_size(block: bytes) -> int:
-    told = _number(block[148:156], 8)
+    stated = _number(block[148:156], 8)
     blank = block[:148] + b" " * 8 + block[156:]
-    if told not in (sum(blank), sum(byte - 256 if byte > 127 else byte for byte in blank)):
-        raise TarDamage("a header with a wrong checksum")
+    if stated not in (sum(blank), sum(byte - 256 if byte > 127 else byte for byte in blank)):
+        raise TarDamage("a header has a wrong checksum")
     return _number(block[124:136], 8)
 
 
 def _number(field: bytes, base: int) -> int:
-    if base == 8 and field[:1] == b"\x80":  # GNU's way to write large ones
+    if base == 8 and field[:1] == b"\x80":  # GNU's encoding of large numbers
         return int.from_bytes(field[1:])
     text = field.partition(b"\0")[0].strip()
     if len(text) > 20 or text.strip(b"01234567" if base == 8 else b"0123456789"):
-        raise TarDamage("a header with a damaged number")
+        raise TarDamage("a header has an invalid number")
     return int(text or b"0", base)
 
 
@@ -120,6 +120,6 @@ def _pax(body: bytes) -> Iterator[tuple[str, bytes]]:
         record = body[at : at + (int(digits) if digits.isdigit() else 0)]
         key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
         if not equals or not record.endswith(b"\n"):
-            raise TarDamage("a damaged pax header")
+            raise TarDamage("a pax header is malformed")
         yield key.decode("utf-8", "replace"), value
         at += len(record)

@@ -1,4 +1,4 @@
-"""Providers' archives: a zip is read in place, a tar is unpacked once, and neither is trusted."""
+"""Providers' archives: a zip is read in place, a tar is unpacked once. Neither is trusted."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,19 +26,20 @@ from mmtk.files import publish, writing
 from mmtk.imaging.filetypes import MOST_BYTES, identify_placeholder
 
 TAR_ENDINGS = (".tar.gz", ".tgz", ".tar")
-UNPACKED = ".unpacked"  # beside x.tar.gz stands x.unpacked
-_MOST = 100  # times an archive's size it may unpack to: CT and X-rays shrink to a half, masks to a fiftieth
-_SMALL = 10 << 20  # bytes below which that is no danger
-_LONGEST_LIST = 32 << 20  # bytes of a zip's list of members: 300,000 names
-_DEEPEST = 100  # folders in each other
+UNPACKED = ".unpacked"  # x.tar.gz is unpacked to x.unpacked next to it
+_MOST = 100  # largest ratio of unpacked to packed size: CT and X-rays compress to a half, masks to a fiftieth
+_SMALL = 10 << 20  # bytes: below this size the ratio does not matter
+_LONGEST_LIST = 32 << 20  # bytes of a zip's central directory: 300,000 names
+_DEEPEST = 100  # nested folders
 _ENCRYPTED = 0x01 | 0x20 | 0x40  # flags of a zip's member: encrypted, patched, strongly encrypted
 _LINKS_AND_DEVICES = {stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 _PACKERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open,
 }
-_AGAIN = "get it again from its provider"
+_AGAIN = "download it again from its provider"
 _UNPACK = "unpack it yourself into a folder of the source"
+_DISTRUST = "do not trust this file"
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ class ZipMember:
     name: str
 
     def open(self, mode: str = "rb") -> IO[bytes]:
-        """The file's bytes; its checksum is compared at their end.
+        """Open the file; its checksum is compared at the end.
 
         Raises
         ------
         OSError, zipfile.BadZipFile
-            If the system fails, or the archive is damaged there.
+            If the system fails, or this part of the archive is damaged.
         """
         return cast(IO[bytes], MemberReader(self.archive.file, self.name))
 
@@ -64,7 +66,7 @@ class ZipMember:
 
 
 class ZipArchive:
-    """A zip that was checked: its names stay inside, it holds no links and no bomb.
+    """A checked zip: its paths stay inside, and it has no links and is not a decompression bomb.
 
     Parameters
     ----------
@@ -73,7 +75,7 @@ class ZipArchive:
     Raises
     ------
     SourceError
-        If it is damaged, encrypted, packed other than by deflate, cannot be read, or is not to be trusted.
+        If it cannot be read, is damaged or encrypted, uses a compression other than deflate, or is unsafe.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,20 +88,20 @@ class ZipArchive:
         for member in members:
             _expect_inside(path, member.orig_filename.replace("\\", "/"))
             if stat.S_IFMT(member.external_attr >> 16) in _LINKS_AND_DEVICES:
-                raise _distrusted(path, f"a link or device at {member.filename}")
+                raise _unsafe(path, f"it contains a link or device, {member.filename}")
             if member.flag_bits & _ENCRYPTED:
-                raise SourceError(path, expected="an archive without a password", found=member.filename, remedy=_UNPACK)
+                raise SourceError(path, f"is protected by a password ({member.filename})", remedy=_UNPACK)
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                # zipfile lets no other one unpack a part at a time
-                found = f"{member.filename} packed by method {member.compress_type}"
-                raise SourceError(path, expected="an archive packed by deflate", found=found, remedy=_UNPACK)
+                # zipfile cannot decompress any other method piecewise
+                problem = f"uses the unsupported compression method {member.compress_type} for {member.filename}"
+                raise SourceError(path, problem, remedy=_UNPACK)
         _expect_no_bomb(path, sum(member.file_size for member in members))
         self.names = tuple(sorted({member.filename for member in members}))
         if len(self.names) != len(members):
-            raise SourceError(path, expected="each name once", found="one twice", remedy=_AGAIN)
+            raise _twice(path, next(n for n, count in Counter(m.filename for m in members).items() if count > 1))
 
     def __reduce__(self) -> tuple[type[ZipArchive], tuple[Path]]:
-        """It pickles as its path, and is opened and checked again where it arrives."""
+        """Pickle as the path; the archive is opened and checked again when unpickled."""
         return ZipArchive, (self.path,)
 
     def member(self, name: str) -> ZipMember:
@@ -108,7 +110,7 @@ class ZipArchive:
 
 
 def unpacked_folder(archive: Path) -> Path:
-    """Where a tar is unpacked: beside it, ``images_001.unpacked`` for ``images_001.tar.gz``."""
+    """The folder a tar is unpacked to, next to it: ``images_001.unpacked`` for ``images_001.tar.gz``."""
     for ending in TAR_ENDINGS:
         if archive.name.lower().endswith(ending):
             return archive.with_name(archive.name[: -len(ending)] + UNPACKED)
@@ -116,7 +118,7 @@ def unpacked_folder(archive: Path) -> Path:
 
 
 def unpack_tar(archive: Path) -> Path:
-    """Unpack a tar, whole or not at all, and once.
+    """Unpack a tar completely or not at all, unless it was unpacked before.
 
     Parameters
     ----------
@@ -126,26 +128,25 @@ def unpack_tar(archive: Path) -> Path:
     Returns
     -------
     Path
-        The folder beside it; one that is there already is left alone.
+        The folder next to it; an existing one is used as it is.
 
     Raises
     ------
     SourceError
-        If it is damaged, holds links, devices or names that lead outside, unpacks to a hundred times its size, or
-        there is no room.
+        If it is damaged, contains links, devices or paths that lead outside, unpacks to more than a hundred times its
+        size, or cannot be unpacked for lack of space or permission.
     """
     final = unpacked_folder(archive)
     if final.is_dir():
         return final
     try:
-        with writing(final, folder=True) as drawn:
-            _unpack(archive, drawn)
-            if not final.is_dir():  # by now
-                publish(drawn, final)
+        with writing(final, folder=True) as temporary:
+            _unpack(archive, temporary)
+            if not final.is_dir():  # another process may have been faster
+                publish(temporary, final)
     except StoreError as error:
-        raise SourceError(
-            archive, expected="room to unpack it beside itself", found=error.found, remedy=_UNPACK
-        ) from None
+        reason = error.found or error.problem.removeprefix("cannot be written: ")
+        raise SourceError(archive, f"cannot be unpacked: {reason}", remedy=_UNPACK) from None
     return final
 
 
@@ -159,7 +160,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                 if member.kind == "folder":
                     continue
                 if member.kind != "file":
-                    raise _distrusted(archive, f"a {member.kind} at {member.name}")
+                    raise _unsafe(archive, f"it contains a {member.kind}, {member.name}")
                 taken += member.size
                 _expect_no_bomb(archive, taken)
                 target = folder / member.name
@@ -167,22 +168,19 @@ def _unpack(archive: Path, folder: Path) -> None:
                 with target.open("xb") as file:
                     for chunk in member.content:
                         file.write(chunk)
-            while stream.read(1 << 20):  # to the end, where the checksum of what was unpacked is compared
+            while stream.read(1 << 20):  # to the end, where the checksum is compared
                 pass
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        twice = os.path.relpath(error.filename or folder, folder)
-        raise SourceError(archive, expected="each name once", found=f"{twice} twice", remedy=_AGAIN) from None
+        raise _twice(archive, os.path.relpath(error.filename or folder, folder)) from None
     except (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError, TarDamage) as error:
         of_archive = getattr(error, "filename", None) == str(archive)
         if getattr(error, "errno", None) in _NO_ROOM and not of_archive:
-            raise SourceError(
-                archive, expected="room to unpack it beside itself", found=reason_of(error), remedy=_UNPACK
-            ) from None
+            raise SourceError(archive, f"cannot be unpacked: {reason_of(error)}", remedy=_UNPACK) from None
         raise _unreadable(archive, "tar", error) from None
 
 
-class _Limited(io.RawIOBase):
-    """An unpacked stream that ends in an error where it grows past all measure, names and padding included."""
+class _BoundedStream(io.RawIOBase):
+    """A decompressed stream that fails once it is implausibly long, names and padding included."""
 
     def __init__(self, stream: IO[bytes], archive: Path) -> None:
         super().__init__()
@@ -197,39 +195,39 @@ class _Limited(io.RawIOBase):
 
 
 def _unpacked(archive: Path, stack: ExitStack) -> io.RawIOBase:
-    """The tar's own bytes, by what it is packed with; all of these compare checksums, the last one at the very end."""
+    """The decompressed bytes of a tar; every decompressor compares checksums, the last of them at the end."""
     raw = stack.enter_context(archive.open("rb"))
     head = raw.read(6)
     raw.seek(0)
     for signature, opener in _PACKERS.items():
         if head.startswith(signature):
-            return _Limited(cast(IO[bytes], stack.enter_context(opener(raw))), archive)
-    return _Limited(raw, archive)
+            return _BoundedStream(cast(IO[bytes], stack.enter_context(opener(raw))), archive)
+    return _BoundedStream(raw, archive)
 
 
-class _Listed(io.FileIO):
-    """A zip whose list of members is refused where zipfile would read more of it than memory should hold."""
+class _BoundedFile(io.FileIO):
+    """A zip file that refuses to read a central directory of implausible length."""
 
     listed = False
 
     def read(self, count: int | None = -1) -> bytes:
         if not self.listed and count is not None and count > _LONGEST_LIST:
-            raise zipfile.BadZipFile(f"a list of its files of {count} bytes")
+            raise zipfile.BadZipFile(f"its list of files has {count} bytes")
         return cast(bytes, super().read(-1 if count is None else count))
 
-    def __del__(self) -> None:  # as a ZipFile closes what it opened itself
+    def __del__(self) -> None:  # a ZipFile only closes files that it opened itself
         self.close()
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
-    """A zip by its list of members.
+    """Open a zip and read its list of members.
 
     Raises
     ------
     OSError, zipfile.BadZipFile
-        If the system fails, or it is damaged.
+        If the system fails, or the zip is damaged.
     """
-    raw = _Listed(path)
+    raw = _BoundedFile(path)
     try:
         archive = zipfile.ZipFile(raw)
         raw.listed = True
@@ -245,35 +243,36 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 
 
 def _unreadable(archive: Path, kind: str, error: BaseException) -> SourceError:
-    """What keeps an archive from being read: the system, a pointer in its place, or damage."""
+    """The error for an archive that cannot be read: the system's reason, a placeholder in its place, or damage."""
     if is_of_system(error):
         remedy = system_remedy(getattr(error, "errno", None))
-        return SourceError(archive, expected=f"a readable {kind} archive", found=reason_of(error), remedy=remedy)
+        return SourceError(archive, f"cannot be read: {reason_of(error)}", remedy=remedy)
     with archive.open("rb") as file:
-        stands = identify_placeholder(file.read(MOST_BYTES))
-    found, remedy = stands or (reason_of(error), _AGAIN)
-    return SourceError(archive, expected=f"a whole {kind} archive", found=found, remedy=remedy)
+        placeholder = identify_placeholder(file.read(MOST_BYTES))
+    if placeholder is not None:
+        return SourceError(archive, f"is {placeholder.name}, not a {kind} archive", remedy=placeholder.remedy)
+    return SourceError(archive, f"is a damaged {kind} archive: {reason_of(error)}", remedy=_AGAIN)
 
 
 def _expect_inside(archive: Path, name: str, folder: bool = False) -> None:
     path = PurePosixPath(name)
     first = path.parts[0] if path.parts else "" if folder else ":"  # the root itself is a folder and nothing else
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in first or "\0" in name:
-        raise _distrusted(archive, f"the name {name!r}")
+        raise _unsafe(archive, f"it contains the path {name!r}")
     if len(path.parts) > _DEEPEST:
-        raise _distrusted(archive, f"{len(path.parts)} folders in each other")
+        raise _unsafe(archive, f"it contains {len(path.parts)} nested folders")
 
 
 def _expect_no_bomb(archive: Path, total: int) -> None:
     size = archive.stat().st_size
     if total > max(_MOST * size, _SMALL):
-        found = f"{total / 1e6:,.0f} MB in {size / 1e6:,.1f} MB"
-        raise SourceError(
-            archive, expected=f"at most {_MOST} times its size", found=found, remedy="do not trust this file"
-        )
+        problem = f"unpacks to more than {_MOST} times its size: {size / 1e6:,.1f} MB to {total / 1e6:,.0f} MB"
+        raise SourceError(archive, problem, remedy=_DISTRUST)
 
 
-def _distrusted(archive: Path, found: str) -> SourceError:
-    return SourceError(
-        archive, expected="plain files under names that stay inside", found=found, remedy="do not trust this file"
-    )
+def _unsafe(archive: Path, reason: str) -> SourceError:
+    return SourceError(archive, f"is unsafe to unpack: {reason}", remedy=_DISTRUST)
+
+
+def _twice(archive: Path, name: str) -> SourceError:
+    return SourceError(archive, f"contains {name} twice", remedy=_AGAIN)

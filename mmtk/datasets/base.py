@@ -1,4 +1,4 @@
-"""The words every dataset is written in: tasks, counts, records and the dataset itself. Its recipe is of steps.py."""
+"""The types that describe a dataset: tasks, counts, records and the dataset itself. Recipes are in steps.py."""
 
 from __future__ import annotations
 
@@ -9,25 +9,38 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmtk.datasets.checks import check_dataset
-from mmtk.datasets.steps import BySize, Pipeline, Recipe, recipe_to_json, without_flaws
+from mmtk.datasets.pipelines import Pipeline, without_flaws
+from mmtk.datasets.records import Box, Cut, Finding, Record, Scan
+from mmtk.datasets.steps import BySize, Recipe, recipe_to_json
 from mmtk.display import facts_table, rows_table
-from mmtk.errors import ArgumentError, ImageError, SourceError
-from mmtk.imaging import PLANES
+from mmtk.errors import ArgumentError, SourceError
 
 if TYPE_CHECKING:
     from mmtk.datasets.listing import Listing
 
+__all__ = [
+    "CONTAINER_OF_2021", "EDITIONS", "LIKE_BREAST", "OFFICIAL_ALONE", "OWN", "SPLITS", "Box", "Counts", "Cut",
+    "Dataset", "Finding", "Record", "Scan", "Source", "SplitRule", "Task", "no_raw_images",
+]
 SPLITS = ("train", "val", "test")
-EDITIONS = ("2020", "2021", "2022", "2024")  # in which official files appeared, in their order
-OWN = "own"  # the choice of pixels and split of a dataset that nobody published
-Box = tuple[int, int, int, int, int, int]
+EDITIONS = ("2020", "2021", "2022", "2024")  # years in which official files were published
+OWN = "own"  # the pixels and split of an unpublished dataset
 LIKE_BREAST = "larger sizes: as BreastMNIST's were made, whose files have the published MD5s; no original compared"
-OFFICIAL_ALONE = "Known by its official files alone: there is no pipeline from raw images yet."
-CONTAINER_OF_2021 = "The container of its .npz of 2021 is taken to be BloodMNIST's, the one file of that year seen."
+OFFICIAL_ALONE = "Only the official files are available: there is no pipeline from raw images yet."
+CONTAINER_OF_2021 = (
+    "The container of its .npz of 2021 is assumed to be that of BloodMNIST, the only file of that year examined."
+)
 
 
 class Task(StrEnum):
-    """What a label means, by the names MedMNIST uses."""
+    """The kind of labels, named as in MedMNIST.
+
+    Examples
+    --------
+    >>> from mmtk.datasets.base import Task
+    >>> Task("multi-class") is Task.MULTICLASS
+    True
+    """
 
     BINARY = "binary-class"
     MULTICLASS = "multi-class"
@@ -37,7 +50,15 @@ class Task(StrEnum):
 
 @dataclass(frozen=True)
 class Counts:
-    """Images in each split."""
+    """Number of images in each split.
+
+    Examples
+    --------
+    >>> from mmtk.datasets.base import Counts
+    >>> counts = Counts(546, 78, 156)
+    >>> counts.total, str(counts)
+    (780, 'train 546, val 78, test 156')
+    """
 
     train: int
     val: int
@@ -53,10 +74,25 @@ class Counts:
 
 @dataclass(frozen=True)
 class Source:
-    """A provider: who, under what licence, where to get it, how it lies on disk, how to cite it.
+    """A provider of raw images.
 
-    ``marks`` are files or folders by any one of which the provider's folder is recognised, ``archives`` patterns of the
-    archive names the provider ships, by which a folder of downloads is.
+    Attributes
+    ----------
+    name, licence, page, citation : str
+        Who provides the data, under which licence, where to get it, and how to cite it.
+    layout : str
+        How its files are arranged.
+    marks : tuple of str
+        Files or folders, any of which identifies the provider's folder.
+    archives : tuple of str
+        Patterns of the provider's archive names, which identify a folder of downloads.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> source = mmtk.get_dataset("breastmnist").source
+    >>> source.name, source.licence
+    ('BUSI', 'CC BY 4.0')
     """
 
     name: str
@@ -68,93 +104,27 @@ class Source:
     archives: tuple[str, ...] = ()
 
 
-# -------------------------------------------------------------- records, scans
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Where in a CT volume an image lies.
-
-    ``box`` is xmin, xmax, ymin, ymax, zmin, zmax in voxels, upper ends left out; ``extents`` are the voxels along x, y
-    and z of the grid that the box is resampled to, and ``slice`` counts that grid's slices from the box's lower edge.
-    ``mask`` is a volume in the same listing that is above 0 in the box's organ, where there is one.
-    """
-
-    plane: str
-    slice: int
-    box: Box
-    extents: tuple[int, int, int]
-    mask: str = ""
-
-    @property
-    def across(self) -> int:
-        """The axis that the plane lies across."""
-        return PLANES[self.plane]
-
-    @property
-    def region(self) -> tuple[int, int, int, int]:
-        """Top, left, height and width of the box in the plane, in voxels: rows run along the lower of its axes."""
-        rows, columns = (2 * axis for axis in range(3) if axis != self.across)
-        top, left = self.box[rows], self.box[columns]
-        return top, left, self.box[rows + 1] - top, self.box[columns + 1] - left
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One image to be.
-
-    ``source`` is its canonical name, the one official maps use, ``file`` the file's name in its listing, ``labels`` one
-    value a label, ``subject`` whatever must not cross splits (empty where the provider does not tell), ``part`` the
-    provider's own part ("train", "val", "test" or ""), ``cut`` where it lies in a CT volume.
-    """
-
-    source: str
-    file: str
-    labels: tuple[int, ...]
-    subject: str = ""
-    part: str = ""
-    cut: Cut | None = None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something a user should know about a source: ``kind`` is missing, surplus, junk, doubt, left out or bad."""
-
-    kind: str
-    name: str
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What a listing holds: records in a fixed order, findings, and files that had to be read and cannot be used."""
-
-    records: tuple[Record, ...]
-    findings: tuple[Finding, ...] = ()
-    bad: tuple[tuple[str, ImageError], ...] = ()
-
-
 @dataclass(frozen=True)
 class SplitRule:
-    """Gives each record its split; used where no official map is known, for own data and for phantoms.
+    """Assigns a split to each record, for own data, phantoms, and datasets without an official map.
 
-    A rule is a dataclass of JSON values, with a name by which it stays known.
+    A rule is a dataclass of JSON values with a permanent name.
     """
 
     name: ClassVar[str]
 
     def assign(self, records: tuple[Record, ...]) -> list[str]:
-        """The split of each record: train, val or test, in the records' order."""
+        """Return the split of each record ("train", "val" or "test"), in the same order."""
         raise NotImplementedError
 
     def may_be(self, split: str) -> tuple[str, ...]:
-        """The official splits in which a record may stand that this rule gives to a split; drawn at random, in any."""
+        """The official splits to which records of a split of this rule may belong; any, if the rule is random."""
         return SPLITS
 
     def facts(self) -> dict[str, Any]:
-        """Its name and its fields as JSON values, for hashes of plans.
+        """Name and fields as JSON values, for hashes of plans.
 
-        Fields that have their default are left out, so that one which is added later with a default changes no hash.
+        Fields with their default value are omitted, so that adding a field with a default does not change hashes.
         """
         values = asdict(self)
         given = {f.name: values[f.name] for f in fields(self) if getattr(self, f.name) != f.default}
@@ -166,28 +136,62 @@ class SplitRule:
 
 
 def no_raw_images(listing: Listing) -> Scan:
-    """The scan of a dataset that is known by its official files alone."""
-    remedy = "mmtk fetch and mmtk import get its official files"
-    raise SourceError(listing.root, expected="a dataset that is built from raw images", found="none", remedy=remedy)
+    """The scan of a dataset that cannot be built from raw images: it always fails."""
+    remedy = "get its official files with mmtk fetch and mmtk import"
+    raise SourceError(listing.root, "cannot be used: the dataset is not built from raw images", remedy=remedy)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything mmtk knows about a dataset; see the modules beside this one.
+    """All facts about a dataset; the modules next to this one define the known ones.
 
-    A plain recipe and its ``unchecked`` hold for every size. That names what of the recipe of 28 px rests on inference
-    alone, ``unchecked_larger`` what of the other one does. Datasets of one ``family`` are made from the same raw files,
-    in one pass; by default a dataset is its own. ``blank_in`` are the editions in which slices of one grey level are
-    images. ``listed`` gives the image files that a source's own lists tell it has, where they do not name them. Images
-    are volumes, cubes of grey voxels, where ``ndim`` is 3.
-
-    One without a ``scan`` cannot be built from raw images: its official files are all that is known of it.
-    One without counts is somebody's own; see `mmtk.datasets.own`.
+    Attributes
+    ----------
+    flag, title, modality : str
+        Its identifier, as in file names, its name, and how its images were acquired.
+    task : Task
+    classes : tuple of str
+        Names of the classes, in the order of the labels.
+    channels : {1, 3}
+        1 for grey, 3 for colour.
+    counts : dict of str to Counts
+        Published number of images by edition; empty for an own dataset, see `mmtk.datasets.own`.
+    source : Source
+        The provider of its raw images.
+    recipe : tuple of steps, or BySize
+        How a raw image becomes pixels; a plain recipe applies to every size.
+    split : SplitRule
+        The split where no official map is known.
+    scan : callable
+        Lists the records of a source. Without it, the dataset cannot be built from raw images.
+    aliases : tuple of str
+        Other names, the flag of the 2020 edition first.
+    md5 : dict of str to str
+        MD5s of official files, by "edition:size".
+    unchecked, unchecked_larger : tuple of str
+        Parts of the recipe at 28 px, and above, that were inferred but not checked against official pixels.
+    notes : tuple of str
+        Remarks for users.
+    family : str
+        Datasets of a family are built from the same raw files in one pass; by default the flag.
+    blank_in : tuple of str
+        Editions that include slices of a single grey level.
+    listed : callable or None
+        Gives the image files that exist according to a source's own lists.
+    ndim : {2, 3}
+        3 if the images are volumes, cubes of grey voxels.
 
     Raises
     ------
     ArgumentError
-        If it could not be built, or its store not read again; see `mmtk.datasets.checks.check_dataset`.
+        If it could not be built, or its store not read back; see `mmtk.datasets.checks.check_dataset`.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> dataset = mmtk.get_dataset("breastmnist")
+    >>> dataset.classes, dataset.channels, dataset.sizes
+    (('malignant', 'normal, benign'), 1, (28, 64, 128, 224))
     """
 
     flag: str
@@ -219,116 +223,119 @@ class Dataset:
 
     @property
     def recipes(self) -> tuple[Recipe, Recipe]:
-        """Of 28 px, and of larger sizes."""
+        """The recipes for 28 px and for larger sizes."""
         by_size = self.recipe if isinstance(self.recipe, BySize) else BySize(self.recipe, self.recipe)
         return by_size.at_28, by_size.larger
 
     def unchecked_at(self, size: int, edition: str = "2024") -> tuple[str, ...]:
-        """What of the recipe was not compared with official pixels, for images of a size and an edition."""
+        """The parts of the recipe that were not checked against official pixels of this size and edition."""
         unchecked = self.unchecked if size == 28 else self.unchecked_larger
         known = self.published(edition, size) or not self.md5
         return unchecked if known else (*unchecked, f"there are no official images of {size} px in edition {edition}")
 
     @property
     def has_raw_pipeline(self) -> bool:
-        """Whether it can be built from raw images; else its official files are all there is."""
+        """Whether it can be built from raw images; otherwise only official files are available."""
         return self.scan is not no_raw_images
 
     @property
     def licence(self) -> str:
-        """The source's."""
+        """Licence of the source."""
         return self.source.licence
 
     @property
     def citation(self) -> str:
-        """The source's."""
+        """Citation of the source."""
         return self.source.citation
 
     @property
     def page(self) -> str:
-        """The source's."""
+        """Web page of the source."""
         return self.source.page
 
     @property
     def volumetric(self) -> bool:
-        """Whether its images are cut from CT volumes, several from one file."""
+        """Whether its images are slices of CT volumes."""
         return Pipeline(self.recipes[0]).takes_volumes
 
     @property
     def own(self) -> bool:
-        """Whether it is somebody's own: nobody published counts of it, so it has no editions."""
+        """Whether it is an own dataset, without published counts and editions."""
         return not self.counts
 
     @property
     def first_edition(self) -> str:
-        """The edition that is meant where none is named: 2020 of the ten, 2021 of the rest; empty if there are none."""
+        """The default edition: 2020 for the ten, 2021 for the others; empty for an own dataset."""
         return next(iter(self.counts), "")
 
     @property
     def last_edition(self) -> str:
-        """The edition whose files are fetched where none is named: 2024 of MedMNIST's sets; empty if there are none."""
+        """The edition that is downloaded by default: 2024 for MedMNIST's datasets; empty for an own dataset."""
         return next(reversed(self.counts), "")
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Edge lengths of its official files: 28, 64, 128 and 224 px, of volumes 28 and 64; none if there are none."""
+        """Edge lengths of its official files in pixels: 28, 64, 128 and 224, or 28 and 64 for volumes."""
         return tuple(sorted({int(key.partition(":")[2]) for key in self.md5}))
 
     @property
     def pixel_choices(self) -> tuple[str, ...]:
-        """What ``pixels`` of a build may be; the first is meant where nothing is said."""
+        """Allowed values of ``pixels`` in a build; the first is the default."""
         return (OWN,) if self.own else ("official", "clean")
 
     @property
     def split_choices(self) -> tuple[str, ...]:
-        """What ``split`` of a build may be; the first is meant where nothing is said."""
+        """Allowed values of ``split`` in a build; the first is the default."""
         return (OWN,) if self.own else ("official", "grouped")
 
     def alias_of(self, edition: str) -> str:
-        """The flag that MedMNIST's files of an edition bear; the Organ sets had others in 2020."""
+        """The flag in MedMNIST's file names of an edition; the Organ datasets had others in 2020."""
         return self.aliases[0] if edition == "2020" and self.aliases else self.flag
 
     def published(self, edition: str, size: int) -> str | None:
-        """MD5 of the official file of an edition and size, None where there is none.
+        """MD5 of the official file of an edition and size; None if there is none.
 
-        Files above 28 px appeared in 2024 only; of a dataset whose images that edition left alone they are either's.
+        Files above 28 px were published in 2024 only; they also count for earlier editions with the same images.
         """
         unchanged = edition in self.counts and self.counts[edition] == self.counts.get("2024")
         return self.md5.get(f"{edition}:{size}") or (self.md5.get(f"2024:{size}") if unchanged else None)
 
     def container(self, edition: str, size: int) -> str:
-        """The edition whose kind of ``.npz`` the official file is: the first one that has this very file."""
+        """The edition that determines the ``.npz`` container: the first that has this very file."""
         md5 = self.published(edition, size)
         return next((e for e in EDITIONS if md5 and self.md5.get(f"{e}:{size}") == md5), EDITIONS[-1])
 
     @property
     def labels(self) -> int:
-        """Values in a label row: 14 for ChestMNIST, 1 elsewhere."""
+        """Number of values in a label row: 14 for ChestMNIST, 1 for the others."""
         return len(self.classes) if self.task is Task.MULTILABEL else 1
 
     def recipe_for(self, pixels: str, size: int) -> Recipe:
-        """The recipe of a choice of pixels and a size.
+        """The recipe for a choice of pixels and a size.
 
         Parameters
         ----------
         pixels : {"official", "clean"}
-            As MedMNIST was made; or without what that did to the images by mistake, see `without_flaws`. An own dataset
-            has nothing but its own pixels, "own".
+            As MedMNIST was made, or without its mistakes, see `without_flaws`. For an own dataset "own".
         size : int
-            Edge length in pixels. The official images up to 28 px were made in one way, larger ones in another.
+            Edge length in pixels. Official images above 28 px were made differently from those at 28 px.
+
+        Returns
+        -------
+        tuple of steps
 
         Raises
         ------
         ArgumentError
-            For any other choice of pixels.
+            For another value of `pixels`.
         """
         if pixels not in self.pixel_choices:
-            raise ArgumentError("pixels", expected=" or ".join(self.pixel_choices), found=pixels)
+            raise ArgumentError("pixels", found=repr(pixels), expected=" or ".join(self.pixel_choices))
         recipe = self.recipes[size > 28]
         return without_flaws(recipe) if pixels == "clean" else recipe
 
     def pipeline(self, pixels: str) -> Pipeline:
-        """What the recipes of a choice of pixels, of every size, ask of a source's files."""
+        """The combined steps for all sizes, which determine how a source's files are read."""
         steps = (step for size in (28, 29) for step in self.recipe_for(pixels, size))  # up to 28, and above
         return Pipeline(tuple(dict.fromkeys(steps)))
 

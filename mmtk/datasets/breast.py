@@ -1,4 +1,4 @@
-"""BreastMNIST: breast ultrasound from BUSI (Al-Dhabyani et al. 2020). PNGs in class folders, masks beside them."""
+"""BreastMNIST: breast ultrasound from BUSI (Al-Dhabyani et al. 2020). PNGs in class folders, next to their masks."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ BREAST = register(Dataset(
         "2024:224": "b56378a6eefa9fed602bb16d192d4c8b",
     },
     notes=(
-        "The official recipe is checked at 28, 64, 128 and 224 px: the rebuilt files have the published MD5s.",
-        "Benign (433) and malignant (145) are the same picture with opposite labels (official train 115 and test 76).",
-        "235 near-duplicates are reported; no patient is named, so patients may cross splits.",
+        "The official recipe is verified at 28, 64, 128 and 224 px: the rebuilt files have the published MD5s.",
+        "Benign (433) and malignant (145) are the same image with opposite labels (official train 115 and test 76).",
+        "235 near-duplicates are known; patients are not named, so they may be in several splits.",
     ),
 ))

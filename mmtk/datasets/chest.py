@@ -18,10 +18,10 @@ _LINE = re.compile(r"([0-9]{8}_[0-9]{3}\.png)((?: [01]){14})")
 
 
 def scan(listing: Listing) -> Scan:
-    """The X-rays; the subject is the patient in the name.
+    """Scan the X-rays; the subject is the patient number in the file name.
 
-    Labels are those of the CheXNet lists: of the folder ``chexnet_lists`` if the source has one, else as mmtk knows
-    them. NIH's own table and lists are not read, for the official labels and splits are not theirs.
+    Labels and splits are those of the CheXNet lists, from the folder ``chexnet_lists`` if the source has it, else from
+    mmtk's map. NIH's own table and lists are not used, since the official labels and splits differ from them.
     """
     listed = _read_lists(listing)
     known = official_map("chestmnist")
@@ -36,8 +36,8 @@ def scan(listing: Listing) -> Scan:
 
 
 def _read_lists(listing: Listing) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Split and labels of each image by the lists of the source; nothing if it has none."""
-    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    """Split and labels of each image from the lists of the source; empty if it has none."""
+    listed: dict[str, tuple[str, tuple[int, ...]]] = {}
     for split in SPLITS:
         named = [n for n in listing.names if f"/{n}".endswith(f"/chexnet_lists/{split}_list.txt")]
         for name in named[:1]:
@@ -45,13 +45,12 @@ def _read_lists(listing: Listing) -> dict[str, tuple[str, tuple[int, ...]]]:
             for number, line in enumerate(listing.read_lines(name), 1):
                 match = _LINE.fullmatch(line.strip())
                 if match is None:
-                    expected = "an image and 14 flags, as in 00011997_000.png 0 0 1 0 0 0 0 0 0 0 0 0 0 0"
-                    raise SourceError(f"{path} line {number}", expected=expected, found=repr(line[:60]))
-                if match[1] in found:
-                    what = f"{match[1]} a second time"
-                    raise SourceError(f"{path} line {number}", expected="each image once", found=what)
-                found[match[1]] = (split, tuple(map(int, match[2].split())))
-    return found
+                    expected = "an image and 14 labels, as in 00011997_000.png 0 0 1 0 0 0 0 0 0 0 0 0 0 0"
+                    raise SourceError(f"{path} line {number}", found=repr(line[:60]), expected=expected)
+                if match[1] in listed:
+                    raise SourceError(f"{path} line {number}", f"lists {match[1]} a second time")
+                listed[match[1]] = (split, tuple(map(int, match[2].split())))
+    return listed
 
 
 CHEST = register(Dataset(
@@ -82,8 +81,8 @@ CHEST = register(Dataset(
     },
     unchecked=("all of the recipe, inferred from Breast's", "that alpha is dropped in the 519 RGBA files"),
     notes=(
-        "The split is the patient-disjoint 70/10/20 lists of CheXNet with their labels, not NIH's own; the CSV of 2020 "
+        "Split and labels are those of CheXNet's patient-disjoint 70/10/20 lists, not NIH's own; NIH's table of 2020 "
         "differs in 181 images.",
-        "Always answering 'nothing found' gives ACC 0.947.",
+        "Always predicting 'no finding' gives ACC 0.947.",
     ),
 ))

@@ -13,12 +13,12 @@ from mmtk.datasets.steps import CenterCrop, Colour, Resize, RoundTrip, as_releas
 from mmtk.datasets.tables import find_file, read_table
 from mmtk.errors import SourceError
 
-_DX = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")  # the metadata's words, in the order of the classes
+_DX = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")  # diagnoses in the metadata, in the order of the classes
 _IMAGE = re.compile(r"(?:.*/)?(?P<id>ISIC_[0-9]{7})\.jpg")
 
 
 def scan(listing: Listing) -> Scan:
-    """The images that the metadata names; the subject is the lesion."""
+    """Scan the images listed in the metadata; the subject is the lesion."""
     rows = _read_metadata(listing)
     files = [(match["id"], match[0]) for match in matching(listing, _IMAGE)]
     records = [Record(i, file, rows[i][0], rows[i][1]) for i, file in files if i in rows]
@@ -31,11 +31,11 @@ def _read_metadata(listing: Listing) -> dict[str, tuple[tuple[int], str]]:
     rows: dict[str, tuple[tuple[int], str]] = {}
     for where, (lesion, image, dx) in read_table(listing, name, ("lesion_id", "image_id", "dx")):
         if dx not in _DX:
-            raise SourceError(where, expected=f"dx one of {', '.join(_DX)}", found=repr(dx))
+            raise SourceError(where, found=f"dx {dx!r}", expected=f"one of {', '.join(_DX)}")
         if not re.fullmatch("ISIC_[0-9]{7}", image):
-            raise SourceError(where, expected="image_id such as ISIC_0027419", found=repr(image))
+            raise SourceError(where, found=f"image_id {image!r}", expected="an id such as ISIC_0027419")
         if image in rows:
-            raise SourceError(where, expected="each image once", found=f"{image} a second time")
+            raise SourceError(where, f"lists {image} a second time")
         rows[image] = ((_DX.index(dx),), lesion)
     return rows
 

@@ -1,4 +1,4 @@
-"""What files a source has: a folder walked once, a zip, or a text file of names."""
+"""List the files of a source: a folder, a zip, or a text file of names."""
 
 from __future__ import annotations
 
@@ -19,29 +19,37 @@ from mmtk.imaging.filetypes import MOST_BYTES, identify_placeholder
 if TYPE_CHECKING:
     from mmtk.datasets.base import Dataset
 
-_LARGEST_TEXT = 1 << 26  # bytes of a list or table: eight times the largest one
-_LARGEST_MARK = 1 << 16  # bytes of a phantom's facts
-PHANTOM_FILE = "PHANTOM.json"  # written last into a synthetic source: what it is, and how many images it has
+_LARGEST_TEXT = 1 << 26  # bytes of a list or table: eight times the largest known one
+_LARGEST_MARK = 1 << 16  # bytes of PHANTOM.json
+PHANTOM_FILE = "PHANTOM.json"  # written last into a synthetic source: its dataset and its number of images
 
 
 @dataclass(frozen=True)
 class Listing:
-    """File names of a source.
+    """The file names of a source.
 
     Attributes
     ----------
     root : Path
-        The folder, or the zip, that the names are relative to.
+        The folder or zip that the names are relative to.
     names : tuple of str
-        Sorted, with forward slashes; files inside a zip of the folder are named ``archive.zip/name``.
-    archives : dict
-        The zips among them, by their own names; ``""`` where the root is one.
+        Sorted, with forward slashes; files inside a zip in the folder are named ``archive.zip/name``.
+    archives : dict of str to ZipArchive
+        The zips by their names; ``""`` if the root is a zip.
     packed : tuple of str
-        Tars of the provider that were not unpacked, since only a look was asked for.
+        The provider's tars that were not unpacked.
     readable : bool
-        Whether the images are there too; False for a text file of names.
+        Whether the files themselves are available; False for a text file of names.
     phantom : dict or None
-        What the source's ``PHANTOM.json`` says, if it is a synthetic one.
+        Content of ``PHANTOM.json`` if the source is synthetic.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.datasets.listing import find_source
+    >>> listing = find_source("sources", mmtk.get_dataset("breastmnist"))
+    >>> listing.phantom["flag"]
+    'breastmnist'
     """
 
     root: Path
@@ -52,7 +60,7 @@ class Listing:
     packed: tuple[str, ...] = ()
 
     def path(self, name: str) -> Path | ZipMember:
-        """The file of a name, on disk or in a zip; both have ``open``."""
+        """The file of this name, on disk or in a zip; both have ``open``."""
         if not self.archives:
             return self.root / name
         if "" in self.archives:
@@ -65,14 +73,14 @@ class Listing:
         return self.root / name
 
     def size(self, name: str) -> int:
-        """Bytes of a file, unpacked; 0 where only names are listed."""
+        """Uncompressed size of a file in bytes; 0 if only names are listed."""
         path = self.path(name)
         if isinstance(path, ZipMember):
             return path.archive.file.getinfo(path.name).file_size
         return path.stat().st_size if self.readable else 0
 
     def read_text(self, name: str) -> str:
-        """The text of a file: UTF-8 or UTF-16 as its first bytes tell, any line ends, without a byte order mark.
+        """Read a text file in UTF-8, or in UTF-16 with a byte order mark; line ends become newlines.
 
         Raises
         ------
@@ -85,37 +93,36 @@ class Listing:
                 data = file.read(_LARGEST_TEXT + 1)
         except (OSError, zipfile.BadZipFile) as error:
             remedy = system_remedy(getattr(error, "errno", None))
-            raise SourceError(path, expected="a readable text file", found=reason_of(error), remedy=remedy) from None
-        if (stands := identify_placeholder(data[:MOST_BYTES])) is not None:
-            raise SourceError(path, expected="a text file", found=stands.name, remedy=stands.remedy)
+            raise SourceError(path, f"cannot be read: {reason_of(error)}", remedy=remedy) from None
+        if (placeholder := identify_placeholder(data[:MOST_BYTES])) is not None:
+            raise SourceError(path, f"is {placeholder.name}, not a text file", remedy=placeholder.remedy)
         if data.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
-            raise SourceError(path, expected="a text file", found="a spreadsheet or a zip", remedy="save it as CSV")
+            raise SourceError(path, "is a spreadsheet or a zip, not a text file", remedy="save it as CSV")
         if len(data) > _LARGEST_TEXT:
-            raise SourceError(path, expected=f"a text file of at most {_LARGEST_TEXT} bytes", found="a larger one")
+            raise SourceError(path, f"is too large for a text file: more than {_LARGEST_TEXT} bytes")
         encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
         try:
             return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
         except UnicodeDecodeError:
-            remedy = "save it as UTF-8"
-            raise SourceError(path, expected="a text file", found="bytes that are no UTF-8", remedy=remedy) from None
+            raise SourceError(path, "is not UTF-8 text", remedy="save it as UTF-8") from None
 
     def read_lines(self, name: str) -> list[str]:
-        """The lines of `read_text`, which ``splitlines`` would also cut at what is no line end in a file."""
+        """The lines of `read_text`, cut only at line ends of text files, unlike ``splitlines``."""
         lines = self.read_text(name).split("\n")
         return lines if lines[-1] else lines[:-1]
 
 
 def open_listing(path: str | os.PathLike[str], tars: Iterable[str] = (), unpack: bool = True) -> Listing:
-    """List a source.
+    """List the files of a source.
 
     Parameters
     ----------
     path : path-like
-        A folder, a zip, or a text file with one name a line, relative to the folder it lies in.
+        A folder, a zip, or a text file with one name per line, relative to its own folder.
     tars : iterable of str
-        Patterns of the tars that belong to it.
+        Patterns of the tars that belong to the source.
     unpack : bool
-        Whether to unpack those; else they are named in ``packed``.
+        Unpack those tars; otherwise they are listed in ``packed``.
 
     Returns
     -------
@@ -124,7 +131,14 @@ def open_listing(path: str | os.PathLike[str], tars: Iterable[str] = (), unpack:
     Raises
     ------
     SourceError
-        If it is neither, or cannot be read.
+        If it is none of these, or cannot be read.
+
+    Examples
+    --------
+    >>> from mmtk.datasets.listing import open_listing
+    >>> listing = open_listing("stores")
+    >>> listing.names[0]
+    'breastmnist_28.h5'
     """
     path = Path(path).absolute()
     if path.is_dir():
@@ -135,8 +149,8 @@ def open_listing(path: str | os.PathLike[str], tars: Iterable[str] = (), unpack:
         names, archives = _expand(path, _walk(path))
         return Listing(path, names, phantom=_read_phantom(path), archives=archives, packed=tuple(packed))
     if not path.is_file():
-        found = "nothing" if not path.exists() else "neither"
-        raise SourceError(path, expected="a folder or a text file of names", found=found)
+        problem = "is neither a folder nor a file" if path.exists() else "does not exist"
+        raise SourceError(path, problem, remedy="give a folder, a zip or a text file of names")
     if path.suffix.lower() == ".zip":
         archive = ZipArchive(path)
         return Listing(path, archive.names, archives={"": archive})
@@ -147,7 +161,7 @@ def open_listing(path: str | os.PathLike[str], tars: Iterable[str] = (), unpack:
 
 
 def _expand(root: Path, names: Iterable[str]) -> tuple[tuple[str, ...], dict[str, ZipArchive]]:
-    """Names in order, each zip that is there replaced by the names in it."""
+    """Names in order, with each existing zip replaced by the names in it."""
     plain = set(names)
     zips = {name for name in plain if name.lower().endswith(".zip") and (root / name).is_file()}
     archives = {name: ZipArchive(root / name) for name in sorted(zips)}
@@ -156,11 +170,11 @@ def _expand(root: Path, names: Iterable[str]) -> tuple[tuple[str, ...], dict[str
 
 
 def _tars(folder: Path, patterns: Iterable[str]) -> Iterator[str]:
-    """The tars of a folder that belong to a source and are not unpacked."""
+    """The tars in a folder that belong to a source and are not unpacked yet."""
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
-        raise _closed(folder, error) from None
+        raise _unreadable(folder, error) from None
     for name in names:
         fits = any(fnmatch(name.lower(), pattern.lower()) for pattern in patterns)
         if fits and name.lower().endswith(TAR_ENDINGS) and not unpacked_folder(folder / name).is_dir():
@@ -168,90 +182,98 @@ def _tars(folder: Path, patterns: Iterable[str]) -> Iterator[str]:
 
 
 def find_source(sources: str | os.PathLike[str], dataset: Dataset, unpack: bool = True) -> Listing:
-    """Find a dataset's raw files.
+    """Find the raw files of a dataset.
 
     Parameters
     ----------
     sources : path-like
-        The provider's folder or zip, or a folder that holds it among others, at most two levels down; of a dataset
-        whose source has no marks, this very folder or zip.
+        The provider's folder or zip, or a folder that contains it at most two levels down. For a dataset whose source
+        has no marks, exactly the folder or zip to use.
     dataset : Dataset
     unpack : bool
-        Whether to unpack the provider's tars, which cannot be read in place.
+        Unpack the provider's tars, which cannot be read in place.
 
     Returns
     -------
     Listing
-        Of the folder or zip that has the provider's layout.
+        Of the folder or zip with the provider's layout.
 
     Raises
     ------
     SourceError
-        If no such folder is there, or several are; it says what was looked for, where to get it and its licence. Or if
-        the dataset is not built from raw images.
+        If there is no such folder, or several; the message says what was searched for, where to get it and its licence.
+        Also if the dataset is not built from raw images.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.datasets.listing import find_source
+    >>> listing = find_source("sources", mmtk.get_dataset("breastmnist"))
+    >>> listing.root.is_dir()
+    True
     """
     expect_raw_pipeline(dataset)
     sources = Path(sources).absolute()
     if not dataset.source.marks and not dataset.source.archives:
         return open_listing(sources)
     if not sources.is_dir() and not sources.name.lower().endswith(".zip"):
-        raise SourceError(sources, expected="a folder with raw data", found="no folder", remedy="see --sources")
-    level, closed = [sources], _Closed()
+        raise SourceError(sources, "is not a folder with raw data", remedy="see --sources")
+    level, skipped = [sources], _Skipped()
     for _ in range(3):
-        found = [place for place in level if _has_layout(place, dataset, closed)]
-        found = [place for place in found if place.is_dir()] or found
-        if len(found) > 1:
-            names = " and ".join(str(place) for place in found)
-            raise SourceError(sources, expected=f"one source of {dataset.flag}", found=names, remedy="name one of them")
-        if found:
-            return open_listing(found[0], dataset.source.archives, unpack)
-        level = [child for place in level for child in _places(place, closed)]
+        matches = [place for place in level if _has_layout(place, dataset, skipped)]
+        matches = [place for place in matches if place.is_dir()] or matches
+        if len(matches) > 1:
+            names = " and ".join(str(place) for place in matches)
+            problem = f"contains several sources of {dataset.flag}: {names}"
+            raise SourceError(sources, problem, remedy="give one of them")
+        if matches:
+            return open_listing(matches[0], dataset.source.archives, unpack)
+        level = [child for place in level for child in _places(place, skipped)]
     provider = dataset.source
     raise SourceError(
-        sources, expected=f"{provider.name} as {provider.layout}",
-        found=f"no {' or '.join(provider.marks)} there or in its folders{closed}",
+        sources, f"does not contain {provider.name}: no {' or '.join(provider.marks)} in it or its folders{skipped}",
         remedy=f"get it from {provider.page} (licence: {provider.licence})",
     )
 
 
-class _Closed(dict[Path, str]):
-    """Places that could not be looked into, and why; as text what is to be added to "not found"."""
+class _Skipped(dict[Path, str]):
+    """Places that could not be searched, and why; as text, the addition to "not found"."""
 
     def __str__(self) -> str:
-        return "".join(f", and no look into {place} ({reason})" for place, reason in self.items())
+        return "".join(f", but {place} could not be searched ({reason})" for place, reason in self.items())
 
 
-def _has_layout(place: Path, dataset: Dataset, closed: _Closed) -> bool:
-    """Whether one of the provider's marks or archives is there; phantoms say themselves whose they are."""
+def _has_layout(place: Path, dataset: Dataset, skipped: _Skipped) -> bool:
+    """Whether a place has one of the provider's marks or archives, or is a phantom of the dataset's family."""
     marks = dataset.source.marks
     if not place.is_dir():
-        return _zip_has(place, marks, closed)
+        return _zip_has(place, marks, skipped)
     try:
         phantom = _read_phantom(place)
     except SourceError:
-        phantom = None  # its marks tell whose it may be; opening it says what is wrong
+        phantom = None  # decide by its marks; opening it will report what is wrong
     if phantom is not None and phantom["flag"] != dataset.family:
         return False
     try:
-        there = {entry.name.lower() for entry in os.scandir(place)}
+        present = {entry.name.lower() for entry in os.scandir(place)}
     except OSError as error:
-        closed[place] = reason_of(error)
+        skipped[place] = reason_of(error)
         return False
     for mark in marks:
         first, *rest = mark.split("/")
-        if first.lower() in there and (not rest or os.path.exists(place / mark)):
+        if first.lower() in present and (not rest or os.path.exists(place / mark)):
             return True
-    return any(fnmatch(name, pattern.lower()) for name in there for pattern in dataset.source.archives)
+    return any(fnmatch(name, pattern.lower()) for name in present for pattern in dataset.source.archives)
 
 
-def _zip_has(path: Path, marks: tuple[str, ...], closed: _Closed) -> bool:
-    """Whether a mark is in a zip, at its top or in one folder that wraps all."""
+def _zip_has(path: Path, marks: tuple[str, ...], skipped: _Skipped) -> bool:
+    """Whether a zip contains a mark, at its top level or in a top-level folder."""
     try:
         with open_zip(path) as archive:
             names = archive.namelist()
     except (OSError, zipfile.BadZipFile) as error:
         if not os.path.isdir(path):
-            closed[path] = reason_of(error)
+            skipped[path] = reason_of(error)
         return False
     wanted = tuple(f"{mark.lower()}/" for mark in marks)
     for name in names:
@@ -261,20 +283,20 @@ def _zip_has(path: Path, marks: tuple[str, ...], closed: _Closed) -> bool:
     return False
 
 
-def _places(place: Path, closed: _Closed) -> list[Path]:
-    """Folders and zips below; hidden ones, such as phantoms being written, are passed by."""
+def _places(place: Path, skipped: _Skipped) -> list[Path]:
+    """Folders and zips directly below; hidden ones, such as phantoms being written, are skipped."""
     if not place.is_dir():
         return []
     try:
         entries = [entry for entry in os.scandir(place) if not entry.name.startswith(".")]
     except OSError as error:
-        closed[place] = reason_of(error)
+        skipped[place] = reason_of(error)
         return []
     return sorted(Path(e.path) for e in entries if _is_dir(e) or e.name.lower().endswith(".zip"))
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Names of all files below a folder; links are followed, each folder is entered once, so that loops end."""
+    """Names of all files below a folder; links are followed, but each folder is entered once, which ends loops."""
     seen: set[tuple[int, int]] = set()
     waiting = [""]
     while waiting:
@@ -284,7 +306,7 @@ def _walk(root: Path) -> Iterator[str]:
             status = folder.stat()
             entries = list(os.scandir(folder))
         except OSError as error:
-            raise _closed(folder, error) from None
+            raise _unreadable(folder, error) from None
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -293,10 +315,10 @@ def _walk(root: Path) -> Iterator[str]:
         yield from (prefix + entry.name for entry in entries if entry.name not in folders)
 
 
-def _closed(folder: Path, error: OSError) -> SourceError:
-    """Of a folder in the source: its files may be part of the dataset, so it is not passed over."""
+def _unreadable(folder: Path, error: OSError) -> SourceError:
+    """The error for an unreadable folder in a source, which is not skipped, since it may hold part of the dataset."""
     remedy = "make it readable, or move it out of the source"
-    return SourceError(folder, expected="a readable folder", found=reason_of(error), remedy=remedy)
+    return SourceError(folder, f"cannot be read: {reason_of(error)}", remedy=remedy)
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:
@@ -307,21 +329,22 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 
 
 def _read_phantom(folder: Path) -> dict[str, Any] | None:
-    """The mark of a synthetic source in its folder, or beside the provider's folder when that one is given itself."""
+    """The content of PHANTOM.json in a folder, or next to it in case the provider's own folder is given."""
     for place in (folder, folder.parent):
         path = place / PHANTOM_FILE
         try:
             with path.open("rb") as file:
                 text = file.read(_LARGEST_MARK)
-            found = json.loads(text.decode())
-            if isinstance(found["flag"], str) and isinstance(found["images"], int):
-                return dict(found)
+            facts = json.loads(text.decode())
+            if isinstance(facts["flag"], str) and isinstance(facts["images"], int):
+                return dict(facts)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             continue
         except OSError as error:
-            remedy = system_remedy(error.errno)
-            raise SourceError(path, expected="the facts of a phantom", found=reason_of(error), remedy=remedy) from None
+            raise SourceError(
+                path, f"cannot be read: {reason_of(error)}", remedy=system_remedy(error.errno)
+            ) from None
         except (ValueError, KeyError, TypeError, RecursionError):
             pass
-        raise SourceError(path, expected="the facts of a phantom", found="a damaged file", remedy="write it again")
+        raise SourceError(path, "is a damaged phantom description", remedy="write the phantom again")
     return None

@@ -22,20 +22,19 @@ _IMAGE = re.compile(
 
 
 def scan(listing: Listing) -> Scan:
-    """The OCT scans; the subject is the patient in the name, whatever the class. Phantoms' numbers have eight digits.
+    """Scan the OCT images; the subject is the patient number in the file name. Phantoms use eight-digit numbers.
 
     Raises
     ------
     SourceError
-        If the files are Kaggle's cut, which has a ``val`` part and other images in its train part.
+        If the files are Kaggle's copy, which is split differently and has a ``val`` part.
     """
     matches = list(matching(listing, _IMAGE))
     kaggle = next((m[0] for m in matches if m["part"] == "val"), None)
     if kaggle is not None:
         raise SourceError(
-            listing.path(kaggle), expected="Mendeley's version 2 or 3, parts train and test",
-            found="a part val: Kaggle's copy, which is cut otherwise and cannot give the published counts",
-            remedy=f"get OCT2017.tar.gz from {OCT.source.page}",
+            listing.path(kaggle), "belongs to Kaggle's copy, whose split (it has a part val) is not the published one",
+            remedy=f"get version 2 or 3, OCT2017.tar.gz, from {OCT.source.page}",
         )
     records = (
         Record(m["source"], m[0], (_CLASSES.index(m["kind"]),), m["patient"], m["part"])
@@ -67,7 +66,7 @@ OCT = register(Dataset(
     },
     unchecked=("the crop to a square, inferred from the other sets", "the JPEG round trip, inferred likewise"),
     notes=(
-        "Only Mendeley's versions 2 and 3 give the published counts; Kaggle's copy is cut differently.",
-        "The provider's train part is cut 9:1 per class into train and val, not by patient; its test part is test.",
+        "Only Mendeley's versions 2 and 3 give the published counts; Kaggle's copy is split differently.",
+        "The provider's train part is split 9:1 per class into train and val, not by patient; its test part is test.",
     ),
 ))

@@ -1,7 +1,7 @@
-"""OrganMNIST, axial, coronal and sagittal: organs in abdominal CT from LiTS, by the boxes of Xu et al. 2019.
+"""OrganMNIST, axial, coronal and sagittal: organs in abdominal CT from LiTS, with the boxes of Xu et al. 2019.
 
-Each organ's box is resampled to a grid of 2 x 2 x 1 mm as if every volume had the same spacing. Every 4th axial slice
-of that grid and every 2nd other one, from a fifth to four fifths of its extent, is an image.
+Each organ's box is resampled to a grid of 2 x 2 x 1 mm as if all volumes had the same spacing. The images are every 4th
+axial slice of that grid, and every 2nd coronal and sagittal one, from 20 % to 80 % of its extent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mmtk.datasets.steps import BySize, HuWindow, Resize, Slice, Zoom
 from mmtk.errors import SourceError
 from mmtk.imaging import PLANES
 
-BOX_NAMES = {  # the boxes' names, in the order of the classes
+BOX_NAMES = {  # organ names in the box files, in the order of the classes
     "bladder": "bladder", "femur-l": "femur-left", "femur-r": "femur-right", "heart": "heart",
     "kidney-l": "kidney-left", "kidney-r": "kidney-right", "liver": "liver", "lung-l": "lung-left",
     "lung-r": "lung-right", "pancreas": "pancreas", "spleen": "spleen",
@@ -28,28 +28,28 @@ _ORDER = tuple(BOX_NAMES)
 _VOLUME = re.compile(r"(?:.*/)?(?P<test>test-)?volume-(?P<number>[0-9]{1,9})\.nii(?:\.gz)?")
 _BOXES = re.compile(r"(?:.*/)?(?P<test>test-)?segmentation-(?P<number>[0-9]{1,9})\.txt")
 _MASK = re.compile(r"(?:.*/)?(?P<test>test-)?segmentation-(?P<number>[0-9]{1,9})\.nii(?:\.gz)?")
-_MASKED = "liver"  # the organ in LiTS's own masks
+_MASKED = "liver"  # the organ with masks in LiTS
 _NUMBER = re.compile("[0-9]{1,9}")
 _VOLUMES = {"train": 131, "test": 70}
-_FIRST_VAL = 115  # volumes of the source's training set from here on are val
+_FIRST_VAL = 115  # training volumes from this number on are val
 _SWAPPED = ("test", 59)
 GRID = Zoom(spacing=(0.7031, 0.7031, 2.5))
 _WINDOW = HuWindow(level=25.0, width=450.0, rounding="down")
 
 
 def chosen_slices(extent: int, every: int) -> range:
-    """The multiples of `every` from 0.2 to 0.8 of an extent, both included."""
+    """The multiples of `every` from 20 % to 80 % of an extent, both included."""
     return range(every * -(-extent // (5 * every)), 4 * extent // 5 + 1, every)
 
 
 def scan(cut: Slice, listing: Listing) -> Scan:
-    """The slices of every organ of every volume, volume by volume; the subject is the volume.
+    """Scan the slices of every organ, volume by volume; the subject is the volume.
 
-    A record's name is that of a released sample: source split, volume, class counted from 1, plane, slice of the grid.
+    Records are named like a released sample: source split, volume, class counted from 1, plane, slice of the grid.
     """
     volumes, junk = _volumes(listing)
     boxes, masks = ({_key(match): match[0] for match in _matches(p, listing)} for p in (_BOXES, _MASK))
-    reason = "its axes are swapped against its boxes; not in the official set"
+    reason = "its axes do not match its boxes; not in the official dataset"
     left_out = [Finding("left out", volumes[_SWAPPED], reason)] if _SWAPPED in volumes else []
     records = []
     both = (volumes.keys() & boxes.keys()) - {_SWAPPED}
@@ -64,22 +64,24 @@ def scan(cut: Slice, listing: Listing) -> Scan:
                 records.append(Record(source, volumes[part, number], (label,), f"{part}-{number}", split, place))
     missing = _missing(listing, set(volumes), set(boxes))
     if not records:
-        shown = f"{_SOURCE.name} as {_SOURCE.layout}"
+        problem = (
+            f"contains no volume of {_SOURCE.name} with its box file ({len(volumes)} volumes and {len(boxes)} box "
+            f"files in the layout {_SOURCE.layout})"
+        )
         remedy = f"get them from {_SOURCE.page} (licence: {_SOURCE.licence})"
-        found = f"{len(volumes)} volumes and {len(boxes)} box files, none of one volume"
-        raise SourceError(listing.root, expected=f"volumes of {shown}", found=found, remedy=remedy)
+        raise SourceError(listing.root, problem, remedy=remedy)
     kinds = (("missing", missing), ("junk", sorted(junk)))
     findings = [Finding(kind, name) for kind, names in kinds for name in names]
     return Scan(tuple(records), (*findings, *left_out))
 
 
 def _matches(pattern: re.Pattern[str], listing: Listing) -> Iterator[re.Match[str]]:
-    """The names that fit, the outermost last."""
+    """The matching names, outermost last."""
     return iter(sorted(matching(listing, pattern), key=lambda match: (match[0].count("/"), match[0]), reverse=True))
 
 
 def _listed(listing: Listing) -> Iterator[str]:
-    """The volumes whose boxes are there: each has one."""
+    """The names of the volumes that have boxes."""
     return (f"{match['test'] or ''}volume-{match['number']}.nii" for match in matching(listing, _BOXES))
 
 
@@ -88,14 +90,14 @@ def _key(match: re.Match[str]) -> tuple[str, int]:
 
 
 def _volumes(listing: Listing) -> tuple[dict[tuple[str, int], str], set[str]]:
-    """The file of each volume, and files that are not needed: of two copies the uncompressed one is read."""
-    found: dict[tuple[str, int], str] = {}
+    """The file of each volume, and junk; of two copies, the uncompressed one is used."""
+    volumes: dict[tuple[str, int], str] = {}
     junk = {name for name in listing.names if is_junk(name)}
     for match in sorted(_matches(_VOLUME, listing), key=lambda m: m[0].endswith(".nii")):
-        if before := found.get(_key(match)):
+        if before := volumes.get(_key(match)):
             junk.add(before)
-        found[_key(match)] = match[0]
-    return found, junk
+        volumes[_key(match)] = match[0]
+    return volumes, junk
 
 
 def _missing(listing: Listing, volumes: set[tuple[str, int]], boxes: set[tuple[str, int]]) -> list[str]:
@@ -113,22 +115,22 @@ def _missing(listing: Listing, volumes: set[tuple[str, int]], boxes: set[tuple[s
 
 def _read_boxes(listing: Listing, name: str) -> Iterator[tuple[int, Box]]:
     """Class and box of each organ of a volume, in the order of the classes."""
-    found: dict[int, Box] = {}
+    boxes: dict[int, Box] = {}
     for number, line in enumerate(listing.read_lines(name), 1):
         words = line.split()
         if not words:
             continue
         where = f"{listing.path(name)} line {number}"
         if len(words) != 8 or words[0] not in BOX_NAMES or not all(_NUMBER.fullmatch(word) for word in words[1:]):
-            raise SourceError(where, expected="organ id xmin xmax ymin ymax zmin zmax", found=repr(line[:60]))
+            raise SourceError(where, found=repr(line[:60]), expected="organ id xmin xmax ymin ymax zmin zmax")
         xmin, xmax, ymin, ymax, zmin, zmax = map(int, words[2:])
         if not (xmin < xmax and ymin < ymax and zmin < zmax):
-            raise SourceError(where, expected="a box whose ends lie above its beginnings", found=repr(line[:60]))
+            raise SourceError(where, f"has an empty box: {line[:60]!r}")
         label = _ORDER.index(words[0])
-        if label in found:
-            raise SourceError(where, expected="each organ once", found=f"{words[0]} a second time")
-        found[label] = (xmin, xmax, ymin, ymax, zmin, zmax)
-    return iter(sorted(found.items()))
+        if label in boxes:
+            raise SourceError(where, f"lists {words[0]} a second time")
+        boxes[label] = (xmin, xmax, ymin, ymax, zmin, zmax)
+    return iter(sorted(boxes.items()))
 
 
 _SOURCE = Source(
@@ -146,16 +148,17 @@ _UNCHECKED = (
 )
 _REVERSED = (2, 4, 28, 37, 41, 44, 46)
 _NOTES = (
-    "The rule gives all published counts; 127 of 127 axial images of volume-44 are official ones bit for bit, and 100 "
-    "of 100 official tiles of 128 px come from a grid that gives an official image of 28 px, too.",
-    "The boxes count along the patient's axes, the official images were cut from the file's array as it lies. Where "
-    f"its y axis is reversed (train volumes {', '.join(map(str, _REVERSED))}) they show another place: the "
-    "kidney-right of volume-44 is liver and bowel. --pixels official keeps that, --pixels clean turns the array first; "
-    "mmtk audit FLAG --sources DIR counts the images.",
-    "Every volume is resampled as if its voxels were 0.7031 x 0.7031 x 2.5 mm; --pixels clean takes the header's size.",
+    "The rule gives all published counts; 127 of 127 axial images of volume-44 equal official ones bit for bit, and "
+    "each of 100 official tiles of 128 px comes from a grid that also gives an official image of 28 px.",
+    "The boxes refer to the patient's axes, but the official images were cut from the array as stored in the file. If "
+    f"its y axis is reversed (train volumes {', '.join(map(str, _REVERSED))}), they show the wrong region: the "
+    "kidney-right of volume-44 is liver and bowel. --pixels official reproduces that, --pixels clean reorients the "
+    "array first; mmtk audit FLAG --sources DIR counts the images.",
+    "All volumes are resampled as if their voxels were 0.7031 x 0.7031 x 2.5 mm; --pixels clean uses the voxel size in "
+    "the header.",
     "The last row or column of some crops is 0 HU (grey level 113), where rounding puts it outside the box.",
-    "Since January 2024 the blank slices are left out (edition 2024): those of one grey level after the window.",
-    "test-volume-59 is not in the official set: its axes are swapped against its boxes.",
+    "Since January 2024 (edition 2024) blank slices, which have a single grey level after windowing, are left out.",
+    "test-volume-59 is not in the official dataset: its axes do not match its boxes.",
 )
 
 

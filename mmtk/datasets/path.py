@@ -11,7 +11,7 @@ from mmtk.datasets.listing import Listing
 from mmtk.datasets.splits import FloorCut
 from mmtk.datasets.steps import Colour, Resize, as_released
 
-# tiles of each class in the two sets; the classes in the order of the labels
+# number of tiles of each class in the two sets, in the order of the labels
 _TILES = {
     "ADI": (10407, 1338), "BACK": (10566, 847), "DEB": (11512, 339), "LYM": (11557, 634), "MUC": (8896, 1035),
     "MUS": (13536, 592), "NORM": (8763, 741), "STR": (10446, 421), "TUM": (14317, 1233),
@@ -25,7 +25,7 @@ _IMAGE = re.compile(
 
 
 def scan(listing: Listing) -> Scan:
-    """The tiles of both sets. Their names tell no patient; those of phantoms hold digits, the provider's letters."""
+    """Scan the tiles of both sets, whose names do not identify patients. Ids of phantoms contain digits."""
     records = (
         Record(m["source"], m[0], (_CLASSES.index(m["kind"]),), "", _SETS[m["set"]])
         for m in matching(listing, _IMAGE) if m["kind"] in _TILES and (m["id"].isalpha() or listing.phantom)
@@ -60,6 +60,6 @@ PATH = register(Dataset(
     },
     unchecked=("the resize on the provider's own files: the evidence is a JPEG copy of one tile",),
     notes=(
-        "The 100K set is cut 9:1 per class into train and val, the 7K set is test; the 100K names tell no patient.",
+        "The 100K set is split 9:1 per class into train and val, the 7K set is test; 100K does not name patients.",
     ),
 ))

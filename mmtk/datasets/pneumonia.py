@@ -18,10 +18,10 @@ _IMAGE = re.compile(
 
 
 def scan(listing: Listing) -> Scan:
-    """The X-rays; Kaggle's 16 ``val`` files belong to the provider's train part, Mendeley's layout has no ``val``.
+    """Scan the X-rays. Kaggle's 16 ``val`` files belong to the provider's train part; Mendeley's layout has no ``val``.
 
-    The subject is the number in the name, kept apart by series (``person``, ``IM``, ``NORMAL2-IM``); whether two series
-    share patients, or train and test one numbering, is not told.
+    The subject is series and number in the file name (``person``, ``IM``, ``NORMAL2-IM``). It is not known whether two
+    series share patients, or whether train and test share a numbering.
     """
     records = []
     for match in matching(listing, _IMAGE):
@@ -56,10 +56,10 @@ PNEUMONIA = register(Dataset(
     },
     unchecked=("the luma of the 283 files that are RGB",),
     notes=(
-        "The official recipe is checked at 28 px on 29 of 29 originals, all grey.",
-        "67 normal test rows show other pictures than the 67 files of the test folder that are left over for them: "
-        "these rows are filled in scan order and differ from the official file.",
-        "Train and val share patients: by the numbers in the names, 289 of val's 468.",
+        "The official recipe is verified at 28 px on 29 of 29 originals, all grey.",
+        "67 normal rows of test show other images than the 67 remaining files of the test folder: these rows are "
+        "filled in scan order and differ from the official file.",
+        "Train and val share patients: 289 of 468 in val, going by the numbers in file names.",
         "27 groups of exact duplicates, 8 of them across train and val.",
     ),
 ))

@@ -26,7 +26,7 @@ _EYES = {"l": "left_eye_DR_Level", "r": "right_eye_DR_Level"}
 
 
 def scan(listing: Listing) -> Scan:
-    """The regular fundus photographs; the label is the grade of the eye shown, the subject the patient."""
+    """Scan the regular fundus photographs; the label is the grade of the eye shown, the subject the patient."""
     grades: dict[str, tuple[str, str, int]] = {}
     doubts: list[Finding] = []
     for part in _PARTS:
@@ -40,7 +40,7 @@ def scan(listing: Listing) -> Scan:
     if listing.phantom is None:
         for part, wanted in _PHOTOGRAPHS.items():
             listed = sum(held == part for held, _, _ in grades.values())
-            absent += [f"{wanted - listed:,} of the {wanted:,} lines of its {part} table"] if listed < wanted else []
+            absent += [f"{wanted - listed:,} of the {wanted:,} rows of its {part} table"] if listed < wanted else []
     return collect(RETINA, listing, records, absent=absent, doubts=doubts)
 
 
@@ -51,26 +51,27 @@ def _source(part: str, patient: str, image: str) -> str:
 def _read_grades(
     listing: Listing, part: str, grades: dict[str, tuple[str, str, int]], doubts: list[Finding]
 ) -> None:
-    """Add part, patient and grade of each image of a part's table; only the column of the eye shown is filled."""
+    """Add part, patient and grade of each image in a part's table, where only the column of the eye shown is filled."""
     name = find_file(
         listing, RETINA, rf"regular-fundus-{part}(\.[a-z]+)?\.csv", f"regular-fundus-{part}.csv"
     )
     for where, (path, *levels) in read_table(listing, name, ("image_path", *_EYES.values())):
         match = _PATH.fullmatch(path.replace("/", "\\"))
         if match is None or match[1] != part:
-            expected = rf"image_path such as \regular-fundus-{part}\1\1_l1.jpg"
-            raise SourceError(where, expected=expected, found=repr(path))
+            expected = rf"a path such as \regular-fundus-{part}\1\1_l1.jpg"
+            raise SourceError(where, found=f"image_path {path!r}", expected=expected)
         source = _source(part, match["patient"], match["image"])
         if source in grades:
-            raise SourceError(where, expected="each image once", found=f"{source} a second time")
+            raise SourceError(where, f"lists {source} a second time")
         filled = {eye: level for eye, level in zip(_EYES, levels, strict=True) if level}
         letter = match["image"].split("_")[1][0]
         eye = letter if letter in filled else next(iter(filled), "")
         if filled.get(eye) not in RETINA.classes:
-            found = f"{levels[0]!r} and {levels[1]!r}"
-            raise SourceError(where, expected="a grade from 0 to 4 of one eye", found=found)
+            filled_in = f"grades {levels[0]!r} and {levels[1]!r}"
+            raise SourceError(where, found=filled_in, expected="a grade from 0 to 4 for one eye")
         if eye != letter:
-            doubts.append(Finding("doubt", source, f"named {letter}, graded under {_EYES[eye]}; that grade is taken"))
+            detail = f"its name says {letter}, but it is graded under {_EYES[eye]}; that grade is used"
+            doubts.append(Finding("doubt", source, detail))
         grades[source] = (part, match["patient"], int(filled[eye]))
 
 
@@ -96,7 +97,7 @@ RETINA = register(Dataset(
     },
     unchecked=("crop and resize on the provider's own files: the evidence is one edited original",),
     notes=(
-        "The training part is cut 9:1 into train and val, by eye or by patient; the validation part is test.",
-        "Always answering the commonest grade gives ACC 0.435.",
+        "The training part is split 9:1 into train and val, by eye or by patient; the validation part is test.",
+        "Always predicting the most frequent grade gives ACC 0.435.",
     ),
 ))

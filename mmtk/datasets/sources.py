@@ -1,4 +1,4 @@
-"""Which raw data is at hand: the datasets asked for, and what of each one's source lies in a folder."""
+"""Check which raw data is available: the requested datasets, and the state of their sources in a folder."""
 
 from __future__ import annotations
 
@@ -18,17 +18,25 @@ from mmtk.errors import SourceError
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What a folder holds of a dataset's source.
+    """The state of a dataset's source in a folder.
 
     Attributes
     ----------
-    folder : where the source was found
-    synthetic : whether it is a phantom
-    images, expected : images that are there, and how many a whole source has
-    bytes : size of the files of those images
-    findings : how many there are of each kind
-    missing : what is missing, by name
-    problem : why nothing more could be seen; empty where all was
+    dataset : Dataset
+    folder : Path or None
+        Where the source is.
+    synthetic : bool
+        Whether it is a phantom.
+    images, expected : int
+        Number of images present, and in a complete source.
+    bytes : int
+        Size of the files of the images present.
+    findings : dict of str to int
+        Number of findings by kind.
+    missing : tuple of str
+        Names of what is missing.
+    problem : str
+        Why the source could not be examined; empty if it was.
     """
 
     dataset: Dataset
@@ -43,21 +51,21 @@ class SourceReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every image of the dataset is there."""
+        """Whether all images of the dataset are present."""
         return not self.problem and self.images >= self.expected and not self.missing
 
     @property
     def expected_bytes(self) -> int:
-        """Estimated size of the whole source, from the mean of what is there."""
+        """Size of the complete source, extrapolated from the files present."""
         return self.bytes * self.expected // max(self.images, 1)
 
     def count(self, kind: str) -> int:
-        """How many images a kind of finding is about; one that says "missing" may stand for many."""
-        named = self.findings[kind]
-        return max(named, self.expected - self.images) if kind == "missing" else named
+        """Number of images that a kind of finding concerns; a single "missing" finding may concern many."""
+        count = self.findings[kind]
+        return max(count, self.expected - self.images) if kind == "missing" else count
 
     def facts(self) -> dict[str, Any]:
-        """All of it as JSON values, for ``mmtk sources --json``."""
+        """All facts as JSON values, for ``mmtk sources --json``."""
         provider = self.dataset.source
         return {
             "flag": self.dataset.flag, "source": provider.name, "licence": provider.licence, "page": provider.page,
@@ -68,18 +76,27 @@ class SourceReport:
 
 
 def choose(flags: Iterable[str]) -> tuple[Dataset, ...]:
-    """The datasets of some names, each once.
+    """Resolve names to datasets, without duplicates.
 
     Parameters
     ----------
     flags : iterable of str
-        Flags, aliases, dataset files, or names of a source that several datasets share; none at all means every
-        dataset that is built from raw images.
+        Flags, aliases, dataset files, or names of families; if empty, all datasets that are built from raw images.
+
+    Returns
+    -------
+    tuple of Dataset
 
     Raises
     ------
     ArgumentError
         If a name is none of these.
+
+    Examples
+    --------
+    >>> from mmtk.datasets.sources import choose
+    >>> [dataset.flag for dataset in choose(["organmnist"])]
+    ['organamnist', 'organcmnist', 'organsmnist']
     """
     from mmtk.datasets.own import named
 
@@ -96,21 +113,33 @@ def _built_from_raw() -> tuple[Dataset, ...]:
     return tuple(dataset for dataset in list_datasets() if dataset.has_raw_pipeline)
 
 
-def look(dataset: Dataset, folder: str | os.PathLike[str]) -> SourceReport:
-    """Look what a folder holds of a dataset's source; nothing is unpacked.
+def inspect_source(dataset: Dataset, folder: str | os.PathLike[str]) -> SourceReport:
+    """Examine a dataset's source in a folder without unpacking archives.
 
     Parameters
     ----------
     dataset : Dataset
     folder : path-like
-        As `find_source` takes it.
+        As for `find_source`.
+
+    Returns
+    -------
+    SourceReport
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.datasets.sources import inspect_source
+    >>> report = inspect_source(mmtk.get_dataset("breastmnist"), "sources")
+    >>> report.synthetic, report.problem
+    (True, '')
     """
     place, synthetic = None, False
     try:
         listing = find_source(folder, dataset, unpack=False)
         place, synthetic = listing.root, listing.phantom is not None
         if listing.packed:
-            problem = f"packed in {', '.join(listing.packed)}, which mmtk build unpacks beside them"
+            problem = f"still packed in {', '.join(listing.packed)}; mmtk build unpacks them in place"
             return SourceReport(dataset, place, synthetic, problem=problem)
         scan = dataset.scan(listing)
         if scan.bad:
@@ -134,26 +163,32 @@ def look(dataset: Dataset, folder: str | os.PathLike[str]) -> SourceReport:
 def available(
     folder: str | os.PathLike[str], allow_partial: bool = False
 ) -> tuple[tuple[Dataset, ...], dict[str, SourceError]]:
-    """All datasets whose source is in a folder, among those that are built from raw images.
+    """Find all datasets whose source is in a folder.
 
     Parameters
     ----------
     folder : path-like
-        As `find_source` takes it.
+        As for `find_source`.
     allow_partial : bool
-        Whether sources may be absent.
+        Allow sources to be missing.
 
     Returns
     -------
-    tuple of Dataset
+    available : tuple of Dataset
         Those with a source.
-    dict of str to SourceError
-        Flags of the others, and what is the matter with each.
+    absent : dict of str to SourceError
+        The flags of the others, with the reason.
 
     Raises
     ------
     SourceError
-        If one is absent that must not be, or all are.
+        If all sources are missing, or any without `allow_partial`.
+
+    Examples
+    --------
+    >>> from mmtk.datasets.sources import available
+    >>> "breastmnist" in [dataset.flag for dataset in available("sources", allow_partial=True)[0]]
+    True
     """
     known = _built_from_raw()
     absent: dict[str, SourceError] = {}
@@ -161,12 +196,12 @@ def available(
         try:
             listing = find_source(folder, dataset, unpack=False)
             if allow_partial and not listing.packed:
-                dataset.scan(listing)  # a folder that holds nothing of it is no source either
+                dataset.scan(listing)  # a folder without any of its images does not count as a source
         except SourceError as error:
             absent[dataset.flag] = error
     if len(absent) == len(known):
         raise next(iter(absent.values()))
     if absent and not allow_partial:
-        remedy = "mmtk sources says where to get them; name the FLAGs to build, or add --allow-partial"
-        raise SourceError(folder, expected="every source", found=f"none for {', '.join(absent)}", remedy=remedy)
+        remedy = "see mmtk sources for where to get them, name the FLAGs to build, or add --allow-partial"
+        raise SourceError(folder, f"does not contain the sources of {', '.join(absent)}", remedy=remedy)
     return tuple(dataset for dataset in known if dataset.flag not in absent), absent

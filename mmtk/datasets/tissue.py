@@ -30,7 +30,7 @@ TISSUE = register(Dataset(
     },
     notes=(
         OFFICIAL_ALONE, CONTAINER_OF_2021,
-        "236,386 cells of three specimens, cut 7:1:2; an image is the maximum over 7 slices of 32 x 32 pixels.",
-        "MedMNIST gave the licence as CC BY 3.0 until April 2022, CC BY 4.0 since.",
+        "236,386 cells of three specimens, split 7:1:2; an image is the maximum over 7 slices of 32 x 32 pixels.",
+        "MedMNIST gave the licence as CC BY 3.0 until April 2022, and as CC BY 4.0 since.",
     ),
 ))

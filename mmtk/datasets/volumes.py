@@ -1,4 +1,4 @@
-"""The six sets of volumes that MedMNIST added in 2021: grey cubes of 28 and 64 voxels."""
+"""The six volume datasets that MedMNIST added in 2021: grey cubes of 28 and 64 voxels per side."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _MEDMNIST = (
     "Yang et al., MedMNIST v2 - a large-scale lightweight benchmark for 2D and 3D biomedical image classification, "
     "Scientific Data 10, 41, 2023"
 )
-_LICENCE = "CC BY 4.0"  # of MedMNIST's files; a note says where it was another before April 2022
+_LICENCE = "CC BY 4.0"  # of MedMNIST's files; a note says if it was different before April 2022
 _CONTAINER_OF_2022 = (
-    "The container of its .npz of April 2022 is taken to be that of 2021, by its date alone: no official file was seen."
+    "The container of its .npz of April 2022 is assumed to be that of 2021: no official file was examined."
 )
 
 
 def _until_2022(licence: str) -> str:
-    return f"MedMNIST gave the licence as {licence} until April 2022, {_LICENCE} since."
+    return f"MedMNIST gave the licence as {licence} until April 2022, and as {_LICENCE} since."
 
 
 ORGAN_3D = register(Dataset(
@@ -40,8 +40,8 @@ ORGAN_3D = register(Dataset(
     },
     notes=(
         OFFICIAL_ALONE, CONTAINER_OF_2021,
-        "The volumes and the organs are those of the Organ sets of slices; the classes stand in another order.",
-        "Since January 2024 one blank volume of train is left out.",
+        "Volumes and organs are those of the Organ datasets of slices; the classes are in another order.",
+        "Since January 2024 one blank volume in train is left out.",
     ),
 ))
 
@@ -62,7 +62,7 @@ NODULE_3D = register(Dataset(
     },
     notes=(
         OFFICIAL_ALONE, CONTAINER_OF_2021, _CONTAINER_OF_2022,
-        "Malignancy of 1 or 2 by the readers is benign, 4 or 5 malignant; nodules of 3 are left out.",
+        "A malignancy rating of 1 or 2 is benign, 4 or 5 malignant; nodules rated 3 are left out.",
         "The file of April 2022 has 216 volumes fewer in test than that of 2021.",
         _until_2022("CC BY 3.0"),
     ),
@@ -83,7 +83,7 @@ ADRENAL_3D = register(Dataset(
     },
     notes=(
         OFFICIAL_ALONE, CONTAINER_OF_2021,
-        "Shapes of 1,584 glands, split by patient; the CT scans they were drawn in were never published.",
+        "Shapes of 1,584 glands, split by patient; the CT scans in which they were segmented are not published.",
     ),
 ))
 
@@ -102,7 +102,7 @@ FRACTURE_3D = register(Dataset(
         "2024:64": "f01d7e6316aedf4210da0da5b7437b42",
     },
     notes=(
-        OFFICIAL_ALONE, CONTAINER_OF_2021, "The source's own split; its segmental fractures are left out.",
+        OFFICIAL_ALONE, CONTAINER_OF_2021, "The split is the source's own; segmental fractures are left out.",
         _until_2022("CC BY-NC 4.0"),
     ),
 ))
@@ -121,8 +121,8 @@ VESSEL_3D = register(Dataset(
         "2024:64": "6bb274a8846e1097066dcd64e2c4520f",
     },
     notes=(
-        OFFICIAL_ALONE, CONTAINER_OF_2021, "Meshes of vessel segments, made voxels and cut 7:1:2.",
-        "Since January 2024 one blank volume of val is left out.",
+        OFFICIAL_ALONE, CONTAINER_OF_2021, "Meshes of vessel segments, voxelised and split 7:1:2.",
+        "Since January 2024 one blank volume in val is left out.",
         _until_2022("CC0 1.0"),
     ),
 ))
@@ -142,5 +142,5 @@ SYNAPSE_3D = register(Dataset(
         "2024:28": "1235b78a3cd6280881dd7850a78eadb6",
         "2024:64": "43bd14ebf3af9d3dd072446fedc14d5e",
     },
-    notes=(OFFICIAL_ALONE, CONTAINER_OF_2021, "Cut 7:1:2; all synapses are on one pyramidal neuron."),
+    notes=(OFFICIAL_ALONE, CONTAINER_OF_2021, "Split 7:1:2; all synapses are on one pyramidal neuron."),
 ))

@@ -308,8 +308,8 @@ def _read_header(elements: Elements, encoding: Encoding, packing: str) -> Dicom:
         raise ImageError(path, found=f"{width} x {height} pixels", expected=f"{MIN_SIDE} to {MAX_SIDE} pixels per side")
     allocated, stored, signed = (whole.get(tag, -1) for tag in (_ALLOCATED, _STORED, _SIGNED))
     if allocated not in (8, 16) or not 1 <= stored <= allocated or signed not in (0, 1):
-        values = f"bits stored {stored}, bits allocated {allocated}, pixel representation {signed}"
-        problem = f"has pixels of an unsupported type ({values})"
+        layout = f"bits stored {stored}, bits allocated {allocated}, pixel representation {signed}"
+        problem = f"has pixels of an unsupported type ({layout})"
         raise ImageError(path, problem, remedy="save it with 8- or 16-bit integer pixels")
     if whole.get(_HIGH) != stored - 1:
         raise ImageError(path, found=f"high bit {whole.get(_HIGH, 'none')}", expected=str(stored - 1), remedy=_WRITE)

@@ -164,7 +164,7 @@ class TextHeader:
 
     def add(self, name: str, value: str) -> None:
         if name in self.fields:
-            raise self.invalid(name, value, "to occur once")
+            raise self.unsupported(f"has the field {name} twice", "")
         self.fields[name] = value.strip()
 
     def invalid(self, name: str, value: str, expected: str, remedy: str = "") -> ImageError:

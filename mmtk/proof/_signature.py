@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmtk.datasets.base import Dataset
-from mmtk.datasets.steps import Pipeline
+from mmtk.datasets.pipelines import Pipeline
 from mmtk.imaging import round_trip_stack
 from mmtk.store import Store
 

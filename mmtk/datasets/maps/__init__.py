@@ -1,14 +1,14 @@
-"""The official memberships that are known: which file of the provider is which official row.
+"""The known official maps: which file of the provider is which official row.
 
-A CSV a dataset, ``split,label,source,evidence`` and, where the provider tells it, ``subject`` as the dataset's scan
-gives it; its rows of a split in the official order. ``source`` is empty where the row's file is unknown; ``split`` is
-empty for files of the provider whose row, if they have one, is unknown.
+There is one CSV per dataset with the columns ``split,label,source,evidence`` and, if the provider says, ``subject`` as
+given by the dataset's scan; the rows of a split are in the official order. ``source`` is empty if the row's file is
+unknown; ``split`` is empty for files of the provider whose row is unknown.
 
-ChestMNIST's has a row a patient instead, ``patient,split,findings``: of each of the patient's images in turn its
-findings as a hexadecimal number, the first finding in the lowest bit. The order of its official rows is not known.
+For ChestMNIST there is one line per patient, ``patient,split,findings``, with the findings of each of the patient's
+images in turn as a hexadecimal number, the first finding in the lowest bit. The order of its official rows is unknown.
 
-Where some rows alone are known, the CSV names them: ``edition,split,index,label,source,evidence,subject``, rows counted
-from 0 in their split. That is no membership, and `official_map` does not give it; `known_rows` does.
+If only some rows are known, the CSV has the columns ``edition,split,index,label,source,evidence,subject``, with rows
+counted from 0 in their split. Such a file is not a complete map: `official_map` ignores it, `known_rows` reads it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["EVIDENCE", "LETTERS", "MapRow", "OfficialMap", "known_rows", "offici
 
 @cache
 def official_map(flag: str) -> OfficialMap | None:
-    """The official membership of a dataset.
+    """Read the official map of a dataset.
 
     Parameters
     ----------
@@ -39,12 +39,18 @@ def official_map(flag: str) -> OfficialMap | None:
     Returns
     -------
     OfficialMap or None
-        None where it is not known.
+        None if it is not known.
 
     Raises
     ------
     MmtkError
         If the installed map does not have the published counts.
+
+    Examples
+    --------
+    >>> from mmtk.datasets.maps import official_map
+    >>> official_map("breastmnist").rows["train"][0].labels
+    (1,)
     """
     dataset, file = _installed(flag)
     table = _read(file)
@@ -55,20 +61,18 @@ def official_map(flag: str) -> OfficialMap | None:
     for line in table:
         rows[line["split"]] += _images(line, dataset.labels) if by_patient else [_row(line)]
     unplaced = tuple(rows.pop(""))
-    found = OfficialMap({name: tuple(kept) for name, kept in rows.items()}, unplaced, ordered=not by_patient)
-    counts = {name: len(kept) for name, kept in found.rows.items()}
-    named = sum(row.source is not None for kept in found.rows.values() for row in kept) + len(unplaced)
+    official = OfficialMap({name: tuple(kept) for name, kept in rows.items()}, unplaced, ordered=not by_patient)
+    counts = {name: len(kept) for name, kept in official.rows.items()}
+    named = sum(row.source is not None for kept in official.rows.values() for row in kept) + len(unplaced)
     published = dataset.counts[dataset.first_edition]
-    if any(n != getattr(published, name) for name, n in counts.items()) or len(found.labels) != named:
-        raise MmtkError(
-            str(file), expected=f"{published}, each file once", found=str(counts), remedy="install mmtk again"
-        )
-    return found
+    if any(n != getattr(published, name) for name, n in counts.items()) or len(official.labels) != named:
+        raise MmtkError(str(file), "is damaged: it does not have the published counts", remedy="install mmtk again")
+    return official
 
 
 @cache
 def known_rows(flag: str, edition: str) -> Mapping[str, Mapping[int, MapRow]]:
-    """Those official rows of an edition whose number is known: all of an official map in order, or some.
+    """Read the official rows of an edition whose index is known: all rows of an ordered map, or only some.
 
     Parameters
     ----------
@@ -79,22 +83,28 @@ def known_rows(flag: str, edition: str) -> Mapping[str, Mapping[int, MapRow]]:
     Returns
     -------
     mapping of split to mapping of int to MapRow
-        Rows by their number, counted from 0 in their split; empty where none is known.
+        Rows by their index, counted from 0 in their split; empty if none is known.
+
+    Examples
+    --------
+    >>> from mmtk.datasets.maps import known_rows
+    >>> len(known_rows("breastmnist", "2024")["val"])
+    78
     """
     dataset, file = _installed(flag)
     whole = official_map(flag)
     if dataset is not None and whole is not None:
         same = whole.ordered and dataset.counts.get(edition) == dataset.counts[dataset.first_edition]
         return {split: dict(enumerate(rows)) for split, rows in whole.rows.items()} if same else {}
-    found: dict[str, dict[int, MapRow]] = {}
+    known: dict[str, dict[int, MapRow]] = {}
     for line in _read(file):
         if line["edition"] == edition:
-            found.setdefault(line["split"], {})[int(line["index"])] = _row(line)
-    return found
+            known.setdefault(line["split"], {})[int(line["index"])] = _row(line)
+    return known
 
 
 def _installed(flag: str) -> tuple[Dataset | None, Traversable]:
-    """A dataset, None where it was never registered, and its map, which need not be there."""
+    """A dataset, or None if it is not registered, and the path of its map, which may not exist."""
     from mmtk.datasets import find_dataset
 
     dataset = find_dataset(flag.lower())
@@ -110,7 +120,7 @@ def _row(line: dict[str, str]) -> MapRow:
 
 
 def _images(line: dict[str, str], labels: int) -> list[MapRow]:
-    """The rows of one patient of ChestX-ray14."""
+    """The rows of a patient of ChestX-ray14."""
     patient = f"{int(line['patient']):08d}"
     rows = []
     for number, findings in enumerate(line["findings"].split()):

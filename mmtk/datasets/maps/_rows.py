@@ -1,4 +1,4 @@
-"""What a map is made of: official rows, and how each is known."""
+"""The parts of a map: official rows, with the evidence for each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from functools import cached_property
 
 from mmtk.datasets.base import SPLITS
 
-# the evidence column's letters
+# the letters in the column evidence
 EVIDENCE = {
     "e": "exact: the pixels are equal",
-    "n": "nearest: the only file that comes near, found through resized copies",
-    "t": "tie: one of several files with equal pictures",
-    "l": "listed: as a recovered list says; class counts agree, pixels unchecked",
+    "n": "nearest: the only close file, matched with resized copies",
+    "t": "tie: one of several files with identical images",
+    "l": "listed: according to a recovered list; class counts agree, pixels were not checked",
     "": "unknown",
 }
 LETTERS = {text.split(":")[0]: letter for letter, text in EVIDENCE.items()}  # by the words that mmtk match writes
@@ -20,7 +20,7 @@ LETTERS = {text.split(":")[0]: letter for letter, text in EVIDENCE.items()}  # b
 
 @dataclass(frozen=True)
 class MapRow:
-    """One official row: its file (None if unknown), its labels, how that is known, and the file's subject if any."""
+    """An official row: its file (None if unknown), its labels, the evidence, and the file's subject if known."""
 
     source: str | None
     labels: tuple[int, ...]
@@ -30,9 +30,9 @@ class MapRow:
 
 @dataclass(frozen=True)
 class OfficialMap:
-    """The official rows of each split, and the provider's files that are none of the known rows.
+    """The official rows of each split, and the provider's files that do not belong to a known row.
 
-    ``ordered`` says whether the rows stand in the official order, ``origin`` where the map comes from if not from mmtk.
+    ``ordered`` is whether the rows are in the official order; ``origin`` is where the map comes from if not from mmtk.
     """
 
     rows: dict[str, tuple[MapRow, ...]]
@@ -42,6 +42,6 @@ class OfficialMap:
 
     @cached_property
     def labels(self) -> dict[str, tuple[int, ...]]:
-        """Every file the provider's source has, with its labels."""
+        """All files of the provider's source, with their labels."""
         named = [row for split in SPLITS for row in self.rows[split]] + list(self.unplaced)
         return {row.source: row.labels for row in named if row.source is not None}
