@@ -34,8 +34,8 @@ def program(tmp_path_factory):
     wrapped = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "aligned_alloc", "free")]
     subprocess.run(
         [COMPILER, "-O3", "-std=c11", "-Wall", "-Wextra", "-Werror", "-static", "-fsanitize=undefined",
-         "-fsanitize-undefined-trap-on-error", *wrapped, f"-I{ROOT / 'src_ext'}", ROOT / "tests/neon/resize.c", *kernels,
-         "-o", built], check=True,
+         "-fsanitize-undefined-trap-on-error", *wrapped, f"-I{ROOT / 'src_ext'}", ROOT / "tests/neon/resize.c",
+         *kernels, "-o", built], check=True,
     )
     return built
 
