@@ -143,7 +143,7 @@ INLINE void store_group(const __m256i eight[GROUP], uint8_t *const row[LANES], p
     };
     for (int r = 0; r < 4; r++) {
         _mm_storel_epi64((__m128i *)(void *)(row[2 * r] + at), two_rows[r]);
-        _mm_storeh_pd((double *)(void *)(row[2 * r + 1] + at), _mm_castsi128_pd(two_rows[r]));
+        _mm_storeh_pi((__m64 *)(void *)(row[2 * r + 1] + at), _mm_castsi128_ps(two_rows[r]));
     }
 }
 

@@ -69,6 +69,14 @@ def test_all_kernels_equal_the_reference(kernel, case):
     np.testing.assert_array_equal(got, reference.resize(image, size, filter, box))
 
 
+@pytest.mark.parametrize("channels", [None, 3])
+def test_rows_may_end_anywhere_in_a_vector(kernel, channels):
+    for width in range(1, 70):
+        for image in (picture((9, width), channels, NOISE), picture((9, 40), channels, NOISE)):
+            np.testing.assert_array_equal(resize(image, (5, width)), reference.resize(image, (5, width)))
+            np.testing.assert_array_equal(resize(image, (19, width)), reference.resize(image, (19, width)))
+
+
 def test_all_kernels_equal_the_reference_on_real_files(kernel, real_data):
     kinds = (".png", ".jpg", ".jpeg", ".tif")
     files = [path for path in sorted((real_data / "sources").rglob("*")) if path.suffix in kinds]
