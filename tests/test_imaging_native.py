@@ -352,7 +352,7 @@ for name, table, wrong, work in cases():
 
 
 def test_tables_that_another_thread_changes_meanwhile_crash_nothing():
-    done = run_python("-c", RACE)
+    done = run_python("-P", "-c", RACE)  # -P: not the extension in the current folder, where it is another
     survived = done.stdout.splitlines()
     twice = [f"{kernel} {path}" for path in native.paths for kernel in ("resize", "zoom")]
     wanted = ["gather", *twice, "unpack_strips"]
