@@ -243,12 +243,10 @@ AVX2 void down_avx2(const Making *making, uint8_t *out)
         down(making, 2, out); /* known to the compiler: nearly all that are enlarged */
     } else if (row >= 32) {
         down(making, count, out);
-    } else if (target->x.bounds) { /* the ring has a pad to read */
+    } else { /* the ring has a pad to read */
         uint8_t narrow[32];
         _mm256_storeu_si256((__m256i *)(void *)narrow, columns(making, count, 0));
         memcpy(out, narrow, (size_t)row);
-    } else {
-        row_by_pixels(making, out);
     }
 }
 

@@ -8,7 +8,7 @@ enum { ALIGNMENT = 64 };
 
 static inline const uint8_t *row_at(const Source *source, const Making *making, ptrdiff_t row)
 {
-    return making->target->x.bounds ? ring_row(making, row) : source->pixels + row * source->stride;
+    return making->ring ? ring_row(making, row) : source->pixels + row * source->stride;
 }
 
 /* The row behind the last that an output row needs. */
@@ -27,7 +27,7 @@ static int begin(Making *making, const Path *path, const Target *target, ptrdiff
         if (!making->lines || !making->pairs)
             return -1;
     }
-    if (!target->x.bounds)
+    if (!target->x.bounds && (!target->y.bounds || target->row >= WHOLE))
         return 0;
     making->units = (target->x.most + 2 * (path->pixels - 1)) / path->pixels;
     making->held = (target->y.bounds ? target->y.most : 1) + rows;
@@ -35,7 +35,7 @@ static int begin(Making *making, const Path *path, const Target *target, ptrdiff
     making->ring = malloc((size_t)(making->held * making->ring_row));
     if (!making->ring)
         return -1;
-    if (!path->pack)
+    if (!path->pack || !target->x.bounds)
         return 0;
     making->weights = malloc((size_t)(target->x.size * making->units * path->words) * sizeof(int32_t));
     if (!making->weights)
@@ -61,6 +61,9 @@ static void run(const Path *path, Band *band, Making *all, ptrdiff_t count)
                     path->fill[rgb](band);
                 turned = 1;
                 path->across[rgb](band, making);
+            } else if (making->ring) {
+                for (ptrdiff_t r = 0; r < path->rows[rgb]; r++)
+                    memcpy(ring_row(making, band->first + r), band_row(band, r), (size_t)target->row);
             }
             for (; making->next < target->height && end_of(target, making->next) <= end; making->next++) {
                 ptrdiff_t i = making->next;

@@ -25,7 +25,7 @@
 
 #define ALWAYS static inline __attribute__((always_inline))
 
-enum { PAD = 64 }; /* bytes behind a row of the ring */
+enum { PAD = 64, WHOLE = 32 }; /* bytes behind a row of the ring; rows shorter than WHOLE always go through the ring */
 
 /* The rows of the source from `first` on, turned. */
 typedef struct {
@@ -38,7 +38,7 @@ typedef struct {
 typedef struct {
     const Target *target;
     int32_t *weights;           /* (x.size, units, words): of the horizontal pass, as the path packs them, or NULL */
-    uint8_t *ring;              /* (held, ring_row): rows between the passes, row r in place r % held */
+    uint8_t *ring;              /* (held, ring_row): rows between the passes, row r in place r % held, or NULL */
     ptrdiff_t units;            /* that an output reads, at most */
     ptrdiff_t held, ring_row;
     ptrdiff_t next;             /* the output row to come */
@@ -87,19 +87,6 @@ ALWAYS void pack_units(const Making *making, ptrdiff_t pixels, ptrdiff_t words,
                 weights[p] = (uint32_t)k < (uint32_t)count ? weight[k] : 0;
             unit(weights, to);
         }
-    }
-}
-
-/* The vertical pass of the next row, where it is too short for vectors and its rows have no pad. */
-static inline void row_by_pixels(const Making *making, uint8_t *out)
-{
-    const Target *target = making->target;
-    const int32_t *weight = target->y.weights + making->next * target->y.taps;
-    for (ptrdiff_t at = 0; at < target->row; at++) {
-        int32_t sum = HALF;
-        for (ptrdiff_t k = 0; k < target->y.bounds[2 * making->next + 1]; k++)
-            sum += weight[k] * making->lines[k][at];
-        out[at] = clip8(sum);
     }
 }
 

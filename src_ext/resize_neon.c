@@ -184,12 +184,10 @@ static void down(const Making *making, uint8_t *restrict out)
         return;
     if (row > 16) { /* the last 16, some of them again */
         vst1q_u8(out + row - 16, columns(lines, weight, count, row - 16));
-    } else if (target->x.bounds) { /* the ring has a pad to read */
+    } else { /* the ring has a pad to read */
         uint8_t narrow[16];
         vst1q_u8(narrow, columns(lines, weight, count, 0));
         memcpy(out, narrow, (size_t)row);
-    } else {
-        row_by_pixels(making, out);
     }
 }
 
