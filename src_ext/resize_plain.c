@@ -80,11 +80,32 @@ static void horizontal(const Work *work, ptrdiff_t row, uint8_t *out)
     (source->channels == 1 ? horizontal_grey : horizontal_rgb)(work, source->pixels + row * source->stride, out);
 }
 
+static const uint8_t *row_at(const Work *work, ptrdiff_t row)
+{
+    const Source *source = work->source;
+    const Target *target = work->target;
+    return target->x.bounds ? work->ring + row % target->y.most * target->row : source->pixels + row * source->stride;
+}
+
+/* A row between two, as in most enlargements: no weight is negative and they add up to one, so nothing is to be clipped,
+ * and compilers without a product of 32 bits for vectors have one of 16. */
+static void blend(const uint8_t *restrict a, const uint8_t *restrict b, const int32_t *weight, uint8_t *restrict out,
+                  ptrdiff_t count)
+{
+    const int16_t high[2] = {high_part(weight[0]), high_part(weight[1])};
+    const int16_t low[2] = {low_part(weight[0]), low_part(weight[1])};
+    for (ptrdiff_t j = 0; j < count; j++) {
+        int16_t first = a[j], second = b[j];
+        uint32_t highs = (uint32_t)(high[0] * first) + (uint32_t)(high[1] * second);
+        uint32_t lows = (uint32_t)(low[0] * first) + (uint32_t)(low[1] * second);
+        out[j] = (uint8_t)(((highs << LOW_BITS) + lows + HALF) >> PRECISION);
+    }
+}
+
 /* Only the rows that the vertical pass asks for go through the horizontal one, each once and just before its first
  * use, into a ring of y.most rows. */
 static void vertical(const Work *work)
 {
-    const Source *source = work->source;
     const Target *target = work->target;
     int32_t *restrict sums = work->sums;
     ptrdiff_t done = 0;
@@ -95,16 +116,19 @@ static void vertical(const Work *work)
             for (done = done < first ? first : done; done < end; done++)
                 horizontal(work, done, work->ring + done % target->y.most * target->row);
         }
+        uint8_t *restrict out = target->dst + i * target->row;
+        if (end - first == 2 && weight[0] >= 0 && weight[1] >= 0 && weight[0] + weight[1] == 1 << PRECISION) {
+            blend(row_at(work, first), row_at(work, first + 1), weight, out, target->row);
+            continue;
+        }
         for (ptrdiff_t j = 0; j < target->row; j++)
             sums[j] = HALF;
         for (ptrdiff_t row = first; row < end; row++) {
-            const uint8_t *restrict line = target->x.bounds ? work->ring + row % target->y.most * target->row
-                                                            : source->pixels + row * source->stride;
+            const uint8_t *restrict line = row_at(work, row);
             int32_t w = weight[row - first];
             for (ptrdiff_t j = 0; j < target->row; j++)
                 sums[j] += w * line[j];
         }
-        uint8_t *restrict out = target->dst + i * target->row;
         for (ptrdiff_t j = 0; j < target->row; j++)
             out[j] = clip8(sums[j]);
     }
