@@ -81,7 +81,6 @@ import matplotlib
 matplotlib.use("Agg")
 if not importlib.util.find_spec("IPython"):  # comes with what makes the site
     sys.modules["IPython.display"] = types.SimpleNamespace(Image=dict, HTML=str)
-    sys.modules["IPython"] = types.SimpleNamespace(display=sys.modules["IPython.display"])
 for cell in CELLS:
     tree = ast.parse(cell)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
