@@ -92,8 +92,9 @@ for cell in CELLS:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+@pytest.mark.parametrize("notebook", [page for page in NOTEBOOKS if page.stem != "train"], ids=lambda notebook: notebook.stem)
 def test_notebook_runs(notebook: Path, tmp_path: Path) -> None:
+    """`make docs` runs them all; the one that trains is left to it."""
     for needed in ("torch", "matplotlib", "jinja2"):
         pytest.importorskip(needed)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
