@@ -20,6 +20,7 @@ def _copied(folder: Path) -> Path:
 
 
 def test_an_sdist_has_every_file_of_the_tests_and_what_they_read(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
     tree = _copied(tmp_path)
     code = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
     run_python("-c", code, tmp_path, cwd=tree, code=0)
