@@ -60,7 +60,7 @@ def test_a_map_of_fewer_rows_makes_a_partial_store(raw: Path, built: mmtk.Store,
     given = write(tmp_path / "more.csv", [*rows_of(built), *lost])
     with pytest.raises(SourceError) as caught:
         mmtk.build(FLAG, sources=raw, out=tmp_path, map_csv=given)
-    said = "more.csv: expected ids of images that are there, found 1 that no image has, the first ISIC_9999999"
+    said = "more.csv: lists 1 images that are not in the source, first ISIC_9999999"
     assert said in str(caught.value)
     (result,) = mmtk.build(FLAG, sources=raw, out=tmp_path / "out", map_csv=given, allow_partial=True)
     assert result.partial

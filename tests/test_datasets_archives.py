@@ -112,9 +112,9 @@ HOSTILE = ["/etc/passwd", "../above.png", "a/../../above.png", "C:/windows.png",
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_that_lead_outside_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SourceError, match=r"names that stay inside.*do not trust"):
+    with pytest.raises(SourceError, match=r"unsafe to unpack: it contains the path.*do not trust"):
         ZipArchive(write_zip(tmp_path / "x.zip", ["fine.png", name]))
-    with pytest.raises(SourceError, match=r"names that stay inside.*do not trust"):
+    with pytest.raises(SourceError, match=r"unsafe to unpack: it contains the path.*do not trust"):
         unpack_tar(write_tar(tmp_path / "x.tar.gz", {"fine.png": b"x", name: b"x"}))
     assert {path.name for path in tmp_path.iterdir()} == {"x.zip", "x.tar.gz"}
     assert not (tmp_path.parent / "above.png").exists()
@@ -125,20 +125,20 @@ def test_links_are_refused(tmp_path: Path) -> None:
         info = zipfile.ZipInfo("link.png")
         info.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(info, "/etc/passwd")
-    with pytest.raises(SourceError, match=r"a link or device at link\.png"):
+    with pytest.raises(SourceError, match=r"a link or device, link\.png"):
         ZipArchive(tmp_path / "x.zip")
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
         info = tarfile.TarInfo("link.png")
         info.type, info.linkname = kind, "/etc/passwd"
-        with pytest.raises(SourceError, match=r"a link or device at link\.png"):
+        with pytest.raises(SourceError, match=r"a link or device, link\.png"):
             unpack_tar(write_tar(tmp_path / "x.tar.gz", {"link.png": info}))
 
 
 def test_what_unpacks_to_a_hundred_times_its_size_is_refused(tmp_path: Path) -> None:
     bomb = {"zeros.png": bytes(20 << 20)}
-    with pytest.raises(SourceError, match="at most 100 times its size, found 21 MB in 0"):
+    with pytest.raises(SourceError, match=r"more than 100 times its size: 0.* MB to 21 MB"):
         ZipArchive(write_zip(tmp_path / "x.zip", bomb, zipfile.ZIP_DEFLATED))
-    with pytest.raises(SourceError, match="at most 100 times its size"):
+    with pytest.raises(SourceError, match="more than 100 times its size"):
         unpack_tar(write_tar(tmp_path / "x.tar.gz", bomb))
     assert not list(tmp_path.glob("*unpacked*"))
 
@@ -146,18 +146,18 @@ def test_what_unpacks_to_a_hundred_times_its_size_is_refused(tmp_path: Path) -> 
 def test_damaged_archives_are_named(tmp_path: Path) -> None:
     whole = write_tar(tmp_path / "whole.tar.gz", {"a.png": np.random.default_rng(0).bytes(100_000)}).read_bytes()
     (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(SourceError, match=r"cut\.tar\.gz: expected a whole tar archive"):
+    with pytest.raises(SourceError, match=r"cut\.tar\.gz: is a damaged tar archive"):
         unpack_tar(tmp_path / "cut.tar.gz")
     assert not list(tmp_path.glob("*cut.unpacked*"))
     (tmp_path / "cut.zip").write_bytes(b"PK\3\4 and no more")
-    with pytest.raises(SourceError, match=r"cut\.zip: expected a whole zip archive"):
+    with pytest.raises(SourceError, match=r"cut\.zip: is a damaged zip archive"):
         open_listing(tmp_path / "cut.zip")
     twice = tmp_path / "twice.zip"
     with zipfile.ZipFile(twice, "w") as archive:
         archive.writestr("a.png", b"x")
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("a.png", b"y")
-    with pytest.raises(SourceError, match="each name once"):
+    with pytest.raises(SourceError, match=r"contains a\.png twice"):
         ZipArchive(twice)
 
 
@@ -224,19 +224,19 @@ def test_no_flipped_bit_of_a_packed_tar_gives_other_files(tmp_path: Path, packin
 def test_a_tar_cut_off_between_two_files_is_refused(tmp_path: Path) -> None:
     whole = gzip.decompress(write_tar(tmp_path / "x.tar.gz", {"a.png": b"x", "b.png": b"y"}).read_bytes())
     (tmp_path / "cut.tar").write_bytes(whole[:1024])
-    with pytest.raises(SourceError, match="found a file cut off before its end mark"):
+    with pytest.raises(SourceError, match="it is cut off before its end marker"):
         unpack_tar(tmp_path / "cut.tar")
     wrong = bytearray(whole)
     wrong[0] ^= 1
     (tmp_path / "wrong.tar").write_bytes(wrong)
-    with pytest.raises(SourceError, match="found a header with a wrong checksum"):
+    with pytest.raises(SourceError, match="a header has a wrong checksum"):
         unpack_tar(tmp_path / "wrong.tar")
 
 
 @pytest.mark.parametrize(("damage", "reason"), [
-    (lambda data: bytes(len(data)), "no file in it"),
-    (lambda data: bytes(512) + data[512:], "no file in it"),
-    (lambda data: data[:1024] + bytes(512) + data[1536:], "more behind its end mark"),
+    (lambda data: bytes(len(data)), "it contains no files"),
+    (lambda data: bytes(512) + data[512:], "it contains no files"),
+    (lambda data: data[:1024] + bytes(512) + data[1536:], "surplus data after its end marker"),
 ])
 def test_a_tar_with_a_page_of_zeros_is_refused(tmp_path: Path, damage, reason: str) -> None:
     """Zeros are its end mark: what stands behind them would be left out without a word."""
@@ -247,7 +247,7 @@ def test_a_tar_with_a_page_of_zeros_is_refused(tmp_path: Path, damage, reason: s
             info.size = 512
             tar.addfile(info, io.BytesIO(bytes(range(256)) * 2))
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(SourceError, match=f"found {reason}"):
+    with pytest.raises(SourceError, match=reason):
         unpack_tar(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar"]
 
@@ -264,34 +264,34 @@ def header(name: bytes, size: int, kind: bytes) -> bytes:
 
 PAX_SPARSE = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
 HOSTILE_TARS = {
-    "long name": (header(b"x", 4 << 30, b"L") + bytes(1 << 20), "a header of 4294967296 bytes"),
-    "pax header": (header(b"x", 4 << 30, b"x") + bytes(1 << 20), "a header of 4294967296 bytes"),
-    "shared pax header": (header(b"x", 4 << 30, b"g") + bytes(1 << 20), "a header of 4294967296 bytes"),
-    "size of 96 bits": (header(b"x", 1 << 87, b"0"), "at most 100 times its size"),
-    "headers without an end": (header(b"x", 0, b"x") * 5000, "the 9. before one file"),
-    "sparse": (header(b"x", 0, b"S"), "a sparse at x"),
+    "long name": (header(b"x", 4 << 30, b"L") + bytes(1 << 20), "too long .4294967296 bytes"),
+    "pax header": (header(b"x", 4 << 30, b"x") + bytes(1 << 20), "too long .4294967296 bytes"),
+    "shared pax header": (header(b"x", 4 << 30, b"g") + bytes(1 << 20), "too long .4294967296 bytes"),
+    "size of 96 bits": (header(b"x", 1 << 87, b"0"), "more than 100 times its size"),
+    "headers without an end": (header(b"x", 0, b"x") * 5000, "number 9 of one file"),
+    "sparse": (header(b"x", 0, b"S"), "a sparse, x"),
     "sparse by pax": (
-        header(b"x", len(PAX_SPARSE), b"x") + PAX_SPARSE.ljust(512, b"\0") + header(b"y", 0, b"0"), "a sparse at y",
+        header(b"x", len(PAX_SPARSE), b"x") + PAX_SPARSE.ljust(512, b"\0") + header(b"y", 0, b"0"), "a sparse, y",
     ),
-    "pax without a length": (header(b"x", 512, b"x") + b"path=x\n".ljust(512, b"\0"), "a damaged pax header"),
-    "pax of length 0": (header(b"x", 512, b"x") + b"0 a=b\n".ljust(512, b"\0"), "a damaged pax header"),
+    "pax without a length": (header(b"x", 512, b"x") + b"path=x\n".ljust(512, b"\0"), "a pax header is malformed"),
+    "pax of length 0": (header(b"x", 512, b"x") + b"0 a=b\n".ljust(512, b"\0"), "a pax header is malformed"),
     "pax with a wrong size": (
-        header(b"x", 512, b"x") + b"12 size=-12\n".ljust(512, b"\0") + header(b"x", 0, b"0"), "a damaged number",
+        header(b"x", 512, b"x") + b"12 size=-12\n".ljust(512, b"\0") + header(b"x", 0, b"0"), "an invalid number",
     ),
     "NUL in a pax name": (
-        header(b"x", 512, b"x") + b"12 path=a\0b\n".ljust(512, b"\0") + header(b"x", 0, b"0"), r"the name 'a\\x00b'",
+        header(b"x", 512, b"x") + b"12 path=a\0b\n".ljust(512, b"\0") + header(b"x", 0, b"0"), r"the path 'a\\x00b'",
     ),
     "number": (header(b"x", 0, b"0").replace(b"00000000000", b"00000000009"), "wrong checksum"),
-    "device": (header(b"x", 0, b"3"), "a link or device at x"),
-    "nameless file": (header(b"", 0, b"0"), "the name ''"),
-    "file as root": (header(b".", 0, b"0"), r"the name '\.'"),
+    "device": (header(b"x", 0, b"3"), "a link or device, x"),
+    "nameless file": (header(b"", 0, b"0"), "the path ''"),
+    "file as root": (header(b".", 0, b"0"), r"the path '\.'"),
     "deep": (
-        header(b"x", 300, b"L") + (b"a/" * 150).ljust(512, b"\0") + header(b"x", 0, b"5"), "150 folders in each other",
+        header(b"x", 300, b"L") + (b"a/" * 150).ljust(512, b"\0") + header(b"x", 0, b"5"), "150 nested folders",
     ),
-    "twice": (header(b"x", 0, b"0") * 2, "each name once, found x twice"),
-    "folder where a file is": (header(b"x", 0, b"0") + header(b"x/y", 0, b"0"), "each name once, found x.* twice"),
-    "file where a folder is": (header(b"x/y", 0, b"0") + header(b"x", 0, b"0"), "each name once, found x twice"),
-    "no tar": (b"no tar at all" * 100, "a whole tar archive, found a header with a damaged number"),
+    "twice": (header(b"x", 0, b"0") * 2, "contains x twice"),
+    "folder where a file is": (header(b"x", 0, b"0") + header(b"x/y", 0, b"0"), "contains x.* twice"),
+    "file where a folder is": (header(b"x/y", 0, b"0") + header(b"x", 0, b"0"), "contains x twice"),
+    "no tar": (b"no tar at all" * 100, "damaged tar archive: a header has an invalid number"),
     "empty": (b"", "cut off"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer.*git lfs pull"),
     "page": (b"<!doctype html><title>Log in</title>", "a web page, not the file itself"),
@@ -330,7 +330,7 @@ def test_a_tar_takes_little_memory_whatever_it_claims(tmp_path: Path, name: str)
     path.write_bytes(gzip.compress(TAR_BOMBS[name](), 1))
     code = "from mmtk.datasets.archives import unpack_tar; from pathlib import Path; unpack_tar(Path(path))"
     peak, line = peak_of(code, path)
-    assert "x.tar.gz: expected" in line
+    assert "x.tar.gz: is " in line or "x.tar.gz: unpacks" in line
     assert peak < 256
 
 
@@ -351,11 +351,11 @@ def craft(path: Path, content: bytes, pack: int, size: int | None = None, **fact
 @pytest.mark.parametrize(
     ("facts", "reason"),
     [
-        ({"flags": 1}, "an archive without a password, found a.png; unpack it yourself"),
+        ({"flags": 1}, "protected by a password .a.png.; unpack it yourself"),
         ({"flags": 0x40}, "an archive without a password"), ({"flags": 0x20}, "an archive without a password"),
-        ({"method": 12}, "an archive packed by deflate, found a.png packed by method 12; unpack it yourself"),
+        ({"method": 12}, "unsupported compression method 12 for a.png; unpack it yourself"),
         ({"method": 14}, "packed by method 14"), ({"method": 93}, "packed by method 93"), ({"method": 99}, "method 99"),
-        ({"needs": 99}, r"a whole zip archive, found zip file version 9\.9"),
+        ({"needs": 99}, r"damaged zip archive: zip file version 9\.9"),
     ],
 )
 def test_a_zip_that_cannot_be_read_in_place_is_refused(tmp_path: Path, facts: dict[str, int], reason: str) -> None:
@@ -364,7 +364,7 @@ def test_a_zip_that_cannot_be_read_in_place_is_refused(tmp_path: Path, facts: di
 
 
 @pytest.mark.parametrize("pack", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-@pytest.mark.parametrize(("size", "reason"), [(50, "Bad CRC-32"), (150, "100 bytes where its header says 150")])
+@pytest.mark.parametrize(("size", "reason"), [(50, "Bad CRC-32"), (150, "100 bytes, not 150")])
 def test_a_member_of_another_size_than_it_claims_is_damaged(tmp_path: Path, pack: int, size: int, reason: str) -> None:
     archive = ZipArchive(craft(tmp_path / "x.zip", b"x" * 100, pack, size))
     with pytest.raises(zipfile.BadZipFile, match=reason), archive.member("a.png").open() as stream:
@@ -390,7 +390,7 @@ def test_a_wrong_header_in_a_damaged_zip_is_told_as_damage(busi: Path, tmp_path:
     data = cv2.imencode(".jpg", np.zeros((40, 40), np.uint8))[1].tobytes() + np.random.default_rng(0).bytes(200_000)
     wrong = data.replace(b"\xff\xc0", b"\xff\xc3")  # a lossless one, which no recipe covers
     path = craft(tmp_path / "x.zip", wrong, zipfile.ZIP_DEFLATED, crc=zlib.crc32(data))
-    with pytest.raises(ImageError, match=r"x\.zip/a\.png: expected a readable image file, found Bad CRC-32"):
+    with pytest.raises(ImageError, match=r"x\.zip/a\.png: is a damaged image file: Bad CRC-32"):
         probe(ZipArchive(path).member("a.png"))
 
 
@@ -400,7 +400,7 @@ def test_a_member_takes_little_memory_whatever_it_unpacks_to(tmp_path: Path, cla
     code = ("from mmtk.datasets.archives import ZipArchive; from pathlib import Path; "
             "read_image(ZipArchive(Path(path)).member('a.png'), False)")
     peak, line = peak_of(code, path)
-    assert "expected" in line
+    assert "damaged" in line or "unsafe" in line or "unpacks" in line
     assert peak < 256
 
 
@@ -412,7 +412,7 @@ def test_a_zip_with_a_giant_list_of_files_is_refused_unread(tmp_path: Path) -> N
     path.write_bytes(entry * number + end)
     code = "from pathlib import Path; from mmtk.datasets.archives import ZipArchive; ZipArchive(Path(path))"
     peak, line = peak_of(code, path)
-    assert "a list of its files of 306000000 bytes" in line
+    assert "its list of files has 306000000 bytes" in line
     assert peak < 256
 
 
@@ -420,7 +420,7 @@ def test_a_zip_with_a_giant_list_of_files_is_refused_unread(tmp_path: Path) -> N
     "", ".", "a\\..\\..\\b.png", "C:x.png", "C:\\x.png", "\\x.png", "/x.png", "a/../../x.png",
 ])
 def test_names_in_a_zip_that_name_no_file_inside_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SourceError, match=r"names that stay inside, found the name"):
+    with pytest.raises(SourceError, match=r"it contains the path"):
         ZipArchive(write_zip(tmp_path / "x.zip", [name]))
 
 
@@ -428,21 +428,21 @@ def test_backslashes_of_windows_programs_separate_folders(tmp_path: Path) -> Non
     archive = ZipArchive(write_zip(tmp_path / "x.zip", ["a\\b.png", "a\\c\\", "d.png"]))
     assert archive.names == ("a/b.png", "d.png")
     assert archive.member("a/b.png").open().read() == archive.file.read("d.png")
-    with pytest.raises(SourceError, match="expected each name once"):
+    with pytest.raises(SourceError, match="twice"):
         ZipArchive(write_zip(tmp_path / "twice.zip", ["a\\b.png", "a/b.png"]))
 
 
 def test_a_name_with_nul_or_no_utf8_in_a_zip_is_refused(tmp_path: Path) -> None:
     whole = craft(tmp_path / "x.zip", b"x", zipfile.ZIP_STORED).read_bytes()
     (tmp_path / "x.zip").write_bytes(whole.replace(b"a.png", b"a\0png"))
-    with pytest.raises(SourceError, match=r"found the name 'a\\x00png'"):
+    with pytest.raises(SourceError, match=r"the path 'a\\x00png'"):
         ZipArchive(tmp_path / "x.zip")
     utf8 = craft(tmp_path / "x.zip", b"x", zipfile.ZIP_STORED, flags=0x800).read_bytes()
     (tmp_path / "x.zip").write_bytes(utf8.replace(b"a.png", b"\xff.png"))
-    with pytest.raises(SourceError, match=r"a whole zip archive, found .*codec"):
+    with pytest.raises(SourceError, match=r"damaged zip archive: .*codec"):
         ZipArchive(tmp_path / "x.zip")
     (tmp_path / "x.zip").write_bytes(utf8[:40].replace(b"a.png", b"\xff.png") + utf8[40:])  # in one of its two places
-    with pytest.raises(ImageError, match=r"expected a readable image file, found .*codec"):
+    with pytest.raises(ImageError, match=r"damaged image file: .*codec"):
         read_image(ZipArchive(tmp_path / "x.zip").member("a.png"), False)
 
 
@@ -452,7 +452,7 @@ def test_a_zip_with_what_is_no_file_is_refused(tmp_path: Path, kind: int) -> Non
     info.external_attr = (kind | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr(info, "x")
-    with pytest.raises(SourceError, match=r"a link or device at x\.png"):
+    with pytest.raises(SourceError, match=r"a link or device, x\.png"):
         ZipArchive(tmp_path / "x.zip")
 
 
@@ -468,13 +468,13 @@ def test_an_error_of_the_system_is_not_told_as_damage(
     monkeypatch.setattr(*(("mmtk.datasets.archives._Listed", fail) if kind == "zip" else (Path, "open", fail)))
     with pytest.raises(SourceError, match=os.strerror(getattr(errno, code))) as caught:
         (ZipArchive if kind == "zip" else unpack_tar)(path)
-    assert "whole" not in str(caught.value)
+    assert "damaged" not in str(caught.value)
     assert "again" not in str(caught.value)
 
 
 def test_a_pointer_in_place_of_a_zip_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
-    with pytest.raises(SourceError, match=r"found a Git LFS pointer, not the file itself; get the .* `git lfs pull`"):
+    with pytest.raises(SourceError, match=r"is a Git LFS pointer, not a .*; get the .* `git lfs pull`"):
         ZipArchive(tmp_path / "x.zip")
 
 
@@ -487,7 +487,7 @@ def test_text_in_other_encodings_and_line_ends(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         assert open_listing(tmp_path).read_text(name) == text
     (tmp_path / "latin").write_bytes("lésion".encode("latin-1"))
-    with pytest.raises(SourceError, match="no UTF-8; save it as UTF-8"):
+    with pytest.raises(SourceError, match="not UTF-8 text; save it as UTF-8"):
         open_listing(tmp_path).read_text("latin")
 
 

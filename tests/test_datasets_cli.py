@@ -116,8 +116,8 @@ def test_what_is_at_hand_can_be_asked_from_python(tmp_path: Path) -> None:
     assert report.bytes < report.expected_bytes
     absent = inspect_source(get_dataset("retinamnist"), tmp_path)
     assert (absent.folder, absent.complete, absent.images) == (None, False, 0)
-    assert absent.problem.startswith(f"{tmp_path}: expected DeepDRiD")
-    with pytest.raises(SourceError, match="expected every source, found none for pathmnist, "):
+    assert absent.problem.startswith(f"{tmp_path}: does not contain DeepDRiD")
+    with pytest.raises(SourceError, match="does not contain the sources of pathmnist, "):
         available(tmp_path)
     there, others = available(tmp_path, allow_partial=True)
     assert [dataset.flag for dataset in there] == ["breastmnist"]

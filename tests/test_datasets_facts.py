@@ -186,7 +186,7 @@ def test_recipes_come_back_from_json_and_their_hash_tells_them_apart(one, other)
     "text", ['[{"step": "sharpen"}]', '[{"step": "resize", "size": 3}]', "[{}]", "[3]", "{}", "no JSON", "[null"]
 )
 def test_unknown_steps_are_refused(text: str) -> None:
-    with pytest.raises(ArgumentError, match="steps of"):
+    with pytest.raises(ArgumentError, match=r"expected a JSON list of steps|invalid step"):
         recipe_from_json(text)
 
 
@@ -227,29 +227,29 @@ ZOOM, WINDOW, AXIAL = Zoom((0.7, 0.7, 2.5)), HuWindow(), Slice("axial", 4)
 @pytest.mark.parametrize(
     ("recipe", "channels", "said"),
     [
-        ((), 1, "expected a grey image of the store's size at its end, found an image file"),
-        ((Grey(),), 1, "expected a grey image of the store's size at its end, found a grey image"),
-        ((Grey(), Resize()), 3, "expected a colour image of the store's size at its end"),
-        ((Colour(), Resize()), 1, "expected a grey image of the store's size at its end"),
-        ((Resize(), Grey()), 1, "before resize, found an image file"),
-        ((Grey(), Resize(), CenterCrop()), 1, "before center_crop, found a grey image of the store's size"),
-        ((Grey(), Resize(), Resize()), 1, "before resize, found a grey image of the store's size"),
-        ((Grey(), RoundTrip(), Resize()), 1, "before round_trip, found a grey image"),
-        ((Grey(), HuWindow(), Resize()), 1, "before hu_window, found a grey image"),
-        ((ZOOM, AXIAL, Resize()), 1, "before resize, found a slice in Hounsfield units"),
-        ((ZOOM, WINDOW, Resize()), 1, "before resize, found a grid in grey levels"),
-        ((WINDOW, AXIAL, Resize()), 1, "before hu_window, found an image file"),
-        ((ZOOM, Turn(), WINDOW, AXIAL, Resize()), 1, "before turn, found a grid in Hounsfield units"),
-        ((Turn(), Turn(), ZOOM, WINDOW, AXIAL, Resize()), 1, "before turn, found a turned CT volume"),
-        ((Grey("mean"), Resize()), 1, "expected grey truncated, rounded, found 'mean'"),
-        ((Grey(), Resize("cubic")), 1, "expected resize nearest, box, bilinear, bicubic, lanczos, found 'cubic'"),
-        ((Grey(), Resize(), RoundTrip("webp")), 1, "expected round_trip jpeg, found 'webp'"),
+        ((), 1, "ends with an image file instead of a grey image of the store's size"),
+        ((Grey(),), 1, "ends with a grey image instead of a grey image of the store's size"),
+        ((Grey(), Resize()), 3, "instead of a colour image of the store's size"),
+        ((Colour(), Resize()), 1, "instead of a grey image of the store's size"),
+        ((Resize(), Grey()), 1, "step resize gets an image file"),
+        ((Grey(), Resize(), CenterCrop()), 1, "step center_crop gets a grey image of the store's size"),
+        ((Grey(), Resize(), Resize()), 1, "step resize gets a grey image of the store's size"),
+        ((Grey(), RoundTrip(), Resize()), 1, "step round_trip gets a grey image"),
+        ((Grey(), HuWindow(), Resize()), 1, "step hu_window gets a grey image"),
+        ((ZOOM, AXIAL, Resize()), 1, "step resize gets a slice in Hounsfield units"),
+        ((ZOOM, WINDOW, Resize()), 1, "step resize gets a grid in grey levels"),
+        ((WINDOW, AXIAL, Resize()), 1, "step hu_window gets an image file"),
+        ((ZOOM, Turn(), WINDOW, AXIAL, Resize()), 1, "step turn gets a grid in Hounsfield units"),
+        ((Turn(), Turn(), ZOOM, WINDOW, AXIAL, Resize()), 1, "step turn gets a turned CT volume"),
+        ((Grey("mean"), Resize()), 1, "found luma 'mean' in step grey"),
+        ((Grey(), Resize("cubic")), 1, "found filter 'cubic' in step resize, expected one of nearest"),
+        ((Grey(), Resize(), RoundTrip("webp")), 1, "found format 'webp' in step round_trip"),
         ((Grey(), Resize(), RoundTrip("jpeg", 0)), 1, "a JPEG quality of 1 to 100"),
         ((ZOOM, HuWindow(40, 0), AXIAL, Resize()), 1, "a window wider than 0"),
-        ((ZOOM, WINDOW, Slice("oblique", 4), Resize()), 1, "expected slice axial, coronal, sagittal, found 'oblique'"),
-        ((ZOOM, WINDOW, Slice("axial", 0), Resize()), 1, "a whole number of slices from 1"),
-        ((Zoom((0.7, 0.0, 2.5)), WINDOW, AXIAL, Resize()), 1, "sizes above 0 mm"),
-        ((Zoom(None, border="wrap"), WINDOW, AXIAL, Resize()), 1, "expected zoom zero, edge, found 'wrap'"),
+        ((ZOOM, WINDOW, Slice("oblique", 4), Resize()), 1, "found plane 'oblique' in step slice"),
+        ((ZOOM, WINDOW, Slice("axial", 0), Resize()), 1, "an integer of at least 1 for every"),
+        ((Zoom((0.7, 0.0, 2.5)), WINDOW, AXIAL, Resize()), 1, "spacings above 0 mm"),
+        ((Zoom(None, border="wrap"), WINDOW, AXIAL, Resize()), 1, "found border 'wrap' in step zoom"),
     ],
 )
 def test_a_recipe_that_cannot_run_as_it_stands_is_refused(recipe, channels: int, said: str) -> None:
@@ -262,11 +262,11 @@ def test_a_recipe_that_cannot_run_as_it_stands_is_refused(recipe, channels: int,
 
 
 @pytest.mark.parametrize(("flag", "facts", "said"), [
-    ("organmnist3d", {"channels": 3}, "expected images of 2 axes, or grey volumes of 3, found 3 axes, 3 channels"),
-    ("breastmnist", {"ndim": 4}, "expected images of 2 axes, or grey volumes of 3, found 4 axes, 1 channels"),
-    ("breastmnist", {"md5": {"28": "0" * 32}}, r"md5: expected an edition and a size, such as 2024:28, found '28'$"),
-    ("breastmnist", {"md5": {"2024:": "0" * 32}}, r"md5: expected an edition and a size.* found '2024:'$"),
-    ("breastmnist", {"ndim": 3}, "expected volumes from official files alone, found a scan of raw images"),
+    ("organmnist3d", {"channels": 3}, "found 3 axes and 3 channels, expected"),
+    ("breastmnist", {"ndim": 4}, "found 4 axes and 1 channels, expected"),
+    ("breastmnist", {"md5": {"28": "0" * 32}}, r"md5: found '28', expected an edition and a size"),
+    ("breastmnist", {"md5": {"2024:": "0" * 32}}, r"md5: found '2024:', expected an edition and a size"),
+    ("breastmnist", {"ndim": 3}, "has volumes and a scan"),
 ])
 def test_volumes_that_no_store_could_hold_or_nobody_could_build_are_refused(flag: str, facts, said: str) -> None:
     with pytest.raises(ArgumentError, match=f"dataset {flag}: {said}"):
@@ -329,7 +329,7 @@ def test_a_recipe_says_what_it_asks_of_its_files(flag: str, pixels: str) -> None
 def test_both_recipes_of_a_dataset_take_the_same_files() -> None:
     volumes = (ZOOM, WINDOW, AXIAL, Resize())
     for recipes in (((Grey(), Resize()), volumes), (volumes, (Grey(), Resize()))):
-        with pytest.raises(ArgumentError, match="expected recipes of the same files, found one of image files and one"):
+        with pytest.raises(ArgumentError, match="for image files at one size and for CT volumes at another"):
             replace(get_dataset("breastmnist"), recipe=BySize(*recipes))
 
 

@@ -114,7 +114,7 @@ def test_folders_of_classes(folder: Path) -> None:
     assert counts == {"train": 28, "val": 4, "test": 8}
     assert "# 40 images:\n#   10 JPEG: 8-bit grey, 30 x 24 to 30 x 28 pixels\n#   30 PNG: 8-bit grey" in text
     assert "# classes" not in text
-    assert "# No subject is known: images of one patient may come to lie in several splits." in text
+    assert "# No subjects are known" in text
 
 
 def test_ids_that_names_of_files_share_are_subjects(folder: Path) -> None:
@@ -124,7 +124,7 @@ def test_ids_that_names_of_files_share_are_subjects(folder: Path) -> None:
     text, draft, counts = build(folder)
     assert draft["images"]["files"] == "{class}/{subject}_*"
     assert "ids: 30 subjects" in text
-    assert "No subject" not in text
+    assert "No subjects" not in text
     assert sum(counts.values()) == 60
     assert all(count % 2 == 0 for count in counts.values())
 
@@ -157,7 +157,7 @@ def test_folders_of_splits(folder: Path, words, pattern: str, split, counts) -> 
         write_image(folder / words[number % len(words)] / CLASSES[number // 6 % 2] / f"{number}.png", number)
     text, draft, built = build(folder)
     assert (draft["images"]["files"], draft["split"], built) == (pattern, split, counts)
-    assert ("train and val alone: not taken" in text) == (words[-1] == "val")
+    assert ("only gives train and val; not used" in text) == (words[-1] == "val")
 
 
 def test_ids_that_stand_in_several_given_splits_are_none(folder: Path) -> None:
@@ -166,7 +166,7 @@ def test_ids_that_stand_in_several_given_splits_are_none(folder: Path) -> None:
         write_image(folder / part / CLASSES[number // 6 % 2] / f"a{number // 5}_{number}.png", number)
     text, draft, _ = build(folder)
     assert draft["images"]["files"] == "{split}/{class}/*"
-    assert "What looks like ids of subjects stands in several splits, 12 times" in text
+    assert "12 ids in paths are in several splits" in text
 
 
 def test_other_files_among_images_are_passed_by_their_endings(folder: Path) -> None:
@@ -197,7 +197,7 @@ def test_headers_of_two_hundred_of_a_kind_are_read(folder: Path) -> None:
         write_image(folder / CLASSES[number % 2] / f"{number}.png", number)
     write_image(folder / "sick" / "500.jpg", 1)
     text = mmtk.draft_dataset(folder)
-    assert "# 231 images, of which 201 were looked at, at most 200 of a kind:" in text
+    assert "# 231 images, of which 201 were examined (at most 200 per kind):" in text
     assert "#   230 PNG, of which 200 were read: 8-bit grey" in text
 
 
@@ -238,7 +238,7 @@ def test_a_table_tells_files_labels_subjects_and_asides(folder: Path, mark: str)
     }
     assert (draft["task"], draft["classes"]) == ("multi-class", ["flu", "normal", "tb"])
     assert "20, 20, 20 images" in text
-    assert "30 of them; none comes to lie in two splits" in text
+    assert "30 subjects, each in a single split" in text
     assert "could be labels" not in text
     assert not re.search("Ann|Name", text)
     assert sum(counts.values()) == 60
@@ -273,9 +273,9 @@ def test_of_several_tables_the_best_is_taken_and_the_others_named(folder: Path) 
     assert draft["flag"] == "my_lungs_2_findings"
     assert "30, 30 of 60 rows are 1" in text
     assert sum(counts.values()) == 60
-    with pytest.raises(ArgumentError, match=r"--table notes.txt: .* labels.csv, findings.csv, found a table whose"):
+    with pytest.raises(ArgumentError, match=r"--table notes.txt: does not list any .* .labels.csv, findings.csv"):
         mmtk.draft_dataset(folder, "notes.txt")
-    with pytest.raises(ArgumentError, match="found no such table"):
+    with pytest.raises(ArgumentError, match="does not exist"):
         mmtk.draft_dataset(folder, "no.csv")
 
 
@@ -306,14 +306,14 @@ def test_paths_of_another_machine(folder: Path, start: str, strip: str | None) -
 
 
 _UNUSED = {
-    "letters": ("file,label", "IM00{n}.PNG,{kind}", "column file names them but for small and capital letters"),
-    "zeros": ("file,label", "{n},{kind}", "column file names them but for zeros at the start, which spreadsheets drop"),
-    "head": ("1{n:03d}.png,normal", "{n:03d}.png,{kind}", "its first line is a row, where it should name the columns"),
+    "letters": ("file,label", "IM00{n}.PNG,{kind}", "column file differs from the file names in upper and lower case"),
+    "zeros": ("file,label", "{n},{kind}", "column file differs from the file names in leading zeros"),
+    "head": ("1{n:03d}.png,normal", "{n:03d}.png,{kind}", "its first line is a row of data"),
     "twice": ("file,label,label", "{n:03d}.png,{kind},1", "several of its columns are named label: rename them"),
     "cells": ("file,label", "{n:03d}.png,{kind}, sure", "line 2 has more cells than there are columns"),
-    "others": ("file,label", "x{n}.png,{kind}", "none of its columns names them: file, label"),
-    "rows": ("file,label", "000.png,{kind}", "none of its columns names them"),
-    "boxes": ("file,label", "{m:03d}.png,{kind}", "column file names some of them several times, where a row an image"),
+    "others": ("file,label", "x{n}.png,{kind}", "none of its columns lists the files: file, label"),
+    "rows": ("file,label", "000.png,{kind}", "none of its columns lists the files"),
+    "boxes": ("file,label", "{m:03d}.png,{kind}", "column file lists some files several times"),
 }
 
 
@@ -326,7 +326,7 @@ def test_why_a_table_is_not_taken(folder: Path, name: str) -> None:
         write_image(folder / "images" / "1{n:03d}.png", 50)
     write_text(folder / "a.csv", head, *[row.format(n=n, m=n // 2, kind=CLASSES[n % 2]) for n in range(12)])
     text = " ".join(mmtk.draft_dataset(folder).replace("\n#", "").split())
-    assert f"TODO: a.csv is not taken: {reason}" in text
+    assert f"TODO: a.csv is not used: {reason}" in text
 
 
 def test_a_spreadsheet_is_to_be_saved_as_csv(folder: Path) -> None:
@@ -334,8 +334,8 @@ def test_a_spreadsheet_is_to_be_saved_as_csv(folder: Path) -> None:
     (folder / "labels.xlsx").write_bytes(b"PK\3\4")
     (folder / "labels.csv").write_bytes(b"PK\3\4")
     text = mmtk.draft_dataset(folder)
-    assert "labels.xlsx is not taken: save it as CSV." in text
-    assert "labels.csv is not taken: expected a text file, found a spreadsheet or a zip; save it as CSV." in text
+    assert "labels.xlsx is not used: save it as CSV." in text
+    assert "labels.csv is not used: it is a spreadsheet or a zip, not a text file; save it as CSV." in text
 
 
 def test_classes_spelled_in_several_ways_are_one(folder: Path) -> None:
@@ -376,7 +376,7 @@ def test_files_of_a_table_may_lie_in_several_folders(folder: Path) -> None:
     file = folder.parent / "draft.toml"
     file.write_text(text)
     write_image(folder / "images_003" / "IM7.png", 7)
-    expected = "line 9, column image_id: expected one file IM7.png, found images_001/IM7.png and images_003/IM7.png"
+    expected = "line 9, column image_id: IM7.png matches several files: images_001/IM7.png and images_003/IM7.png"
     with pytest.raises(SourceError, match=expected):
         mmtk.build(mmtk.read_dataset(file), sources=folder, out=folder.parent)
     (folder / "t.csv").unlink()
@@ -392,7 +392,7 @@ def test_one_column_of_0_and_1_names_two_classes(folder: Path) -> None:
     write_table(folder, "t.csv", "name,target", lambda n: f"IM{n:03d},{n % 2}")
     text, draft, _ = build(folder)
     assert draft["classes"] == ["0", "1"]
-    assert "# TODO: what the values mean" in text
+    assert "# TODO: say what the values mean" in text
 
 
 def test_a_column_of_splits(folder: Path) -> None:
@@ -406,7 +406,7 @@ def test_a_column_of_splits(folder: Path) -> None:
     write_table(folder, "t.csv", "file,label,patient,split", lambda n: (
         f"IM{n:03d}.png,{CLASSES[n // 3 % 2]},{n // 6},{('train', 'train', 'test')[n % 3]}"
     ))
-    assert "# TODO: 10 subjects stand in several splits" in mmtk.draft_dataset(folder)
+    assert "# TODO: 10 subjects are in several splits" in mmtk.draft_dataset(folder)
 
 
 def test_a_table_says_what_is_to_be_mended(folder: Path) -> None:
@@ -421,7 +421,7 @@ def test_a_table_says_what_is_to_be_mended(folder: Path) -> None:
     assert '"ordinal-regression" if the classes are grades' in text
     write_table(folder, "t.csv", "file,edema,mass", lambda n: f"IM{n:03d}.png,{n % 2},{-1 if n == 5 else n // 2 % 2}")
     text = mmtk.draft_dataset(folder)
-    assert "# TODO: 1 row has something else than 0 or 1" in text
+    assert "# TODO: 1 row has labels other than 0 or 1" in text
     assert "1-regression" not in text
 
 
@@ -497,8 +497,7 @@ def test_several_series_in_a_folder_are_to_be_moved_apart(folder: Path) -> None:
             for place in range(4):
                 write_dicom(folder / kind / f"{number}_{place}.dcm", number, 2.0 * place, series=f"1.2.{number}")
     text = " ".join(mmtk.draft_dataset(folder).replace("\n#", "").split())
-    assert ("TODO: several DICOM series lie in a folder, such as normal: move each into a folder of its own inside it, "
-            "and draft again.") in text
+    assert "TODO: some folders contain several DICOM series, such as normal: move each series" in text
 
 
 def test_dicom_series_in_a_table(folder: Path) -> None:
@@ -515,11 +514,11 @@ def test_what_has_no_classes_is_refused_until_they_are_named(folder: Path) -> No
     write_series(folder / "patient01", 0)
     text = mmtk.draft_dataset(folder)
     assert tomllib.loads(text)["images"]["files"] == "*/"
-    assert "classes = []  # TODO: the classes: neither folders nor a table tell them" in text
+    assert "classes = []  # TODO: neither folders nor a table give the classes" in text
     file = folder.parent / "draft.toml"
     file.write_text(text)
     told = invoke("build", file, "--sources", folder, "--out", folder.parent, code=None)
-    assert "draft.toml: classes: expected the names of the classes, found none" in str(told.exception)
+    assert "draft.toml: classes: is missing or empty" in str(told.exception)
 
 
 @pytest.mark.parametrize(("image", "mask", "image_pattern", "mask_pattern"), [
@@ -538,7 +537,7 @@ def test_volumes_with_masks(folder: Path, image: str, mask: str, image_pattern: 
     volumes = draft["volumes"]
     assert (volumes["image"], volumes["mask"]) == (image_pattern, mask_pattern)
     assert volumes["organs"] == {"organ_1": 1, "organ_5": 5}
-    assert "# Left out, as in few of the 10 masks looked at, or too small there: 7, 9." in text
+    assert "# Left out, since rare or too small in the 10 masks examined: 7, 9." in text
     assert (draft["task"], draft["window"], draft["modality"]) == ("binary-class", {"level": 50, "width": 400}, "CT")
     assert "20 NIfTI: 20 x 22 x 8 voxels of 1.5 x 1.5 x 3 mm, axes LPS" in text
     assert counts == {split: 8 * share for split, share in (("train", 7), ("val", 1), ("test", 2))}
@@ -570,7 +569,7 @@ def test_mr_volumes_by_folders_of_classes(folder: Path) -> None:
     text, draft, counts = build(folder)
     assert draft["images"] == {"files": "{class}/*"}
     assert draft["window"] == {"percentiles": [0.5, 99.5]}
-    assert "Each volume is taken for a patient of its own." in text
+    assert "Each volume is assumed to be a different patient." in text
     assert sum(counts.values()) == 160
 
 
@@ -593,7 +592,7 @@ def test_one_organ_is_nothing_to_tell_apart(folder: Path) -> None:
     for number in range(4):
         write_nifti(folder / f"p{number}" / "ct.nii.gz", voxels(number))
         write_nifti(folder / f"p{number}" / "seg.nii.gz", np.where(organs() == 1, 1, 0).astype(np.uint8))
-    assert "# TODO: two classes at least" in mmtk.draft_dataset(folder)
+    assert "# TODO: at least two classes" in mmtk.draft_dataset(folder)
 
 
 # ------------------------------------------------------------- the file itself
@@ -618,8 +617,8 @@ def test_names_that_are_no_text_are_to_be_changed(folder: Path) -> None:
         (folder / "sick" / "1.png").rename(folder / "sick" / "1\udcff.png")
     except OSError:
         pytest.skip("this file system takes no name that is not UTF-8")
-    assert "# TODO: 1 names of files are no UTF-8" in mmtk.draft_dataset(folder)
-    with pytest.raises(SourceError, match="expected a name in UTF-8"):
+    assert "# TODO: 1 file names are not UTF-8" in mmtk.draft_dataset(folder)
+    with pytest.raises(SourceError, match="name that is not UTF-8"):
         build(folder)
 
 
@@ -652,9 +651,9 @@ def test_the_command_prints_the_draft_alone(folder: Path) -> None:
 def test_pairs_of_header_and_voxels_are_to_be_saved_as_one(folder: Path, beside: bool) -> None:
     for number in range(3):
         nibabel.save(nibabel.Nifti1Pair(voxels(number), np.eye(4)), folder / f"mri{number}.hdr")
-    told = "3 volumes as pairs of .hdr and .img; save them as .nii.gz"
+    told = "3 volumes as .hdr/.img pairs; save them as .nii.gz"
     if not beside:
-        assert f"found {told}" in run_mmtk("draft", folder, code=2).stderr
+        assert f"only {told}" in run_mmtk("draft", folder, code=2).stderr
         return
     for number in range(4):
         write_nifti(folder / CLASSES[number % 2] / f"{number}.nii.gz", voxels(number))

@@ -306,7 +306,7 @@ def test_voxels_lie_beside_their_header_and_nowhere_else(tmp_path: Path, header:
             with pytest.raises(SourceError, match=reason):
                 ask(named(name))
     (folder / "b.raw").mkdir()
-    with pytest.raises(SourceError, match=r"b\.raw: cannot be read"):
+    with pytest.raises(SourceError, match=r"b\.raw: "):
         read_volume(named("b.raw"))
     for content, size in ((VOXELS.tobytes()[:-1], 239), (VOXELS.tobytes() + b"x", 241)):
         (folder / "a.raw").write_bytes(content)

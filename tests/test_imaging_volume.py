@@ -211,7 +211,7 @@ def test_cut_off_files_are_refused(tmp_path: Path, ending: str, part: float) -> 
     content = nifti(noise())
     content = gzip.compress(content) if ending == "nii.gz" else content
     (tmp_path / f"a.{ending}").write_bytes(content[: int(part * len(content))])
-    with pytest.raises(ImageError, match=rf"a\.{ending}: is a damaged ") as caught:
+    with pytest.raises(ImageError, match=rf"a\.{ending}: is (a damaged|an empty file)") as caught:
         read_volume(tmp_path / f"a.{ending}")
     assert "\n" not in str(caught.value)
 

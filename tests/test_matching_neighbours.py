@@ -118,6 +118,6 @@ def test_pictures_that_are_all_alike_are_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(_neighbours, "MOST_PAIRS", 50)
     images = np.zeros((12, 4, 4), np.uint8)
     search = Neighbours(Pictures([images]), Pictures([images]), np.arange(12))
-    with pytest.raises(MmtkError, match=r"at most 50 pairs.*smaller distance"):
+    with pytest.raises(MmtkError, match=r"exceed 50 pairs.*smaller distance"):
         search.within(np.arange(12), np.full(12, 4))
     assert len(search.within(np.arange(12), np.full(12, 4), most=3).queries) == 36

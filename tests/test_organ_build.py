@@ -149,7 +149,7 @@ def test_the_audit_counts_images_that_show_another_place(source44, tmp_path: Pat
     table = tmp_path / "audit.csv"
     done = invoke("audit", "organamnist", "--sources", source44, "--csv", table, code=1)
     assert "127 of 127 official images do not show the place their label names" in done.output
-    assert "volume-44.nii: 127 train images; axes of its header: y reversed; spine 0.23" in done.output
+    assert "127 train images; header axes relative to the boxes: y reversed; the spine is 0.23" in done.output
     assert "DISAGREE" not in done.output
     assert table.read_text().splitlines()[1:] == ["organamnist,volume,0,train,,volume-44.nii,,,"]
 
@@ -165,13 +165,13 @@ def test_header_and_body_are_held_against_each_other(
     folder = lits44.write_source(tmp_path / "lits", real_data, signs, volume44)
     dataset = get_dataset("organsmnist")
     (found,) = matching.audit_axes(dataset, find_source(folder, dataset))
-    assert (found.reversed, found.told, found.contradiction) == (reversed_, True, contradiction)
-    assert found.elsewhere
+    assert (found.reversed, found.has_axes, found.contradiction) == (reversed_, True, contradiction)
+    assert found.misplaced
     assert found.spine == pytest.approx(-0.23, abs=0.03)
     assert "with y reversed" in str(found)
     if contradiction:  # what the header says must not be done in silence
-        said = r"volume-44\.nii: expected axes in its header that fit the body, found the spine at the front once it is"
-        with pytest.raises(ImageError, match=rf"{said} turned; its array fits with y reversed"):
+        said = r"volume-44\.nii: has wrong axes in its header: they put the spine at the front"
+        with pytest.raises(ImageError, match=rf"{said}; its array matches with y reversed"):
             mmtk.build(dataset, sources=folder, out=tmp_path / "out", pixels="clean", allow_partial=True)
         official = mmtk.build(dataset, sources=folder, out=tmp_path / "out", allow_partial=True)
         assert official[0].counts["train"] == 81
@@ -196,8 +196,8 @@ def test_a_mask_beside_the_volume_tells_before_the_body(tmp_path: Path, reversed
     (folder / "segmentation-0.nii").write_bytes(nifti(mask if reversed_ else mask[:, ::-1]))
     dataset = get_dataset("organamnist")
     (found,) = matching.audit_axes(dataset, find_source(folder, dataset))
-    assert (found.elsewhere, found.contradiction) == (reversed_, reversed_)
-    assert f"of the liver's box {'with y reversed' if reversed_ else 'as it lies'}" in str(found)
+    assert (found.misplaced, found.contradiction) == (reversed_, reversed_)
+    assert f"of the liver's box {'with y reversed' if reversed_ else 'as stored'}" in str(found)
     with pytest.raises(ArgumentError, match="or --sources with its CT volumes"):
         matching.audit("organamnist")
 
@@ -234,7 +234,7 @@ def test_volumes_of_other_types_give_the_same_images(tmp_path: Path, kind: str) 
 
 def test_an_empty_box_is_refused(tmp_path: Path) -> None:
     folder = lits_of(tmp_path, "liver 1 10 10 10 40 5 35\n", nifti(VOXELS))
-    with pytest.raises(SourceError, match=r"segmentation-0\.txt line 1: expected a box whose ends lie above"):
+    with pytest.raises(SourceError, match=r"segmentation-0\.txt line 1: has an empty box"):
         mmtk.build("organamnist", sources=folder, out=tmp_path / "out", allow_partial=True)
 
 
@@ -250,7 +250,7 @@ def test_phantoms_have_a_volume_against_its_boxes(tmp_path: Path) -> None:
     source = write_phantom("organmnist", tmp_path, 1e-9)
     dataset = get_dataset("organcmnist")
     found = {Path(v.file).name: v for v in matching.audit_axes(dataset, open_listing(source))}
-    assert {name for name, volume in found.items() if volume.elsewhere} == {"test-volume-0.nii"}
+    assert {name for name, volume in found.items() if volume.misplaced} == {"test-volume-0.nii"}
     assert not any(volume.contradiction for volume in found.values())
     assert len(found) == 3
     (built,) = mmtk.build(dataset, sources=source, out=tmp_path / "out", pixels="clean")

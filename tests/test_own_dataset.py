@@ -155,8 +155,8 @@ def test_a_cell_may_hold_several_labels(tmp_path):
     for part in opened.splits:
         assert part.labels.tolist() == [wanted[name] for name in sources(part)]
     for cell, message in (
-        ("A|C", "expected a class, one of A, B, found 'C'"), ("", "found ''"), ("A|", "found ''"),
-        ("none|A", "column label: expected 'none' alone, as it means no class, found 'none.A'"),
+        ("A|C", "'C' is not a class; expected one of A, B"), ("", "has no class"), ("A|", "has no class"),
+        ("none|A", "column label: 'none.A' contains classes beside 'none'"),
     ):
         draw_table(raw, [*lines[:-1], (*lines[-1][:2], cell)])
         with pytest.raises(SourceError, match=message):
@@ -187,9 +187,9 @@ def test_paths_of_another_machine_start_with_what_can_be_left_out(tmp_path, star
     table = {**TABLE, "prefix": ""}
     if strip:
         for prefix in ("", "images/"):
-            with pytest.raises(SourceError, match=r"expected a path inside the source, found .*; give .* table\.strip"):
+            with pytest.raises(SourceError, match=r"is not a path inside the source; set table\.strip"):
                 built(toml(tmp_path / "a.toml", table={**table, "prefix": prefix}), raw, tmp_path)
-        with pytest.raises(SourceError, match=r"line 2, column file: .* a path that starts with D:/, table\.strip"):
+        with pytest.raises(SourceError, match=r"line 2, column file: .* does not start with table\.strip, D:/"):
             built(toml(tmp_path / "a.toml", table={**table, "strip": "D:\\"}), raw, tmp_path)
     assert built(toml(tmp_path / "a.toml", table={**table, "strip": strip}), raw, tmp_path).counts["train"] == 16
 
@@ -316,50 +316,50 @@ def test_commands_that_know_a_flag_know_a_dataset_file(tmp_path):
 _KEYS = {
     "unknown key": ({"colour": "rgb"}, r"a\.toml: unknown key colour; expected one of flag"),
     "unknown key of a table": ({"table": {**TABLE, "lable": "x"}}, r"table: .*key lable; did you mean label\?"),
-    "taken flag": ({"flag": "breastmnist"}, "flag: expected a flag of your own, found breastmnist, which is BreastMN"),
-    "taken alias": ({"flag": "organmnist_axial"}, "flag: expected a flag of your own"),
-    "malformed flag": ({"flag": "my-lung"}, "flag my-lung: expected a flag of at most 64 small letters"),
-    "flag with a path": ({"flag": "../lung"}, "expected a flag of at most 64 small letters"),
+    "taken flag": ({"flag": "breastmnist"}, "flag: breastmnist is taken by BreastMN"),
+    "taken alias": ({"flag": "organmnist_axial"}, "flag: organmnist_axial is taken by"),
+    "malformed flag": ({"flag": "my-lung"}, "flag 'my-lung': is not a letter followed by"),
+    "flag with a path": ({"flag": "../lung"}, "is not a letter followed by"),
     "no title": ({"title": None}, "expected the field title, found none"),
     "text of two lines": ({"title": "a\\nb"}, None),
-    "unknown task": ({"task": "regression"}, "task: expected 'multi-label', 'binary-class'"),
-    "doubled class": ({"classes": ["a", "a"]}, "classes: expected each class once, found a twice"),
-    "three classes of two": ({"classes": ["a", "b", "c"]}, "expected 2 classes of a binary-class task, found 3"),
-    "blank class": ({"classes": ["a", " "]}, "classes: expected names of one line"),
-    "no images": ({"table": None}, r"\[images\]: expected one of \[table\], \[images\] and \[volumes\], found none"),
-    "table and images": ({"images": {"files": "*"}}, r"images: expected \[table\] or \[images\], found both"),
+    "unknown task": ({"task": "regression"}, "task: found .regression., expected one of multi-label, binary-class"),
+    "doubled class": ({"classes": ["a", "a"]}, "classes: contains a twice"),
+    "three classes of two": ({"classes": ["a", "b", "c"]}, "found 3, expected 2 for a binary-class task"),
+    "blank class": ({"classes": ["a", " "]}, "classes: found ' ', expected names on a single line"),
+    "no images": ({"table": None}, r"\[images\]: is missing"),
+    "table and images": ({"images": {"files": "*"}}, r"images: cannot be combined with \[table\]"),
     "label and labels": ({"table": {**TABLE, "labels": ["a"]}}, "task"),
     "labels of one class": ({"table": {**TABLE, "label": None, "labels": ["a", "b"]}}, "use table.label"),
-    "no label": ({"table": {**TABLE, "label": None}}, "table.label: .* found neither"),
-    "name of no class": ({"table": {**TABLE, "names": {"0": "ill"}}}, "table.names.0: expected a class"),
-    "shares of 90": ({"split": {"shares": [70, 10, 10]}}, "split.shares: expected three shares above 0 that add up"),
-    "shares without val": ({"split": {"shares": [80, 0, 20]}}, "split.shares: expected three shares above 0"),
+    "no label": ({"table": {**TABLE, "label": None}}, "table.label: is missing, as is table.labels"),
+    "name of no class": ({"table": {**TABLE, "names": {"0": "ill"}}}, "table.names.0: ill is not a class"),
+    "shares of 90": ({"split": {"shares": [70, 10, 10]}}, "split.shares: .* percentages above 0 that add up to 100"),
+    "shares without val": ({"split": {"shares": [80, 0, 20]}}, "split.shares: .* expected three percentages above 0"),
     "two shares": ({"split": {"shares": [80, 20]}}, r"split\.shares: expected .* of length 3"),
-    "val without a split": ({"split": {"val": 10}}, "split.val: expected shares"),
-    "half a window": ({"window": {"level": 40}}, "window: expected level and width, found one of them"),
-    "empty window": ({"window": {}}, "window: expected level and width, from"),
-    "two windows": ({"window": {"level": 1, "width": 2, "percentiles": [1, 99]}}, "window: .*found several"),
-    "width of 0": ({"window": {"level": 1, "width": 0}}, "window.width: expected a width above 0, found 0 at level 1"),
-    "percentiles reversed": ({"window": {"percentiles": [99, 1]}}, "window.percentiles: expected two from 0 to 100"),
+    "val without a split": ({"split": {"val": 10}}, "split.val: needs a source"),
+    "half a window": ({"window": {"level": 40}}, "window: needs both level and width"),
+    "empty window": ({"window": {}}, "window: has no settings"),
+    "two windows": ({"window": {"level": 1, "width": 2, "percentiles": [1, 99]}}, "window: has several settings"),
+    "width of 0": ({"window": {"level": 1, "width": 0}}, "window.width: found 0 at level 1, expected a width above 0"),
+    "percentiles reversed": ({"window": {"percentiles": [99, 1]}}, "window.percentiles: .* expected two from 0 to 100"),
     "window in colour": ({"window": {"level": 1, "width": 2}, "recipe": {"colour": "rgb"}}, "recipe.colour"),
     "unknown filter": ({"recipe": {"filter": "cubic"}}, "recipe.filter: expected one of .*bilinear.*, found cubic"),
-    "unknown step": ({"recipe": {"steps": [{"step": "sharpen"}]}}, "recipe.steps: expected steps of grey, colour"),
+    "unknown step": ({"recipe": {"steps": [{"step": "sharpen"}]}}, "recipe.steps: has the invalid step"),
     "steps in no order": (
         {"recipe": {"steps": [{"step": "grey"}, {"step": "resize"}, {"step": "center_crop"}]}},
-        "expected a grey image or a colour image before center_crop, found a grey image of the store's size",
+        "step center_crop gets a grey image of the store's size",
     ),
-    "separator of one class": ({"table": {**TABLE, "separator": "|"}}, 'expected task = "multi-label" with table.sep'),
+    "separator of one class": ({"table": {**TABLE, "separator": "|"}}, 'table.separator is for "multi-label"'),
     "separator beside labels": (
         {"task": "multi-label", "table": {**TABLE, "label": None, "labels": ["normal", "sick"], "separator": "|"}},
-        "table.separator: expected label beside it",
+        "table.separator: goes with table.label",
     ),
     "separator without label": (
-        {"task": "multi-label", "table": {**TABLE, "label": None, "separator": "|"}}, "table.label: .* found neither"
+        {"task": "multi-label", "table": {**TABLE, "label": None, "separator": "|"}}, "table.label: is missing"
     ),
-    "none of the classes": ({"table": {**TABLE, "names": {"0": ""}}}, "table.names.0: expected a class.* found none"),
-    "exclude of a place": ({"table": None, "images": {"exclude": "{class}/*"}}, r"images.exclude: .* found \{class\}"),
-    "exclude outside": ({"table": None, "images": {"exclude": "../*"}}, "images.exclude: expected a pattern of paths"),
-    "steps and a line": ({"recipe": {"steps": [{"step": "grey"}], "crop": "none"}}, "recipe.steps: .*found both"),
+    "none of the classes": ({"table": {**TABLE, "names": {"0": ""}}}, "table.names.0: is empty"),
+    "exclude of a place": ({"table": None, "images": {"exclude": "{class}/*"}}, r"images.exclude: contains \{class\}"),
+    "exclude outside": ({"table": None, "images": {"exclude": "../*"}}, "images.exclude: .* is not a pattern of paths"),
+    "steps and a line": ({"recipe": {"steps": [{"step": "grey"}], "crop": "none"}}, "recipe.steps: cannot be combined"),
     "text for a number": ({"split": {"seed": "a"}}, r"split\.seed: expected a whole number, found text"),
 }
 
@@ -370,7 +370,7 @@ def test_a_wrong_key_is_one_line_with_file_and_key(tmp_path, name):
     file = toml(tmp_path / "a.toml", **{"table": TABLE, **values})
     if message is None:
         file.write_text(file.read_text().replace("\\\\n", "\\n"))
-        message = "title: expected one line of text"
+        message = "title: .* expected a single line of text"
     with pytest.raises(ArgumentError, match=message) as caught:
         read_dataset(file)
     assert str(caught.value).startswith(str(file))
@@ -397,13 +397,13 @@ def test_a_file_that_is_no_toml(tmp_path, text, message):
 
 _FIRST = rows()[0]
 _LINES = {
-    "label not in classes": ((_FIRST[0], "P00", "ill"), "column label: expected a class, .* found 'ill'"),
-    "blank label": ((_FIRST[0], "P00", ""), "found ''; fill it in, or leave the row out"),
-    "blank subject": ((_FIRST[0], " ", "normal"), "column patient: expected a subject, found none; fill it in"),
-    "a file twice": ((rows()[1][0], "P00", "normal"), "expected images/im00_1.png once, found it again, first on"),
-    "a file with two labels": ((rows()[1][0], "P00", "sick"), "it again with another label, first on .*line"),
-    "a path outside": (("../../a.png", "P00", "normal"), "column file: expected a path inside the source"),
-    "no path": (("", "P00", "normal"), "column file: expected an image's path, found none"),
+    "label not in classes": ((_FIRST[0], "P00", "ill"), "column label: 'ill' is not a class"),
+    "blank label": ((_FIRST[0], "P00", ""), "has no class; .*; fill it in, or leave the row out"),
+    "blank subject": ((_FIRST[0], " ", "normal"), "column patient: has no subject; fill it in"),
+    "a file twice": ((rows()[1][0], "P00", "normal"), "lists images/im00_1.png again, first on"),
+    "a file with two labels": ((rows()[1][0], "P00", "sick"), "again with another label, first on .*line"),
+    "a path outside": (("../../a.png", "P00", "normal"), "column file: .* is not a path inside the source"),
+    "no path": (("", "P00", "normal"), "column file: has no path"),
 }
 
 
@@ -417,11 +417,11 @@ def test_a_wrong_row_is_one_line_with_file_and_row(tmp_path, name):
 
 
 _TEXTS = {
-    "a column twice": (lambda text: text.replace("patient,label", "label,label"), "expected one column label, found s"),
-    "too many cells": (lambda text: text.replace("sick", "sick,very", 1), "line 4: expected 3 cells, found 4;"),
-    "capital letters": (lambda text: text.replace("im", "IM"), "found images/im00_0.png in the place of images/IM00"),
-    "other files": (lambda text: text.replace("im", "x"), "column file: expected paths of files that are there, found"),
-    "a spreadsheet": (lambda text: "PK\3\4" + text, "found a spreadsheet or a zip; save it as CSV"),
+    "a column twice": (lambda text: text.replace("patient,label", "label,label"), "several columns label"),
+    "too many cells": (lambda text: text.replace("sick", "sick,very", 1), "line 4: found 4 cells, expected 3;"),
+    "capital letters": (lambda text: text.replace("im", "IM"), "the file is named images/im00_0.png"),
+    "other files": (lambda text: text.replace("im", "x"), "column file: lists only files that do not exist"),
+    "a spreadsheet": (lambda text: "PK\3\4" + text, "is a spreadsheet or a zip, not a text file; save it as CSV"),
 }
 
 
@@ -438,8 +438,10 @@ def test_a_wrong_table_is_one_line_with_its_file(tmp_path, name):
 def test_a_table_that_is_not_there_or_a_spreadsheet(tmp_path):
     raw = draw_table(tmp_path / "raw")
     (raw / "labels.csv").rename(raw / "labels.xlsx")
-    for file, found in (("labels.csv", "labels.xlsx; save it as"), ("labels.xlsx", "a spreadsheet; save it as CSV")):
-        with pytest.raises(SourceError, match=f"expected the table {file} as CSV, found {found}"):
+    for file, found in (
+        ("labels.csv", "does not contain the table labels.csv, only labels.xlsx"), ("labels.xlsx", "as a spreadsheet"),
+    ):
+        with pytest.raises(SourceError, match=f"{found}; save it as CSV"):
             built(toml(tmp_path / "a.toml", table={**TABLE, "file": file}), raw, tmp_path)
 
 
@@ -455,7 +457,7 @@ def test_a_label_of_several_is_0_or_1(tmp_path, value):
     lines = [(name, person, "1", value if n == 3 else str(n % 2)) for n, (name, person, _) in enumerate(rows())]
     raw = draw_table(tmp_path / "raw", lines, "file,patient,sick,odd")
     table = {**TABLE, "label": None, "labels": ["sick", "odd"]}
-    with pytest.raises(SourceError, match=r"line 5, column odd: expected 0 or 1, found '.*'; decide what it means"):
+    with pytest.raises(SourceError, match=r"line 5, column odd: found '.*', expected 0 or 1; replace it"):
         built(toml(tmp_path / "a.toml", task="multi-label", classes=None, table=table), raw, tmp_path)
 
 
@@ -464,17 +466,17 @@ def test_a_subject_in_two_given_splits(tmp_path):
     lines = [(name, person, kind, parts[n % 3]) for n, (name, person, kind) in enumerate(rows())]
     raw = draw_table(tmp_path / "raw", lines, "file,patient,label,set")
     file = toml(tmp_path / "a.toml", table={**TABLE, "split": "set"})
-    with pytest.raises(SourceError, match=r"expected subject P00 in one split, found images/im00_0\.png in train"):
+    with pytest.raises(SourceError, match=r"has subject P00 in two splits: images/im00_0\.png in train"):
         built(file, raw, tmp_path)
     lines = [(*line[:3], "holdout") for line in lines]
-    with pytest.raises(SourceError, match="column set: expected a split, train, val or test, found 'holdout'"):
+    with pytest.raises(SourceError, match="column set: 'holdout' is not a split"):
         built(file, draw_table(raw, lines, "file,patient,label,set"), tmp_path)
 
 
 def test_a_class_with_no_test_image(tmp_path):
     lines = [(name, person, kind if person == "P01" else "normal") for name, person, kind in rows()]
     raw, file = draw_table(tmp_path / "raw", lines), toml(tmp_path / "a.toml", table=TABLE)
-    with pytest.raises(SourceError, match=r"expected a .* image of class sick, found none; give \[split\] other"):
+    with pytest.raises(SourceError, match=r"has no .* image of class sick; change the shares"):
         built(file, raw, tmp_path)
     assert built(file, raw, tmp_path, allow_partial=True).info.partial
 
@@ -498,7 +500,7 @@ def test_a_tiff_of_several_pages_is_not_its_first_page(tmp_path, window):
         Image.fromarray(drawing(number, kind == "sick")).save(path)
     Image.open(path).save(path, save_all=True, append_images=[Image.fromarray(drawing(99, True))])
     file = toml(tmp_path / "a.toml", images={"files": "{class}/*"}, **({"window": window} if window else {}))
-    with pytest.raises(MmtkError, match="expected a TIFF of one page, found several; save the page that counts"):
+    with pytest.raises(MmtkError, match="is a TIFF with several pages; save the page"):
         built(file, tmp_path / "raw", tmp_path)
 
 
@@ -509,13 +511,13 @@ def test_two_files_of_one_flag_are_refused_and_one_file_twice_is_one(tmp_path, c
     name, *options = command.split()
     out = ["--out", tmp_path] if name == "build" else []
     error = invoke(name, file, other, "--sources", raw, *out, *options, code=1).exception
-    assert str(error) == "flag lungclinic: expected one dataset of it, found two; give one of them another flag"
+    assert str(error) == "flag lungclinic: is used by two datasets; give one of them another flag"
     invoke(name, file, file, "--sources", raw, *out, *options)
 
 
 def test_own_data_cannot_be_built_under_a_flag_that_is_known(tmp_path):
     raw, dataset = draw_table(tmp_path / "raw"), read_dataset(toml(tmp_path / "a.toml", table=TABLE))
-    with pytest.raises(ArgumentError, match="flag breastmnist: expected a flag of your own, found that of BreastMNIST"):
+    with pytest.raises(ArgumentError, match="flag breastmnist: is taken by BreastMNIST"):
         build(replace(dataset, flag="breastmnist"), sources=raw, out=tmp_path)
 
 
@@ -528,8 +530,8 @@ def test_several_files_in_one_command(tmp_path):
 
 def test_a_name_that_is_no_dataset_tells_of_dataset_files(tmp_path):
     for name, message in (
-        (tmp_path, f"expected a flag, or a dataset file (.toml), found a folder; mmtk draft {tmp_path} writes one"),
-        ("skinlesions", "synapsemnist3d, or a dataset file (.toml), as mmtk draft DIR writes it"),
+        (tmp_path, f"write a dataset file for it with mmtk draft {tmp_path}"),
+        ("skinlesions", "synapsemnist3d, or a dataset file (.toml) as written by mmtk draft DIR"),
     ):
         done = run_mmtk("build", name, "--sources", tmp_path, "--out", tmp_path, code=2)
         assert done.stderr.endswith(f"{message}\n")
@@ -540,7 +542,7 @@ def test_own_data_has_no_editions_and_no_choices(tmp_path):
     raw, dataset = draw_table(tmp_path / "raw"), read_dataset(toml(tmp_path / "a.toml", table=TABLE))
     for choice, message in (
         ({"edition": "2020"}, "edition: expected none, since lungclinic was never published"),
-        ({"pixels": "official"}, "pixels: expected own, found official"),
+        ({"pixels": "official"}, "pixels: found .?official.?, expected own"),
         ({"split": "grouped"}, "split: expected own, found grouped"),
     ):
         with pytest.raises(ArgumentError, match=message):
@@ -585,14 +587,14 @@ def own(**changes) -> Dataset:
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"flag": "my-lung"}, "flag my-lung"), ({"flag": "Lung"}, "flag Lung"), ({"aliases": ("x y",)}, "flag x y"),
-    ({"channels": 3}, "a colour image of the store's size at its end"),
-    ({"recipe": (Colour(), CenterCrop(), Resize())}, "a grey image of the store's size at its end"),
-    ({"channels": 4}, r"channels: expected 1 \(grey\) or 3 \(colour\), found 4"),
-    ({"recipe": (Grey(), Resize(), CenterCrop())}, "before center_crop"),
-    ({"classes": ()}, "classes"), ({"classes": ("a",)}, "classes"), ({"classes": ("a", "a")}, "each class once"),
-    ({"task": Task.MULTICLASS, "classes": tuple(map(str, range(257)))}, "2 to 256 classes"),
-    ({"title": "a\nb"}, "title: expected one line of text"),
+    ({"flag": "my-lung"}, "flag 'my-lung'"), ({"flag": "Lung"}, "flag 'Lung'"), ({"aliases": ("x y",)}, "flag 'x y'"),
+    ({"channels": 3}, "instead of a colour image of the store's size"),
+    ({"recipe": (Colour(), CenterCrop(), Resize())}, "instead of a grey image of the store's size"),
+    ({"channels": 4}, r"channels: found 4, expected 1 \(grey\) or 3 \(colour\)"),
+    ({"recipe": (Grey(), Resize(), CenterCrop())}, "step center_crop gets"),
+    ({"classes": ()}, "classes"), ({"classes": ("a",)}, "classes"), ({"classes": ("a", "a")}, "contains a twice"),
+    ({"task": Task.MULTICLASS, "classes": tuple(map(str, range(257)))}, "found 257, expected 2 to 256"),
+    ({"title": "a\nb"}, "title: .* expected a single line of text"),
 ])
 def test_a_dataset_that_could_not_be_read_again_is_none(changes, message):
     with pytest.raises(ArgumentError, match=message):
@@ -600,10 +602,10 @@ def test_a_dataset_that_could_not_be_read_again_is_none(changes, message):
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"labels": (0.5,)}, "whole numbers from 0 to 1, found 0.5"), ({"labels": (300,)}, "from 0 to 1, found 300"),
-    ({"labels": (-1,)}, "found -1"), ({"labels": (True,)}, "found True"), ({"labels": (0, 1)}, "expected 1 labels"),
-    ({"part": "valid"}, "expected the part train, val, test or none, found 'valid'"),
-    ({"source": ""}, "a name that no other image has"), ({"source": "im01_0.png"}, "a name that no other image has"),
+    ({"labels": (0.5,)}, "found label 0.5, expected an integer from 0 to 1"), ({"labels": (300,)}, "found label 300"),
+    ({"labels": (-1,)}, "found label -1"), ({"labels": (True,)}, "found label True"), ({"labels": (0, 1)}, "found 2 labels"),
+    ({"part": "valid"}, "found part 'valid', expected train, val, test or none"),
+    ({"source": ""}, "has no name"), ({"source": "im01_0.png"}, "occurs twice"),
 ])
 def test_records_that_no_store_could_keep(tmp_path, changes, message):
     raw = draw_table(tmp_path / "raw")

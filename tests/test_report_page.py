@@ -407,7 +407,7 @@ def test_real_runs_without_a_store_are_audited_by_the_official_map(tmp_path):
     write_report(tmp_path / "runs", tmp_path / "page.html")
     (row,) = read(tmp_path / "page.audit.csv")
     assert (row["Looked at"], row["Subjects in several splits"]) == ("the official map", "1006")
-    assert "641 of test's 1868 subjects also in train" in row["Of these"]
+    assert "641 of 1868 test subjects are also in train" in row["Of these"]
     config = tmp_path / "runs" / "config.json"
     assert json.loads(config.read_text())["store"]["synthetic"] is False
 

@@ -12,7 +12,7 @@ from mmtk.cli._common import echo_json, example, json_option, progress_bar, prog
 from mmtk.cli._names import FLAG_OR_FILE, Folder
 
 if TYPE_CHECKING:
-    from mmtk.matching import Alike, Audit
+    from mmtk.matching import Audit, DuplicateGroup
 
 _file = click.Path(path_type=Path)
 _SHOWN = 10
@@ -96,13 +96,13 @@ def audit_command(
 
 
 def _print(audit: Audit) -> None:
-    from mmtk.matching import across
+    from mmtk.matching import count_across
 
     if audit.near_limit is not None:
         exact, near, conflicts = audit.exact, audit.near, audit.conflicts
-        _list(f"{audit.name}: {len(exact)} groups of identical images, {across(exact)} across splits", exact)
+        _list(f"{audit.name}: {len(exact)} groups of identical images, {count_across(exact)} across splits", exact)
         limit = f"within RMS {audit.near_limit:g}"
-        _list(f"{audit.name}: {len(near)} pairs of near duplicates ({limit}), {across(near)} across splits", near)
+        _list(f"{audit.name}: {len(near)} pairs of near duplicates ({limit}), {count_across(near)} across splits", near)
         _list(f"{audit.name}: {len(conflicts)} of these with conflicting labels", conflicts)
     if audit.volumes:
         _print_volumes(audit)
@@ -118,20 +118,20 @@ def _print(audit: Audit) -> None:
 
 def _print_volumes(audit: Audit) -> None:
     """Print how many images show a different place from their label's, and how their volumes are oriented."""
-    elsewhere = [volume for volume in audit.volumes if volume.elsewhere]
-    images, total = (sum(volume.count for volume in volumes) for volumes in (elsewhere, audit.volumes))
+    misplaced = [volume for volume in audit.volumes if volume.misplaced]
+    images, total = (sum(volume.count for volume in volumes) for volumes in (misplaced, audit.volumes))
     click.echo(
-        f"{audit.name}: {len(elsewhere)} of {len(audit.volumes)} volumes are oriented differently from their boxes: "
+        f"{audit.name}: {len(misplaced)} of {len(audit.volumes)} volumes are oriented differently from their boxes: "
         f"{images} of {total} official images do not show the place their label names (--pixels clean corrects this)"
     )
     for volume in audit.volumes:
-        if volume.elsewhere or volume.contradiction:
+        if volume.misplaced or volume.contradiction:
             counts = ", ".join(f"{n} {split}" for split, n in volume.images.items())
             warning = "HEADER AND IMAGE DISAGREE: " if volume.contradiction else ""
             click.echo(f"  {volume.file}: {counts} images; {warning}{volume}")
 
 
-def _list(title: str, groups: tuple[Alike, ...]) -> None:
+def _list(title: str, groups: tuple[DuplicateGroup, ...]) -> None:
     click.echo(title)
     for group in sorted(groups, key=lambda group: not group.across)[:_SHOWN]:
         places = [f"{place} ({place.label_text})" for place in group.places[:_SHOWN]]

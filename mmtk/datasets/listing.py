@@ -231,7 +231,8 @@ def find_source(sources: str | os.PathLike[str], dataset: Dataset, unpack: bool 
         level = [child for place in level for child in _places(place, skipped)]
     provider = dataset.source
     raise SourceError(
-        sources, f"does not contain {provider.name}: no {' or '.join(provider.marks)} in it or its folders{skipped}",
+        sources, f"does not contain {provider.name} ({provider.layout}): "
+        f"no {' or '.join(provider.marks)} in it or its folders{skipped}",
         remedy=f"get it from {provider.page} (licence: {provider.licence})",
     )
 

@@ -1,6 +1,6 @@
-"""What inflates scores: equal and nearly equal pictures, labels that contradict, subjects in several splits.
+"""Find what inflates scores: duplicate and near-duplicate images, conflicting labels, subjects in several splits.
 
-Of CT volumes also those whose images show another place than their label.
+For datasets cut from CT volumes, also volumes whose images show a region other than their label.
 """
 
 from __future__ import annotations
@@ -33,7 +33,23 @@ _COLUMNS = ("store", "kind", "group", "split", "index", "source", "subject", "la
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A row: its split and number, its source and subject (empty if unknown), its label."""
+    """A row of a store or official map.
+
+    Attributes
+    ----------
+    split : str
+    index : int
+        Row number in the split.
+    source, subject : str
+        Empty if unknown.
+    label : tuple of int
+
+    Examples
+    --------
+    >>> from mmtk.matching import Place
+    >>> print(Place("train", 3, "benign/benign (4).png", "", (1,)))
+    train[3] benign/benign (4).png
+    """
 
     split: str
     index: int
@@ -43,7 +59,7 @@ class Place:
 
     @property
     def label_text(self) -> str:
-        """One number, or a word of digits for several labels."""
+        """The label as a number, or as a string of digits in a multi-label task."""
         return "".join(map(str, self.label))
 
     def __str__(self) -> str:
@@ -51,20 +67,27 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
-    """Rows of equal pictures (distance 0), or two of nearly equal ones; root mean square grey levels."""
+class DuplicateGroup:
+    """Rows with identical images (distance 0), or two rows with nearly identical ones.
+
+    Attributes
+    ----------
+    places : tuple of Place
+    distance : float
+        Root mean square difference in grey levels.
+    """
 
     places: tuple[Place, ...]
     distance: float
 
     def facts(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """All facts as JSON values."""
         rows = [{"split": p.split, "index": p.index, "source": p.source, "label": p.label_text} for p in self.places]
         return {"distance": self.distance, "across": self.across, "conflict": self.conflict, "rows": rows}
 
     @property
     def across(self) -> bool:
-        """Whether they stand in several splits."""
+        """Whether the rows are in several splits."""
         return len({place.split for place in self.places}) > 1
 
     @property
@@ -75,19 +98,25 @@ class Alike:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Subjects that stand in two splits; pairs of numbers are in the order of `splits`.
+    """Subjects shared by two splits; pairs of numbers are in the order of `splits`.
 
     Attributes
     ----------
     splits : (str, str)
     shared : int
-        Subjects that both have.
+        Number of subjects in both splits.
     subjects : (int, int)
-        Subjects that each has.
+        Number of subjects in each split.
     images : (int, int)
-        Images of shared subjects in each.
+        Number of images of shared subjects in each split.
     totals : (int, int)
-        Images in each.
+        Number of images in each split.
+
+    Examples
+    --------
+    >>> from mmtk.matching import Overlap
+    >>> print(Overlap(("train", "val"), 2, (40, 10), (9, 3), (200, 25)))
+    2 of 10 val subjects are also in train (3 of 25 val images, 9 of 200 train images)
     """
 
     splits: tuple[str, str]
@@ -98,48 +127,55 @@ class Overlap:
 
     def __str__(self) -> str:
         (first, second), (_, subjects), (_, images), (_, total) = self.splits, self.subjects, self.images, self.totals
-        of_second = f"{self.shared} of {second}'s {subjects} subjects also in {first}"
-        return f"{of_second}: {images} of {total} {second} images, {self.images[0]} of {self.totals[0]} {first} images"
+        affected = f"{images} of {total} {second} images, {self.images[0]} of {self.totals[0]} {first} images"
+        return f"{self.shared} of {subjects} {second} subjects are also in {first} ({affected})"
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """The result of an audit.
 
     Attributes
     ----------
     name : str
         The store's path, or the flag.
     near_limit : float or None
-        How far apart near duplicates may be; None where no pictures were looked at.
-    exact, near : tuple of Alike
-        Groups of equal pictures, in the order of their first rows; pairs of nearly equal ones, the nearest first.
+        Largest distance of near duplicates; None if images were not compared.
+    exact, near : tuple of DuplicateGroup
+        Groups of identical images, in the order of their first rows; pairs of near duplicates, nearest first.
     overlaps : tuple of Overlap
-        Those pairs of splits that share subjects.
+        Pairs of splits that share subjects.
     crossing : tuple of (str, tuple of Place)
-        Each subject that stands in several splits, with all its rows.
+        Subjects in several splits, with all their rows.
     known_subjects : int
-        Rows whose subject is known.
+        Number of rows whose subject is known.
     volumes : tuple of VolumeAxes
-        How each CT volume lies against its boxes, where volumes were looked at.
+        Orientation of each CT volume relative to its boxes, if volumes were examined.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> result = mmtk.audit(mmtk.open("stores/breastmnist_28.h5"))
+    >>> result.near_limit, result.known_subjects
+    (4.0, 0)
     """
 
     name: str
     near_limit: float | None
-    exact: tuple[Alike, ...]
-    near: tuple[Alike, ...]
+    exact: tuple[DuplicateGroup, ...]
+    near: tuple[DuplicateGroup, ...]
     overlaps: tuple[Overlap, ...]
     crossing: tuple[tuple[str, tuple[Place, ...]], ...]
     known_subjects: int
     volumes: tuple[VolumeAxes, ...] = ()
 
     @property
-    def conflicts(self) -> tuple[Alike, ...]:
-        """Equal or nearly equal pictures of different labels."""
-        return tuple(alike for alike in (*self.exact, *self.near) if alike.conflict)
+    def conflicts(self) -> tuple[DuplicateGroup, ...]:
+        """Identical or nearly identical images with different labels."""
+        return tuple(group for group in (*self.exact, *self.near) if group.conflict)
 
     def facts(self) -> dict[str, Any]:
-        """All of it as JSON values, for ``mmtk audit --json``."""
+        """All facts as JSON values, for ``mmtk audit --json``."""
         overlaps, volumes = [vars(overlap) for overlap in self.overlaps], [v.facts() for v in self.volumes]
         return {
             "name": self.name, "near_limit": self.near_limit,
@@ -151,40 +187,50 @@ class Audit:
 
     @property
     def findings(self) -> bool:
-        """Whether there is anything to tell."""
-        return bool(self.exact or self.near or self.crossing or any(volume.elsewhere for volume in self.volumes))
+        """Whether there is anything to report."""
+        return bool(self.exact or self.near or self.crossing or any(volume.misplaced for volume in self.volumes))
 
 
-def across(groups: Iterable[Alike]) -> int:
-    """How many groups of pictures stand in several splits."""
+def count_across(groups: Iterable[DuplicateGroup]) -> int:
+    """Count the groups with rows in several splits."""
     return sum(group.across for group in groups)
 
 
-def _listed(groups: Sequence[Alike]) -> dict[str, Any]:
-    return {"across": across(groups), "found": [group.facts() for group in groups]}
+def _listed(groups: Sequence[DuplicateGroup]) -> dict[str, Any]:
+    return {"across": count_across(groups), "found": [group.facts() for group in groups]}
 
 
 def audit_named(
     name: str, near: float = NEAR, sources: str | Path | None = None,
     progress: Callable[[str], Progress] | None = None,
 ) -> Audit:
-    """Audit what a name stands for: a store, or where no such file is, the official membership of a dataset.
+    """Audit a store, or the official map of a dataset, given by name.
 
     Parameters
     ----------
     name : str
-        A store's file, a dataset's flag or an alias.
+        A store's file, or a dataset's flag or alias.
     near : float
-        As `audit` takes it.
+        As for `audit`.
     sources : path, optional
-        Folder with raw CT volumes, for the flag of a dataset that is cut from them.
+        Folder with raw CT volumes, for the flag of a dataset cut from them.
     progress : callable, optional
-        Given a title, gives a callable of what is done and how much it is in all.
+        Takes a title and returns a callback for the work done and the total.
+
+    Returns
+    -------
+    Audit
 
     Raises
     ------
     MmtkError
-        As of `audit`; or if there is neither a dataset nor a store of that name.
+        As for `audit`, and if there is neither a dataset nor a store with this name.
+
+    Examples
+    --------
+    >>> from mmtk.matching import audit_named
+    >>> audit_named("stores/breastmnist_28.h5", near=0).near
+    ()
     """
     dataset = None if Path(name).is_file() else find_dataset(name)
     if dataset is None:
@@ -197,30 +243,41 @@ def audit_named(
 def audit(
     store: Store | str, near: float = NEAR, progress: Progress | None = None, listing: Listing | None = None
 ) -> Audit:
-    """Look for duplicates, contradicting labels, subjects that stand in several splits, and misplaced CT crops.
+    """Find duplicates, conflicting labels, subjects in several splits, and misplaced CT crops.
 
     Parameters
     ----------
     store : Store or str
-        A flag stands for the known official membership, of which subjects alone are looked at.
+        A flag means the known official map, for which only subjects are examined.
     near : float
-        Root mean square grey levels at which pictures count as near duplicates; 0 looks for none.
+        Largest distance of near duplicates, as root mean square difference in grey levels; 0 finds none.
     progress : callable, optional
-        Told the images compared with all others and their number, or the volumes looked at and theirs.
+        Called with the number of images compared (or volumes examined) and their total.
     listing : Listing, optional
-        The raw files of a flag that is cut from CT volumes: each volume's axes are held against its boxes.
+        Raw files for the flag of a dataset cut from CT volumes; the axes of each volume are compared with its boxes.
+
+    Returns
+    -------
+    Audit
 
     Raises
     ------
     ArgumentError
-        If the flag's official membership is not known and there are no volumes, or `near` is not from 0 to 255.
+        If the flag's official map is not known and there are no volumes, or `near` is not from 0 to 255.
     SourceError
         If a volume cannot be read.
     MmtkError
-        If a million pairs of pictures are that near.
+        If more than a million pairs of images are that close.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> result = mmtk.audit(mmtk.open("stores/breastmnist_28.h5"), near=2)
+    >>> result.crossing
+    ()
     """
     if not 0 <= near <= 255:
-        raise ArgumentError("near", expected="0 to 255 grey levels", found=str(near))
+        raise ArgumentError("near", found=str(near), expected="0 to 255 grey levels")
     if isinstance(store, str):
         dataset = get_dataset(store)
         volumes = audit_axes(dataset, listing, progress) if listing is not None and dataset.volumetric else ()
@@ -247,22 +304,21 @@ def _official_places(flag: str) -> list[Place]:
     known = official_map(dataset.flag)
     if known is None:
         volumes = ", or --sources with its CT volumes" if dataset.volumetric else ""
-        remedy = f"give a store, for which it is{volumes}"
-        raise ArgumentError(dataset.flag, expected="a known official membership", found="none", remedy=remedy)
+        raise ArgumentError(dataset.flag, "has no known official map", remedy=f"give a store of it{volumes}")
     return [
         Place(split, row, r.source or "", r.subject, r.labels)
         for split in SPLITS for row, r in enumerate(known.rows[split])
     ]
 
 
-def _equal(places: list[Place], keys: list[bytes]) -> Iterator[Alike]:
+def _equal(places: list[Place], keys: list[bytes]) -> Iterator[DuplicateGroup]:
     groups = defaultdict(list)
     for place, key in zip(places, keys, strict=True):
         groups[key].append(place)
-    return (Alike(tuple(group), 0.0) for group in groups.values() if len(group) > 1)
+    return (DuplicateGroup(tuple(group), 0.0) for group in groups.values() if len(group) > 1)
 
 
-def _near(places: list[Place], pictures: Pictures, near: float, progress: Progress | None) -> Iterator[Alike]:
+def _near(places: list[Place], pictures: Pictures, near: float, progress: Progress | None) -> Iterator[DuplicateGroup]:
     if near == 0 or len(pictures) < 2:
         return
     everything = np.arange(len(pictures))
@@ -272,11 +328,12 @@ def _near(places: list[Place], pictures: Pictures, near: float, progress: Progre
     order = np.argsort(pairs.squared, kind="stable")
     for first, second, squared in zip(*(column[order].tolist() for column in pairs), strict=True):
         if squared:
-            yield Alike((places[first], places[second]), round(math.sqrt(squared / pictures.width), 4))
+            yield DuplicateGroup((places[first], places[second]), round(math.sqrt(squared / pictures.width), 4))
 
 
 def _audited(
-    name: str, near: float | None, exact: tuple[Alike, ...], pairs: tuple[Alike, ...], places: list[Place]
+    name: str, near: float | None, exact: tuple[DuplicateGroup, ...], pairs: tuple[DuplicateGroup, ...],
+    places: list[Place],
 ) -> Audit:
     by_subject = defaultdict(list)
     for place in places:
@@ -293,34 +350,53 @@ def _overlaps(places: list[Place], subjects: Iterable[list[Place]]) -> Iterator[
     for a, b in combinations(SPLITS, 2):
         both = [count for count in counts if count[a] and count[b]]
         if both:
-            each = tuple(sum(count[split] > 0 for count in counts) for split in (a, b))
+            in_split = tuple(sum(count[split] > 0 for count in counts) for split in (a, b))
             images = tuple(sum(count[split] for count in both) for split in (a, b))
-            yield Overlap((a, b), len(both), (each[0], each[1]), (images[0], images[1]), (totals[a], totals[b]))
+            yield Overlap((a, b), len(both), (in_split[0], in_split[1]), (images[0], images[1]), (totals[a], totals[b]))
 
 
-def write_audit(found: Iterable[Audit], path: str | Path, force: bool = False) -> Path:
-    """Write everything that audits found as one CSV file.
+def write_audit(audits: Iterable[Audit], path: str | Path, force: bool = False) -> Path:
+    """Write the results of audits to a CSV file.
 
-    Its columns are ``store,kind,group,split,index,source,subject,label,distance``, a row for each place; those of one
-    kind (exact, near, subject) and group belong together. A CT volume that lies against its boxes has a row of the kind
-    volume, with its file as source.
+    Its columns are ``store,kind,group,split,index,source,subject,label,distance``, with one line per row of a store;
+    lines with the same kind (exact, near, subject) and group belong together. A misplaced CT volume has lines of the
+    kind volume, with its file as source.
+
+    Parameters
+    ----------
+    audits : iterable of Audit
+    path : path
+    force : bool
+        Replace an existing file.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
     StoreError
-        If another file is there, unless `force` allows it to be replaced, or the disk is full or cannot be written.
+        If a different file exists, unless `force` is set, or if the file cannot be written.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.matching import audit_named, write_audit
+    >>> path = write_audit([audit_named("stores/breastmnist_28.h5", near=0)], "audit.csv")
+    >>> path.read_text().splitlines()[0]
+    'store,kind,group,split,index,source,subject,label,distance'
     """
     lines: list[tuple[object, ...]] = [_COLUMNS]
-    for one in found:
-        groups = [("exact", alike.places, "0") for alike in one.exact]
-        groups += [("near", alike.places, str(alike.distance)) for alike in one.near]
-        groups += [("subject", places, "") for _, places in one.crossing]
+    for result in audits:
+        groups = [("exact", group.places, "0") for group in result.exact]
+        groups += [("near", group.places, str(group.distance)) for group in result.near]
+        groups += [("subject", places, "") for _, places in result.crossing]
         for number, (kind, places, distance) in enumerate(groups):
             for p in places:
                 row = (p.split, p.index, p.source, p.subject, p.label_text, distance)
-                lines.append((one.name, kind, number, *row))
-        for number, volume in enumerate(volume for volume in one.volumes if volume.elsewhere):
+                lines.append((result.name, kind, number, *row))
+        for number, volume in enumerate(volume for volume in result.volumes if volume.misplaced):
             for split in volume.images:
-                lines.append((one.name, "volume", number, split, "", volume.file, "", "", ""))
+                lines.append((result.name, "volume", number, split, "", volume.file, "", "", ""))
     write_csv(Path(path), lines, force)
     return Path(path)

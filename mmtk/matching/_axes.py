@@ -1,4 +1,4 @@
-"""Whether CT volumes lie as their organ boxes count: by their headers, an organ's mask, and the spine at the back."""
+"""Check CT volumes against their organ boxes, using the axes in headers, an organ's mask, and the spine at the back."""
 
 from __future__ import annotations
 
@@ -15,103 +15,126 @@ from mmtk.datasets.listing import Listing
 from mmtk.errors import ImageError
 from mmtk.imaging import ImageFile, Volume, read_volume, turn_volume
 
-_BODY, _BONE = -300, 200  # Hounsfield units that are reached
-_EVERY = 4  # voxels: of a volume enough are looked at
-_SURE = 0.05  # of the body's depth, by which the spine lies behind or before its middle
-_LEAST = 50  # voxels of bone that make a spine
+_BODY, _BONE = -300, 200  # lower limits in Hounsfield units
+_EVERY = 4  # voxels: subsampling of a volume
+_SURE = 0.05  # smallest significant offset of the spine, as a fraction of the body's depth
+_LEAST = 50  # smallest number of voxels of bone
 
 
 @dataclass(frozen=True)
 class VolumeAxes:
-    """How a volume lies against its boxes.
+    """The orientation of a volume relative to its boxes.
 
     Attributes
     ----------
     file : str
         The volume's name in its listing.
     images : dict of str to int
-        Images that the dataset cuts from it, by the provider's part, which is their split.
+        Number of images cut from it, by split.
     reversed : tuple of str
-        The axes that its header says run against the boxes; empty where they agree or the header does not tell.
-    told : bool
-        Whether the header tells the axes.
+        Axes that are reversed relative to the boxes according to the header; empty if none, or if unknown.
+    has_axes : bool
+        Whether the header gives the axes.
     spine : float
-        How far the spine lies behind the body's middle, as a part of the body's depth, with the array as it lies;
-        negative where it lies before it, 0 where no bone was found.
+        Distance of the spine behind the middle of the body, as a fraction of the body's depth, in the stored array;
+        negative if it is in front of the middle, 0 if there is no bone.
     mask : float or None
-        How much more of an organ's box its mask covers along y with the array as it lies than with y reversed, as a
-        part of the box; None where there is no mask beside the volume.
+        Fraction of an organ's box along y that its mask covers in the stored array, minus the fraction with y reversed;
+        None if there is no mask.
     organ : str
-        Whose mask that is.
+        The organ of the mask.
+
+    Examples
+    --------
+    >>> from mmtk.matching import VolumeAxes
+    >>> volume = VolumeAxes("volume-44.nii", {"train": 127}, ("y",), has_axes=True, spine=-0.21)
+    >>> volume.misplaced
+    True
     """
 
     file: str
     images: dict[str, int]
     reversed: tuple[str, ...]
-    told: bool
+    has_axes: bool
     spine: float
     mask: float | None = None
     organ: str = ""
 
     @property
     def count(self) -> int:
-        """Images that are cut from it in all."""
+        """Total number of images cut from it."""
         return sum(self.images.values())
 
     def facts(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """All facts as JSON values."""
         return {
-            "file": self.file, "images": self.images, "reversed": self.reversed, "told": self.told,
-            "spine": round(self.spine, 4), "mask": self.mask, "elsewhere": self.elsewhere,
+            "file": self.file, "images": self.images, "reversed": self.reversed, "told": self.has_axes,
+            "spine": round(self.spine, 4), "mask": self.mask, "elsewhere": self.misplaced,
             "contradiction": self.contradiction,
         }
 
     @property
     def fits(self) -> float:
-        """Above 0 where mask or body fit the array as it lies, below 0 where they fit it with y reversed, else 0."""
+        """Above 0 if mask or spine match the stored array, below 0 if they match it with y reversed, 0 if undecided."""
         return next((value for value in (self.mask or 0.0, self.spine) if abs(value) >= _SURE), 0.0)
 
     @property
-    def elsewhere(self) -> bool:
-        """Whether crops of the array as it lies show another place than their label: by mask or body, else header."""
+    def misplaced(self) -> bool:
+        """Whether crops of the stored array show a region other than their label, by mask or spine, else by header."""
         return self.fits < 0 or (self.fits == 0 and bool(self.reversed))
 
     @property
     def contradiction(self) -> bool:
-        """Whether mask or body say other than the header."""
-        return self.told and self.fits != 0 and (self.fits < 0) != ("y" in self.reversed)
+        """Whether mask or spine contradict the header."""
+        return self.has_axes and self.fits != 0 and (self.fits < 0) != ("y" in self.reversed)
 
     def __str__(self) -> str:
-        header = f"{' and '.join(self.reversed)} reversed" if self.reversed else "as the boxes" if self.told else "none"
-        seen = []
+        axes = f"{' and '.join(self.reversed)} reversed" if self.reversed else "same" if self.has_axes else "unknown"
+        evidence = []
         if self.mask is not None and abs(self.mask) >= _SURE:
-            better = "as it lies" if self.mask > 0 else "with y reversed"
-            seen.append(f"mask covers {abs(self.mask):.2f} more of the {self.organ}'s box {better}")
+            better = "as stored" if self.mask > 0 else "with y reversed"
+            evidence.append(f"the mask covers {abs(self.mask):.2f} more of the {self.organ}'s box {better}")
         if abs(self.spine) >= _SURE:
-            side = "behind" if self.spine > 0 else "before"
-            seen.append(f"spine {abs(self.spine):.2f} of the body's depth {side} its middle")
+            side = "behind" if self.spine > 0 else "in front of"
+            evidence.append(f"the spine is {abs(self.spine):.2f} of the body's depth {side} its middle")
         if self.fits:
-            seen.append(f"so the array fits {'as it lies' if self.fits > 0 else 'with y reversed'}")
-        return f"axes of its header: {header}; {', '.join(seen) or 'no spine to tell by'}"
+            evidence.append(f"so the array matches {'as stored' if self.fits > 0 else 'with y reversed'}")
+        return f"header axes relative to the boxes: {axes}; {', '.join(evidence) or 'no spine to decide by'}"
 
 
 def reversed_axes(signs: tuple[int, int, int]) -> tuple[str, ...]:
-    """The axes that run against the boxes, by a volume's signs: these run to the left, to the back and upwards."""
+    """Return the axes that are reversed relative to the boxes, which run to the left, to the back and to the head.
+
+    Parameters
+    ----------
+    signs : (sx, sy, sz)
+        See `mmtk.imaging.VolumeHeader`.
+
+    Returns
+    -------
+    tuple of {"x", "y", "z"}
+
+    Examples
+    --------
+    >>> from mmtk.matching import reversed_axes
+    >>> reversed_axes((-1, 1, 1))
+    ('y',)
+    """
     return tuple(axis for axis, sign, wanted in zip("xyz", signs, (-1, -1, 1), strict=True) if sign == -wanted)
 
 
 def spine_offset(voxels: NDArray[Any]) -> float:
-    """How far bone in the middle third of a body lies behind its middle, as a part of its depth.
+    """Distance of bone in the middle third of the body behind its middle, as a fraction of its depth.
 
     Parameters
     ----------
     voxels : ndarray of int16, shape (x, y, z)
-        Hounsfield units; read with y running to the back.
+        Hounsfield units; y is assumed to run to the back.
 
     Returns
     -------
     float
-        0 where there is no body or hardly any bone.
+        0 if there is no body or hardly any bone.
     """
     few = voxels[::_EVERY, ::_EVERY, ::_EVERY]
     body = few > _BODY
@@ -126,43 +149,57 @@ def spine_offset(voxels: NDArray[Any]) -> float:
 
 
 def _ends(counts: NDArray[np.int64]) -> tuple[int, int]:
-    """Where a body begins and ends, but for the last hundredth at either side: tables and tubes."""
+    """The extent of a body without the outer 1 % at either side, which may be the table or tubes."""
     part = np.cumsum(counts) / counts.sum()
     return int(np.searchsorted(part, 0.01)), int(np.searchsorted(part, 0.99))
 
 
 def expect_axes(volume: Volume, path: ImageFile) -> None:
-    """Refuse to turn a volume by a header that the body contradicts.
+    """Refuse a volume whose header contradicts the position of the spine.
 
     Raises
     ------
     ImageError
-        If the spine lies at the front once the volume is turned.
+        If the spine is at the front once the volume is reoriented.
     """
     spine = spine_offset(turn_volume(volume))
     if spine <= -_SURE:
-        lies = spine_offset(volume.voxels.transpose(2, 1, 0))
-        better = "as it lies" if lies > 0 else "with y reversed"
-        found = f"the spine at the front once it is turned; its array fits {better}"
-        remedy = "mend its header, or build with official pixels, which do not ask for it"
-        raise ImageError(path, expected="axes in its header that fit the body", found=found, remedy=remedy)
+        stored = spine_offset(volume.voxels.transpose(2, 1, 0))
+        better = "as stored" if stored > 0 else "with y reversed"
+        problem = f"has wrong axes in its header: they put the spine at the front; its array matches {better}"
+        raise ImageError(path, problem, remedy="correct its header, or build with official pixels, which ignore it")
 
 
 def audit_axes(dataset: Dataset, listing: Listing, progress: Progress | None = None) -> tuple[VolumeAxes, ...]:
-    """How each volume of a source lies against its boxes.
+    """Compare the orientation of each volume of a source with its boxes.
 
     Parameters
     ----------
     dataset : Dataset
-        One that is cut from CT volumes.
+        A dataset cut from CT volumes.
     listing : Listing
     progress : callable, optional
-        Told the volumes looked at and their number.
+        Called with the number of volumes examined and their total.
+
+    Returns
+    -------
+    tuple of VolumeAxes
 
     Raises
     ------
     SourceError
-        If the listing holds no volume, or one that cannot be read.
+        If the listing contains no volumes, or a volume cannot be read.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.datasets.listing import open_listing
+    >>> from mmtk.matching import audit_axes
+    >>> try:
+    ...     audit_axes(mmtk.get_dataset("organamnist"), open_listing("stores"))
+    ... except mmtk.MmtkError as error:
+    ...     print(type(error).__name__)
+    SourceError
     """
     images: dict[str, Counter[str]] = {}
     masked: dict[str, tuple[str, Cut]] = {}
@@ -170,32 +207,33 @@ def audit_axes(dataset: Dataset, listing: Listing, progress: Progress | None = N
         images.setdefault(record.file, Counter())[record.part] += 1
         if record.cut is not None and record.cut.mask:
             masked[record.file] = dataset.classes[record.labels[0]], record.cut
-    found = []
+    results = []
     for done, (file, counts) in enumerate(images.items(), 1):
         volume = read_volume(listing.path(file))
         spine = spine_offset(volume.voxels.transpose(2, 1, 0))
         organ, cut = masked.get(file, ("", None))
         fit = mask_fit(read_volume(listing.path(cut.mask)), cut.box) if cut else None
-        told, axes = 0 not in volume.signs, reversed_axes(volume.signs)
-        found.append(VolumeAxes(file, dict(counts), axes, told, spine, fit, organ))
+        has_axes, axes = 0 not in volume.signs, reversed_axes(volume.signs)
+        results.append(VolumeAxes(file, dict(counts), axes, has_axes, spine, fit, organ))
         if progress is not None:
             progress(done, len(images))
-    return tuple(found)
+    return tuple(results)
 
 
 def mask_fit(mask: Volume, box: Box) -> float:
-    """How much more of a box along y an organ's mask covers with the array as it lies than with y reversed.
+    """Fraction of a box along y that an organ's mask covers in the stored array, minus the fraction with y reversed.
 
     Parameters
     ----------
     mask : Volume
-        Above 0 where the organ is.
-    box : xmin, xmax, ymin, ymax, zmin, zmax
+        Above 0 inside the organ.
+    box : (xmin, xmax, ymin, ymax, zmin, zmax)
+        In voxels, upper ends exclusive.
 
     Returns
     -------
     float
-        As a part of the box, from -1 to 1.
+        From -1 to 1.
     """
     rows: NDArray[np.bool_] = np.asarray((mask.voxels > 0).any(axis=(0, 2)))
     low, high = box[2:4]

@@ -1,4 +1,4 @@
-"""Tell which record of a store each row of an official ``.npz`` is, by their pixels."""
+"""Match each row of an official ``.npz`` with a record of a store by pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmtk.files import write_csv
 from mmtk.matching._neighbours import MOST_RIVALS, Array, Neighbours, Pairs, Pictures
 from mmtk.store import SPLITS, Store, flag_named, read_npz, refuse_other_edition
 
-# what JPEG 75 does to a 28 px image: 2.6 to 7.7 root mean square grey levels, half of them above 4.5
+# JPEG 75 changes a 28 px image by 2.6 to 7.7 root mean square grey levels, with a median of 4.5
 LIMIT = 8.0
 EVIDENCE = ("exact", "nearest", "tie", "none")
 _COLUMNS = ("split", "index", "label", "source", "evidence", "distance", "rivals")
@@ -28,21 +28,28 @@ _COLUMNS = ("split", "index", "label", "source", "evidence", "distance", "rivals
 
 @dataclass(frozen=True, slots=True)
 class MatchRow:
-    """One official row.
+    """The match of an official row.
 
     Attributes
     ----------
     label : tuple of int
-        Its label, or one value for each label.
+        Its label; several values in a multi-label task.
     source : str or None
-        The record of the store that it is.
+        The matching record of the store.
     evidence : {"exact", "nearest", "tie", "none"}
-        Equal pixels; the nearest free source; one of several sources at the same distance; no source is near and free.
+        Identical pixels; the nearest available source; one of several equally near sources; no available source is
+        near enough.
     distance : float
-        To that source, or, where there is none, to the nearest of all; root mean square grey levels.
+        Root mean square difference in grey levels to the source, or to the nearest source if there is none.
     rivals : tuple of str
-        Other sources at most 10 % farther than that, nearer ones that are other rows among them; where no source is
-        near enough, those at that distance. 64 at most.
+        Other sources at most 10 % farther away, including nearer ones assigned to other rows; if no source is near
+        enough, those at the smallest distance. At most 64.
+
+    Examples
+    --------
+    >>> from mmtk.matching import MatchRow
+    >>> MatchRow((0,), "benign/benign (1).png", "nearest", 3.2, ("benign/benign (2).png",)).ambiguous
+    True
     """
 
     label: tuple[int, ...]
@@ -53,28 +60,41 @@ class MatchRow:
 
     @property
     def ambiguous(self) -> bool:
-        """Whether the pixels do not tell: they differ from the source's, and another is about as near."""
+        """Whether pixels do not decide: they differ from the source's, and another source is about as near."""
         return self.source is not None and self.distance > 0 and bool(self.rivals)
 
 
 @dataclass(frozen=True)
 class Match:
-    """The rows of each split of an official file, in their order."""
+    """The matches of all rows of an official file, in order.
+
+    Attributes
+    ----------
+    rows : dict of str to tuple of MatchRow
+        By split.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> result = mmtk.match(mmtk.open("stores/breastmnist_28.h5"), "breastmnist.npz")
+    >>> result.sure, result.summary()["none"]
+    (True, 0)
+    """
 
     rows: dict[str, tuple[MatchRow, ...]]
 
     @property
     def everything(self) -> tuple[MatchRow, ...]:
-        """Rows of all splits, in the order train, val, test."""
+        """The rows of all splits, in the order train, val, test."""
         return tuple(row for split in SPLITS for row in self.rows[split])
 
     @property
     def sure(self) -> bool:
-        """Whether every row has a source and none is ambiguous."""
+        """Whether every row has a source and no row is ambiguous."""
         return all(row.source is not None and not row.ambiguous for row in self.everything)
 
     def summary(self) -> dict[str, int | float | None]:
-        """Rows in all, of each evidence and ambiguous, and the largest and smallest distance that count."""
+        """Number of rows by evidence, and the extreme distances of matched and unmatched rows."""
         rows = self.everything
         return {
             "rows": len(rows), **{word: sum(row.evidence == word for row in rows) for word in EVIDENCE},
@@ -85,42 +105,55 @@ class Match:
 
 
 def match(store: Store, npz: str | Path, limit: float = LIMIT, progress: Progress | None = None) -> Match:
-    """Recover which record of a store each row of an official file is.
+    """Find the record of a store for each row of an official file.
 
-    Equal pixels come first: equal pictures are shared out in their order, equal labels before others. Each other row
-    takes the nearest source that no nearer row takes, again equal labels first where distances are equal. A source is
-    one row at most.
+    Identical pixels are matched first: identical images are assigned in order, those with equal labels before others.
+    Each remaining row gets the nearest source that is not assigned to a nearer row; at equal distances equal labels are
+    preferred. Each source is assigned to at most one row.
 
     Parameters
     ----------
     store : Store
-        Its records over all splits are the sources. They may be built in any order.
+        The records of all its splits are the sources, in any order.
     npz : path
         MedMNIST's file of the same dataset and size.
     limit : float
-        Farthest distance of a source, in root mean square grey levels. The default covers JPEG's noise of quality 75;
-        0 takes equal pixels only.
+        Largest distance to a source, as root mean square difference in grey levels. The default covers the noise of
+        JPEG quality 75; 0 only accepts identical pixels.
     progress : callable, optional
-        Told the rows searched for and their number.
+        Called with the number of rows searched for and their total.
+
+    Returns
+    -------
+    Match
 
     Raises
     ------
+    ArgumentError
+        If `limit` is not from 0 to 255.
     StoreError
-        If the file is damaged, of another dataset, edition, size or number of channels, or the store does not name its
-        sources.
+        If the file is damaged, or of another dataset, edition, size or number of channels, or the store does not have
+        source names.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> result = mmtk.match(mmtk.open("stores/breastmnist_28.h5"), "breastmnist.npz")
+    >>> result.rows["train"][0].distance
+    0.0
     """
     if not 0 <= limit <= 255:
-        raise ArgumentError("limit", expected="0 to 255 grey levels", found=str(limit))
+        raise ArgumentError("limit", found=str(limit), expected="0 to 255 grey levels")
     names = _source_names(store)
     official = _read_official(store, Path(npz))
     pictures = Pictures([split.images for split in store.splits])
     queries = Pictures([official[split][0] for split in SPLITS])
     labels = np.concatenate([official[split][1] for split in SPLITS])
-    sharing = _Sharing(np.concatenate([split.labels for split in store.splits]), labels)
-    sharing.give_equals(pictures.digests(), queries.digests())
+    assignment = _Assignment(np.concatenate([split.labels for split in store.splits]), labels)
+    assignment.give_equals(pictures.digests(), queries.digests())
     if len(pictures):
-        sharing.give_nearest(pictures, queries, math.floor(limit * limit * queries.width), progress)
-    rows = iter(sharing.rows(names, queries.width))
+        assignment.give_nearest(pictures, queries, math.floor(limit * limit * queries.width), progress)
+    rows = iter(assignment.rows(names, queries.width))
     return Match({split: tuple(islice(rows, len(official[split][1]))) for split in SPLITS})
 
 
@@ -128,37 +161,36 @@ def _source_names(store: Store) -> list[str]:
     names = [name for split in store.splits for name in decoded(split.records["source"])]
     if len(set(names)) != len(names) or "" in names:
         repeated = next((name for name, n in Counter(names).items() if n > 1), "")
-        remedy = "build it from raw images"
-        raise StoreError(store.path, expected="records of different sources", found=repr(repeated), remedy=remedy)
+        problem = f"has several records of source {repeated!r}" if repeated else "has records without a source"
+        raise StoreError(store.path, problem, remedy="build it from raw images")
     unfit = next((name for name in names if set(name) & set("|\r\n")), None)
     if unfit is not None:
-        raise StoreError(store.path, expected="sources named without | and line breaks", found=repr(unfit))
+        raise StoreError(store.path, f"has the source name {unfit!r}, which contains | or a line break")
     return names
 
 
 def decoded(names: Array) -> list[str]:
-    """Texts of a field of records."""
+    """Decode a text field of records."""
     return [name.decode("utf-8", "backslashreplace") for name in names.tolist()]
 
 
 def _read_official(store: Store, npz: Path) -> dict[str, tuple[Array, Array]]:
     info, named = store.info, flag_named(npz)
     known, other = find_dataset(info.flag), find_dataset(named) if named else None
-    flag, told = known.flag if known else info.flag, other.flag if other else named
-    if told not in (flag, None):
-        raise StoreError(npz, expected=f"a file of {flag}, as {store.path} is", found=f"one of {told}")
+    flag, of_file = known.flag if known else info.flag, other.flag if other else named
+    if of_file not in (flag, None):
+        raise StoreError(npz, f"is a file of {of_file}, but {store.path} is a store of {flag}")
     if known and not info.own and npz.is_file():
         refuse_other_edition(npz, known, info.edition, info.size, store.path)
-    found = read_npz(npz, info)
-    size = found[SPLITS[0]][0].shape[1]
+    arrays = read_npz(npz, info)
+    size = arrays[SPLITS[0]][0].shape[1]
     if size != info.size:
-        wanted = f"images of {info.size} px and {info.channels} channels, as {store.path} has"
-        raise StoreError(npz, expected=wanted, found=f"{size} px and {info.channels} channels")
-    return found
+        raise StoreError(npz, f"does not have the size of {store.path}", found=f"{size} px", expected=f"{info.size} px")
+    return arrays
 
 
-class _Sharing:
-    """Gives sources to rows; both are numbers here, and distances are squared."""
+class _Assignment:
+    """Assigns sources to rows; both are given by number, and distances are squared."""
 
     def __init__(self, source_labels: Array, row_labels: Array) -> None:
         self._source_labels = [tuple(label) for label in source_labels.tolist()]
@@ -168,7 +200,7 @@ class _Sharing:
         self._holder: dict[int, int] = {}
 
     def give_equals(self, source_keys: list[bytes], row_keys: list[bytes]) -> None:
-        """Share equal pictures out, in their order, first between equal labels."""
+        """Assign identical images in order, those with equal labels first."""
         sources, rows = defaultdict(list), defaultdict(list)
         for source, key in enumerate(source_keys):
             sources[key].append(source)
@@ -192,10 +224,10 @@ class _Sharing:
                 self._near[row] = few
 
     def give_nearest(self, pictures: Pictures, queries: Pictures, limit: int, progress: Progress | None) -> None:
-        """Give each other row the nearest source that no nearer row takes.
+        """Assign to each remaining row the nearest source that is not assigned to a nearer row.
 
-        Rows ask for their sources in turn and a source leaves a row for a nearer one. As pairs have one order, by
-        distance, labels, row and source, this ends as if the nearest pair of all were given first, and so on.
+        Rows propose to their sources in turn, and a source leaves a row for a nearer one. Since pairs are totally
+        ordered, by distance, labels, row and source, the result is the same as assigning the nearest pairs first.
         """
         rows = np.flatnonzero([given is None for given in self._given])
         if not len(rows):
@@ -222,7 +254,7 @@ class _Sharing:
             self._near[row] = candidates
 
     def _sorted(self, rows: Array, pairs: Pairs) -> dict[int, list[tuple[int, int]]]:
-        """Candidates of each row, the nearest first, among equally near ones those of its label."""
+        """The candidates of each row, nearest first; among equally near ones, those with the same label first."""
         lists: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for query, source, squared in zip(*(column.tolist() for column in pairs), strict=True):
             lists[int(rows[query])].append((source, squared))
@@ -234,7 +266,7 @@ class _Sharing:
         return squared, self._source_labels[source] != self._labels[row], row
 
     def _ask(self, row: int, candidates: list[tuple[int, int]], asked: dict[int, int]) -> list[int]:
-        """Let a row ask for its next source; gives the row that goes on asking, if one does."""
+        """Let a row propose to its next source; return the row that has to propose again, if any."""
         if asked[row] == len(candidates):
             return []
         source, squared = candidates[asked[row]]
@@ -253,12 +285,12 @@ class _Sharing:
         self._given[row], self._holder[source] = (source, squared), row
 
     def rows(self, names: list[str], width: int) -> list[MatchRow]:
-        """The rows in their order, with what was found; `width` is the bytes of a picture."""
-        found = []
+        """The rows in order with their matches; `width` is the number of bytes per image."""
+        matched = []
         for label, given, near in zip(self._labels, self._given, self._near, strict=True):
             source, squared = given or (None, near[0][1] if near else None)
             if squared is None:
-                found.append(MatchRow(label, None, "none", math.inf))
+                matched.append(MatchRow(label, None, "none", math.inf))
                 continue
             rivals = [pair for pair in near if pair[0] != source and pair[1] * 100 <= squared * 121][:MOST_RIVALS]
             if source is None:
@@ -269,31 +301,43 @@ class _Sharing:
                 evidence = "nearest" if squared else "exact"
             distance = round(math.sqrt(squared / width), 4)
             name = None if source is None else names[source]
-            found.append(MatchRow(label, name, evidence, distance, tuple(names[rival] for rival, _ in rivals)))
-        return found
+            matched.append(MatchRow(label, name, evidence, distance, tuple(names[rival] for rival, _ in rivals)))
+        return matched
 
 
-def write_match(found: Match, path: str | Path, force: bool = False) -> Path:
-    """Write a match as a CSV file of the columns ``split,index,label,source,evidence,distance,rivals``.
+def write_match(result: Match, path: str | Path, force: bool = False) -> Path:
+    """Write a match to a CSV file with the columns ``split,index,label,source,evidence,distance,rivals``.
 
-    Several labels of a row are written as one word of digits, rivals are joined by ``|``.
+    The labels of a multi-label task are written as a string of digits, rivals are joined by ``|``.
 
     Parameters
     ----------
-    found : Match
+    result : Match
     path : path
-        Its folder is made if need be.
+        Its folder is created if necessary.
     force : bool
-        Replace another file of that name; an equal one is left alone.
+        Replace a different existing file.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
     StoreError
-        If another file is there, or the disk is full or cannot be written.
+        If a different file exists, unless `force` is set, or if the file cannot be written.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.matching import read_match, write_match
+    >>> result = mmtk.match(mmtk.open("stores/breastmnist_28.h5"), "breastmnist.npz")
+    >>> read_match(write_match(result, "match.csv")) == result
+    True
     """
     lines: list[tuple[object, ...]] = [_COLUMNS]
     for split in SPLITS:
-        for index, row in enumerate(found.rows[split]):
+        for index, row in enumerate(result.rows[split]):
             label = "".join(map(str, row.label))
             rivals = "|".join(row.rivals)
             distance = str(row.distance).removesuffix(".0")
@@ -303,37 +347,52 @@ def write_match(found: Match, path: str | Path, force: bool = False) -> Path:
 
 
 def read_match(path: str | Path) -> Match:
-    """Read what `write_match` wrote.
+    """Read a file written by `write_match`.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Match
 
     Raises
     ------
     StoreError
-        If the file is missing or no such table; it names the line.
+        If the file is missing or not such a table; the message names the line.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.matching import read_match, write_match
+    >>> result = mmtk.match(mmtk.open("stores/breastmnist_28.h5"), "breastmnist.npz")
+    >>> read_match(write_match(result, "match.csv")).summary()["none"]
+    0
     """
     path = Path(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        found = getattr(error, "strerror", None) or "no text"
-        raise StoreError(path, expected="a match as mmtk match writes it", found=found) from None
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise StoreError(path, f"cannot be read: {reason}") from None
     rows: dict[str, list[MatchRow]] = {split: [] for split in SPLITS}
     sources: set[str] = set()
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter_of(text, _COLUMNS))
     try:
         if tuple(next(reader, ())) != _COLUMNS:
-            raise ValueError(f"other columns than {','.join(_COLUMNS)}")
+            raise ValueError(f"its columns are not {','.join(_COLUMNS)}")
         for split, index, label, source, evidence, distance, rivals in reader:
             if split not in rows or index != str(len(rows[split])):
-                raise ValueError(f"row {split}[{index}] out of its place")
+                raise ValueError(f"row {split}[{index}] is out of order")
             if evidence not in EVIDENCE or (evidence == "none") != (not source):
-                raise ValueError(f"evidence {evidence!r} for source {source!r}")
+                raise ValueError(f"evidence {evidence!r} is not valid for source {source!r}")
             if source in sources:
-                raise ValueError(f"source {source!r} a second time")
+                raise ValueError(f"source {source!r} occurs a second time")
             sources.update(filter(None, [source]))
             values = tuple(map(int, label if len(label) > 2 else [label]))
             others = tuple(rivals.split("|")) if rivals else ()
             rows[split].append(MatchRow(values, source or None, evidence, float(distance), others))
     except (ValueError, csv.Error) as error:
-        where = f"{path} line {reader.line_num}"
-        raise StoreError(where, expected="a match as mmtk match writes it", found=str(error)) from None
+        raise StoreError(f"{path} line {reader.line_num}", f"is not a valid match: {error}") from None
     return Match({split: tuple(kept) for split, kept in rows.items()})

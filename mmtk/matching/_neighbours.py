@@ -1,8 +1,8 @@
-"""Exact nearest neighbours among many pictures, in bounded memory.
+"""Exact nearest neighbours among many images, in bounded memory.
 
-The distance of two pictures is the sum of the squared differences of their bytes, an integer. Projected on a few
-orthonormal directions, pictures become points that are never farther apart than the pictures are: the points tell which
-pictures are worth a look, and prove of all others that they are too far.
+The distance between two images is the sum of squared differences of their bytes, an integer. Projected onto a few
+orthonormal directions, images become points that are never farther apart than the images themselves: the points select
+candidates, and prove that all other images are too far away.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from mmtk.store import Images
 
 Array = np.ndarray[Any, Any]
 
-MOST_PAIRS = 1_000_000  # beyond it pictures are alike throughout and pairs of them tell nothing
+MOST_PAIRS = 1_000_000  # beyond that, images are so similar that pairs are meaningless
 MOST_RIVALS = 64
 _CANDIDATES = 8
 _DIRECTIONS = 64
 _SAMPLE = 2048
-_GRID = 28  # larger pictures are pooled to about this edge length before they are projected
-_CUBE = 9  # and volumes to this, which is about as many numbers
+_GRID = 28  # larger images are pooled to about this edge length before projection
+_CUBE = 9  # and volumes to this one, which gives about as many values
 _BLOCK_BYTES = 1 << 24
 _BLOCK_ROWS = 4096
 _WORKING_MIB = 64
 
 
 class Pictures:
-    """Several arrays of images, their rows numbered through."""
+    """Several arrays of images with consecutive row numbers."""
 
     def __init__(self, arrays: Sequence[Images]) -> None:
         self.shape: tuple[int, ...] = arrays[0].shape[1:]
@@ -44,7 +44,7 @@ class Pictures:
         return int(self._starts[-1])
 
     def take(self, numbers: Array) -> Array:
-        """Copy rows out, as ``(n, width)`` uint8."""
+        """Copy rows, as uint8 of shape (n, width)."""
         rows = np.empty((len(numbers), self.width), np.uint8)
         which = np.searchsorted(self._starts, numbers, "right") - 1
         for i, (array, start) in enumerate(zip(self._arrays, self._starts[:-1], strict=True)):
@@ -53,12 +53,12 @@ class Pictures:
         return rows
 
     def digests(self) -> list[bytes]:
-        """A key of each row; rows are equal where their keys are."""
+        """A digest of each row; rows are equal if their digests are."""
         return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for array in self._arrays for row in array]
 
 
 class Pairs(NamedTuple):
-    """Queries and pictures with their squared distances, in the order of query, distance and picture."""
+    """Queries and images with their squared distances, sorted by query, distance and image."""
 
     queries: Array
     pictures: Array
@@ -66,28 +66,28 @@ class Pairs(NamedTuple):
 
 
 def squared_distances(queries: Pictures, rows: Array, pictures: Pictures, others: Array) -> Array:
-    """Sum of squared differences of each row and the other one beside it, as int64."""
-    found = np.empty(len(rows), np.int64)
+    """Sum of squared differences between corresponding rows of two arrays, as int64."""
+    squared = np.empty(len(rows), np.int64)
     step = max(1, _BLOCK_BYTES // (4 * queries.width))
     for start in range(0, len(rows), step):
         block = slice(start, start + step)
-        # a byte's difference is exact in float32, and so is the sum of less than 2^37 of its squares in float64
+        # differences of bytes are exact in float32, sums of fewer than 2^37 of their squares in float64
         difference = np.subtract(queries.take(rows[block]), pictures.take(others[block]), dtype=np.float32)
-        found[block] = np.einsum("ij,ij->i", difference, difference, dtype=np.float64)
-    return found
+        squared[block] = np.einsum("ij,ij->i", difference, difference, dtype=np.float64)
+    return squared
 
 
 class Neighbours:
-    """Searches among `pictures` for what is near some of the `queries`.
+    """Searches `pictures` for the neighbours of some `queries`.
 
     Parameters
     ----------
     pictures : Pictures
-        At least one.
+        At least one image.
     queries : Pictures
-        Of the same shape.
+        Images of the same shape.
     rows : array of int
-        Numbers of the queries to search for; results count along this array.
+        Row numbers of the queries to search for; results refer to positions in this array.
     """
 
     def __init__(self, pictures: Pictures, queries: Pictures, rows: Array) -> None:
@@ -105,7 +105,7 @@ class Neighbours:
         self._points = self._project(pictures, everything)
         self._query_points = self._project(queries, rows)
         norms = (np.square(points).sum(axis=1).max(initial=0.0) for points in (self._points, self._query_points))
-        # far more than float64 loses: so much may points be farther apart than the pictures are
+        # a margin far above the rounding error by which points may be farther apart than images
         self._slack = 1e-5 * float(np.sqrt(max(norms))) + 1e-6
 
     def _project(self, pictures: Pictures, numbers: Array) -> Array:
@@ -113,20 +113,20 @@ class Neighbours:
         return np.concatenate([*points, np.zeros((0, self._basis.shape[1]))])
 
     def nearest(self, limit: int, progress: Progress | None = None) -> Pairs:
-        """Find the nearest pictures of each query, and, if they are within a limit, those hardly farther.
+        """Find the nearest images of each query and, within a limit, those that are hardly farther away.
 
         Parameters
         ----------
         limit : int
-            Squared distance up to which a nearest picture has its rivals looked for.
+            Largest squared distance of a nearest image for which rivals are searched.
         progress : callable, optional
-            Told the queries done and their number.
+            Called with the number of queries done and their total.
 
         Returns
         -------
         Pairs
-            Of each query the pictures at its smallest distance, and where that is at most `limit` also those at most
-            10 % farther; 64 of them at most.
+            For each query, the images at the smallest distance and, if that is at most `limit`, those at most 10 %
+            farther away; at most 64.
         """
         from sklearn.neighbors import NearestNeighbors
 
@@ -142,7 +142,7 @@ class Neighbours:
             proven = (below[:, -1] - self._slack > np.sqrt(radius)) | (k == len(self._pictures))
             at, column = np.nonzero((squared <= radius[:, None]) & proven[:, None])
             parts.append(Pairs(queries[at], candidates[at, column], squared[at, column]))
-            # of the others a picture that is no candidate may be the nearest
+            # for the other queries, the nearest image may not be among the candidates
             far = below[:, 0] - self._slack > np.sqrt(limit)
             widest = np.where(far, best, best + best * 21 // 100)
             around = self.within(queries[~proven], widest[~proven], MOST_RIVALS)
@@ -157,25 +157,25 @@ class Neighbours:
         self, queries: Array, radius: Array, most: int | None = None, beyond: Array | None = None,
         progress: Progress | None = None,
     ) -> Pairs:
-        """Find every picture at most some squared distance from a query.
+        """Find all images within a radius of each query.
 
         Parameters
         ----------
         queries : array of int
             Positions in `rows`.
         radius : array of int
-            The largest squared distance of each.
+            Largest squared distance for each query.
         most : int, optional
-            Keep only so many nearest of each query.
+            Only keep this many nearest images per query.
         beyond : array of int, optional
-            Leave out pictures up to these numbers.
+            Only consider images with numbers above these.
         progress : callable, optional
-            Told the queries done and their number.
+            Called with the number of queries done and their total.
 
         Raises
         ------
         MmtkError
-            If there are more than a million pairs, unless `most` bounds them.
+            If there are more than a million pairs and `most` is not given.
         """
         from sklearn.metrics import pairwise_distances_chunked
 
@@ -193,7 +193,7 @@ class Neighbours:
         for chosen in pairwise_distances_chunked(
             self._query_points[queries], self._points, reduce_func=choose, working_memory=_WORKING_MIB
         ):
-            at = np.repeat(np.arange(done, done + len(chosen)), [len(one) for one in chosen])
+            at = np.repeat(np.arange(done, done + len(chosen)), [len(images) for images in chosen])
             pictures = np.concatenate(chosen)
             squared = self._measure(queries[at], pictures)
             near = squared <= radius[at]
@@ -206,9 +206,8 @@ class Neighbours:
             if progress:
                 progress(done, len(queries))
             if most is None and total > MOST_PAIRS:
-                what, expected = "pictures that are alike", f"at most {MOST_PAIRS} pairs"
-                found = f"more in the first {done} of {len(queries)} pictures"
-                raise MmtkError(what, expected=expected, found=found, remedy="give a smaller distance")
+                problem = f"exceed {MOST_PAIRS:,} pairs within the first {done} of {len(queries)} images"
+                raise MmtkError("near duplicates", problem, remedy="give a smaller distance")
         return _join(parts)
 
     def _measure(self, queries: Array, pictures: Array) -> Array:
@@ -216,7 +215,7 @@ class Neighbours:
 
 
 def _reach(best: Array, limit: int) -> Array:
-    """Squared distance up to which pictures count, by that of the nearest: 10 % farther if it is within a limit."""
+    """The largest squared distance that counts, given that of the nearest image: 10 % farther if within a limit."""
     return np.where(best <= limit, best + best * 21 // 100, best)
 
 
@@ -228,9 +227,9 @@ def _join(parts: list[Pairs]) -> Pairs:
 
 
 def _pooled(pictures: Pictures, numbers: Array) -> Iterator[Array]:
-    """Rows as float64, block by block; sums over squares of pixels, scaled so that this shortens distances at most."""
+    """Rows as float64 in blocks: sums over squares of pixels, scaled so that distances never increase."""
     shape = pictures.shape
-    axes = 3 if len(shape) == 3 and len(set(shape)) == 1 else 2  # a last one of its own is of colours
+    axes = 3 if len(shape) == 3 and len(set(shape)) == 1 else 2  # a differing last axis is that of the colours
     step = max(1, min(shape[:axes]) // (_CUBE if axes == 3 else _GRID))
     counts = [edge // step for edge in shape[:axes]]
     inside = (slice(None), *(slice(count * step) for count in counts))

@@ -1,4 +1,4 @@
-"""Somebody's own data as a dataset: a TOML file says where its images are, what they show and how they are cut."""
+"""Your own data as a dataset: a TOML file describes where the images are, what they show and how they are processed."""
 
 from mmtk.datasets.own._file import named, read_dataset
 from mmtk.datasets.own.drafting import draft_dataset

@@ -1,4 +1,4 @@
-"""The images of a source by a table, or by their paths."""
+"""Find the images of a source by a table, or by their paths."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from pathlib import PurePosixPath
 from mmtk.datasets.base import Finding, Record, Scan
 from mmtk.datasets.collecting import IMAGES, folder_of, is_junk, natural_key
 from mmtk.datasets.listing import Listing
-from mmtk.datasets.own._labels import Words, flag_of, split_of, subject_in
+from mmtk.datasets.own._labels import ClassWords, flag_of, split_of, subject_in
 from mmtk.datasets.own._schema import Images, Table
 from mmtk.datasets.own._templates import Match, matches
 from mmtk.datasets.tables import read_table
 from mmtk.errors import SourceError
 
-BY_DICOM = "dicom"  # in the place of a subject: the patient's id in each file
-ANYWHERE = "**/"  # in the place of a prefix: files in whatever folder
-SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".parquet", ".feather")  # tables in another form than text
+BY_DICOM = "dicom"  # value of subject: the patient ID in each file
+ANYWHERE = "**/"  # value of prefix: files in any folder
+SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".parquet", ".feather")  # tables that are not text
 _SHOWN = 3  # names in a message
 
 
 @dataclass(frozen=True)
 class TableScan:
-    """The images that a table names."""
+    """Scans for the images listed in a table."""
 
     table: Table
-    words: Words
-    folders: bool = False  # whether it may name folders, of DICOM series
+    words: ClassWords
+    folders: bool = False  # whether it may list folders of DICOM series
 
     def __call__(self, listing: Listing) -> Scan:
-        """Records in natural order of their paths; files that the table names and that are not there are missing.
+        """Return records in natural order of their paths; files listed in the table but not present are missing.
 
         Raises
         ------
         SourceError
-            If a file stands there twice, outside the source, or with a label, a subject or a split that is none.
+            If a file is listed twice or outside the source, or has an invalid label, subject or split.
         """
         table, records, missing = self.table, dict[str, Record](), list[Finding]()
         there = set(listing.names)
@@ -50,14 +50,14 @@ class TableScan:
         seen: dict[str, tuple[tuple[int, ...], str]] = {}
         for where, cells in read_table(listing, self._file(listing), columns):
             if not any(map(str.strip, cells)):
-                continue  # spreadsheets end in such rows
+                continue  # spreadsheets often end in blank rows
             row = dict(zip(columns, cells, strict=True))
             name = self._path(f"{where}, column {table.column}", row[table.column].strip(), places)
             labels = self._labels(where, row)
             before, line = seen.setdefault(name, (labels, where))
             if line != where:
-                found = f"it again{'' if before == labels else ' with another label'}, first on {line}"
-                raise SourceError(where, expected=f"{name} once", found=found, remedy="leave one of the rows out")
+                problem = f"lists {name} again{'' if before == labels else ' with another label'}, first on {line}"
+                raise SourceError(where, problem, remedy="leave one of the rows out")
             part = split_of(f"{where}, column {table.split}", row[table.split]) if table.split else ""
             if name not in there:
                 missing.append(Finding("missing", name))
@@ -68,14 +68,14 @@ class TableScan:
         return _scan(listing, records, missing)
 
     def _nothing(self, listing: Listing, first: str, there: Collection[str]) -> SourceError:
-        """What is wrong where none of the files that a table names is there."""
-        found = f"none of them, such as {first}"
-        remedy = "mend table.prefix, suffix or strip, or give another --sources"
+        """The error if none of the files listed in a table exists."""
+        problem = f"lists only files that do not exist, first {first}"
+        remedy = "correct table.prefix, suffix or strip, or give another --sources"
         if other := next((name for name in sorted(there) if name.lower() == first.lower()), ""):
-            found = f"{other} in the place of {first}"
-            remedy = "small and capital letters differ: rename one of them"
+            problem = f"lists {first}, but the file is named {other}"
+            remedy = "rename one of them: upper and lower case differ"
         where = f"{listing.path(self.table.file)}, column {self.table.column}"
-        return SourceError(where, expected="paths of files that are there", found=found, remedy=remedy)
+        return SourceError(where, problem, remedy=remedy)
 
     def _file(self, listing: Listing) -> str:
         name = inside("table.file", self.table.file)
@@ -83,28 +83,31 @@ class TableScan:
         if name in listing.names and not sheet:
             return name
         others = [n for n in listing.names if n.lower().endswith((".csv", ".tsv", ".txt", *SHEETS))]
-        found = "a spreadsheet" if sheet and name in listing.names else ", ".join(others[:_SHOWN]) or "no table"
-        remedy = "save it as CSV" if found.lower().endswith(("a spreadsheet", *SHEETS)) else "mend table.file"
-        raise SourceError(listing.root, expected=f"the table {name} as CSV", found=found, remedy=remedy)
+        if sheet and name in listing.names:
+            raise SourceError(listing.root, f"contains {name} as a spreadsheet", remedy="save it as CSV")
+        shown = ", ".join(others[:_SHOWN])
+        problem = f"does not contain the table {name}" + (f", only {shown}" if shown else "")
+        remedy = "save it as CSV" if shown.lower().endswith(SHEETS) else "correct table.file"
+        raise SourceError(listing.root, problem, remedy=remedy)
 
     def _path(self, where: str, word: str, places: Mapping[str, list[str]]) -> str:
         if not word:
             remedy = "fill it in, or leave the row out"
-            raise SourceError(where, expected="an image's path", found="none", remedy=remedy)
+            raise SourceError(where, "has no path", remedy=remedy)
         word, strip = word.replace("\\", "/"), self.table.strip.replace("\\", "/")
         if not word.startswith(strip):
-            raise SourceError(where, expected=f"a path that starts with {strip}, table.strip", found=repr(word))
+            raise SourceError(where, f"{word!r} does not start with table.strip, {strip}")
         word = word[len(strip) :]
         if is_absolute(word):
-            remedy = "give what all paths start with up to the source as table.strip, and it is left out"
-            raise SourceError(where, expected="a path inside the source", found=repr(word), remedy=remedy)
+            remedy = "set table.strip to the part of all paths that leads to the source; it is removed"
+            raise SourceError(where, f"{word!r} is not a path inside the source", remedy=remedy)
         if self.table.prefix != ANYWHERE:
             return inside(where, f"{self.table.prefix}{word}{self.table.suffix}")
         end = inside(where, f"{word}{self.table.suffix}")
         fits = [name for name in places.get(PurePosixPath(end).name, ()) if f"/{name}".endswith(f"/{end}")]
         if len(fits) > 1:
-            remedy = "write the folders into the column"
-            raise SourceError(where, expected=f"one file {end}", found=" and ".join(fits[:3]), remedy=remedy)
+            remedy = "include the folders in the column"
+            raise SourceError(where, f"{end} matches several files: {' and '.join(fits[:3])}", remedy=remedy)
         return fits[0] if fits else end
 
     def _labels(self, where: str, row: dict[str, str]) -> tuple[int, ...]:
@@ -123,24 +126,24 @@ class TableScan:
         subject = row[self.table.subject].strip()
         if not subject:
             where, remedy = f"{where}, column {self.table.subject}", "fill it in, or leave the row out"
-            raise SourceError(where, expected="a subject", found="none", remedy=remedy)
+            raise SourceError(where, "has no subject", remedy=remedy)
         return subject
 
 
 @dataclass(frozen=True)
 class PathScan:
-    """The images whose paths fit a pattern."""
+    """Scans for the images whose paths match a pattern."""
 
     images: Images
-    words: Words
+    words: ClassWords
 
     def __call__(self, listing: Listing) -> Scan:
-        """Records in natural order of their paths.
+        """Return records in natural order of their paths.
 
         Raises
         ------
         SourceError
-            If no file fits, or a folder names no class or split.
+            If no file matches, or a folder is not a class or split.
         """
         records: dict[str, Record] = {}
         excluded = self._excluded(listing)
@@ -154,19 +157,19 @@ class PathScan:
                 label = self.words.label(f"{listing.root}/{name}", word)
                 records[name] = Record(name, name, (label,), subject, part)
         if not records:
-            expected = f"files that fit {' or '.join(as_tuple(self.images.files))}"
-            raise SourceError(listing.root, expected=expected, found="none", remedy="mend images.files")
+            problem = f"contains no files that match {' or '.join(as_tuple(self.images.files))}"
+            raise SourceError(listing.root, problem, remedy="correct images.files")
         return _scan(listing, records, [], excluded)
 
     def _excluded(self, listing: Listing) -> set[str]:
-        """The names that are to be passed by."""
+        """The names to skip."""
         templates = as_tuple(self.images.exclude)
         anywhere = (text if "/" in text else f"{ANYWHERE}{text}" for text in templates)
         return {match.name for template in anywhere for match in matches(template, listing.names)}
 
 
 def _by_last(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names by the last part of their paths."""
+    """Group names by the last part of their paths."""
     places: dict[str, list[str]] = {}
     for name in sorted(names):
         if not is_junk(name):
@@ -175,32 +178,32 @@ def _by_last(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def as_tuple(files: str | tuple[str, ...]) -> tuple[str, ...]:
-    """One pattern, or several."""
+    """A single pattern or several, as a tuple."""
     return (files,) if isinstance(files, str) else files
 
 
 def is_absolute(path: str) -> bool:
-    """Whether a path, with forward slashes, starts at the root of a disk, or is an address."""
+    """Whether a path, with forward slashes, starts at the root of a disk, or is a URL."""
     return path.startswith("/") or re.match("[A-Za-z]+:", path) is not None
 
 
 def inside(where: str, name: str) -> str:
-    """A path as names in a listing are written.
+    """Normalise a path like the names in a listing.
 
     Raises
     ------
     SourceError
-        If it is blank, or leads out of the source.
+        If it is blank, or leads outside the source.
     """
     path = name.replace("\\", "/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not parts or path.startswith("/") or ".." in parts or ":" in parts[0]:
-        raise SourceError(where, expected="a path inside the source", found=repr(name))
+        raise SourceError(where, f"{name!r} is not a path inside the source")
     return "/".join(parts)
 
 
 def patient_of(listing: Listing, name: str) -> str:
-    """The patient's id in a DICOM file, or in the first one of a folder.
+    """The patient ID in a DICOM file, or in the first file of a folder.
 
     Raises
     ------
@@ -214,12 +217,12 @@ def patient_of(listing: Listing, name: str) -> str:
     file = next((n for n in within if folder_of(n) == name and not is_junk(n)), name)
     path = listing.path(file)
     if not (subject := dicom_subject(path)):
-        raise SourceError(path, expected="a patient's id in it", found="none", remedy="give subjects in another way")
+        raise SourceError(path, "has no patient ID", remedy="give subjects in another way")
     return subject
 
 
 def subject_and_part(listing: Listing, match: Match, subject: str) -> tuple[str, str]:
-    """Whom a file, or a folder of a series, is of, and in which split, by its path; each is empty if that is not told.
+    """Subject and split of a file, or of the folder of a series, from its path; each is empty if unknown.
 
     Parameters
     ----------
@@ -231,7 +234,7 @@ def subject_and_part(listing: Listing, match: Match, subject: str) -> tuple[str,
     Raises
     ------
     SourceError
-        If the path does not tell what it should.
+        If the path has no valid subject or split.
     """
     where, values = f"{listing.root}/{match.name}", match.values
     part = split_of(where, values["split"]) if "split" in values else ""
@@ -254,7 +257,7 @@ def _scan(
 
 
 def _surplus(listing: Listing, records: dict[str, Record]) -> Iterator[str]:
-    """Image files beside the records that are none."""
+    """Image files in the folders of the records that are not records."""
     folders = {folder_of(name) for name in records}
     return (
         name for name in listing.names

@@ -1,4 +1,4 @@
-"""The keys of a dataset file; `read_dataset` says what they mean."""
+"""The keys of a dataset file; `read_dataset` explains them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mmtk.imaging import FILTERS
 
 
 class _Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"source": "from"}):
-    """A table of the file, whose keys are all that it may have."""
+    """A table of the file; keys other than these are refused."""
 
 
 class Table(_Keys, frozen=True):
-    """Images by a table: a row an image, with its file, its label or labels, its subject and its split."""
+    """Images listed in a table, one row per image, with its file, labels, subject and split."""
 
     file: str
     column: str
@@ -30,7 +30,7 @@ class Table(_Keys, frozen=True):
 
 
 class Images(_Keys, frozen=True):
-    """Images by their paths, whose parts tell class, subject and split."""
+    """Images given by their paths, which contain class, subject and split."""
 
     files: str | tuple[str, ...] = "{class}/*"
     exclude: str | tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Images(_Keys, frozen=True):
 
 
 class Split(_Keys, frozen=True):
-    """Which shares of the images, in percent, are train, val and test."""
+    """The percentages of images for train, val and test."""
 
     shares: tuple[float, float, float] = (70.0, 10.0, 20.0)
     seed: int = 0
@@ -47,7 +47,7 @@ class Split(_Keys, frozen=True):
 
 
 class Window(_Keys, frozen=True):
-    """Which measured values become black and white."""
+    """The measured values that become black and white."""
 
     level: float | None = None
     width: float | None = None
@@ -70,7 +70,7 @@ class Volumes(_Keys, frozen=True):
 
 
 class Recipe(_Keys, frozen=True):
-    """How an image becomes a small square: a line for each choice, or all steps."""
+    """How an image is processed: single choices, or all steps."""
 
     colour: Literal["grey", "rgb"] = "grey"
     crop: Literal["centre", "none"] = "centre"

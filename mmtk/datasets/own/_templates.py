@@ -1,4 +1,5 @@
-"""Patterns of paths: ``*`` within a folder, ``**`` across folders, ``{class}``, ``{subject}`` and ``{split}``."""
+"""Path patterns: ``*`` within a folder, ``**`` across folders, and the fields ``{class}``, ``{subject}``, ``{split}``.
+"""
 
 from __future__ import annotations
 
@@ -9,49 +10,49 @@ from typing import NamedTuple
 from mmtk.datasets.collecting import is_junk
 from mmtk.errors import ArgumentError
 
-PLACES = ("class", "subject", "split")
+FIELDS = ("class", "subject", "split")
 _PARTS = re.compile(r"\{([^{}]*)\}|(\*\*/)|(\*)|(\?)")
 
 
 class Match(NamedTuple):
-    """A file, or a folder, that a template names, and what stands at its places."""
+    """A file or folder that matches a pattern, with the values of the pattern's fields."""
 
     name: str
     values: dict[str, str]
 
 
 def check_template(what: str, template: str) -> None:
-    """Refuse a template that names no path inside a folder.
+    """Refuse a pattern that is not a relative path.
 
     Raises
     ------
     ArgumentError
-        If it starts at the root, leaves the folder, or has an unknown place.
+        If it starts at the root, leaves the folder, or has an unknown field.
     """
     if template.startswith("/") or ".." in template.split("/") or "\\" in template or ":" in template:
-        expected = "a pattern of paths inside the source, with / between folders"
-        raise ArgumentError(what, expected=expected, found=repr(template))
+        problem = f"{template!r} is not a pattern of paths inside the source, with / between folders"
+        raise ArgumentError(what, problem)
     for place in re.findall(r"\{([^{}]*)\}", template):
-        if place not in PLACES:
-            expected = " or ".join(f"{{{known}}}" for known in PLACES)
-            raise ArgumentError(what, expected=expected, found=f"{{{place}}}")
+        if place not in FIELDS:
+            expected = " or ".join(f"{{{known}}}" for known in FIELDS)
+            raise ArgumentError(what, f"contains the unknown field {{{place}}}", expected=expected)
 
 
-def places_of(template: str) -> set[str]:
-    """The places that a template has."""
+def fields_of(template: str) -> set[str]:
+    """The fields of a pattern."""
     return set(re.findall(r"\{([^{}]*)\}", template))
 
 
 def matches(template: str, names: Iterable[str], values: Mapping[str, str] | None = None) -> Iterator[Match]:
-    """The names that fit a template, but for junk, in their order.
+    """Yield the names that match a pattern, in order and without junk.
 
     Parameters
     ----------
     template : str
-        One that ends in ``/`` fits folders that hold files.
+        The pattern; one that ends in ``/`` matches folders that contain files.
     names : iterable of str
     values : mapping of str to str, optional
-        What must stand at some of its places.
+        Required values of some fields.
     """
     pattern = re.compile(_regex(template.removesuffix("/"), values or {}), re.IGNORECASE)
     plain = [name for name in names if not is_junk(name)]

@@ -1,4 +1,4 @@
-"""Slices of volumes: where an organ of a mask lies, or across a whole volume, in the voxels that a header measures."""
+"""Find the slices of volumes: those of organs in a mask, or of whole volumes, with voxel sizes from the headers."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from mmtk.imaging import (
     voxels_apart,
 )
 
-_LEAST = 4  # voxels of an organ along each axis of a plane: what is smaller shows nothing
-_SAME = 1e-3  # of a voxel, by which a mask's may differ from its image's
-# Voxels by which a mask may lie beside its image. Of 512 x 512 x 400 voxels, positions rounded to 0.1 mm and directions
-# to four digits come to 0.12, NIfTI's float32 to 0.001; half a voxel is a corner taken for the centre.
+_LEAST = 4  # smallest extent of an organ along each axis of a plane, in voxels
+_SAME = 1e-3  # tolerated relative difference between voxel sizes of mask and image
+# Tolerated distance between mask and image in voxels. For 512 x 512 x 400 voxels, positions rounded to 0.1 mm and
+# directions to four digits give 0.12, NIfTI's float32 0.001; confusing corner and centre of a voxel gives a half.
 _BESIDE = 0.25
-_TILTED = 0.5  # voxels between their corners, from which on the nearest voxel is another one
+_TILTED = 0.5  # tolerated distance between corners in voxels; beyond it the nearest voxel changes
 _RESAMPLE = "resample one to the other"
 
 
 class _Source(NamedTuple):
-    """A volume: its file, the subject, the split that the source gives, and the labels of all of its slices."""
+    """A volume: its file, subject, split if given by the source, pattern fields, and the labels of all its slices."""
 
     file: str
     subject: str
@@ -50,15 +50,15 @@ class _Source(NamedTuple):
 
 @dataclass(frozen=True)
 class VolumeScan:
-    """The slices of volumes, which a table, their paths or ``volumes.image`` name.
+    """Scans for the slices of volumes, which are given by a table, by their paths or by ``volumes.image``.
 
     Attributes
     ----------
     volumes : Volumes
     organs : tuple of tuple of int
-        The values of each class in a mask; empty where the volumes have classes themselves.
+        The mask values of each class; empty if whole volumes have a class.
     files : callable or None
-        Scans a listing for the volumes, where that is not said by ``volumes.image``.
+        Scans a listing for the volumes, if they are not given by ``volumes.image``.
     """
 
     volumes: Volumes
@@ -66,18 +66,18 @@ class VolumeScan:
     files: Callable[[Listing], Scan] | None
 
     def __call__(self, listing: Listing) -> Scan:
-        """Records volume by volume, class by class, slice by slice. Every volume's header and mask is read.
+        """Return records sorted by volume, class and slice. The header and mask of every volume are read.
 
-        Volumes that cannot be read, lack in their header what is asked of it or do not fit their mask, are bad.
+        Volumes that cannot be read, lack a required header field, or do not match their mask are returned as bad.
 
         Raises
         ------
         SourceError
-            If there are no volumes, or one has no mask.
+            If there are no volumes, or a volume has no mask.
         """
         sources, findings = self._sources(listing)
         mask = self.volumes.mask
-        end = "/" if mask.endswith("/") else ""  # of folders
+        end = "/" if mask.endswith("/") else ""  # for folders
         masks = [f"{match.name}{end}" for match in matches(mask, listing.names)] if self.organs else []
         records: list[Record] = []
         bad: list[tuple[str, ImageError]] = []
@@ -94,7 +94,7 @@ class VolumeScan:
     def _records(
         self, listing: Listing, masks: list[str], source: _Source
     ) -> tuple[list[Record], list[Finding]]:
-        """The slices of a volume, and what is too small in it."""
+        """The slices of a volume, and findings for organs that are too small."""
         records, findings = list[Record](), list[Finding]()
         path = listing.path(source.file)
         header = probe_volume(path)
@@ -120,30 +120,30 @@ class VolumeScan:
     def _sources(self, listing: Listing) -> tuple[list[_Source], list[Finding]]:
         if self.files is not None:
             scan = self.files(listing)
-            found = [_Source(r.file, r.subject or r.file, r.part, {}, r.labels) for r in scan.records]
-            return found, list(scan.findings)
-        found = []
+            sources = [_Source(r.file, r.subject or r.file, r.part, {}, r.labels) for r in scan.records]
+            return sources, list(scan.findings)
+        sources = []
         for match in matches(self.volumes.image, listing.names):
             subject, part = subject_and_part(listing, match, self.volumes.subject)
-            found.append(_Source(match.name, subject or match.name, part, match.values, None))
-        if not found:
-            expected = f"volumes that fit {self.volumes.image}"
-            raise SourceError(listing.root, expected=expected, found="none", remedy="mend volumes.image")
-        return found, []
+            sources.append(_Source(match.name, subject or match.name, part, match.values, None))
+        if not sources:
+            problem = f"contains no volumes that match {self.volumes.image}"
+            raise SourceError(listing.root, problem, remedy="correct volumes.image")
+        return sources, []
 
     def _grid(self, path: ImageFile, header: VolumeHeader) -> Grid:
-        """Along the axes that boxes count."""
+        """The grid that boxes refer to."""
         if self.volumes.orientation == "file":
             return header.grid
         if not header.axes:
-            remedy = 'mend it, or set volumes.orientation = "file"'
-            raise ImageError(path, expected="a header that tells its axes", found="one that does not", remedy=remedy)
+            remedy = 'correct its header, or set volumes.orientation = "file"'
+            raise ImageError(path, "does not give the anatomical axes in its header", remedy=remedy)
         return header.turned_grid
 
     def _boxes(
         self, listing: Listing, masks: list[str], source: _Source, grid: Grid
     ) -> Iterator[tuple[tuple[int, ...], str, Box]]:
-        """Labels, name and box of what is cut from a volume."""
+        """Labels, name and box of each region of a volume."""
         if not self.organs:
             assert source.labels is not None
             yield source.labels, "", (0, grid.shape[0], 0, grid.shape[1], 0, grid.shape[2])
@@ -154,8 +154,10 @@ class VolumeScan:
         boxes, axes, own = _organ_boxes(path, stamp, self.organs, turned)
         same = all(abs(a - b) <= _SAME * max(a, b) for a, b in zip(own.spacing, grid.spacing, strict=True))
         if own.shape != grid.shape or not same or (turned and not axes):
-            expected = f"the grid of {source.file}, {_voxels(grid)}"
-            raise ImageError(path, expected=expected, found=_voxels(own), remedy=_RESAMPLE)
+            raise ImageError(
+                path, f"does not have the grid of {source.file}", found=_voxels(own), expected=_voxels(grid),
+                remedy=_RESAMPLE,
+            )
         _expect_place(path, own, source.file, grid)
         for number, (name, box) in enumerate(zip(self.volumes.organs, boxes, strict=True)):
             if box is not None:
@@ -166,14 +168,15 @@ class VolumeScan:
         beside = [name for name in masks if name.rpartition("/")[0] == source.file.rpartition("/")[0]]
         masks = beside if len(masks) > 1 else masks
         if len(masks) != 1:
-            found = ", ".join(masks[:3]) or "none"
-            remedy = "mend volumes.mask; {subject} in image and mask joins them"
-            expected = f"one mask of {source.file} that fits {self.volumes.mask}"
-            raise SourceError(listing.root, expected=expected, found=found, remedy=remedy)
+            problem = f"contains no mask of {source.file} that matches {self.volumes.mask}"
+            if masks:
+                problem = f"contains several masks of {source.file}: {', '.join(masks[:3])}"
+            remedy = "correct volumes.mask, and use {subject} in both image and mask"
+            raise SourceError(listing.root, problem, remedy=remedy)
         return masks[0]
 
     def _region(self, path: ImageFile, box: Box, shape: tuple[int, int, int], spacing: tuple[float, ...]) -> Box:
-        """The box that a slice shows: an organ's, a square in mm around it, or all of the plane."""
+        """The box that a slice shows: that of an organ, a square in mm around it, or the whole plane."""
         crop = self.volumes.crop or ("box" if self.organs else "centre")
         if crop == "box":
             return box
@@ -184,8 +187,8 @@ class VolumeScan:
                 bounds[2 * axis : 2 * axis + 2] = 0, shape[axis]
             return _box(bounds)
         if not all(spacing):
-            remedy = 'mend its header, or set volumes.crop = "none"'
-            raise ImageError(path, expected="the size of a voxel in its header", found="none", remedy=remedy)
+            remedy = 'correct its header, or set volumes.crop = "none"'
+            raise ImageError(path, "has no voxel size in its header", remedy=remedy)
         lengths = [(bounds[2 * axis + 1] - bounds[2 * axis]) * spacing[axis] for axis in plane]
         side = max(lengths) if crop == "square" else min(shape[axis] * spacing[axis] for axis in plane)
         for axis in plane:
@@ -196,14 +199,14 @@ class VolumeScan:
         return _box(bounds)
 
     def _slices(self, path: ImageFile, box: Box, spacing: tuple[float, ...]) -> Iterator[int]:
-        """The slices that are images: of the middle part of an organ, each a slice of the volume, none twice."""
+        """The slices that become images: from the middle part of an organ, without repetition."""
         low, high = self.volumes.keep or ((0.2, 0.8) if self.organs else (0.0, 1.0))
         start, last = box[2 * self._across], box[2 * self._across + 1] - 1
         step = 1.0
         if self.volumes.spacing:
             if not spacing[self._across]:
-                remedy = "mend its header, or leave volumes.spacing out"
-                raise ImageError(path, expected="the size of a voxel in its header", found="none", remedy=remedy)
+                remedy = "correct its header, or leave volumes.spacing out"
+                raise ImageError(path, "has no voxel size in its header", remedy=remedy)
             step = max(1.0, self.volumes.spacing / spacing[self._across])
         first, end = start + low * (last - start), start + high * (last - start)
         places = np.arange(math.ceil(first - _SAME), end + _SAME, step)
@@ -214,7 +217,7 @@ class VolumeScan:
 def _organ_boxes(
     path: ImageFile, stamp: tuple[int, int], organs: tuple[tuple[int, ...], ...], turned: bool
 ) -> tuple[list[Box | None], str, Grid]:
-    """The box of each organ in a mask, and the mask's axes and grid; `stamp` tells a changed file."""
+    """The box of each organ in a mask, and the mask's axes and grid; `stamp` is different for a changed file."""
     mask = read_mask(path)
     boxes = boxes_of(mask.voxels, organs)
     if not (turned and mask.axes):
@@ -223,14 +226,14 @@ def _organ_boxes(
 
 
 def _expect_place(path: ImageFile, grid: Grid, image: str, wanted: Grid) -> None:
-    """A mask must lie where its image does, as far as both say."""
+    """A mask must have the position and orientation of its image, as far as both headers give them."""
     beside, tilted = voxels_apart(grid, wanted)
     if beside > _BESIDE:
-        expected = f"the place of {image}, first voxel at {_point(wanted)}"
-        raise ImageError(path, expected=expected, found=_point(grid), remedy=_RESAMPLE)
+        origin, expected = f"first voxel at {_point(grid)}", _point(wanted)
+        raise ImageError(path, f"is not aligned with {image}", found=origin, expected=expected, remedy=_RESAMPLE)
     if tilted > _TILTED:
-        expected = f"axes that run as those of {image}"
-        raise ImageError(path, expected=expected, found=f"{tilted:.1f} voxels between corners", remedy=_RESAMPLE)
+        problem = f"is rotated against {image}: their corners are {tilted:.1f} voxels apart"
+        raise ImageError(path, problem, remedy=_RESAMPLE)
 
 
 def _box(bounds: list[int]) -> Box:
@@ -252,7 +255,7 @@ def _point(grid: Grid) -> str:
 
 
 def _stem(file: str) -> str:
-    """A file's path without the ending of its format."""
+    """A file's path without the suffix of its format."""
     name = file.removesuffix(".gz")
     stem, dot, ending = name.rpartition(".")
     return stem if dot and ending.lower() in ("nii", "nrrd", "nhdr", "mha", "mhd", "dcm") else file

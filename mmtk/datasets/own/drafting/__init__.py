@@ -1,4 +1,4 @@
-"""From a folder to the draft of a dataset file: what lies there, how it is laid out, and what is still to be said."""
+"""Draft a dataset file for a folder: what it contains, how it is laid out, and what the user has to fill in."""
 
 from mmtk.datasets.own.drafting._draft import draft_dataset
 

@@ -1,4 +1,4 @@
-"""Which table describes images, and what its columns are: file, labels, subject and split."""
+"""Find the table that describes the images, and its columns for file, labels, subject and split."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from mmtk.errors import ArgumentError, SourceError
 
 _DELIMITERS = ",;\t"
 _MOST_CLASSES = 100
-_MOST = 0.9  # of the files that a column names, those with the same prefix
+_MOST = 0.9  # fraction of a column's files that must have the same prefix
 _NONE = re.compile(r"(?:no|none|not|nothing|normal|healthy|negative)\b", re.IGNORECASE)  # words for no finding
-_CLOSE = 20  # files that a word is tried on
+_CLOSE = 20  # most files that a word is compared with
 _LABELS = ("label", "class", "diagnosis", "dx", "target", "outcome", "category", "finding", "disease", "pathology",
            "grade", "stage", "group", "y")
 _SUBJECTS = ("patient", "subject", "participant", "person", "mrn", "pid", "case", "study", "lesion")
@@ -35,33 +35,33 @@ _ASIDE = {"sex", "gender", "age", "view", "position", "side", "laterality", "sit
 
 
 @dataclass
-class TableLook:
-    """What a table says of the images.
+class TableSummary:
+    """What a table says about the images.
 
     Attributes
     ----------
     strip : str
-        What its paths start with on another machine.
+        Common start of its paths on another machine.
     images : set of str
-        Those that it names.
+        The images listed in it.
     lost : int
-        Rows whose file is not there.
+        Rows whose file does not exist.
     labels : list of str
-        Columns of 0 and 1, where there are several.
+        Columns of 0 and 1, if there are several.
     counts : Counter
-        Rows of each label, or of each column that is 1.
+        Rows per label, or rows with 1 per column.
     unclear : int
-        Rows whose label is blank or, of 0 and 1, anything else.
+        Rows with a blank label, or a value other than 0 and 1.
     parts : tuple of str
-        Splits that its column of splits names.
+        Splits in its column of splits.
     crossing : int
-        Subjects in several of those.
+        Subjects in several splits.
     spare : list of str
-        Columns that could be labels too.
+        Other columns that could be labels.
     separator : str
-        What stands between the labels in a cell, where some have several.
+        Separator of labels, if some cells contain several.
     none : list of str
-        Words among those that mean no label.
+        Words that mean no label.
     """
 
     file: str
@@ -87,59 +87,59 @@ class TableLook:
     none: list[str] = field(default_factory=list)
 
     @property
-    def tells(self) -> bool:
-        """Whether it gives labels."""
+    def has_labels(self) -> bool:
+        """Whether it has labels."""
         return bool(self.label or self.labels)
 
     @property
     def generic(self) -> bool:
-        """Whether the column of labels has a name that says nothing of what is told apart."""
+        """Whether the column of labels has a generic name, such as "label"."""
         return _rank(self.label, _LABELS) < len(_LABELS)
 
 
-def look_at_tables(
+def summarize_tables(
     listing: Listing, tables: Sequence[str], names: Sequence[str]
-) -> tuple[list[TableLook], dict[str, str]]:
-    """The tables that name images, or volumes, the best one first; and why the others do not."""
+) -> tuple[list[TableSummary], dict[str, str]]:
+    """The tables that list images or volumes, best first, and the reasons why others do not."""
     index = _index(names)
-    looks, others = [], {}
+    summaries, others = [], {}
     for table in tables:
         try:
-            looks.append(_look(listing, table, index, len(names)))
+            summaries.append(_summarize(listing, table, index, len(names)))
         except _NoTableError as error:
             if str(error):
                 others[table] = str(error)
-    return sorted(looks, key=lambda t: (
-        not t.tells, -len(t.images), _rank(t.label, _LABELS) if t.label else len(_LABELS), not t.subject,
+    return sorted(summaries, key=lambda t: (
+        not t.has_labels, -len(t.images), _rank(t.label, _LABELS) if t.label else len(_LABELS), not t.subject,
         t.file.count("/"), natural_key(t.file),
     )), others
 
 
 class _NoTableError(Exception):
-    """Why a text does not describe images; empty where it is no table at all."""
+    """Why a text does not describe images; empty if it is not a table."""
 
 
-def choose(looks: Sequence[TableLook], tables: Sequence[str], wanted: str) -> TableLook | None:
-    """The table that is asked for, or the best one.
+def choose(summaries: Sequence[TableSummary], tables: Sequence[str], wanted: str) -> TableSummary | None:
+    """The requested table, or the best one.
 
     Raises
     ------
     ArgumentError
-        If the table asked for is not there, or names no images.
+        If the requested table does not exist, or does not list images.
     """
     if not wanted:
-        return looks[0] if looks else None
+        return summaries[0] if summaries else None
     wanted = wanted.removeprefix("./")
-    for look in looks:
-        if look.file == wanted:
-            return look
-    known = ", ".join(look.file for look in looks) or "none"
-    found = "a table whose rows name no files" if wanted in tables else "no such table"
-    raise ArgumentError(f"--table {wanted}", expected=f"a table that names images: {known}", found=found)
+    for summary in summaries:
+        if summary.file == wanted:
+            return summary
+    known = ", ".join(summary.file for summary in summaries) or "none"
+    problem = "does not list any of the files" if wanted in tables else "does not exist"
+    raise ArgumentError(f"--table {wanted}", problem, expected=f"a table that lists images ({known})")
 
 
 def _index(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names by what a table may call them: a part of the path, with its ending or without."""
+    """Index names by what a table may call them: a part of the path, with or without its suffix."""
     index: dict[str, list[str]] = defaultdict(list)
     for name in names:
         parts = name.split("/")
@@ -152,19 +152,19 @@ def _index(names: Iterable[str]) -> dict[str, list[str]]:
     return index
 
 
-def _look(listing: Listing, table: str, index: dict[str, list[str]], total: int) -> TableLook:
+def _summarize(listing: Listing, table: str, index: dict[str, list[str]], total: int) -> TableSummary:
     try:
         rows = _rows(listing.read_text(table))
     except SourceError as error:
-        raise _NoTableError(str(error).removeprefix(f"{error.what}: ")) from None
+        raise _NoTableError(f"it {str(error).removeprefix(f'{error.what}: ')}") from None
     except csv.Error as error:
-        raise _NoTableError(f"it is no CSV file: {error}") from None
+        raise _NoTableError(f"it is not valid CSV: {error}") from None
     if len(rows[0]) < 2:
         raise _NoTableError("" if table.lower().endswith(".txt") else "it has a single column")
     if any(head in index for head in rows[0]):
-        raise _NoTableError("its first line is a row, where it should name the columns: add such a line")
-    best: TableLook | None = None
-    reasons = [(0, f"none of its columns names them: {', '.join(rows[0])}")]
+        raise _NoTableError("its first line is a row of data: insert a line with the names of the columns")
+    best: TableSummary | None = None
+    reasons = [(0, f"none of its columns lists the files: {', '.join(rows[0])}")]
     enough = max(2, min(len(rows), total) / 2)
     for column in rows[0]:
         strip, values = _relative([row[column] for row in rows])
@@ -172,30 +172,30 @@ def _look(listing: Listing, table: str, index: dict[str, list[str]], total: int)
         if len(images) < enough:
             reasons += _nearly(column, values, index)
         elif len(set(values)) < len(values):
-            told = f"column {column} names some of them several times, where a row an image is needed"
-            reasons.append((len(images), told))
+            reason = f"column {column} lists some files several times, but one row per image is needed"
+            reasons.append((len(images), reason))
         elif best is None or (len(images), suffix == "") > (len(best.images), best.suffix == ""):
-            best = TableLook(table, len(rows), column, strip, prefix, suffix, images, len(rows) - len(images))
+            best = TableSummary(table, len(rows), column, strip, prefix, suffix, images, len(rows) - len(images))
     if best is None:
         raise _NoTableError(max((count, reason) for count, reason in reasons if not count or count >= enough)[1])
-    _tell_columns(best, rows)
+    _identify_columns(best, rows)
     return best
 
 
 def _nearly(column: str, values: Sequence[str], index: Mapping[str, list[str]]) -> Iterator[tuple[int, str]]:
-    """How many files a column would name if words were written as files are, and what is different."""
+    """Yield how many files a column would match with upper and lower case or leading zeros ignored, and the reason."""
     words = {value.rpartition("/")[2] for value in values}
     for form, what in (
-        (str.lower, "small and capital letters: rename one of them"),
+        (str.lower, "upper and lower case: rename one of them"),
         (lambda word: word.lstrip("0") if word.isdigit() else word,
-         "zeros at the start, which spreadsheets drop: fill them in"),
+         "leading zeros, which spreadsheets drop: restore them"),
     ):
-        there = {form(word) for word in index}
-        yield sum(form(word) in there for word in words), f"column {column} names them but for {what}"
+        known = {form(word) for word in index}
+        yield sum(form(word) in known for word in words), f"column {column} differs from the file names in {what}"
 
 
 def _relative(values: Sequence[str]) -> tuple[str, list[str]]:
-    """Paths with forward slashes, and what is to be left out at the start of those of another machine."""
+    """The common start of absolute paths from another machine, and the paths without it, with forward slashes."""
     plain = [value.replace("\\", "/").removeprefix("./") for value in values]
     absolute = [path for path in plain if path]
     if not absolute or not all(map(is_absolute, absolute)):
@@ -206,7 +206,7 @@ def _relative(values: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _rows(text: str) -> list[dict[str, str]]:
-    """The rows of a table by the names of its columns, but for blank ones."""
+    """The rows of a table by column, without blank rows."""
     mark, text, above = named_delimiter(text)
     first = text.partition("\n")[0]
     mark = mark or max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([first], delimiter=delimiter), ())))
@@ -218,8 +218,8 @@ def _rows(text: str) -> list[dict[str, str]]:
     rows = []
     for row in reader:
         if any(cell.strip() for cell in row.pop(None, ())):
-            raise _NoTableError(f"line {above + reader.line_num} has more cells than there are columns: put cells "
-                                "with a comma in them into quotes")
+            raise _NoTableError(f"line {above + reader.line_num} has more cells than there are columns: put cells that "
+                                "contain a comma in quotes")
         rows.append({head: (row[head] or "").strip() for head in heads})
     rows = [row for row in rows if any(row.values())]
     if not rows:
@@ -228,9 +228,9 @@ def _rows(text: str) -> list[dict[str, str]]:
 
 
 def _affixes(values: Sequence[str], index: dict[str, list[str]]) -> tuple[str, str, set[str]]:
-    """What stands before and after a column's values in the paths of most of the files that they name, and these files.
+    """Prefix and suffix around a column's values in the paths of most of the files that they match, and these files.
 
-    Where they lie in several folders, the first is `ANYWHERE`; there no two files may have one of the names.
+    If the files are in several folders, the prefix is `ANYWHERE`, provided that file names are unique.
     """
     files: dict[tuple[str, str], set[str]] = defaultdict(set)
     named: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -251,22 +251,22 @@ def _affixes(values: Sequence[str], index: dict[str, list[str]]) -> tuple[str, s
 
 
 def _words(column: str) -> list[str]:
-    """The words of a column's name, in small letters."""
+    """The words of a column's name in lower case."""
     apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", column)
     return [word for word in re.split(r"[^a-z0-9]+", apart.lower()) if word]
 
 
 def _rank(column: str, known: Sequence[str]) -> int:
-    """The place of a column's name among known words; their number where it is none."""
+    """The position of a column's name among known words; their number if it is not among them."""
     words = {form for word in _words(column) for form in (word, word.removesuffix("s"), word.removesuffix("id"))}
     words = {word for word in words if len(word) > 1} or {column.lower()}
     return next((place for place, word in enumerate(known) if word in words), len(known))
 
 
-def _tell_columns(look: TableLook, rows: list[dict[str, str]]) -> None:
+def _identify_columns(look: TableSummary, rows: list[dict[str, str]]) -> None:
     values = {column: [row[column] for row in rows] for column in rows[0] if column != look.column}
-    _tell_subject(look, values, [row[look.column] for row in rows])
-    _tell_split(look, values)
+    _identify_subject(look, values, [row[look.column] for row in rows])
+    _identify_split(look, values)
     taken = {look.subject, look.split}
     free = {column: cells for column, cells in values.items() if column not in taken and not _is_aside(column)}
     flags = {column: cells for column, cells in free.items() if _are_flags(cells)}
@@ -300,7 +300,7 @@ def _split(cell: str, separator: str) -> list[str]:
 
 
 def _separator(cells: Sequence[str]) -> str:
-    """What stands between words in some cells, if there are fewer words than cells that they make."""
+    """The separator of words in some cells, if there are fewer distinct words than distinct cells."""
     for mark in _SEPARATORS:
         joined = {cell for cell in cells if mark in cell}
         words = {word for cell in cells for word in _split(cell, mark)}
@@ -310,24 +310,24 @@ def _separator(cells: Sequence[str]) -> str:
 
 
 def _are_measures(cells: Sequence[str]) -> bool:
-    """Whether cells are numbers that are not whole, which are no classes."""
+    """Whether some cells are non-integer numbers, which cannot be classes."""
     return any(re.fullmatch(r"[+-]?[0-9]*[.][0-9]*[1-9][0-9]*(?:e[+-]?[0-9]+)?", cell.lower()) for cell in cells)
 
 
 def _is_aside(column: str) -> bool:
-    """Whether a column's name says that it is no label."""
+    """Whether a column's name rules out that it is a label."""
     return bool(set(_words(column)) & _ASIDE)
 
 
 def _are_flags(cells: Sequence[str]) -> bool:
-    """Whether cells are 0 and 1, both of them, but for a few that are blank or -1."""
+    """Whether cells are both 0 and 1, apart from blank ones and -1."""
     words = {cell.lower() for cell in cells}
     clear = {FLAG_WORDS[word] for word in words if word in FLAG_WORDS}
     return len(clear) == 2 and all(word in FLAG_WORDS or word in ("", "-1", "-1.0", "nan", "na") for word in words)
 
 
-def _tell_subject(look: TableLook, values: dict[str, list[str]], files: Sequence[str]) -> None:
-    """The column whose name and values are those of patients; where there is none, maybe the files' own."""
+def _identify_subject(look: TableSummary, values: dict[str, list[str]], files: Sequence[str]) -> None:
+    """Find the column with patients by name and values; failing others, the column of the files may be one."""
     aside = _ASIDE - {"id"}
     fits = [
         column for column, cells in {**values, look.column: files}.items()
@@ -340,7 +340,7 @@ def _tell_subject(look: TableLook, values: dict[str, list[str]], files: Sequence
         look.blank = sum(not cell for cell in cells)
 
 
-def _tell_split(look: TableLook, values: dict[str, list[str]]) -> None:
+def _identify_split(look: TableSummary, values: dict[str, list[str]]) -> None:
     for column, cells in values.items():
         words = {cell.lower() for cell in cells}
         if set(_words(column)) & _SPLITS and words <= SPLIT_WORDS.keys() and len(words) > 1:

@@ -1,4 +1,4 @@
-"""Which parts of images' paths tell class, subject and split."""
+"""Infer which parts of image paths are class, subject and split."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _HEAPS = re.compile(r"(?:.*[^a-z])?(?:parts?|images?|imgs?|batch|chunk|folder|di
 
 
 class Layout(NamedTuple):
-    """A pattern of paths, and what stands at its places.
+    """Patterns of paths, and the values of their fields.
 
-    ``left`` are images that it does not fit; ``parts`` are the splits that the source gives; ``crossing`` is how many
-    of what looks like subjects stand in several of them, and are no subjects therefore.
+    ``left`` is the number of images that do not match; ``parts`` are the splits given by the source; ``crossing`` is
+    the number of apparent subjects in several splits, which are therefore not used as subjects.
     """
 
     patterns: tuple[str, ...]
@@ -36,14 +36,14 @@ class Layout(NamedTuple):
     crossing: int
 
 
-def lay_out(names: Sequence[str], everything: Collection[str], folders: bool = False) -> Layout:
-    """The layout of images, or of folders of series, by their paths.
+def infer_layout(names: Sequence[str], everything: Collection[str], folders: bool = False) -> Layout:
+    """Infer the layout of images, or of folders of series, from their paths.
 
     Parameters
     ----------
     names : sequence of str
     everything : collection of str
-        All files there are: where others lie among the images, patterns name endings.
+        All files; if there are others among the images, patterns contain suffixes.
     folders : bool
         Whether the names are those of folders.
     """
@@ -88,7 +88,7 @@ def _are_splits(words: Sequence[str]) -> bool:
 def _roles(
     free: Sequence[int], levels: Sequence[Sequence[str]], fitting: Sequence[Sequence[str]]
 ) -> tuple[int | None, int | None]:
-    """The levels of folders that tell class and subject."""
+    """The folder levels of class and subject."""
     free = free[:2] if len(free) > 2 else free
     if not free:
         return None, None
@@ -108,7 +108,7 @@ def _roles(
 
 
 def _are_people(words: Sequence[str]) -> bool:
-    """Whether folders are numbered as patients are."""
+    """Whether folders are named like patients."""
     stems = {re.sub(r"[\W_]*[0-9]+[a-z]?$", "", word.lower()) for word in words}
     if not all(any(letter.isdigit() for letter in word) for word in words):
         return False
@@ -118,12 +118,12 @@ def _are_people(words: Sequence[str]) -> bool:
 
 
 def _are_heaps(words: Sequence[str]) -> bool:
-    """Whether folders are parts of one heap, numbered as archives are."""
+    """Whether folders are numbered parts of a collection, like archives."""
     return all(_HEAPS.fullmatch(word.lower()) for word in words)
 
 
 def _subject_mark(stems: Sequence[str]) -> str:
-    """What follows the id that file names start with, if some of them share it; empty if they have none."""
+    """The separator after an id at the start of file names, if some share an id; empty if they have none."""
     for mark in "_- ":
         ids = [stem.partition(mark)[0] for stem in stems]
         numbered = all(mark in stem for stem in stems) and all(re.search("[0-9]", word) for word in ids)
@@ -133,7 +133,7 @@ def _subject_mark(stems: Sequence[str]) -> str:
 
 
 def _crossing(subjects: Sequence[str], words: Sequence[str]) -> int:
-    """How many subjects stand in several splits."""
+    """The number of subjects in several splits."""
     parts: dict[str, set[str]] = defaultdict(set)
     for subject, word in zip(subjects, words, strict=False):
         parts[subject].add(SPLIT_WORDS[word])
@@ -141,14 +141,14 @@ def _crossing(subjects: Sequence[str], words: Sequence[str]) -> int:
 
 
 def literal(text: str) -> str:
-    """A folder's name in a pattern; what has a meaning there becomes a ``?``."""
+    """A folder's name in a pattern; characters with a special meaning become ``?``."""
     return re.sub(r"[*?{}\\:]", "?", text)
 
 
 def _with_endings(
     head: str, fitting: Sequence[Sequence[str]], depth: int, everything: Collection[str]
 ) -> tuple[str, ...]:
-    """The pattern, for each ending where other files lie among the images."""
+    """The pattern, or one per suffix if there are other files among the images."""
     folders = {"/".join(row[:-1]) for row in fitting}
     images = {"/".join(row) for row in fitting}
     beside = any(name not in images and name.rpartition("/")[0] in folders for name in everything)

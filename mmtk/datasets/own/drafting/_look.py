@@ -1,4 +1,4 @@
-"""What lies in a folder: images, volumes, series and tables, and what the headers of some of them say."""
+"""Examine a folder: classify its files as images, volumes, series and tables, and summarize some of their headers."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ from mmtk.imaging import (
     probe_volume,
     read_volume,
 )
+from mmtk.imaging._series import SEVERAL_SERIES
 
-LOOKS = 200  # headers of a kind of file that are read
-SERIES = 20  # series whose headers are read, all slices of each
-READ = 3  # volumes whose voxels are read
+MAX_HEADERS = 200  # headers read per kind of file
+MAX_SERIES = 20  # series whose headers are read, with all their slices
+MAX_VOLUMES = 3  # volumes whose voxels are read
 _VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _TABLES = (".csv", ".tsv", ".txt")
 _FORMATS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".nii": "NIfTI",
     ".nii.gz": "NIfTI", ".nrrd": "NRRD", ".nhdr": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage",
 }
-_AIR = -300  # Hounsfield units: only CT has values as low
+_AIR = -300  # Hounsfield units: only CT has values this low
 _T = TypeVar("_T")
 
 
-class Things(NamedTuple):
-    """The names in a listing by what they are; series are folders."""
+class FolderContents(NamedTuple):
+    """The names in a listing by type; series are folders."""
 
     images: tuple[str, ...]
     dicom: frozenset[str]
@@ -47,23 +48,23 @@ class Things(NamedTuple):
 
 
 @dataclass
-class Look:
-    """What headers say.
+class HeaderSummary:
+    """A summary of headers.
 
     Attributes
     ----------
+    total, examined : int
+        Number of files or series, and of those whose headers were read.
     lines : list of str
-        The kinds of files, their number and sizes, a line each.
+        Number and sizes of each kind of file, one per line.
     unread : list of str
-        What cannot be read, and why.
-    crowded : list of str
-        Folders with the slices of several series.
-    total, looked : int
-        How many there are, and of how many headers were read.
+        Files that cannot be read, with the reason.
+    mixed : list of str
+        Folders with slices of several series.
     """
 
     total: int = 0
-    looked: int = 0
+    examined: int = 0
     lines: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     colour: int = 0
@@ -71,11 +72,11 @@ class Look:
     grey: int = 0
     dicom: list[DicomFacts] = field(default_factory=list)
     volumes: list[VolumeHeader] = field(default_factory=list)
-    crowded: list[str] = field(default_factory=list)
+    mixed: list[str] = field(default_factory=list)
 
 
 def ending_of(name: str) -> str:
-    """The ending of a format, with its dot, in small letters; empty where there is none."""
+    """The suffix of a file name with its dot, in lower case; empty if there is none."""
     base = name.rpartition("/")[2].lower()
     if base.endswith(".nii.gz"):
         return ".nii.gz"
@@ -83,8 +84,8 @@ def ending_of(name: str) -> str:
     return match[0] if match else ""
 
 
-def sort_out(listing: Listing) -> Things:
-    """Tell files by their endings; what has none of a known format is DICOM where its first bytes say so."""
+def classify_files(listing: Listing) -> FolderContents:
+    """Classify files by their suffixes; files with other suffixes are DICOM if their first bytes say so."""
     images, volumes, tables, dicom = list[str](), list[str](), list[str](), list[str]()
     loose: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in listing.names:
@@ -108,11 +109,11 @@ def sort_out(listing: Listing) -> Things:
     single = [name for name in dicom if folder_of(name) not in series]
     ordered = (sorted(names, key=natural_key) for names in ((*images, *single), volumes, series, tables))
     first, second, third, fourth = map(tuple, ordered)
-    return Things(first, frozenset(single), second, third, fourth)
+    return FolderContents(first, frozenset(single), second, third, fourth)
 
 
 def is_text(name: str) -> bool:
-    """Whether a name can stand in a TOML file: one that is no UTF-8 cannot."""
+    """Whether a name can be written to a TOML file, that is, whether it is UTF-8."""
     return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
@@ -125,7 +126,7 @@ def _is_dicom(listing: Listing, name: str) -> bool:
 
 
 def _series_among(listing: Listing, dicom: Iterable[str]) -> set[str]:
-    """Folders whose DICOM files say where they lie in the patient, as slices of one volume do."""
+    """Folders whose DICOM files give their position in the patient, like slices of a volume."""
     folders: dict[str, list[str]] = defaultdict(list)
     for name in dicom:
         folders[folder_of(name)].append(name)
@@ -144,22 +145,22 @@ def _series_among(listing: Listing, dicom: Iterable[str]) -> set[str]:
     return series
 
 
-def pairs_among(names: Iterable[str]) -> str:
-    """Volumes that are pairs of .hdr and .img, and what to do about them; empty where there are none."""
+def hdr_img_pairs(names: Iterable[str]) -> str:
+    """The number of .hdr/.img pairs, and what to do about them; empty if there are none."""
     some = {name.lower().removesuffix(".gz") for name in names if not is_junk(name)}
     pairs = [name for name in some if name.endswith(".hdr") and f"{name[:-4]}.img" in some]
-    return f"{len(pairs):,} volumes as pairs of .hdr and .img; save them as .nii.gz" if pairs else ""
+    return f"{len(pairs):,} volumes as .hdr/.img pairs; save them as .nii.gz" if pairs else ""
 
 
-def look_at_images(listing: Listing, names: Sequence[str], dicom: frozenset[str]) -> Look:
-    """Read the headers of some of the images, each kind of file by itself."""
-    look = Look(len(names))
+def summarize_images(listing: Listing, names: Sequence[str], dicom: frozenset[str]) -> HeaderSummary:
+    """Read the headers of some images of each kind."""
+    look = HeaderSummary(len(names))
     kinds: dict[str, list[str]] = defaultdict(list)
     for name in names:
         kinds["DICOM" if name in dicom else _FORMATS[ending_of(name)]].append(name)
     for kind, some in kinds.items():
         if kind == "DICOM":
-            _look_at_dicom(listing, some, look)
+            _summarize_dicom(listing, some, look)
             continue
         sizes: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for _, header in _headers(listing, some, _probe, look):
@@ -169,7 +170,7 @@ def look_at_images(listing: Listing, names: Sequence[str], dicom: frozenset[str]
             look.deep += header.format.endswith("16")
             look.grey += header.channels <= 2
         facts = [(sort, some_sizes, _range(some_sizes, "pixels")) for sort, some_sizes in sorted(sizes.items())]
-        _tell(look, kind, len(some), [(len(some_sizes), f"{sort}, {span}") for sort, some_sizes, span in facts])
+        _add_lines(look, kind, len(some), [(len(some_sizes), f"{sort}, {span}") for sort, some_sizes, span in facts])
     return look
 
 
@@ -183,51 +184,52 @@ def _probe(path: object) -> Header:
             raise error from None
 
 
-def _look_at_dicom(listing: Listing, names: Sequence[str], look: Look) -> None:
+def _summarize_dicom(listing: Listing, names: Sequence[str], look: HeaderSummary) -> None:
     facts = [fact for _, fact in _headers(listing, names, probe_dicom, look)]
     look.dicom += facts
     look.deep += sum(fact.bits > 8 for fact in facts)
     look.grey += len(facts)
     if not facts:
-        _tell(look, "DICOM", len(names), [])
+        _add_lines(look, "DICOM", len(names), [])
         return
     kinds = Counter(fact.modality or "no modality" for fact in facts)
     inverted = Counter("MONOCHROME1" if fact.inverted else "MONOCHROME2" for fact in facts)
     windowed = sum(fact.windowed for fact in facts)
-    names_window = "all name a window" if windowed == len(facts) else f"{windowed or 'none'} of them name a window"
+    with_window = "all have a window" if windowed == len(facts) else f"{windowed or 'none'} of them have a window"
     bits = " and ".join(str(count) for count in sorted({fact.bits for fact in facts}))
     sizes = _range([(fact.width, fact.height) for fact in facts], "pixels")
-    told = f"{_tally(kinds)}, {_tally(inverted)}, {bits} bits, {names_window}, {sizes}"
-    _tell(look, "DICOM", len(names), [(len(facts), told)])
+    text = f"{_tally(kinds)}, {_tally(inverted)}, {bits} bits, {with_window}, {sizes}"
+    _add_lines(look, "DICOM", len(names), [(len(facts), text)])
 
 
-def look_at_volumes(listing: Listing, names: Sequence[str], series: bool = False) -> Look:
-    """Read the headers of some of the volumes, or of some series of DICOM files."""
-    look = Look(len(names))
+def summarize_volumes(listing: Listing, names: Sequence[str], series: bool = False) -> HeaderSummary:
+    """Read the headers of some volumes, or of some DICOM series."""
+    look = HeaderSummary(len(names))
     kinds: dict[str, list[str]] = defaultdict(list)
     for name in names:
         kinds["DICOM series" if series else _FORMATS[ending_of(name)]].append(name)
     for kind, some in kinds.items():
         probed = probe_series if series else probe_volume
-        headers = [header for _, header in _headers(listing, some, probed, look, SERIES if series else LOOKS)]
+        most = MAX_SERIES if series else MAX_HEADERS
+        headers = [header for _, header in _headers(listing, some, probed, look, most)]
         look.volumes += headers
         if headers:
             spacings = sorted({header.spacing for header in headers}, key=lambda size: (size[0] * size[1], size[2]))
             ends = list(dict.fromkeys((_measure(spacings[0]), _measure(spacings[-1]))))
             axes = _tally(Counter(header.axes or "no axes" for header in headers))
             shape = _range([header.shape for header in headers], "voxels")
-            told = f"{shape} of {' to '.join(ends)} mm, axes {axes}"
-            _tell(look, kind, len(some), [(len(headers), told)])
+            text = f"{shape} of {' to '.join(ends)} mm, axes {axes}"
+            _add_lines(look, kind, len(some), [(len(headers), text)])
         else:
-            _tell(look, kind, len(some), [])
+            _add_lines(look, kind, len(some), [])
     return look
 
 
 def are_hounsfield(listing: Listing, names: Sequence[str]) -> tuple[bool, str]:
-    """Whether the voxels of the first volumes are those of CT, and their range as text."""
+    """Whether the voxels of the first volumes are Hounsfield units, and their range as text."""
     low, high = 0.0, 0.0
     seen = False
-    for name in names[:READ]:
+    for name in names[:MAX_VOLUMES]:
         try:
             voxels = read_volume(listing.path(name), exact=True).voxels
         except SourceError:
@@ -239,33 +241,33 @@ def are_hounsfield(listing: Listing, names: Sequence[str]) -> tuple[bool, str]:
 
 
 def _headers(
-    listing: Listing, names: Sequence[str], probed: Callable[..., _T], look: Look, most: int = LOOKS
+    listing: Listing, names: Sequence[str], probed: Callable[..., _T], look: HeaderSummary, most: int = MAX_HEADERS
 ) -> list[tuple[str, _T]]:
     headers = []
     for name in spread(names, most):
-        look.looked += 1
+        look.examined += 1
         try:
             headers.append((name, probed(listing.path(name))))
         except SourceError as error:
             look.unread.append(f"{name}: {str(error).removeprefix(f'{error.what}: ')}")
-            if error.expected == "one DICOM series":
-                look.crowded.append(name)
+            if error.problem == SEVERAL_SERIES:
+                look.mixed.append(name)
     return headers
 
 
-def _tell(look: Look, kind: str, total: int, told: Sequence[tuple[int, str]]) -> None:
-    """Add what was seen of a kind of files: how many there are, and of how many it is known."""
-    known = sum(count for count, _ in told)
+def _add_lines(look: HeaderSummary, kind: str, total: int, groups: Sequence[tuple[int, str]]) -> None:
+    """Add a kind of file: its number, how many were read, and a line for each group of similar files."""
+    known = sum(count for count, _ in groups)
     of = f", of which {known:,} were read" if known < total else ""
-    if len(told) == 1:
-        look.lines.append(f"{total:,} {kind}{of}: {told[0][1]}")
+    if len(groups) == 1:
+        look.lines.append(f"{total:,} {kind}{of}: {groups[0][1]}")
         return
-    look.lines.append(f"{total:,} {kind}{of}:" if told else f"{total:,} {kind}, none of which can be read")
-    look.lines += [f"  {count:,} {text}" for count, text in told]
+    look.lines.append(f"{total:,} {kind}{of}:" if groups else f"{total:,} {kind}, none of which can be read")
+    look.lines += [f"  {count:,} {text}" for count, text in groups]
 
 
-def spread(names: Sequence[str], most: int = LOOKS) -> Sequence[str]:
-    """At most so many of some names, evenly apart."""
+def spread(names: Sequence[str], most: int = MAX_HEADERS) -> Sequence[str]:
+    """At most `most` of the names, evenly spaced."""
     return names if len(names) <= most else [names[place * len(names) // most] for place in range(most)]
 
 
@@ -276,7 +278,7 @@ def _tally(counts: Counter[str]) -> str:
 
 
 def _range(sizes: Sequence[tuple[int, ...]], unit: str) -> str:
-    """The smallest and the largest of some sizes."""
+    """The smallest and the largest of several sizes, as text."""
     def area(size: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
         product = 1
         for side in size:

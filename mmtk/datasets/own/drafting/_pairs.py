@@ -1,4 +1,4 @@
-"""Which volumes are masks of which images, by patterns of their paths, and what organs the masks have."""
+"""Match masks with image volumes by patterns of their paths, and find the organs in the masks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mmtk.datasets.own.drafting._look import ending_of
 from mmtk.errors import SourceError
 from mmtk.imaging import PLANES, probe_volume, read_mask, turn_volume, voxels_apart
 
-MASKS = 10  # masks whose voxels are read
-_LEAST = 4  # voxels along each axis of a plane, below which an organ gives no image
-_TRIED = 50  # patterns, those first that most names suggest
-_FEWEST = 3  # slices, of which the middle ones are images
+MAX_MASKS = 10  # masks whose voxels are read
+_LEAST = 4  # smallest extent of an organ along each axis of a plane, in voxels
+_TRIED = 50  # patterns tried, most frequent first
+_FEWEST = 3  # smallest number of slices of an organ
 _MASK_WORDS = {"seg", "segs", "segmentation", "segmentations", "mask", "masks", "label", "labels", "labelmap", "gt",
                "groundtruth", "annotation", "annotations", "roi", "labelstr", "labelsts", "truth"}
 
@@ -27,35 +27,35 @@ _MARKED = re.compile("([_. -])([A-Za-z]+)")
 
 
 class Pairs(NamedTuple):
-    """Patterns of images and their masks, the pairs that fit, images without a mask, and other images there are."""
+    """Patterns of images and their masks, the matching pairs, images without a mask, and other images."""
 
     image: str
     mask: str
     pairs: tuple[tuple[str, str], ...]
-    lone: tuple[str, ...]
+    unpaired: tuple[str, ...]
     others: tuple[str, ...]
 
 
 class Organs(NamedTuple):
-    """Values of masks: those that give images in at least half of the masks looked at, and the others.
+    """Values in masks: those large enough for images in at least half of the examined masks, and the others.
 
-    ``axes`` is whether all masks tell their axes; ``looked`` is how many were read.
+    ``axes`` is whether all masks give their anatomical axes; ``examined`` is how many masks were read.
     """
 
     values: tuple[int, ...]
     rare: tuple[int, ...]
     axes: bool
-    looked: int
+    examined: int
     unread: tuple[str, ...]
 
 
 def is_mask(name: str) -> bool:
-    """Whether a word in a path says that a file is a mask."""
+    """Whether a path contains a word for masks."""
     return any(word in _MASK_WORDS for word in re.split(r"[^a-z]+", name.lower()))
 
 
-def masks_among(names: Sequence[str]) -> tuple[list[str], set[str]]:
-    """Patterns of the masks among flat images, and these, if they lie beside images or in folders of their own."""
+def find_masks(names: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Patterns of the masks among two-dimensional images, and the masks, next to images or in their own folders."""
     patterns = []
     for name in names:
         *folders, base = name.split("/")
@@ -70,9 +70,9 @@ def masks_among(names: Sequence[str]) -> tuple[list[str], set[str]]:
 
 
 def pair_up(listing: Listing, names: Sequence[str]) -> Pairs | None:
-    """Join images and masks by patterns of their paths; None where there are no masks.
+    """Match images and masks by patterns of their paths; None if there are no masks.
 
-    Of patterns that join as many, those are taken whose first image and mask have as many voxels in the same place.
+    Among patterns with equally many pairs, one whose first image and mask have the same grid is preferred.
     """
     masks = [name for name in names if is_mask(name)]
     images = [name for name in names if name not in set(masks)]
@@ -81,8 +81,8 @@ def pair_up(listing: Listing, names: Sequence[str]) -> Pairs | None:
         for pattern, of_image in _candidates(images):
             both = of_image.keys() & of_mask.keys()
             if both:
-                lone = of_image.keys() - both
-                rank = (-len(both), len(lone), pattern.count("{subject}") > 1, "**" in pattern, pattern, mask_pattern)
+                left = len(of_image.keys() - both)
+                rank = (-len(both), left, pattern.count("{subject}") > 1, "**" in pattern, pattern, mask_pattern)
                 fits.append((rank, pattern, mask_pattern, of_image, of_mask))
     fits.sort(key=lambda fit: fit[0])
     if fits:
@@ -91,14 +91,14 @@ def pair_up(listing: Listing, names: Sequence[str]) -> Pairs | None:
         _, pattern, mask_pattern, of_image, of_mask = best
         subjects = sorted(of_image, key=natural_key)
         pairs = tuple((of_image[subject], of_mask[subject]) for subject in subjects if subject in of_mask)
-        alone = tuple(of_image[subject] for subject in subjects if subject not in of_mask)
-        used = {name for pair in pairs for name in pair} | set(alone)
-        return Pairs(pattern, mask_pattern, pairs, alone, tuple(name for name in names if name not in used))
+        unpaired = tuple(of_image[subject] for subject in subjects if subject not in of_mask)
+        used = {name for pair in pairs for name in pair} | set(unpaired)
+        return Pairs(pattern, mask_pattern, pairs, unpaired, tuple(name for name in names if name not in used))
     return None
 
 
 def _same_grid(listing: Listing, of_image: Mapping[str, str], of_mask: Mapping[str, str]) -> bool:
-    """Whether the first image and its mask have as many voxels, in the same place as far as both say."""
+    """Whether the first image and its mask have the same grid, as far as both headers describe it."""
     subject = min(of_image.keys() & of_mask.keys(), key=natural_key)
     try:
         image, mask = (probe_volume(listing.path(of[subject])) for of in (of_image, of_mask))
@@ -111,7 +111,7 @@ def _same_grid(listing: Listing, of_image: Mapping[str, str], of_mask: Mapping[s
 
 
 def _candidates(names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Patterns with ``{subject}`` that fit some of the names, and the name of each subject."""
+    """Yield patterns with ``{subject}`` that match some of the names, and the name of each subject."""
     for pattern, _ in Counter(_patterns(names)).most_common(_TRIED):
         subjects: dict[str, str] = {}
         twice = False
@@ -139,7 +139,7 @@ def _patterns(names: Sequence[str]) -> Iterator[str]:
 
 
 def _by_suffix(bases: Sequence[str]) -> dict[str, list[str]]:
-    """Names by what follows their last mark between words, if that has no number that could be a subject's."""
+    """Group names by what follows their last separator, unless it contains a number that could be a subject's."""
     groups: dict[str, list[str]] = defaultdict(list)
     for base in bases:
         stem = base[: len(base) - len(ending_of(base))]
@@ -149,7 +149,7 @@ def _by_suffix(bases: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _ends(bases: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Starts and ends that names share, cut where a word ends."""
+    """Yield common prefixes and suffixes of names, cut at word boundaries."""
     ending = ending_of(bases[0])
     stems = [base[: len(base) - len(ending)] for base in bases]
     start = common_start(stems)
@@ -162,37 +162,37 @@ def _ends(bases: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def common_start(texts: Sequence[str]) -> str:
-    """What texts start with."""
+    """The common prefix of texts."""
     first, last = min(texts), max(texts)
-    at = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    at = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return first[:at]
 
 
 def organs_of(listing: Listing, masks: Sequence[str]) -> Organs:
-    """The values of the first masks, and which of them are large enough to give images."""
+    """The values in the first masks, and which of them are large enough for images."""
     from scipy import ndimage
 
     shown: Counter[int] = Counter()
-    there: set[int] = set()
+    present: set[int] = set()
     unread = []
     axes = True
-    looked = 0
+    examined = 0
     across = PLANES["axial"]
-    for name in masks[:MASKS]:
+    for name in masks[:MAX_MASKS]:
         try:
             mask = read_mask(listing.path(name))
         except SourceError as error:
             unread.append(f"{name}: {str(error).removeprefix(f'{error.what}: ')}")
             continue
-        looked += 1
+        examined += 1
         axes &= bool(mask.axes)
         voxels = turn_volume(mask) if mask.axes else mask.voxels.transpose(2, 1, 0)
         for value, box in enumerate(ndimage.find_objects(voxels), 1):
             if box is not None:
-                there.add(value)
+                present.add(value)
                 sides = [span.stop - span.start for span in box]
                 large = min(side for axis, side in enumerate(sides) if axis != across) >= _LEAST
                 shown[value] += large and sides[across] >= _FEWEST
-        del mask, voxels  # before the next one is read
-    values = tuple(sorted(value for value in there if 2 * shown[value] >= looked and shown[value]))
-    return Organs(values, tuple(sorted(there - set(values))), axes, looked, tuple(unread))
+        del mask, voxels  # free memory before the next is read
+    values = tuple(sorted(value for value in present if 2 * shown[value] >= examined and shown[value]))
+    return Organs(values, tuple(sorted(present - set(values))), axes, examined, tuple(unread))

@@ -1,4 +1,4 @@
-"""TOML as a person would write it: keys, values and comments, a line each."""
+"""Write TOML like a person would: keys, values and comments, one per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Value = str | int | float | Sequence["Value"] | Mapping[str, "Value"]
 
 
 def as_toml(value: Value) -> str:
-    """A value in TOML; a table stands in braces."""
+    """A value in TOML; tables are inline."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):
@@ -26,7 +26,7 @@ def as_toml(value: Value) -> str:
 
 
 def as_key(key: str) -> str:
-    """A key in TOML, in quotes where it must be."""
+    """A key in TOML, quoted if necessary."""
     return key if _BARE.fullmatch(key) else as_toml(key)
 
 
@@ -40,7 +40,7 @@ class Page:
         return "\n".join(self._lines) + "\n"
 
     def say(self, text: str = "", indent: str = "") -> None:
-        """A comment, in lines that can be read; control characters are escaped."""
+        """Add a wrapped comment; control characters are escaped."""
         plain = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
         lines = textwrap.wrap(plain, _WIDTH - len(indent), break_long_words=False, break_on_hyphens=False) or [""]
         self._lines += [f"# {indent}{line}".rstrip() for line in lines]
@@ -54,7 +54,7 @@ class Page:
         self._lines.append(f"[{name}]")
 
     def put(self, key: str, value: Value, comment: str = "") -> None:
-        """A key; a list too long for a line stands in several, and its comment above it."""
+        """Add a key; a long list is wrapped, with its comment above it."""
         line, tail = f"{as_key(key)} = {as_toml(value)}", f"  # {comment}" if comment else ""
         if len(line + tail) <= _WIDTH:
             self._lines.append(line + tail)
