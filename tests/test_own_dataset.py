@@ -603,7 +603,8 @@ def test_a_dataset_that_could_not_be_read_again_is_none(changes, message):
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"labels": (0.5,)}, "found label 0.5, expected an integer from 0 to 1"), ({"labels": (300,)}, "found label 300"),
-    ({"labels": (-1,)}, "found label -1"), ({"labels": (True,)}, "found label True"), ({"labels": (0, 1)}, "found 2 labels"),
+    ({"labels": (-1,)}, "found label -1"), ({"labels": (True,)}, "found label True"),
+    ({"labels": (0, 1)}, "found 2 labels, expected 1"),
     ({"part": "valid"}, "found part 'valid', expected train, val, test or none"),
     ({"source": ""}, "has no name"), ({"source": "im01_0.png"}, "occurs twice"),
 ])

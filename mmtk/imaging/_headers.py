@@ -109,26 +109,26 @@ def probe(path: str | os.PathLike[str]) -> Header:
             tail = None
             if size > len(head) and head.startswith(PNG_SIGNATURE):
                 tail = files.read_at(handle, _TAIL, max(len(head), size - _TAIL))
-            found = _in_head(head, file, tail, whole=len(head) == size)
-            if found is None:
+            header = _in_head(head, file, tail, whole=len(head) == size)
+            if header is None:
                 with open(handle, "rb", buffering=0, closefd=False) as stream:  # without reading ahead
                     stream.seek(0)
-                    found = read_header(stream, file, tail).header
+                    header = read_header(stream, file, tail).header
         finally:
             os.close(handle)
-    return found
+    return header
 
 
 def _in_head(head: bytes, path: Path, tail: bytes | None, whole: bool) -> Header | None:
     """The header of a file from its first bytes; None if more bytes may be needed."""
     stream = io.BytesIO(head)
     try:
-        found = read_header(stream, path, tail).header
+        header = read_header(stream, path, tail).header
     except ImageError:
         if whole:
             raise
         return None
-    return found if whole or stream.tell() < len(head) else None
+    return header if whole or stream.tell() < len(head) else None
 
 
 def read_file(path: ImageFile, deep: bool = False) -> bytes:

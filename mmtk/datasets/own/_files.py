@@ -64,10 +64,10 @@ class TableScan:
                 continue
             records[name] = Record(name, name, labels, self._subject(where, row, listing, name), part)
         if missing and not records:
-            raise self._nothing(listing, missing[0].name, there)
+            raise self._no_files(listing, missing[0].name, there)
         return _scan(listing, records, missing)
 
-    def _nothing(self, listing: Listing, first: str, there: Collection[str]) -> SourceError:
+    def _no_files(self, listing: Listing, first: str, there: Collection[str]) -> SourceError:
         """The error if none of the files listed in a table exists."""
         problem = f"lists only files that do not exist, first {first}"
         remedy = "correct table.prefix, suffix or strip, or give another --sources"

@@ -16,7 +16,7 @@ _GRADES = {"", "grade", "class", "stage", "type", "level", "birads", "kl", "scor
 _PATIENTS = re.compile(
     r"(?:^|[^a-z])(?:patients?|pat|pt|p|subjects?|subj|sub|s|participants?|persons?|cases?|pid|mrn|id|study)$"
 )
-_HEAPS = re.compile(r"(?:.*[^a-z])?(?:parts?|images?|imgs?|batch|chunk|folder|dir|archive|vol|disk)[\W_]*[0-9]+")
+_COLLECTIONS = re.compile(r"(?:.*[^a-z])?(?:parts?|images?|imgs?|batch|chunk|folder|dir|archive|vol|disk)[\W_]*[0-9]+")
 
 
 class Layout(NamedTuple):
@@ -53,7 +53,7 @@ def infer_layout(names: Sequence[str], everything: Collection[str], folders: boo
     levels = [sorted({parts[level] for parts in fitting}, key=natural_key) for level in range(depth)]
     split = next((level for level, words in enumerate(levels) if _are_splits(words)), None)
     free = [
-        level for level, words in enumerate(levels) if len(words) > 1 and level != split and not _are_heaps(words)
+        level for level, words in enumerate(levels) if len(words) > 1 and level != split and not _are_collections(words)
     ]
     place, person = _roles(free, levels, fitting)
     parts = tuple({SPLIT_WORDS[word.lower()]: 0 for word in levels[split]}) if split is not None else ()
@@ -117,9 +117,9 @@ def _are_people(words: Sequence[str]) -> bool:
     return all(_PATIENTS.search(stem) for stem in stems) or (len(words) > 10 and len(stems) == 1)
 
 
-def _are_heaps(words: Sequence[str]) -> bool:
+def _are_collections(words: Sequence[str]) -> bool:
     """Whether folders are numbered parts of a collection, like archives."""
-    return all(_HEAPS.fullmatch(word.lower()) for word in words)
+    return all(_COLLECTIONS.fullmatch(word.lower()) for word in words)
 
 
 def _subject_mark(stems: Sequence[str]) -> str:
