@@ -142,8 +142,7 @@ def test_lesions_and_patients_cross_the_official_splits_as_reported():
     assert overlaps(derma)["train val"][0] == 332
     told = invoke("audit", "dermamnist", code=1).stdout
     assert "641 of 1868 test subjects are also in train (693 of 2005 test images" in told
-    assert invoke("audit", "breastmnist").stdout == "breastmnist: subjects unknown
-"
+    assert invoke("audit", "breastmnist").stdout == "breastmnist: subjects unknown\n"
 
 
 @pytest.mark.parametrize("flag", ["pneumoniamnist"])

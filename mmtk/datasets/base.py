@@ -109,6 +109,12 @@ class SplitRule:
     """Assigns a split to each record, for own data, phantoms, and datasets without an official map.
 
     A rule is a dataclass of JSON values with a permanent name.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> print(mmtk.get_dataset("breastmnist").split)
+    floor cut (first 0.7, second 0.8, seed 0)
     """
 
     name: ClassVar[str]

@@ -37,6 +37,14 @@ class SourceReport:
         Names of what is missing.
     problem : str
         Why the source could not be examined; empty if it was.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.datasets.sources import SourceReport
+    >>> report = SourceReport(mmtk.get_dataset("breastmnist"), images=390, expected=780, bytes=26_000_000)
+    >>> report.complete, report.expected_bytes
+    (False, 52000000)
     """
 
     dataset: Dataset

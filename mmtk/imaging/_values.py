@@ -38,8 +38,8 @@ class Values:
     --------
     >>> import numpy as np
     >>> from mmtk.imaging import Values
-    >>> Values(np.array([[0, 900]], np.int16)).pixels.max()
-    900
+    >>> Values(np.array([[0, 900]], np.int16)).pixels.dtype
+    dtype('int16')
     """
 
     pixels: NDArray[np.int16] | NDArray[np.float32]
@@ -129,11 +129,13 @@ def probe_values(path: str | os.PathLike[str]) -> Header:
 
     Examples
     --------
+    >>> import cv2
+    >>> import numpy as np
     >>> import mmtk
-    >>> from pathlib import Path
-    >>> file = min(Path("sources").rglob("benign*_mask.png"))
-    >>> mmtk.imaging.probe_values(file).format
-    'png'
+    >>> cv2.imwrite("xray.png", np.full((60, 80), 3000, np.uint16))
+    True
+    >>> mmtk.imaging.probe_values("xray.png")
+    Header(format='png16', height=60, width=80, channels=1)
     """
     file = as_file(path)
     if _is_dicom(file):
@@ -207,11 +209,13 @@ def read_values(path: str | os.PathLike[str]) -> Values:
 
     Examples
     --------
+    >>> import cv2
+    >>> import numpy as np
     >>> import mmtk
-    >>> from pathlib import Path
-    >>> file = min(Path("sources").rglob("benign*_mask.png"))
-    >>> mmtk.imaging.read_values(file).pixels.dtype
-    dtype('int16')
+    >>> cv2.imwrite("xray.png", np.full((60, 80), 3000, np.uint16))
+    True
+    >>> float(mmtk.imaging.read_values("xray.png").pixels.max())
+    3000.0
     """
     file = as_file(path)
     if _is_dicom(file):

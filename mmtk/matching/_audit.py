@@ -155,7 +155,7 @@ class Audit:
     Examples
     --------
     >>> import mmtk
-    >>> result = mmtk.audit(mmtk.open("stores/breastmnist_28.h5"))
+    >>> result = mmtk.matching.audit(mmtk.open("stores/breastmnist_28.h5"))
     >>> result.near_limit, result.known_subjects
     (4.0, 0)
     """
@@ -272,7 +272,7 @@ def audit(
     Examples
     --------
     >>> import mmtk
-    >>> result = mmtk.audit(mmtk.open("stores/breastmnist_28.h5"), near=2)
+    >>> result = mmtk.matching.audit(mmtk.open("stores/breastmnist_28.h5"), near=2)
     >>> result.crossing
     ()
     """

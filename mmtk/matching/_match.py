@@ -76,7 +76,7 @@ class Match:
     Examples
     --------
     >>> import mmtk
-    >>> result = mmtk.match(mmtk.open("stores/breastmnist_28.h5"), "breastmnist.npz")
+    >>> result = mmtk.matching.match(mmtk.open("stores/breastmnist_28.h5"), "breastmnist.npz")
     >>> result.sure, result.summary()["none"]
     (True, 0)
     """
@@ -138,7 +138,7 @@ def match(store: Store, npz: str | Path, limit: float = LIMIT, progress: Progres
     Examples
     --------
     >>> import mmtk
-    >>> result = mmtk.match(mmtk.open("stores/breastmnist_28.h5"), "breastmnist.npz")
+    >>> result = mmtk.matching.match(mmtk.open("stores/breastmnist_28.h5"), "breastmnist.npz")
     >>> result.rows["train"][0].distance
     0.0
     """
@@ -331,7 +331,7 @@ def write_match(result: Match, path: str | Path, force: bool = False) -> Path:
     --------
     >>> import mmtk
     >>> from mmtk.matching import read_match, write_match
-    >>> result = mmtk.match(mmtk.open("stores/breastmnist_28.h5"), "breastmnist.npz")
+    >>> result = mmtk.matching.match(mmtk.open("stores/breastmnist_28.h5"), "breastmnist.npz")
     >>> read_match(write_match(result, "match.csv")) == result
     True
     """
@@ -366,7 +366,7 @@ def read_match(path: str | Path) -> Match:
     --------
     >>> import mmtk
     >>> from mmtk.matching import read_match, write_match
-    >>> result = mmtk.match(mmtk.open("stores/breastmnist_28.h5"), "breastmnist.npz")
+    >>> result = mmtk.matching.match(mmtk.open("stores/breastmnist_28.h5"), "breastmnist.npz")
     >>> read_match(write_match(result, "match.csv")).summary()["none"]
     0
     """

@@ -20,7 +20,25 @@ LETTERS = {text.split(":")[0]: letter for letter, text in EVIDENCE.items()}  # b
 
 @dataclass(frozen=True)
 class MapRow:
-    """An official row: its file (None if unknown), its labels, the evidence, and the file's subject if known."""
+    """An official row.
+
+    Attributes
+    ----------
+    source : str or None
+        Its file; None if unknown.
+    labels : tuple of int
+    evidence : str
+        A letter of `EVIDENCE`.
+    subject : str
+        The file's subject; empty if unknown.
+
+    Examples
+    --------
+    >>> from mmtk.datasets.maps import official_map
+    >>> row = official_map("breastmnist").rows["val"][0]
+    >>> row.labels, row.evidence
+    ((0,), 'e')
+    """
 
     source: str | None
     labels: tuple[int, ...]
@@ -32,7 +50,23 @@ class MapRow:
 class OfficialMap:
     """The official rows of each split, and the provider's files that do not belong to a known row.
 
-    ``ordered`` is whether the rows are in the official order; ``origin`` is where the map comes from if not from mmtk.
+    Attributes
+    ----------
+    rows : dict of str to tuple of MapRow
+        The rows of each split.
+    unplaced : tuple of MapRow
+        Files without a known row.
+    ordered : bool
+        Whether the rows are in the official order.
+    origin : str
+        Where the map comes from; empty for those that mmtk contains.
+
+    Examples
+    --------
+    >>> from mmtk.datasets.maps import official_map
+    >>> breast = official_map("breastmnist")
+    >>> len(breast.rows["test"]), breast.ordered
+    (156, True)
     """
 
     rows: dict[str, tuple[MapRow, ...]]
