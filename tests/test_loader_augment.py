@@ -62,7 +62,7 @@ def test_volumes_are_flipped_and_cut_along_every_axis_and_not_rotated(tmp_path):
     split = store.open(write_small_store(tmp_path / "v.h5", (9, 2, 2), ndim=3)).train
     images, _ = next(iter(Batches(split, 9, augment=Augmentation(padding=1, colour=0.5), dtype="float32")))
     assert images.is_contiguous(memory_format=torch.channels_last_3d)
-    with pytest.raises(ArgumentError, match="rotation: expected 0 for volumes, found 5"):
+    with pytest.raises(ArgumentError, match="rotation: is not available for volumes; found 5"):
         Batches(split, 9, augment=Augmentation(rotation=5))
 
 

@@ -199,11 +199,11 @@ def test_weights_draw_in_their_ratio_and_never_what_weighs_nothing(split):
 @pytest.mark.parametrize(
     ("sampling", "says"),
     [
-        ("fair", "sampling: expected 'balanced' or a weight for each image, found 'fair'"),
-        (np.ones(3), "sampling: expected a weight for each of 53 images, found an array of shape (3,)"),
-        (np.full(53, np.nan), "sampling: expected finite weights from 0, not all 0"),
-        (np.zeros(53), "sampling: expected finite weights from 0, not all 0"),
-        (-np.ones(53), "sampling: expected finite weights from 0, not all 0"),
+        ("fair", "sampling: found 'fair', expected 'balanced' or a weight per image"),
+        (np.ones(3), "sampling: there must be a weight per image; found shape (3,), expected shape (53,)"),
+        (np.full(53, np.nan), "sampling: weights must be finite, not negative, and not all 0"),
+        (np.zeros(53), "sampling: weights must be finite, not negative, and not all 0"),
+        (-np.ones(53), "sampling: weights must be finite, not negative, and not all 0"),
     ],
 )
 def test_weights_that_cannot_be_are_refused(split, sampling, says):
@@ -214,25 +214,25 @@ def test_weights_that_cannot_be_are_refused(split, sampling, says):
 
 def test_balance_without_a_class_or_with_several_labels_is_refused(tmp_path, split):
     few = store.open(write_small_store(tmp_path / "few.h5", (2, 2, 2), classes=3)).train
-    with pytest.raises(ArgumentError, match=r"few\.h5 train: expected images of every class, found none of 2"):
+    with pytest.raises(ArgumentError, match=r"few\.h5 train: cannot be balanced: no image of class 2"):
         Batches(few, sampling="balanced")
     many = store.open(write_small_store(tmp_path / "many.h5", task=MULTILABEL, classes=3)).train
-    with pytest.raises(ArgumentError, match="sampling: expected one class an image, found several labels"):
+    with pytest.raises(ArgumentError, match="sampling: 'balanced' is not available with several labels"):
         Batches(many, sampling="balanced")
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"rank": 2, "world_size": 2}, "rank: expected below the world size, 2, found 2"),
-        ({"rank": -1}, "rank: expected a whole number from 0"),
-        ({"world_size": 0}, "world_size: expected a whole number from 1"),
-        ({"world_size": 54, "rank": 53}, "expected an image for rank 53, found 53"),
-        ({"pad": True, "drop_last": True}, "pad: expected not with drop_last"),
-        ({"window": 3}, "window: expected shuffle=True"),
-        ({"window": -1, "shuffle": True}, "window: expected a whole number from 0"),
-        ({"sampling": "balanced", "shuffle": True}, "sampling: expected rows drawn or rows shuffled, found both"),
-        ({"ordinal": True}, "ordinal: expected a task of ordinal-regression, found binary-class"),
+        ({"rank": 2, "world_size": 2}, "rank: found 2, expected below the world size 2"),
+        ({"rank": -1}, "rank: found -1, expected an integer of at least 0"),
+        ({"world_size": 0}, "world_size: found 0, expected an integer of at least 1"),
+        ({"world_size": 54, "rank": 53}, "has too few images (53): none is left for rank 53"),
+        ({"pad": True, "drop_last": True}, "pad: cannot be combined with drop_last"),
+        ({"window": 3}, "window: has no effect without shuffling"),
+        ({"window": -1, "shuffle": True}, "window: found -1, expected an integer of at least 0"),
+        ({"sampling": "balanced", "shuffle": True}, "sampling: cannot be combined with shuffle"),
+        ({"ordinal": True}, "found binary-class, expected ordinal-regression"),
     ],
 )
 def test_orders_that_cannot_be_are_refused(split, options, says):

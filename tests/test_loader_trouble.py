@@ -34,14 +34,14 @@ def test_a_file_cut_short_is_noticed_before_the_next_batch(path, kind, shuffle):
     given = iter(kind(store.open(path).train, 50, shuffle=shuffle))
     next(given)
     os.truncate(path, 4096)
-    with pytest.raises(StoreError, match=r"s\.h5: expected the file as it was opened, found one cut short since"):
+    with pytest.raises(StoreError, match=r"s\.h5: store was truncated after it was opened"):
         next(given)
 
 
 def test_a_dataset_too_notices_it(path):
     dataset = SplitDataset(path, "train")
     os.truncate(path, 4096)
-    with pytest.raises(StoreError, match="cut short since"):
+    with pytest.raises(StoreError, match="truncated after"):
         dataset[3]
 
 
@@ -197,7 +197,7 @@ def test_items_are_a_sequence(path):
     items = SplitDataset(path, "train").__getitems__([5, 6, 7])
     assert len(items) == len(items[1:]) + 1 == 3
     assert torch.equal(items[-1][0], next(iter(items[2:]))[0])
-    with pytest.raises(IndexError, match=r"s\.h5 train: expected an index from -600 to 599, found 600"):
+    with pytest.raises(IndexError, match=r"s\.h5 train: index 600 is out of range; expected -600 to 599"):
         SplitDataset(path, "train")[600]
 
 
@@ -208,7 +208,7 @@ def test_an_error_in_a_thread_is_raised_in_its_place_and_leaving_early_does_not_
     next(given)
     del given
     os.truncate(packed, packed.stat().st_size // 2)
-    with pytest.raises(StoreError, match="cut short"):
+    with pytest.raises(StoreError, match="truncated"):
         list(Batches(store_of(split), 8, shuffle=True, threads=3))
 
 
@@ -293,22 +293,22 @@ def test_what_cannot_be_joined_is_refused(parts, tmp_path):
     empty = store.open(write_small_store(tmp_path / "e.h5", (3, 0, 0))).val
     chest = store.open(write_small_store(tmp_path / "c.h5", task=MULTILABEL, classes=3)).train
     for splits, says in (
-        ([], "splits: expected at least one, found none"),
-        ([parts[0], large], "splits: expected images of one size, found 8, 16 px"),
-        ([parts[0], empty], "expected images, found an empty split"),
-        ([parts[0], chest], "expected one class an image, found several labels; use labels='task'"),
+        ([], "splits: is empty"),
+        ([parts[0], large], "splits: sizes differ: 8, 16 px"),
+        ([parts[0], empty], "has no images"),
+        ([parts[0], chest], "has several labels per image; use labels='task'"),
     ):
         with pytest.raises(ArgumentError) as error:
             join(splits)
         assert says in str(error.value)
     data = join(parts)
-    with pytest.raises(ArgumentError, match="labels: expected offset, task"):
+    with pytest.raises(ArgumentError, match=r"labels: .*expected offset or task"):
         join(parts, labels="both")
-    with pytest.raises(ArgumentError, match="weights: expected one for each of 2 parts"):
+    with pytest.raises(ArgumentError, match="weights: there must be one per part"):
         interleaved(data, [1, 2, 3])
-    with pytest.raises(ArgumentError, match="sampling: expected one split, found several joined"):
+    with pytest.raises(ArgumentError, match=r"sampling: .*not available for joined splits"):
         Batches(data, sampling="balanced")
-    with pytest.raises(ArgumentError, match="ordinal: expected a split, found several joined"):
+    with pytest.raises(ArgumentError, match="ordinal: is not available for joined splits"):
         Batches(data, ordinal=True)
 
 
