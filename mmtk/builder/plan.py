@@ -60,7 +60,7 @@ class Plan:
     >>> from mmtk.builder import preview
     >>> (plan,) = preview(["breastmnist"], sources="sources", allow_partial=True)
     >>> plan.info(28).flag, plan.partial
-    ('breastmnist', True)
+    ('breastmnist', False)
     """
 
     dataset: Dataset

@@ -1,4 +1,4 @@
-"""Drop-ins for other libraries and ways into them: `mmtk.compat.medmnist`, `to_huggingface`, `export_hub`."""
+"""Drop-in replacements and exports for other libraries: `mmtk.compat.medmnist`, `to_huggingface`, `export_hub`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts of a shared dataset: the card that a hub shows, its licence, how to cite it."""
+"""The texts of a shared dataset: its card for hubs, its licence and its citation."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _SIZES = (
     (10_000_000, "1M<n<10M"),
 )
 _MEANING = {
-    SYNTHETIC: "The images were drawn by a program and show no patient: they are for tests of software.",
-    PARTIAL: "These are a part of the dataset.",
-    UNPUBLISHED: "These come from a file that is not the published one: images, labels and their order may be any.",
+    SYNTHETIC: "The images were drawn by a program and show no patients: they are for testing software.",
+    PARTIAL: "This is only a part of the dataset.",
+    UNPUBLISHED: "This comes from a file that is not the published one: images, labels and their order may differ.",
 }
 
 
 def has_licence(info: StoreInfo) -> bool:
-    """Whether a store's facts name a licence."""
+    """Whether a store's facts include a licence."""
     return info.licence.strip().lower() not in _NONE
 
 
 def licence_of(text: str) -> tuple[str, str]:
-    """What hubs call a licence, ``other`` where they have no word for it, and its page, empty where none is known."""
+    """A hub's identifier of a licence, ``other`` if there is none, and its web page, empty if unknown."""
     text = text.strip()
     if named := _CC.fullmatch(text):
         kind, version = named[1].lower(), named[2]
@@ -49,14 +49,14 @@ def licence_of(text: str) -> tuple[str, str]:
 
 
 def licence_text(info: StoreInfo) -> str:
-    """The file LICENSE.txt: the licence in the source's words, its page, whose images they are."""
+    """The file LICENSE.txt: the licence in the source's words, its page, and the source of the images."""
     _, page = licence_of(info.licence)
     lines = [f"Licence: {info.licence}", page or info.page, f"Source: {info.source}" if info.source else "", info.marks]
     return "".join(f"{line}\n" for line in lines if line)
 
 
 def citation_text(info: StoreInfo) -> str:
-    """The file CITATION.bib; a citation that is BibTeX already stays as it is."""
+    """The file CITATION.bib; a citation in BibTeX is used as it is."""
     if info.citation.lstrip().startswith("@"):
         return f"{info.citation}\n"
     values = {"title": info.title, "note": info.citation, "howpublished": info.page}
@@ -70,15 +70,15 @@ def _tex(text: str) -> str:
 
 
 def card_text(store: Store, features: Sequence[Mapping[str, Any]], files: Mapping[str, str], hidden: bool) -> str:
-    """The file README.md: YAML that hubs read, then what there is to know in Markdown.
+    """The file README.md: YAML for hubs, then a description in Markdown.
 
     Parameters
     ----------
     store : Store
     features : sequence of mappings
-        The columns as the ``datasets`` package describes them in YAML.
+        The columns as described in YAML by the ``datasets`` package.
     files : mapping of split to pattern
-        Which files a split is, as hubs name both.
+        The files of each split, with the hubs' names of splits.
     hidden : bool
         Whether sources and subjects are keyed hashes.
     """
@@ -105,7 +105,7 @@ def _front_matter(store: Store, features: Sequence[Mapping[str, Any]], files: Ma
             "features": list(features),
         }],
     }
-    # a JSON value is YAML too, in which no text of a stranger can be anything but a text
+    # JSON is valid YAML, and quotes untrusted text safely
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items())
 
 
@@ -121,14 +121,14 @@ def _body(store: Store, hidden: bool) -> str:
     names = "`source` names the file of a row, and `subject`, where there is one, the patient"
     if hidden:
         names += (
-            ", both by keyed hashes (HMAC-SHA256): equal ones are equal, and without the key, which is no part of this "
-            "dataset, nobody can find or try out what they were"
+            ", both as keyed hashes (HMAC-SHA256): equal names have equal hashes, but without the key, which is not "
+            "part of this dataset, nobody can recover or guess them"
         )
     recipe = info.recipe if info.recipe != "[]" else "not known"
     provenance = {
         "source": info.source, "page": info.page, "pixels": info.pixels, "edition": info.edition, "split": info.split,
         "rows": info.membership, "recipe": f"`{recipe}`", "SHA-256 of the recipe": info.recipe_hash,
-        "SHA-256 of the store": "" if hidden else store.digest,  # by which who guesses all names could know it
+        "SHA-256 of the store": "" if hidden else store.digest,  # would confirm a guess of all names
         "not checked": "; ".join(info.unchecked),
         "written by": f"mmtk {info.mmtk_version}",
     }

@@ -1,6 +1,6 @@
-"""A store described as Croissant 1.0, the JSON-LD vocabulary of MLCommons for datasets.
+"""Describe a store in Croissant 1.0, the JSON-LD vocabulary of MLCommons for datasets.
 
-Without mlcroissant, which brings pandas and rdflib to make one JSON object: see docs/decisions.md.
+This does not use mlcroissant, which needs pandas and rdflib just to make a JSON object: see docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _CONTEXT: dict[str, Any] = {
 
 
 def to_croissant(store: Store) -> dict[str, Any]:
-    """A store as Croissant: its file with its SHA-256, and its classes.
+    """Describe a store in Croissant: its file with its SHA-256, and its classes.
 
-    Croissant names no way into HDF5, and record sets that nothing can read would only promise: `export_hub` writes a
-    folder with record sets of the same rows, which mlcroissant loads.
+    Croissant has no notation for HDF5, so there are no record sets of its rows; `export_hub` writes a folder with such
+    record sets, which mlcroissant can load.
 
     Parameters
     ----------
@@ -48,7 +48,14 @@ def to_croissant(store: Store) -> dict[str, Any]:
     Returns
     -------
     dict
-        To be written as JSON.
+        A JSON-LD object.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> described = mmtk.compat.to_croissant(mmtk.open("stores/breastmnist_28.h5"))
+    >>> described["name"], described["distribution"][0]["contentUrl"]
+    ('breastmnist-28', 'breastmnist_28.h5')
     """
     path = store.path
     file = _file(path, path.name, "application/x-hdf5", f"A store of mmtk {__version__}; see its FORMAT.md")
@@ -56,16 +63,16 @@ def to_croissant(store: Store) -> dict[str, Any]:
 
 
 def shared_croissant(store: Store, folder: Path, form: str, columns: Mapping[str, str]) -> dict[str, Any]:
-    """A shared folder as Croissant: its files, and the rows of each split as a record set.
+    """Describe a shared folder in Croissant: its files, and the rows of each split as a record set.
 
     Parameters
     ----------
     store : Store
     folder : path
-        What `export_hub` wrote of it.
+        The folder written by `export_hub`.
     form : {"imagefolder", "parquet"}
     columns : mapping of str to str
-        The columns of a row beside its image, and what each is: label, source or subject.
+        The columns of a row besides its image, and the kind of each: label, source or subject.
     """
     distribution: list[dict[str, Any]] = []
     records: list[dict[str, Any]] = []
@@ -100,7 +107,7 @@ def shared_croissant(store: Store, folder: Path, form: str, columns: Mapping[str
 
 
 def _head(store: Store) -> dict[str, Any]:
-    """What is said of the dataset, whatever files it is in."""
+    """The description of the dataset, independent of its files."""
     info = store.info
     known = find_dataset(info.flag)
     _, licence = licence_of(info.licence)

@@ -1,11 +1,11 @@
-"""A store as a folder to share: Hugging Face's layout with its card, and Croissant that mlcroissant loads rows from.
+"""Export a store as a folder to share: Hugging Face's layout with a dataset card, and Croissant for mlcroissant.
 
-Names of files and subjects may tell who somebody is, and a plain hash of them is found again by trying: there are only
-so many hospital numbers. So they leave as HMAC-SHA256 with a random key, 128 bits of it. The key lies beside the stores
-as ``{flag}.key``, for its owner to read, and is never part of what is shared. It is one for all sizes and all exports
-of a dataset from that folder: a subject has the same hash in each, so that nobody who joins two of them trains and
-tests on one patient, and who shares a dataset again gives equal rows equal names. Whoever has the key can find a
-patient again by the hash, as for a withdrawal of consent; whoever loses it, or removes it, can no more.
+File and subject names may identify people, and a plain hash of them can be reversed by trial, since there are only so
+many hospital numbers. Therefore they are exported as HMAC-SHA256 with a random key, truncated to 128 bits. The key is
+kept beside the stores as ``{flag}.key``, readable by its owner only, and is never part of the export. It is the same
+for all sizes and exports of a dataset from that folder: a subject has the same hash in each, so nobody who combines two
+of them trains and tests on the same patient, and repeated exports give equal names to equal rows. With the key, a
+patient can be found by the hash, for instance when consent is withdrawn; without it, that is impossible.
 """
 
 from __future__ import annotations
@@ -32,34 +32,34 @@ from mmtk.store import Split, Store
 
 FORMS = ("imagefolder", "parquet")
 _KEY_BYTES = 32
-_HASH_LETTERS = 32  # of hex
-_GROUP = 256  # rows of a Parquet file that are read together
+_HASH_DIGITS = 32  # hexadecimal
+_GROUP = 256  # rows per row group of a Parquet file
 _TEXTS = {"README.md", "LICENSE.txt", "CITATION.bib", "croissant.json"}
-Names = Callable[[str, bytes], str | None]  # a field of a record and its value, as they leave
+Names = Callable[[str, bytes], str | None]  # from a record's field and value to its exported text
 
 
 def export_hub(
     store: Store, out: str | Path, form: str = "imagefolder", *, keep_names: bool = False, force: bool = False
 ) -> Path:
-    """Write a store as a folder that ``datasets.load_dataset`` and ``mlcroissant`` load, with all that is due to it.
+    """Write a store as a folder that ``datasets.load_dataset`` and ``mlcroissant`` can load.
 
     It holds the images (``data/{split}/*.png`` with ``metadata.csv``, or ``data/{split}.parquet``), ``README.md`` (the
-    card), ``LICENSE.txt``, ``CITATION.bib`` where there is a citation, and ``croissant.json``. A row has ``image``,
-    ``label`` (of several labels one 0/1 column each, ``label_{class}``), ``source``, and ``subject`` where subjects are
-    known. Equal stores and keys give equal folders.
+    dataset card), ``LICENSE.txt``, ``CITATION.bib`` if there is a citation, and ``croissant.json``. A row has
+    ``image``, ``label`` (for multi-label tasks one 0/1 column per label, ``label_{class}``), ``source``, and
+    ``subject`` if subjects are known. Equal stores and keys give equal folders.
 
     Parameters
     ----------
     store : Store
-        Its facts have to name a licence.
+        Its facts must include a licence.
     out : path
-        The folder to share; its parents are made if need be.
+        The folder to share; its parents are created if needed.
     form : {"imagefolder", "parquet"}
-        The latter suits more than some ten thousand images, and needs the extra ``huggingface``.
+        "parquet" suits more than about ten thousand images, and needs the extra ``huggingface``.
     keep_names : bool
-        Let sources and subjects leave as they are; by default as keyed hashes, see the module.
+        Export sources and subjects as they are; by default they are replaced by keyed hashes, see the module.
     force : bool
-        Replace another shared folder; an equal one is left alone.
+        Overwrite a different shared folder; an equal one is kept.
 
     Returns
     -------
@@ -71,23 +71,30 @@ def export_hub(
     ArgumentError
         If the form is unknown.
     StoreError
-        If the store has no licence, no rows, or volumes, other files are in the way, or the disk is full or cannot be
+        If the store has no licence, no rows, or volumes, other files exist there, or the disk is full or cannot be
         written.
     MmtkError
         If the package for Parquet is missing.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> folder = mmtk.compat.export_hub(mmtk.open("stores/breastmnist_28.h5"), "shared")
+    >>> sorted(path.name for path in folder.iterdir())
+    ['CITATION.bib', 'LICENSE.txt', 'README.md', 'croissant.json', 'data']
     """
     if form not in FORMS:
         raise ArgumentError("form", expected=" or ".join(FORMS), found=form)
     info, final = store.info, Path(out) if Path(out).name else Path(out).absolute()
     if info.ndim == 3:
-        expected, remedy = "images, which the PNG of a shared folder can hold", "share the .npz of export --to npz"
-        raise StoreError(store.path, expected=expected, found="volumes", remedy=remedy)
+        remedy = "share the .npz of export --to npz instead"
+        raise StoreError(store.path, "holds volumes, which a shared folder of PNG files cannot hold", remedy=remedy)
     if not has_licence(info):
-        remedy = "add the key licence to its dataset file, say who may do what, and build it again with --force"
-        told = info.licence or "none"
-        raise StoreError(store.path, expected="a licence to share it under", found=told, remedy=remedy)
+        given = f" ({info.licence})" if info.licence.strip() else ""
+        remedy = "add the key licence to its dataset file and build it again with --force"
+        raise StoreError(store.path, f"has no licence{given}, so it cannot be shared", remedy=remedy)
     if not any(store.counts.values()):
-        raise StoreError(store.path, expected="images to share", found="none")
+        raise StoreError(store.path, "has no images to share")
     if form == "parquet":
         _pyarrow()
     names = _plain if keep_names else _hashed(_key(store))
@@ -105,7 +112,7 @@ def export_hub(
         sync_folder(folder)
         if final.exists() and not _is_equal(final, folder):
             if any(final.iterdir()) and not force:
-                raise StoreError(final, expected="an equal folder or none", found="another", remedy="add --force")
+                raise StoreError(final, "exists with other content", remedy="use --force to overwrite it")
             publish_folder(folder, final)
         elif not final.exists():
             publish_folder(folder, final)
@@ -113,7 +120,7 @@ def export_hub(
 
 
 def columns(store: Store) -> dict[str, str]:
-    """The columns of a shared row beside its image, in their order, with what each is: label, source or subject."""
+    """The columns of a shared row besides its image, in order, with the kind of each: label, source or subject."""
     info = store.info
     labels = [f"label_{name}" for name in info.classes] if info.labels > 1 else ["label"]
     known = any(split.records["subject"].any() for split in store.splits)
@@ -136,17 +143,16 @@ def _plain(_: str, value: bytes) -> str | None:
 
 def _hashed(key: bytes) -> Names:
     def name(field: str, value: bytes) -> str | None:
-        # a subject and a file of one name have nothing in common
-        told = hmac.new(key, field.encode() + b"\0" + value, "sha256").hexdigest()
-        return told[:_HASH_LETTERS] if value else None
+        # the field is hashed too, so that a subject and a file of the same name get different hashes
+        code = hmac.new(key, field.encode() + b"\0" + value, "sha256").hexdigest()
+        return code[:_HASH_DIGITS] if value else None
 
     return name
 
 
 def _key(store: Store) -> bytes:
-    """The key of a store's dataset, made where there is none."""
+    """The key of a store's dataset, created if there is none."""
     path = store.path.absolute().parent / f"{store.info.flag}.key"
-    expected = f"a key of {2 * _KEY_BYTES} hex letters"
     with as_store_error(path):
         if not path.exists():
             _make_key(path)
@@ -155,19 +161,19 @@ def _key(store: Store) -> bytes:
         except ValueError:
             key = b""
     if len(key) != _KEY_BYTES:
-        remedy = "move it away, and new hashes are made, or add --keep-names"
-        raise StoreError(path, expected=expected, found="another file", remedy=remedy)
+        remedy = "move it away to get new hashes, or use --keep-names"
+        raise StoreError(path, f"is not a key of {2 * _KEY_BYTES} hexadecimal digits", remedy=remedy)
     return key
 
 
 def _make_key(path: Path) -> None:
-    """Make a key that nobody else can read, unless another process was first: what it shared has hashes by its key."""
+    """Create a key that only its owner can read, unless another process was first: it may have used its key already."""
     with writing(path) as temporary:
         with suppress(OSError):
             temporary.chmod(0o600)
         _write_synced(temporary, f"{secrets.token_hex(_KEY_BYTES)}\n".encode())
         try:
-            os.link(temporary, path)  # which, other than a new name, replaces nothing
+            os.link(temporary, path)  # unlike renaming, this never overwrites
         except FileExistsError:
             return
         except OSError:  # a file system without links
@@ -179,7 +185,7 @@ def _make_key(path: Path) -> None:
 
 
 def _write(store: Store, folder: Path, form: str, names: Names) -> dict[str, str]:
-    """Write the images; give each split, as hubs name it, with the pattern of its files."""
+    """Write the images; return the pattern of each split's files, by the hubs' names of splits."""
     (folder / "data").mkdir()
     files = {}
     for split in store.splits:
@@ -196,7 +202,7 @@ def _write(store: Store, folder: Path, form: str, names: Names) -> dict[str, str
 
 
 def _rows(store: Store, split: Split, names: Names) -> Iterator[tuple[bytes, list[Any]]]:
-    """PNG and other columns of each row."""
+    """The PNG and the other columns of each row."""
     import cv2
 
     fields = [kind for kind in columns(store).values() if kind != "label"]
@@ -238,9 +244,9 @@ def _write_parquet(store: Store, split: Split, path: Path, names: Names) -> None
 
 
 def _in_parquet(store: Store) -> Mapping[str, Any]:
-    """The columns as the ``datasets`` package describes them in a Parquet file."""
-    many = {"dtype": "int64", "_type": "Value"}
-    label = many if store.info.labels > 1 else {"names": list(store.info.classes), "_type": "ClassLabel"}
+    """The columns as described in a Parquet file by the ``datasets`` package."""
+    number = {"dtype": "int64", "_type": "Value"}
+    label = number if store.info.labels > 1 else {"names": list(store.info.classes), "_type": "ClassLabel"}
     text = {"dtype": "string", "_type": "Value"}
     rest = {name: label if kind == "label" else text for name, kind in columns(store).items()}
     return {"image": {"_type": "Image"}, **rest}
@@ -251,8 +257,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        remedy = "pip install 'mmtk[huggingface]', or share it --as imagefolder"
-        raise MmtkError("--as parquet", expected="the package pyarrow", found="none", remedy=remedy) from None
+        raise MmtkError.not_installed("--as parquet", "pyarrow", "huggingface") from None
     return pyarrow, pyarrow.parquet
 
 
@@ -264,21 +269,21 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def _expect_replaceable(final: Path) -> None:
-    """Refuse a path where something is that no export wrote, whatever force says."""
+    """Refuse to overwrite anything but an export, even with `force`."""
     if not final.exists():
         return
     if not final.is_dir():
-        raise StoreError(final, expected="a folder of its own", found="a file", remedy="choose another --out")
-    strangers = sorted({path.name for path in final.iterdir()} - _TEXTS - {"data"})
+        raise StoreError(final, "is a file, not a folder", remedy="choose another --out")
+    other = sorted({path.name for path in final.iterdir()} - _TEXTS - {"data"})
     data = final / "data"
-    if not strangers and data.is_dir():
+    if not other and data.is_dir():
         wanted = {f"{word.lower()}{end}" for word in SPLIT_WORDS.values() for end in ("", ".parquet")}
-        strangers = sorted(f"data/{path.name}" for path in data.iterdir() if path.name not in wanted)
-    if not strangers and data.exists() and not (final / "croissant.json").exists():
-        strangers = ["data without croissant.json"]
-    if strangers:
+        other = sorted(f"data/{path.name}" for path in data.iterdir() if path.name not in wanted)
+    if not other and data.exists() and not (final / "croissant.json").exists():
+        other = ["data without croissant.json"]
+    if other:
         remedy = "choose another --out or move the folder away"
-        raise StoreError(final, expected="a shared folder alone, or none", found=strangers[0], remedy=remedy)
+        raise StoreError(final, f"will not be overwritten: it holds {other[0]}, not just an export", remedy=remedy)
 
 
 def _is_equal(folder: Path, other: Path) -> bool:

@@ -1,4 +1,4 @@
-"""A store for the package ``datasets`` of Hugging Face."""
+"""Convert a store for Hugging Face's package ``datasets``."""
 
 from __future__ import annotations
 
@@ -16,33 +16,39 @@ from mmtk.errors import MmtkError
 
 
 def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> Any:
-    """A store as a ``datasets.DatasetDict``: images as PNG, labels with the names of their classes.
+    """Convert a store to a ``datasets.DatasetDict``: images as PNG, labels with class names.
 
     Parameters
     ----------
     opened : Store
     cache_dir : path, optional
-        Where ``datasets`` keeps the Arrow files it makes; by default its own cache.
+        Where ``datasets`` keeps its Arrow files; by default its own cache.
 
     Returns
     -------
     datasets.DatasetDict
-        Splits "train", "validation" and "test", empty ones left out; columns ``image`` (of volumes an ``Array3D``),
-        ``label`` (a ``ClassLabel``), ``source`` and ``subject``, as the store has them: to share them as hashes alone,
-        see `export_hub`. Of multi-label tasks ``labels`` in place of ``label``: a float32 of 0 or 1 for each, in the
-        store's order, as ``transformers`` trains ``problem_type="multi_label_classification"``. The ``info`` of each
-        has the licence, the citation, the source's page and a description with the marks and the names of the labels.
+        Splits "train", "validation" and "test" without empty ones; columns ``image`` (``Array3D`` for volumes),
+        ``label`` (a ``ClassLabel``), ``source`` and ``subject``, unchanged (use `export_hub` to share hashes instead).
+        Multi-label tasks have ``labels`` instead of ``label``: a float32 of 0 or 1 per label, in the store's order, as
+        needed by ``transformers`` for ``problem_type="multi_label_classification"``. The ``info`` of each split holds
+        licence, citation, the source's page and a description with marks and label names.
 
     Raises
     ------
     MmtkError
-        If the package datasets is not installed.
+        If the package ``datasets`` is not installed.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> store = mmtk.open("stores/breastmnist_28.h5")
+    >>> mmtk.compat.to_huggingface(store, "cache")["train"].features["label"].names  # doctest: +SKIP
+    ['malignant', 'normal, benign']
     """
     try:
         import datasets
     except ImportError:
-        remedy = "pip install 'mmtk[huggingface]'"
-        raise MmtkError("to_huggingface", expected="the package datasets", found="none", remedy=remedy) from None
+        raise MmtkError.not_installed("to_huggingface", "datasets", "huggingface") from None
     info = opened.info
     label = datasets.ClassLabel(names=list(info.classes))
     several = datasets.Sequence(datasets.Value("float32"), length=info.labels)
@@ -58,18 +64,18 @@ def to_huggingface(opened: store.Store, cache_dir: str | Path | None = None) -> 
         "citation": info.citation, "homepage": info.page,
     }
     names = {split: getattr(datasets.Split, word) for split, word in SPLIT_WORDS.items()}
-    found = datasets.DatasetDict({
+    converted = datasets.DatasetDict({
         str(names[split.name]): datasets.Dataset.from_generator(
             _rows, features=features, cache_dir=None if cache_dir is None else str(cache_dir), split=names[split.name],
-            gen_kwargs={"split": split},  # which the cache tells contents apart by: its path, digest and changes
+            gen_kwargs={"split": split},  # the cache key: the split's path, digest and changes
         )
         for split in opened.splits
         if len(split)
     })
-    for rows in found.values():
+    for rows in converted.values():
         for name, text in about.items():
-            setattr(rows.info, name, text)  # from_generator takes none of them, and its cache is older than they may be
-    return found
+            setattr(rows.info, name, text)  # from_generator does not take them, and its cache may hold older ones
+    return converted
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:

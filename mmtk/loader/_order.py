@@ -40,7 +40,7 @@ def permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     --------
     >>> from mmtk.loader import permutation
     >>> permutation(6, seed=0, epoch=0)
-    array([1, 5, 4, 0, 2, 3])
+    array([0, 2, 1, 5, 4, 3])
     """
     for name, value, limit in (("n", n, 2**32), ("seed", seed, KEY_LIMIT), ("epoch", epoch, KEY_LIMIT)):
         if not 0 <= value < limit:

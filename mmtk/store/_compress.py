@@ -46,6 +46,15 @@ def compress(store: Store, out: str | Path, compression: str = "zstd", force: bo
     StoreError
         If another file exists there, the store is corrupt, the package for the compression is missing, or the disk is
         full.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.store import compress
+    >>> store = mmtk.open("stores/breastmnist_28.h5")
+    >>> copy = mmtk.open(compress(store, "archive", "gzip"))
+    >>> copy.digest == store.digest
+    True
     """
     if compression not in COMPRESSIONS:
         raise ArgumentError("compression", expected=" or ".join(COMPRESSIONS), found=repr(compression))

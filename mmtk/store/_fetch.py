@@ -66,6 +66,16 @@ def fetch_npz(
         If no official file of that edition and size is known.
     StoreError
         If another file of that name exists, or the server cannot be reached, lacks the file or sends a different one.
+
+    Examples
+    --------
+    >>> from mmtk.store import fetch_npz
+    >>> fetch_npz("breastmnist", "official", size=64).as_posix()  # doctest: +SKIP
+    'official/breastmnist_64.npz'
+    >>> fetch_npz("breastmnist", "official", size=64, edition="2020")
+    Traceback (most recent call last):
+        ...
+    mmtk.errors.ArgumentError: breastmnist: no official file of 64 px, edition 2020; published are ...
     """
     dataset = get_dataset(flag)
     edition = dataset.last_edition if edition is None else edition

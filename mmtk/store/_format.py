@@ -35,6 +35,13 @@ class StoreInfo:
     ``page`` is the web page that describes the source, and ``family`` is shared by datasets made from the same raw
     files; both may be empty. ``edition`` is empty for datasets that were never published. ``ndim`` is 3 if images are
     volumes: cubes of ``size`` voxels along each axis, with one channel.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> info = mmtk.open("stores/breastmnist_28.h5").info
+    >>> info.title, info.task, info.row_shape, info.marks
+    ('BreastMNIST', 'binary-class', (28, 28), 'SYNTHETIC')
     """
 
     flag: str
@@ -145,20 +152,68 @@ def image_shape(ndim: int, channels: int, size: int) -> tuple[int, ...]:
 
 
 def store_path(folder: str | Path, flag: str, size: int) -> Path:
-    """Path of the store of a dataset and size in a folder."""
+    """Path of the store of a dataset and size in a folder.
+
+    Parameters
+    ----------
+    folder : path
+    flag : str
+    size : int
+        Edge length in pixels.
+
+    Returns
+    -------
+    Path
+
+    Examples
+    --------
+    >>> from mmtk.store import store_path
+    >>> store_path("stores", "breastmnist", 28).as_posix()
+    'stores/breastmnist_28.h5'
+    """
     return Path(folder) / f"{flag}_{size}.h5"
 
 
 def stores_in(folder: str | Path) -> list[tuple[str, int, Path]]:
-    """Flag, size and path of the stores in a folder, recognised and sorted by name."""
+    """Flag, size and path of the stores in a folder, recognised and sorted by name.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    list of (str, int, Path)
+
+    Examples
+    --------
+    >>> from mmtk.store import stores_in
+    >>> [(flag, size) for flag, size, _ in stores_in("stores")]
+    [('breastmnist', 28), ('dermamnist', 28)]
+    """
     matches = ((_FILE.fullmatch(path.name), path) for path in sorted(Path(folder).glob("*.h5")))
     return sorted((match["flag"], int(match["size"]), path) for match, path in matches if match)
 
 
 def record_dtype(source: int, subject: int, *, sliced: bool = False) -> np.dtype[Any]:
-    """Data type of a record; ``source`` and ``subject`` are the lengths in bytes of their longest UTF-8 text.
+    """Data type of the records of a split.
 
-    Records of slices of a CT volume (`sliced`) have two more fields, ``plane`` and ``slice``.
+    Parameters
+    ----------
+    source, subject : int
+        Length in bytes of the longest source and subject name in UTF-8.
+    sliced : bool
+        Add the fields ``plane`` and ``slice`` for slices of CT volumes.
+
+    Returns
+    -------
+    numpy.dtype
+
+    Examples
+    --------
+    >>> from mmtk.store import record_dtype
+    >>> record_dtype(20, 8).names
+    ('source', 'subject', 'height', 'width', 'top', 'left', 'side')
     """
     numbers = [(name, "<i4") for name in ("height", "width", "top", "left", "side")]
     more = [("plane", "S8"), ("slice", "<i4")] if sliced else []

@@ -35,6 +35,12 @@ class SplitComparison:
     in_place : rows whose pixels and labels equal the official row of the same number
     anywhere : rows whose pixels and labels equal any official row of this split, each official row counted once
     difference : largest pixel difference (grey levels) between rows of the same number; None if the row counts differ
+
+    Examples
+    --------
+    >>> from mmtk.store import SplitComparison
+    >>> print(SplitComparison(rows=6, official=6, in_place=5, anywhere=5, difference=3))
+    5 of 6 rows equal official rows, 5 in the same place; largest pixel difference 3 (the official file has 6 rows)
     """
 
     rows: int
@@ -61,6 +67,13 @@ class Comparison:
     md5 : MD5 of the store exported as ``.npz``, None if there is nothing to compare it with
     published : the published MD5
     remark : why there was nothing to compare, in one line; empty otherwise
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.store import compare_official
+    >>> compare_official(mmtk.open("stores/breastmnist_28.h5"), ".").differs
+    False
     """
 
     splits: dict[str, SplitComparison]

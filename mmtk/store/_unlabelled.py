@@ -44,6 +44,18 @@ def without_labels(store: Store) -> Store:
     ----------
     store : Store
         Returned as it is if it already has none.
+
+    Returns
+    -------
+    Store
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.store import without_labels
+    >>> hidden = without_labels(mmtk.open("stores/breastmnist_28.h5"))
+    >>> hidden.test.arrays, hidden.train.arrays
+    (('images',), ('images', 'labels', 'records'))
     """
     if isinstance(store.test, _Unlabelled):
         return store
@@ -58,6 +70,14 @@ def with_labels(store: Store) -> Store:
     ------
     StoreError
         If the labels are lost, because the store was pickled while its file was missing.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.store import with_labels, without_labels
+    >>> store = mmtk.open("stores/breastmnist_28.h5")
+    >>> with_labels(without_labels(store)).test.labels.shape == store.test.labels.shape
+    True
     """
     if not isinstance(store.test, _Unlabelled):
         return store

@@ -1,21 +1,21 @@
-"""The interface of the package ``medmnist`` (3.0.2), and a way to run what was written for it, on files and on stores.
+"""The interface of the package ``medmnist`` (3.0.2) on files and stores, and a way to run programs written for it.
 
-A script stays as it is under ``python -m mmtk.compat.medmnist SCRIPT [ARGUMENT...]``, or ``-m MODULE [ARGUMENT...]``:
-``import medmnist`` means this package there, in the processes that the script starts too. A notebook calls `install`
+A script runs unchanged under ``python -m mmtk.compat.medmnist SCRIPT [ARGUMENT...]``, or ``-m MODULE [ARGUMENT...]``:
+there, and in processes started by the script, ``import medmnist`` means this package. In a notebook, call `install`
 first. Or change ``import medmnist`` to ``import mmtk.compat.medmnist as medmnist``.
 
-Files. ``{flag}{_size}.npz`` in the root is read as NumPy reads it, whatever it holds; of an official one that is not
-small the store is kept in this user's cache folder and mapped from there. Where there is no ``.npz``, a store
-``{flag}_{size}.h5`` that lies in the root is used, a compressed one is unpacked into memory unless `mmap_mode` is
-given. Nothing is written into the root but by ``download=True``, after which the official ``.npz`` is there: out of a
-whole official store that lies there, or fetched.
+Files: ``{flag}{_size}.npz`` in the root is read by NumPy, whatever it holds; for an official file that is not small, a
+store is kept in the user's cache folder and memory-mapped. If there is no ``.npz``, a store ``{flag}_{size}.h5`` in
+the root is used; a compressed store is decompressed into memory unless `mmap_mode` is given. Nothing is written into
+the root except by ``download=True``, which provides the official ``.npz``: exported from a complete official store in
+the root, or downloaded.
 
-Scripts cannot tell it from medmnist, with these exceptions. Modules and classes call themselves
-``mmtk.compat.medmnist``, so that a pickle finds them anywhere. ``len()`` takes any number of images for right, and
-lists do as labels and scores. What is wrong with a command or a file is told in other words. The
-``description`` of a dataset is the installed medmnist's, read from its files without importing it, else one of our own.
-A slice of images, which medmnist refuses, is a ``torch.utils.data.Subset``; one of volumes is their arrays, as there.
-Datasets have ``targets`` and ``classes`` besides, and arrays that nobody changed pickle as the place of their store.
+Scripts see no difference from medmnist, with these exceptions. Modules and classes are named
+``mmtk.compat.medmnist``, so that pickles work anywhere. ``len()`` accepts any number of images, and lists are accepted
+as labels and scores. Error messages have other words. The ``description`` of a dataset is that of the installed
+medmnist, read from its files without importing it, else our own. A slice of images, which medmnist refuses, is a
+``torch.utils.data.Subset``; a slice of volumes gives their arrays, as in medmnist. Datasets also have ``targets`` and
+``classes``, and unchanged arrays are pickled as a reference to their store.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 __version__ = "3.0.2"  # of medmnist, whose interface this is
 
-# what ``from medmnist import *`` gives
+# the names imported by ``from medmnist import *``
 __all__ = [
     "HOMEPAGE",
     "INFO",
@@ -83,7 +83,7 @@ _MODULES = ("info", "dataset", "evaluator", "utils")
 
 
 def __getattr__(name: str) -> Any:
-    """A public name of this package or one of its modules, which are imported when they are first asked for."""
+    """A public name of this package or of its modules, which are imported on first use."""
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
     if name == "install":

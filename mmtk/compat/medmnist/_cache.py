@@ -1,4 +1,4 @@
-"""What this user's cache folder has of an official file: its store, and by which bytes it is known."""
+"""The user's cache of an official file: its store, and how the file is recognised."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RECORD = "npz.json"
 
 
 def _equal_labels(npz: Path, opened: store.Store) -> bool:
-    """Whether the labels of a store are of the type and shape that they have in the file it was made of."""
+    """Whether the labels of a store have the type and shape of those in the file it was imported from."""
     with np.load(npz) as arrays:
         given = [arrays[f"{split.name}_labels"] for split in opened.splits]
     pairs = zip(given, opened.splits, strict=True)
@@ -28,7 +28,7 @@ def _equal_labels(npz: Path, opened: store.Store) -> bool:
 
 
 def _cache() -> Path | None:
-    """This user's folder for what can be made again, if there is a home."""
+    """The user's cache folder, None if there is no home."""
     try:
         given = os.environ.get("XDG_CACHE_HOME", "")
         home = Path(given) if os.path.isabs(given) else Path("~/.cache").expanduser()
@@ -38,18 +38,18 @@ def _cache() -> Path | None:
 
 
 class Cached:
-    """An ``.npz`` and what the cache says of it.
+    """An ``.npz`` and its entry in the cache.
 
-    A file counts as the same as long as its path, its size and the times of its last changes are: then it is not read
-    again to know whether it is official. A path has one folder, so that the store of a former file goes with it.
+    A file is considered unchanged while its path, size and modification times are: then it is not read again to find
+    out whether it is official. Each path has one folder, so the store of a former file is replaced with it.
 
     Parameters
     ----------
     npz : Path
-        From the root of the file system.
+        Absolute path.
     flag : str
     md5 : str
-        What makes it official.
+        The published MD5.
     """
 
     def __init__(self, npz: Path, flag: str, md5: str) -> None:
@@ -59,36 +59,36 @@ class Cached:
 
     def official(self) -> bool:
         """Whether it is the official file."""
-        return bool((self._told() or self._compared())["official"])
+        return bool((self._read_entry() or self._new_entry())["official"])
 
     def opened(self, beside: Path) -> store.Store | None:
-        """The store of the official file, made if need be; None where it is another file, or nothing can be kept.
+        """The store of the official file, imported if needed; None if it is another file, or cannot be cached.
 
         Parameters
         ----------
         beside : Path
-            Another store, which is taken if it was imported from this very file.
+            Another store, which is used if it was imported from this file.
         """
-        told = self._told()
-        if told is None and not self._writable():
+        entry = self._read_entry()
+        if entry is None and not self._writable():
             return None
-        told = told or self._compared()
-        if not told["official"] or told.get("store", "") is None:
+        entry = entry or self._new_entry()
+        if not entry["official"] or entry.get("store", "") is None:
             return None
         with suppress(MmtkError, OSError, LookupError):
-            return store.open(told["store"], told["digest"])
+            return store.open(entry["store"], entry["digest"])
         opened = self._beside(beside) or self._imported()
         if opened is None:
             return None
         if not _equal_labels(self._npz, opened):
-            self._tell({"official": True, "store": None})
+            self._write_entry({"official": True, "store": None})
             return None
         self.keep(opened)
         return opened
 
     def keep(self, opened: store.Store) -> None:
-        """Remember a store whose arrays are those of the file, which is official."""
-        self._tell({"official": True, "store": str(opened.path.absolute()), "digest": opened.digest})
+        """Remember a store with the arrays of the file, which is official."""
+        self._write_entry({"official": True, "store": str(opened.path.absolute()), "digest": opened.digest})
 
     def _beside(self, path: Path) -> store.Store | None:
         with suppress(MmtkError, OSError):
@@ -117,24 +117,24 @@ class Cached:
         status = self._npz.stat()
         return [str(self._npz), self._md5, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
-    def _told(self) -> dict[str, Any] | None:
-        """What was told of this very file."""
+    def _read_entry(self) -> dict[str, Any] | None:
+        """The cache entry of this file, None if there is none or the file has changed."""
         if self._folder is None:
             return None
         try:
             record = json.loads((self._folder / _RECORD).read_bytes())
-            told: dict[str, Any] = {"official": bool(record["official"]), **record}
-            return told if record["stamp"] == self._stamp() else None
+            entry: dict[str, Any] = {"official": bool(record["official"]), **record}
+            return entry if record["stamp"] == self._stamp() else None
         except (OSError, ValueError, LookupError, TypeError):
             return None
 
-    def _compared(self) -> dict[str, Any]:
-        """What is to be told of a file that is not known yet."""
-        told = {"official": md5_of(self._npz) == self._md5}
-        self._tell(told)
-        return told
+    def _new_entry(self) -> dict[str, Any]:
+        """Create the cache entry of a file."""
+        entry = {"official": md5_of(self._npz) == self._md5}
+        self._write_entry(entry)
+        return entry
 
-    def _tell(self, told: dict[str, Any]) -> None:
+    def _write_entry(self, entry: dict[str, Any]) -> None:
         if self._folder is not None:
             with suppress(MmtkError, OSError):
-                write_text(self._folder / _RECORD, json.dumps({"stamp": self._stamp(), **told}))
+                write_text(self._folder / _RECORD, json.dumps({"stamp": self._stamp(), **entry}))

@@ -1,4 +1,4 @@
-"""The commands of ``python -m medmnist``, with arguments by place or by name as medmnist takes them."""
+"""The commands of ``python -m medmnist``, with positional or named arguments as in medmnist."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def available() -> None:
 
 
 def download(size: Any = None, root: str | None = DEFAULT_ROOT) -> None:
-    """Fetch all datasets of a size, or of "all" sizes."""
+    """Download all datasets at one size, or at "all" sizes."""
     if size not in (None, "all", *SIZES):
-        raise ValueError(f"size: expected all, {', '.join(map(str, SIZES))}, found {size}")
+        raise ValueError(f"size: found {size}, expected all, {', '.join(map(str, SIZES))}")
     for wanted in SIZES if size == "all" else [size or SIZES[0]]:
         for flag, facts in INFO.items():
             what = f"{flag:<15} | {facts['python_class']:<15}"
             if wanted not in _class(flag).available_sizes:
-                print(f"Size {wanted} not avaiable for {what}")  # so spelt, for who reads what medmnist prints
+                print(f"Size {wanted} not avaiable for {what}")  # sic: medmnist's output
                 continue
             print(f"Downloading {what} | Size: {wanted}")
             _class(flag)(SPLITS[0], download=True, root=root, size=wanted)
@@ -70,12 +70,12 @@ def save(
 
 
 def evaluate(path: str) -> None:
-    """Score a result file, which its name tells about."""
+    """Score a result file, described by its name."""
     Evaluator.parse_and_evaluate(path)
 
 
 def test(save_folder: str = "tmp/", root: str | None = DEFAULT_ROOT) -> None:  # noqa: PT028 - no test of pytest's
-    """Go through all that can be done with all datasets: they are fetched, written as files, scored and drawn."""
+    """Try everything on all datasets: they are downloaded, saved as files, scored and drawn."""
     available()
     download(root=root)
     for flag, facts in INFO.items():
@@ -88,7 +88,7 @@ def test(save_folder: str = "tmp/", root: str | None = DEFAULT_ROOT) -> None:  #
                 print(evaluator.evaluate(evaluator.get_dummy_prediction(), save_folder))
                 dataset = _class(flag)(split, root=root, size=size)
                 if len(dataset) != facts["n_samples"][split]:
-                    raise AssertionError(f"{flag} {split}: expected {facts['n_samples'][split]}, found {len(dataset)}")
+                    raise AssertionError(f"{flag} {split}: found {len(dataset)}, expected {facts['n_samples'][split]}")
                 dataset.montage(save_folder=save_folder, replace=True)
 
 
@@ -99,14 +99,14 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def main(words: list[str]) -> int:
-    """Run a command; the exit code."""
+    """Run a command and return its exit code."""
     if not words or words[0] in ("-h", "--help"):
         lines = (f"  {name:<10} {inspect.getdoc(command)}" for name, command in _COMMANDS.items())
         print("\n".join(["usage: python -m medmnist COMMAND [VALUE...] [--NAME=VALUE...]", *lines]))
         return 0
     try:
         if words[0] not in _COMMANDS:
-            raise ValueError(f"expected one of {', '.join(_COMMANDS)}, found {words[0]}")
+            raise ValueError(f"unknown command {words[0]}; expected one of {', '.join(_COMMANDS)}")
         command = _COMMANDS[words[0]]
         if {"-h", "--help"} & set(words[1:]):
             names = " ".join(inspect.signature(command).parameters).upper()
@@ -119,7 +119,7 @@ def main(words: list[str]) -> int:
     try:
         command(*given.args, **given.kwargs)
     except KeyError as error:
-        print(f"medmnist: expected one of {', '.join(INFO)}, found {error}", file=sys.stderr)
+        print(f"medmnist: unknown dataset {error}; expected one of {', '.join(INFO)}", file=sys.stderr)
         return 1
     except (MmtkError, RuntimeError, OSError, ValueError, AssertionError) as error:
         print(f"medmnist: {error}", file=sys.stderr)
@@ -128,9 +128,9 @@ def main(words: list[str]) -> int:
 
 
 def _arguments(command: Callable[..., None], words: list[str]) -> inspect.BoundArguments:
-    """Arguments by place, and by name: ``--name=value``, ``--name value`` or ``--name``, ``--noname`` of what is not.
+    """Positional and named arguments: ``--name=value``, ``--name value``, or ``--name`` and ``--noname`` for flags.
 
-    A dash does as well as two, and one letter as a name that no other begins with.
+    A single dash works too, and so does a single letter with which no other name begins.
     """
     places: list[Any] = []
     named: dict[str, Any] = {}
@@ -146,7 +146,7 @@ def _arguments(command: Callable[..., None], words: list[str]) -> inspect.BoundA
         if len(name) == 1:
             name, *others = [known for known in signature.parameters if known.startswith(name)] or [name]
             if others:
-                raise ValueError(f"expected --{name} or --{', --'.join(others)}, found {word}")
+                raise ValueError(f"{word} is ambiguous: expected --{name} or --{', --'.join(others)}")
         if not equals:
             text = "True" if not rest or _NAME.match(rest[0]) else rest.pop(0)
         if name not in signature.parameters and name.removeprefix("no") in signature.parameters:
@@ -156,7 +156,7 @@ def _arguments(command: Callable[..., None], words: list[str]) -> inspect.BoundA
 
 
 def _value(text: str) -> Any:
-    """A number, True, False, None or quoted text as Python writes them; else the text."""
+    """A number, True, False, None or quoted text in Python's notation; else the text itself."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -1,4 +1,4 @@
-"""Where the arrays of a dataset come from, and how another process gets them again: see `mmtk.compat.medmnist`."""
+"""Read the arrays of a dataset, and find them again in another process: see `mmtk.compat.medmnist`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from mmtk.datasets.official import LATEST, sized_name
 from mmtk.errors import MmtkError, StoreError
 from mmtk.files import publish, writing
 
-_SMALL = 2 << 20  # bytes of a file that is read sooner than its store is opened
-_FIELDS = ("images", "labels")  # of a split, which a dataset has as attributes
+_SMALL = 2 << 20  # bytes; reading smaller files is faster than opening their store
+_FIELDS = ("images", "labels")  # fields of a split that a dataset has as attributes
 
 
 def checked_root(root: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
-    """A root that is there.
+    """The root, if it exists.
 
     Raises
     ------
     RuntimeError
-        If it is not.
+        If it does not.
     """
     if root is None or not os.path.exists(root):
         raise RuntimeError(
@@ -39,13 +39,13 @@ def checked_root(root: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """The split of a store that a dataset's arrays were read from.
+    """The split of a store from which a dataset's arrays were read.
 
     Attributes
     ----------
     split : Split
     place : Place, optional
-        Where the official file is that the store is made of, if it is one in the cache.
+        Location of the official file from which the store was imported, if the store is in the cache.
     """
 
     split: store.Split
@@ -55,9 +55,9 @@ class Origin:
         return _origin_again, (self.split.store_path, self.split.store_digest, self.split.name, self.place)
 
     def lightened(self, reduced: Any) -> Any:
-        """What a dataset is pickled as, whatever its class makes of that, without arrays that are as they were read.
+        """The reduced form of a dataset, of any class, with unchanged arrays replaced by references to their store.
 
-        In their place stands where they are, so that the state has them again where it arrives.
+        The references become arrays again when unpickled.
         """
         if isinstance(reduced, str) or len(reduced) < 3:
             return reduced
@@ -72,13 +72,13 @@ class Origin:
                 return {name: None if value is self else value for name, value in values.items()}
             return {name: unchanged.get(id(value), value) for name, value in values.items()}
 
-        state = tuple(map(light, state)) if isinstance(state, tuple) else light(state)  # with __slots__ it is a pair
+        state = tuple(map(light, state)) if isinstance(state, tuple) else light(state)  # a pair with __slots__
         return make, arguments, state, *rest
 
 
 @dataclass(frozen=True, eq=False)
 class _Unchanged:
-    """Stands in a state for an array; pickled and back, or copied deeply, it is the array."""
+    """Stands for an array in a state; after pickling, or in a deep copy, it is the array."""
 
     origin: Origin
     field: str
@@ -92,7 +92,7 @@ def _array_again(origin: Origin, field: str) -> Any:
 
 
 def copied(reduced: Any) -> Any:
-    """What `copy.copy` makes of this."""
+    """The result of `copy.copy` for a reduced form."""
     make, arguments, *more = reduced
     again, state = make(*arguments), more[0] if more else None
     if state is not None and hasattr(again, "__setstate__"):
@@ -108,7 +108,7 @@ def copied(reduced: Any) -> Any:
 def _origin_again(path: Path, digest: str, name: str, place: Place | None) -> Origin:
     try:
         opened = store.open(path, digest)
-    except StoreError:  # a cache may be emptied, and another machine has one of its own
+    except StoreError:  # the cache may have been emptied, or belong to another machine
         again = place and place.official_store()
         if not again:
             raise
@@ -118,10 +118,10 @@ def _origin_again(path: Path, digest: str, name: str, place: Place | None) -> Or
 
 @dataclass(frozen=True)
 class Place:
-    """A dataset of one size in a root, which is absolute: a process may go elsewhere."""
+    """A dataset of one size in a root, which is absolute, since a process may change its folder."""
 
     flag: str
-    size: Any  # who evaluates a file by its name takes it from there, as text
+    size: Any  # text if it was taken from the name of a result file
     root: Path
 
     @property
@@ -133,7 +133,7 @@ class Place:
         return store.store_path(self.root, self.flag, self.size)
 
     def expect(self) -> None:
-        """See that there is a file.
+        """Check that there is a file.
 
         Raises
         ------
@@ -145,12 +145,12 @@ class Place:
             raise RuntimeError(f"Dataset not found: {what}. You can set `download=True` to download it")
 
     def read(self, split: str, packed: bool = False) -> tuple[Any, Any, Origin | None]:
-        """Images and labels of a split, and what they were read from if that is a store.
+        """Images and labels of a split, and their origin if they were read from a store.
 
         Raises
         ------
         RuntimeError
-            If a store cannot be opened. What NumPy raises on an ``.npz`` goes through.
+            If a store cannot be opened. NumPy's errors on an ``.npz`` are passed on.
         """
         opened = self.official_store() if self.npz.exists() else self._own_store()
         if opened is None:
@@ -160,7 +160,7 @@ class Place:
         return images, part.labels, Origin(part, self if self.npz.exists() else None)
 
     def labels(self, split: str) -> Any:
-        """Labels of a split; errors are those of `read`."""
+        """Labels of a split; raises what `read` raises."""
         if self.npz.exists() or not self.h5.exists():
             return self._loaded(f"{split}_labels")[0]
         return getattr(self._own_store(), split).labels
@@ -180,7 +180,7 @@ class Place:
             raise RuntimeError(str(error)) from error
 
     def official_store(self) -> store.Store | None:
-        """The store of an official file, made if need be; None of any other file and of small ones."""
+        """The store of an official file, imported if needed; None for any other file and for small ones."""
         md5 = self._md5()
         if not md5 or self.npz.stat().st_size < _SMALL:
             return None
@@ -191,12 +191,12 @@ class Place:
         return dataset.md5.get(f"{LATEST}:{self.size}") if dataset else None
 
     def bring(self, url: str, md5: str) -> None:
-        """See that the official file is there; where it cannot be fetched, a store in its place will do.
+        """Provide the official file; if it cannot be downloaded, a store instead is enough.
 
         Raises
         ------
         RuntimeError
-            If neither is there.
+            If there is neither.
         """
         cached = Cached(self.npz, self.flag, md5)
         try:
@@ -208,15 +208,15 @@ class Place:
             store.fetch_file(url, md5, self.npz)
         except (MmtkError, OSError) as error:
             if self.h5.exists() and not self.npz.exists():
-                warnings.warn(f"{self.npz.name} cannot be downloaded ({error}): {self.h5} is read", stacklevel=4)
+                warnings.warn(f"{self.npz.name} cannot be downloaded ({error}): using {self.h5}", stacklevel=4)
                 return
             raise RuntimeError(
-                f"{self.npz.name} cannot be downloaded ({error}). Download it by hand from {url} (MD5 {md5}) into "
+                f"{self.npz.name} cannot be downloaded ({error}). Download it manually from {url} (MD5 {md5}) to "
                 f"{self.root}"
             ) from error
 
     def _exported(self, md5: str) -> bool:
-        """Write a store's official file; leave nothing where it is not the official one, byte by byte."""
+        """Export a store as the official file; write nothing if the result is not the official file byte for byte."""
         opened = self._own_store()
         if opened.info.synthetic or opened.info.partial:
             return False

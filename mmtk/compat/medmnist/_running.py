@@ -1,4 +1,4 @@
-"""Let ``import medmnist`` mean `mmtk.compat.medmnist`, here and in the processes that are started from here."""
+"""Make ``import medmnist`` mean `mmtk.compat.medmnist`, in this process and in processes started from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import mmtk
 from mmtk.compat.medmnist import _MODULES
 
 PACKAGE = "mmtk.compat.medmnist"
-_STAND_IN = str(Path(__file__).parents[1] / "_medmnist")  # a folder with a package medmnist that stands for this one
+_STAND_IN = str(Path(__file__).parents[1] / "_medmnist")  # folder of a package medmnist that stands in for this one
 _USAGE = f"""usage: python -m {PACKAGE} SCRIPT [ARGUMENT...]
        python -m {PACKAGE} -m MODULE [ARGUMENT...]
 
@@ -20,18 +20,26 @@ Run a Python program in which medmnist is {PACKAGE}."""
 
 
 def register() -> None:
-    """Give this package and its modules the names of medmnist's: they are the same modules under both."""
+    """Register this package and its modules under medmnist's names as well."""
     package = sys.modules["medmnist"] = importlib.import_module(PACKAGE)
     for name in _MODULES:
         sys.modules[f"medmnist.{name}"] = importlib.import_module(f"{PACKAGE}.{name}")
-    for name in package.__all__:  # which scripts look for in vars(medmnist) too
+    for name in package.__all__:  # scripts also look them up in vars(medmnist)
         vars(package).setdefault(name, getattr(package, name))
 
 
 def install() -> None:
-    """Let ``import medmnist`` mean this package in this process and in those that it starts, as for a notebook.
+    """Make ``import medmnist`` mean this package, in this process and in processes it starts, e.g. in a notebook.
 
-    What was made by a medmnist that was imported before stays that one's.
+    Objects of a medmnist that was imported before are not affected.
+
+    Examples
+    --------
+    >>> from mmtk.compat.medmnist import install
+    >>> install()  # doctest: +SKIP
+    >>> from medmnist import BreastMNIST  # doctest: +SKIP
+    >>> BreastMNIST.__module__  # doctest: +SKIP
+    'mmtk.compat.medmnist.dataset'
     """
     register()
     if _STAND_IN not in sys.path:
@@ -40,22 +48,22 @@ def install() -> None:
 
 
 def run(flags: list[str], arguments: list[str]) -> NoReturn:
-    """Become the interpreter that runs a program with this package in the place of medmnist.
+    """Replace this process by an interpreter that runs a program with this package instead of medmnist.
 
     Parameters
     ----------
     flags : list of str
         Options of the interpreter.
     arguments : list of str
-        What comes after ``python``.
+        Arguments after ``python``.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_USAGE)
         sys.exit(0 if arguments else 2)
     if sys.flags.ignore_environment:
-        sys.exit(f"{PACKAGE}: expected Python without -E and -I, which it finds medmnist by, found one of them")
+        sys.exit(f"{PACKAGE}: does not work with Python's options -E and -I, which ignore PYTHONPATH")
     changes, beside = {"PYTHONPATH": _python_path()}, _folder_of(arguments)
-    if beside is not None and _has_medmnist(beside):  # which Python would find first
+    if beside is not None and _has_medmnist(beside):  # Python would find that one first
         changes = {"PYTHONPATH": _python_path(beside), "PYTHONSAFEPATH": "1"}
     sys.stdout.flush()
     sys.stderr.flush()
@@ -63,20 +71,20 @@ def run(flags: list[str], arguments: list[str]) -> NoReturn:
 
 
 def flags_before(arguments: list[str]) -> list[str]:
-    """The options of the interpreter that runs this package by ``-m`` with these arguments."""
+    """Options of the interpreter that runs this package by ``-m`` with these arguments."""
     *flags, last = sys.orig_argv[1 : len(sys.orig_argv) - len(arguments)]
-    options = flags.pop() if last == PACKAGE else last.removesuffix(PACKAGE)  # -m, or several that end with it
+    options = flags.pop() if last == PACKAGE else last.removesuffix(PACKAGE)  # -m, or several options ending with m
     return [*flags, *({options.removesuffix("m")} - {"-"})]
 
 
 def _python_path(*more: str) -> str:
     given = os.environ.get("PYTHONPATH", "")
-    entries = given.split(os.pathsep) if given else []  # an empty one is the folder in which a process starts
+    entries = given.split(os.pathsep) if given else []  # an empty entry is the current folder
     return os.pathsep.join(dict.fromkeys([_STAND_IN, *more, *entries, *filter(None, [_own_root()])]))
 
 
 def _own_root() -> str:
-    """The folder that this mmtk is in, where other processes would not find it: it came with the current folder."""
+    """The folder of this mmtk if other processes would not find it, as it came from the current folder; else empty."""
     first = [] if sys.flags.safe_path else sys.path[:1]
     try:
         del sys.path[: len(first)]
@@ -88,7 +96,7 @@ def _own_root() -> str:
 
 
 def _folder_of(arguments: list[str]) -> str | None:
-    """The folder that Python puts first on the path of a program."""
+    """The folder that Python puts first on a program's module path."""
     if arguments[0] in ("-m", "-c"):
         return os.getcwd()
     if arguments[0].startswith("-"):

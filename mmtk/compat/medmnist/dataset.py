@@ -35,8 +35,8 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-class _Told:
-    """An attribute that is worked out unless one is set."""
+class _Computed:
+    """An attribute that is computed unless it has been set."""
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
         self._work = work
@@ -46,17 +46,17 @@ class _Told:
 
 
 class MedMNIST(MapDataset[Any]):
-    """One split of a dataset; subclasses name the dataset by `flag`, a key of `INFO`.
+    """A split of a dataset; subclasses set `flag`, a key of `INFO`.
 
-    Whatever is set or written in `imgs`, `labels` and other attributes goes along where it is copied or pickled.
+    Changes of `imgs`, `labels` and other attributes are kept when it is copied or pickled.
 
     Parameters
     ----------
     split : {"train", "val", "test"}
     transform, target_transform : callable, optional
-        Of the image, and of the label, an array of ints.
+        Called with the image, and with the label, an array of ints.
     download : bool
-        See that the official file is in the root.
+        Download the official file unless it is in the root.
     as_rgb : bool
         Give grey images three channels.
     root : path
@@ -64,28 +64,28 @@ class MedMNIST(MapDataset[Any]):
     size : int, optional
         One of `available_sizes`; 28 by default.
     mmap_mode : str, optional
-        Leave a compressed store packed; all others are mapped in any case.
+        Do not decompress a compressed store; other stores are memory-mapped in any case.
 
     Attributes
     ----------
     imgs : (n, h, w), (n, h, w, 3) or (n, d, h, w)
     labels : (n, l)
-    targets : (n,) int, or labels as they are where there are several an image
+    targets : (n,) int, or for several labels per image the labels as they are
     classes : list of str
 
     Raises
     ------
     AssertionError
-        If there is no such size.
+        If the size is not available.
     RuntimeError
-        If the root or the file is not there, cannot be fetched, or a store cannot be opened.
+        If the root or the file does not exist or cannot be downloaded, or a store cannot be opened.
     ValueError
-        If there is no such split.
+        If the split is unknown.
     """
 
     flag: Any = ...
     available_sizes: ClassVar[list[int]] = []
-    _origin: _files.Origin | None = None  # of a subclass that sets its arrays without this class's __init__
+    _origin: _files.Origin | None = None  # for subclasses that set their arrays without calling __init__
 
     def __init__(
         self, split: str, transform: Callable[[Any], Any] | None = None,
@@ -95,7 +95,8 @@ class MedMNIST(MapDataset[Any]):
         self.size = SIZES[0] if size in (None, SIZES[0]) else size
         self.size_flag = size_suffix(self.size)
         if self.size_flag and self.size not in self.available_sizes:
-            raise AssertionError(f"size: expected one of {self.available_sizes}, found {size}")
+            sizes = ", ".join(map(str, self.available_sizes))
+            raise AssertionError(f"size: found {size}, expected one of {sizes}")
         self.info = INFO[self.flag]
         self.root = _files.checked_root(root)
         if download:
@@ -103,7 +104,7 @@ class MedMNIST(MapDataset[Any]):
         place = _files.Place(self.flag, self.size, Path(self.root).absolute())
         place.expect()
         if split not in SPLITS:
-            raise ValueError(f"split: expected {', '.join(SPLITS)}, found {split!r}")
+            raise ValueError(f"split: found {split!r}, expected {' or '.join(SPLITS)}")
         self.split = split
         self.transform, self.target_transform, self.as_rgb = transform, target_transform, as_rgb
         self.imgs, self.labels, self._origin = place.read(split, packed=mmap_mode is not None)
@@ -128,22 +129,22 @@ class MedMNIST(MapDataset[Any]):
         head = f"Dataset {type(self).__name__} of size {self.size} ({self.flag}{self.size_flag})"
         return "\n".join([head, *(f"    {name}: {value}" for name, value in facts.items())])
 
-    @_Told
+    @_Computed
     def targets(self) -> NDArray[np.int64]:
         labels = np.asarray(self.labels).astype(np.int64)
         return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
-    @_Told
+    @_Computed
     def classes(self) -> list[str]:
         return list(self.info["label"].values())
 
     def download(self) -> None:
-        """See that the official file is in the root, as `INFO` names it; another one of its name is replaced.
+        """Download the official file given in `INFO` into the root, overwriting any other file of its name.
 
         Raises
         ------
         RuntimeError
-            If it cannot be fetched.
+            If it cannot be downloaded.
         """
         place = _files.Place(self.flag, self.size, Path(self.root).absolute())
         place.bring(self.info[f"url{self.size_flag}"], self.info[f"MD5{self.size_flag}"])
@@ -179,13 +180,13 @@ class MedMNIST2D(MedMNIST):
         return image, target
 
     def save(self, folder: str | os.PathLike[str], postfix: str = "png", write_csv: bool = True) -> None:
-        """Write each image as a file, ``{split}{row}_{labels}.{postfix}``, and add a line each to one CSV."""
+        """Write each image as a file, ``{split}{row}_{labels}.{postfix}``, and add a line for each to a CSV."""
         self._save(utils.save2d, folder, postfix, write_csv)
 
     def montage(
         self, length: int = 20, replace: bool = False, save_folder: str | os.PathLike[str] | None = None
     ) -> Any:
-        """A square of `length` times `length` images, drawn by NumPy's global generator, as a PIL image."""
+        """A square of `length` x `length` images, chosen by NumPy's global generator, as a PIL image."""
         picture = utils.montage2d(
             imgs=self.imgs, n_channels=self.info["n_channels"], sel=self._chosen(length, replace)
         )
@@ -210,15 +211,15 @@ class MedMNIST3D(MedMNIST):
         return image, target
 
     def save(self, folder: str | os.PathLike[str], postfix: str = "gif", write_csv: bool = True) -> None:
-        """Write each volume as an animation of its slices, and add a line each to one CSV."""
+        """Write each volume as an animation of its slices, and add a line for each to a CSV."""
         if postfix != "gif":
-            raise AssertionError(f"postfix: expected gif, found {postfix!r}")
+            raise AssertionError(f"postfix: found {postfix!r}, expected gif")
         self._save(utils.save3d, folder, postfix, write_csv)
 
     def montage(
         self, length: int = 20, replace: bool = False, save_folder: str | os.PathLike[str] | None = None
     ) -> list[Any]:
-        """A square of `length` times `length` volumes, drawn by NumPy's global generator, a PIL image of each slice."""
+        """A square of `length` x `length` volumes, chosen by NumPy's global generator, as a PIL image per slice."""
         frames = utils.montage3d(
             imgs=self.imgs, n_channels=self.info["n_channels"], sel=self._chosen(length, replace)
         )
@@ -300,4 +301,4 @@ class SynapseMNIST3D(MedMNIST3D):
     flag = "synapsemnist3d"
 
 
-OrganMNISTAxial, OrganMNISTCoronal, OrganMNISTSagittal = OrganAMNIST, OrganCMNIST, OrganSMNIST  # names of old
+OrganMNISTAxial, OrganMNISTCoronal, OrganMNISTSagittal = OrganAMNIST, OrganCMNIST, OrganSMNIST  # former names

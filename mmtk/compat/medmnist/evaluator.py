@@ -1,4 +1,4 @@
-"""``medmnist.evaluator``: AUC and ACC as medmnist has them, lenient where it is; `mmtk.evaluate` is strict."""
+"""``medmnist.evaluator``: AUC and ACC as in medmnist, as lenient as it is; `mmtk.evaluate` is strict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmtk.compat.medmnist.utils import from_elsewhere
 from mmtk.datasets.base import SPLITS, Task
 from mmtk.datasets.official import SIZES, size_suffix
 
-# what else scripts take from this module of medmnist
+# other names that scripts import from this module of medmnist
 _ELSEWHERE = {
     "pd": ("pandas", ""), "roc_auc_score": ("sklearn.metrics", "roc_auc_score"),
     "accuracy_score": ("sklearn.metrics", "accuracy_score"),
@@ -43,14 +43,14 @@ def __dir__() -> list[str]:
 
 
 def getAUC(y_true: ArrayLike, y_score: ArrayLike, task: str) -> Any:
-    """Area under the ROC curve; NaN, with scikit-learn's warning, where a class does not occur.
+    """Area under the ROC curve; NaN, with scikit-learn's warning, if a class does not occur.
 
     Parameters
     ----------
     y_true : (n,), (n, 1) or (n, l)
     y_score : (n,), (n, 1), (n, l) or (n, classes)
     task : str
-        As `INFO` names it; any other counts as multi-class.
+        As named in `INFO`; any other value means multi-class.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -70,7 +70,7 @@ def getACC(y_true: ArrayLike, y_score: ArrayLike, task: str, threshold: float = 
     Parameters
     ----------
     threshold : float
-        Above which a binary score, or that of a label, is positive.
+        Binary scores, and scores of labels, above it are positive.
     """
     truth, scores = _squeezed(y_true), _squeezed(y_score)
     if task == Task.BINARY:
@@ -85,37 +85,37 @@ def getACC(y_true: ArrayLike, y_score: ArrayLike, task: str, threshold: float = 
 
 def _accuracy(truth: NDArray[Any], chosen: Any) -> Any:
     if truth.ndim == 1 and len(truth) and truth.dtype.kind in "iub" and np.shape(chosen) == truth.shape:
-        return float(np.mean(truth == chosen))  # what scikit-learn comes to, without its questions
+        return float(np.mean(truth == chosen))  # scikit-learn's result, without its checks
     from sklearn.metrics import accuracy_score
 
     return accuracy_score(truth, chosen)
 
 
 def _squeezed(values: Any) -> NDArray[Any]:
-    if hasattr(values, "detach"):  # a tensor, which may be part of a graph
+    if hasattr(values, "detach"):  # a tensor, possibly with gradients
         values = values.detach()
     return np.asarray(values).squeeze()
 
 
 def _positive(scores: NDArray[Any]) -> NDArray[Any]:
     if scores.ndim not in (1, 2):
-        raise AssertionError(f"scores: expected one or two columns, found shape {scores.shape}")
+        raise AssertionError(f"scores: found shape {scores.shape}, expected one or two columns")
     return scores[:, -1] if scores.ndim == 2 else scores
 
 
 def _lines(*columns: NDArray[Any]) -> list[str]:
-    """Rows of a CSV file as pandas writes them: numbers in their shortest form, nothing for a NaN."""
+    """Rows of a CSV file as written by pandas: numbers in their shortest form, nothing for a NaN."""
     rows = zip(*columns, strict=True)
     return [",".join("" if value != value else str(value) for value in row) for row in rows]
 
 
 class Evaluator:
-    """Scores of a split against its labels.
+    """Evaluates scores against the labels of a split.
 
     Parameters
     ----------
     flag, split, size, root
-        As a dataset takes them.
+        As for a dataset.
     """
 
     def __init__(
@@ -126,19 +126,19 @@ class Evaluator:
         self.size_flag = size_suffix(self.size)
         self.root = _files.checked_root(root)
         place = _files.Place(flag, self.size, Path(self.root).absolute())
-        labels = place.labels(split if split in SPLITS else SPLITS[0])  # a file that is not there is told first
+        labels = place.labels(split if split in SPLITS else SPLITS[0])  # reports a missing file first
         self.info = INFO[self.flag]
         if split not in SPLITS:
-            raise ValueError(f"split: expected {', '.join(SPLITS)}, found {split!r}")
+            raise ValueError(f"split: found {split!r}, expected {' or '.join(SPLITS)}")
         self.labels = labels
 
     def evaluate(
         self, y_score: Any, save_folder: str | os.PathLike[str] | None = None, run: Any = None
     ) -> Metrics:
-        """AUC and ACC; the scores are written as a result file if a folder is given."""
+        """Compute AUC and ACC; if a folder is given, write the scores to a result file."""
         scores = np.asarray(y_score)
         if len(scores) != len(self.labels):
-            raise AssertionError(f"scores: expected {len(self.labels)} rows, found {len(scores)}")
+            raise AssertionError(f"scores: found {len(scores)} rows, expected {len(self.labels)}")
         task = self.info["task"]
         metrics = Metrics(getAUC(self.labels, scores, task), getACC(self.labels, scores, task))
         if save_folder is not None:
@@ -155,7 +155,7 @@ class Evaluator:
         return f"{self.flag}{self.size_flag}_{self.split}_{figures}@{time.time() if run is None else run}.csv"
 
     def get_dummy_prediction(self) -> NDArray[np.float64]:
-        """Random scores, by NumPy's global generator; of several classes as many columns as the largest label says."""
+        """Random scores from NumPy's global generator; in multi-class tasks as many columns as the largest label."""
         if self.info["task"] not in (Task.MULTICLASS, Task.ORDINAL):
             return np.random.rand(*self.labels.shape)  # noqa: NPY002 - as medmnist draws
         dummy = np.random.rand(len(self.labels), self.labels.max())  # noqa: NPY002
@@ -166,16 +166,16 @@ class Evaluator:
     def parse_and_evaluate(
         cls, path: str | os.PathLike[str], run: str | None = None, root: str | os.PathLike[str] | None = None
     ) -> Metrics:
-        """Score a result file, which its name tells about; the scores are written again with the figures in the name.
+        """Score a result file described by its name; the scores are written again with the results in the name.
 
         Parameters
         ----------
         path : path
-            ``{flag}{_size}_{split}...@{run}.csv``, rows of a number and the scores.
+            ``{flag}{_size}_{split}...@{run}.csv``, each row a number and the scores.
         run : str, optional
-            In the place of the one in the name.
+            Replaces the run in the name.
         root : path, optional
-            As a dataset takes it; in medmnist there is no such argument.
+            As for a dataset; medmnist has no such argument.
         """
         folder, name = os.path.split(path)
         flag, *rest = name.split("_")
@@ -184,12 +184,12 @@ class Evaluator:
         if not split:
             split, size = _split_named(second), first
         if not split:
-            raise ValueError(f"{name}: expected one of {', '.join(SPLITS)} after the flag")
+            raise ValueError(f"{name}: has no split after the flag; expected {' or '.join(SPLITS)}")
         if run is None:
             if "@" not in name:
-                raise AssertionError(f"{name}: expected a run after @")
+                raise AssertionError(f"{name}: has no run after @")
             run = name.split("@")[-1].split(".")[0]
-        more: Any = {} if root is None else {"root": root}  # subclasses need not know it
+        more: Any = {} if root is None else {"root": root}  # subclasses may not accept it
         metrics = cls(flag, split, size=size, **more).evaluate(_scores_in(path), folder, run)  # type: ignore[arg-type]
         print(metrics)
         return metrics
@@ -200,7 +200,7 @@ def _split_named(word: str) -> str | None:
 
 
 def _scores_in(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """The scores of a file, in the order of the numbers that its rows begin with."""
+    """The scores of a file, in the order of the numbers at the start of its rows."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.reader(file) if row]
     rows.sort(key=lambda row: float(row[0]))
@@ -213,7 +213,7 @@ def _scores_in(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def save_results(y_true: NDArray[Any], y_score: NDArray[Any], outputpath: str | os.PathLike[str]) -> None:
-    """Write labels and scores side by side, one title a column: the layout of 2020."""
+    """Write labels and scores side by side with a header: the layout of 2020."""
     truth, scores = np.asarray(y_true), np.asarray(y_score)
     names = ["id", *(f"true_{i}" for i in range(truth.shape[1])), *(f"score_{i}" for i in range(scores.shape[1]))]
     lines = _lines(np.arange(len(scores)), *truth.T, *scores.T)

@@ -1,4 +1,4 @@
-"""``medmnist.info``: the facts of the eighteen datasets as medmnist has them."""
+"""``medmnist.info``: the facts of the eighteen datasets, as in medmnist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CLASSES = (  # in the order of INFO
     "TissueMNIST", "OrganAMNIST", "OrganCMNIST", "OrganSMNIST", "OrganMNIST3D", "NoduleMNIST3D", "AdrenalMNIST3D",
     "FractureMNIST3D", "VesselMNIST3D", "SynapseMNIST3D",
 )
-# where medmnist says another thing than the source of the images
+# where medmnist differs from the source of the images
 _LICENCE, _LICENCES = "CC BY 4.0", {"dermamnist": "CC BY-NC 4.0"}
 _LABELS = {"chestmnist": {"12": "pleural"}}
 
@@ -32,16 +32,16 @@ def __dir__() -> list[str]:
 
 
 def get_default_root() -> str | None:
-    """The folder ``~/.medmnist``, made if need be; None, with a warning, where there can be none."""
+    """The folder ``~/.medmnist``, created if needed; None, with a warning, if it cannot be created."""
     home = expanduser("~")
     if not os.path.isabs(home):  # neither HOME nor an entry for this user, as in containers and services
-        warnings.warn("there is no home for a folder .medmnist: datasets need a root", stacklevel=2)
+        warnings.warn("there is no home directory for .medmnist: datasets need a root", stacklevel=2)
         return None
     folder = os.path.join(home, ".medmnist")
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        warnings.warn(f"{folder} cannot be made ({error.strerror}): datasets need a root", stacklevel=2)
+        warnings.warn(f"{folder} cannot be created ({error.strerror}): datasets need a root", stacklevel=2)
         return None
     return folder
 
@@ -50,7 +50,7 @@ DEFAULT_ROOT = get_default_root()
 
 
 def _descriptions() -> dict[str, str]:
-    """The descriptions of the medmnist that is installed, by flag; its code is read as text, not run."""
+    """The descriptions in the installed medmnist, by flag; its code is read as text, not run."""
     try:
         path = metadata.distribution("medmnist").locate_file("medmnist/info.py")
         with open(str(path), encoding="utf-8") as file:
@@ -59,10 +59,10 @@ def _descriptions() -> dict[str, str]:
             ast.literal_eval(node.value) for node in tree.body
             if isinstance(node, ast.Assign) and [getattr(name, "id", "") for name in node.targets] == ["INFO"]
         ]
-        told = {flag: facts["description"] for flag, facts in tables[0].items()}
+        texts = {flag: facts["description"] for flag, facts in tables[0].items()}
     except (metadata.PackageNotFoundError, OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeError):
         return {}
-    return {flag: text for flag, text in told.items() if isinstance(text, str)}
+    return {flag: text for flag, text in texts.items() if isinstance(text, str)}
 
 
 def _facts(name: str, descriptions: dict[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``medmnist.utils``: images and volumes written as files, and side by side in a square."""
+"""``medmnist.utils``: save images and volumes as files and as montages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmtk.datasets.official import SPLIT_WORDS
 from mmtk.errors import MmtkError
 
 SPLIT_DICT = dict(SPLIT_WORDS)
-# what else scripts take from this module of medmnist
+# other names that scripts import from this module of medmnist
 _ELSEWHERE = {
     "Image": ("PIL.Image", ""), "skimage": ("skimage", ""), "skimage_montage": ("skimage.util", "montage"),
     "trange": ("tqdm", "trange"),
@@ -36,7 +36,7 @@ def __dir__() -> list[str]:
 
 
 def from_elsewhere(module: str, name: str, places: dict[str, tuple[str, str]]) -> Any:
-    """What a module of medmnist has from another package, which is imported when it is asked for."""
+    """A name that a module of medmnist imports from another package, which is imported on first use."""
     if name not in places:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     place, inside = places[name]
@@ -44,7 +44,7 @@ def from_elsewhere(module: str, name: str, places: dict[str, tuple[str, str]]) -
     return getattr(there, inside) if inside else there
 
 
-@cache  # an import statement for each item would be felt
+@cache  # an import statement per item would be noticeable
 def image_module() -> Any:
     """Pillow's ``Image``.
 
@@ -78,9 +78,9 @@ def save_fn(
     imgs: Any, labels: Any, img_folder: str, split: str, postfix: str, csv_path: str | None,
     load_fn: Callable[[Any], Any], save_fn: Callable[[Any, str], object],
 ) -> None:
-    """Write each row as a file ``{split}{row}_{labels}.{postfix}``, and add a line each to a CSV if one is given."""
+    """Write each row as a file ``{split}{row}_{labels}.{postfix}``; if a CSV is given, add a line for each to it."""
     if len(imgs) != len(labels):
-        raise AssertionError(f"labels: expected {len(imgs)}, one for each image, found {len(labels)}")
+        raise AssertionError(f"labels: found {len(labels)}, expected {len(imgs)}, the number of images")
     os.makedirs(img_folder, exist_ok=True)
     lines = []
     for row, (image, label) in enumerate(zip(imgs, labels, strict=True)):
@@ -93,7 +93,7 @@ def save_fn(
 
 
 def montage2d(imgs: Any, n_channels: int, sel: Any) -> Any:
-    """Chosen images side by side in a square, the places that are left in their mean colour, as a PIL image."""
+    """Selected images in a square, with free places in their mean colour, as a PIL image."""
     pictures = image_module()
     chosen = np.asarray(imgs[sel])
     page = chosen if n_channels == 3 else chosen[..., None]
@@ -109,7 +109,7 @@ def montage2d(imgs: Any, n_channels: int, sel: Any) -> Any:
 
 
 def montage3d(imgs: Any, n_channels: int, sel: Any) -> list[Any]:
-    """Chosen volumes side by side, a PIL image of each slice."""
+    """Selected volumes in a square, as a PIL image per slice."""
     return [montage2d(imgs[:, number], n_channels, sel) for number in range(imgs.shape[1])]
 
 
@@ -119,7 +119,7 @@ def load_frames(arr: Any) -> list[Any]:
 
 
 def save_frames_as_gif(frames: Sequence[Any], path: str, duration: int = 200) -> None:
-    """Write images as an animation that begins anew, each shown for `duration` milliseconds."""
+    """Write images as a looping animation, each shown for `duration` milliseconds."""
     if not str(path).endswith(".gif"):
-        raise AssertionError(f"{path}: expected a name that ends with .gif")
+        raise AssertionError(f"{path}: does not end in .gif")
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=duration, loop=0)
