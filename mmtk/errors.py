@@ -63,6 +63,11 @@ class MmtkError(Exception):
         """Return the error for a missing package that one of mmtk's extras installs."""
         return cls(what, f"needs the package {package}, which is not installed", remedy=f"pip install 'mmtk[{extra}]'")
 
+    def within(self, what: str | PathLike[str]) -> Self:
+        """Return the same error about a part of something larger, such as the labels of a file."""
+        what = f"{fspath(what)}: {self.what}"
+        return type(self)(what, self.problem, expected=self.expected, found=self.found, remedy=self.remedy)
+
     def __str__(self) -> str:
         values = [f"found {self.found}" if self.found else "", f"expected {self.expected}" if self.expected else ""]
         line = "; ".join(filter(None, [self.problem, ", ".join(filter(None, values)), self.remedy]))

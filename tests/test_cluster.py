@@ -210,7 +210,7 @@ def test_other_workers_take_over_plugins_errors_and_what_kills_them(stores, tmp_
     (slow,) = re.findall(r"^\d/3 .*slow, 8 px, seed 0: .*", done.stderr, re.MULTILINE)
     assert "AUC" in slow
     assert re.search(r"failing, 8 px, seed 0: ValueError: as told \(slow_methods.py line \d+\)\n", done.stderr)
-    died = "workers: expected one that outlives the run, found 1 that died, the last tcp://127.0.0.1:"
+    died = "workers: 1 died during this run, the last was tcp://127.0.0.1:"
     assert f"dying, 8 px, seed 0: {died}" in done.stderr
     kept = {path.parent.name: json.loads(path.read_text()) for path in out.glob("*/*/outcome.json")}
     assert {name: "error" in facts for name, facts in kept.items()} == {
@@ -239,7 +239,7 @@ def test_runs_stop_with_the_coordinator_and_a_lost_scheduler_is_said(stores, tmp
         stderr = coordinator.communicate(timeout=LIMIT)[1]
     assert coordinator.returncode == 2, stderr
     assert stderr.splitlines()[-1].startswith(
-        f"mmtk: error: scheduler {address}: expected one that stays until all runs are made, found the connection lost"
+        f"mmtk: error: scheduler {address}: the connection was lost"
     )
 
 
@@ -317,7 +317,7 @@ def test_a_worker_that_does_not_see_a_store_is_named(stores, tmp_path, dask):
     (stores / "pneumoniamnist_8.h5").unlink()
     command = decathlon(HERE / "stores", tmp_path / "runs", "--method", "slow", "--scheduler", address)
     done = run_mmtk("--plugin", plugin, *command, code=1, cwd=tmp_path)
-    assert f"{HERE}/stores/breastmnist_8.h5: expected it on {socket.gethostname()} too, found none" in done.stderr
+    assert f"{HERE}/stores/breastmnist_8.h5: does not exist on {socket.gethostname()}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -377,7 +377,7 @@ def test_without_dask_the_extra_is_named(stores, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     done = invoke(*decathlon(stores, tmp_path / "runs", "--scheduler", "tcp://a:1"), code=1)
     assert str(done.exception) == (
-        "scheduler tcp://a:1: expected the package distributed, found not installed; pip install 'mmtk[cluster]'"
+        "scheduler tcp://a:1: found not installed, expected the package distributed; pip install 'mmtk[cluster]'"
     )
 
 
@@ -421,7 +421,7 @@ def test_shards_make_their_runs_and_the_table_is_that_of_all(stores, tmp_path):
     done = run_mmtk(*command, code=0)
     assert done.stderr.count("(finished before)") == 2
     wrong = run_mmtk(*command, "--shard", "4/3", code=2)
-    assert "expected I/N with I from 1 to N, such as 1/4, found 4/3" in wrong.stderr
+    assert "found 4/3, expected I/N with I from 1 to N, such as 1/4" in wrong.stderr
 
 
 WRITE = """

@@ -233,42 +233,42 @@ def test_scores_may_be_arrays_or_text(tmp_path, small, kind) -> None:
 
 @pytest.mark.parametrize(("body", "says"), [
     ("print('loading'); raise LookupError('no weights')",
-     "method tool: expected exit code 0, found exit code 1 after"),
-    ("leave(); sys.exit(3)", "method tool: expected exit code 0, found exit code 3 after"),
+     "method tool: its command failed: exit code 1 after"),
+    ("leave(); sys.exit(3)", "method tool: its command failed: exit code 3 after"),
     ("leave(); os.kill(os.getpid(), signal.SIGKILL)",
-     "method tool: expected exit code 0, found SIGKILL, as where memory runs out after"),
-    ("leave(); os.kill(os.getpid(), signal.SIGSEGV)", "method tool: expected exit code 0, found SIGSEGV after"),
+     "method tool: its command failed: SIGKILL, possibly out of memory after"),
+    ("leave(); os.kill(os.getpid(), signal.SIGSEGV)", "method tool: its command failed: SIGSEGV after"),
     ("leave(); os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)",
-     "method tool: expected its command to end, found what watched it was killed"),
-    ("print('only two'); leave('train', 'val')", "scores_test.npy: expected scores there, or in scores_test.csv, found "
-     "none at exit code 0 after"),
+     "method tool: the process that supervises its command was killed"),
+    ("print('only two'); leave('train', 'val')", "scores_test.npy: was not written, nor was scores_test.csv: "
+     "exit code 0 after"),
     ("leave(); save('val', np.full((6, 2), np.nan))",
-     "scores_val.npy: expected finite numbers, found nan,nan for image 0"),
-    ("leave(); save('test', np.ones((8, 2)))", "scores_test.npy: expected numbers of shape (9, 2) or (9,) or (9, 1), "
-     "found float64 of shape (8, 2)"),
-    ("leave(); save('test', np.array([['a', 'b']] * 9))", "scores_test.npy: expected numbers of shape (9, 2)"),
-    ("leave(); save('test', np.full((9, 2), {}))", "scores_test.npy: expected numbers of shape (9, 2)"),
+     "scores_val.npy: the scores of image 0 are not all finite; found nan,nan"),
+    ("leave(); save('test', np.ones((8, 2)))", "scores_test.npy: found float64 of shape (8, 2), "
+     "expected numbers of shape (9, 2) or (9,) or (9, 1)"),
+    ("leave(); save('test', np.array([['a', 'b']] * 9))", "expected numbers of shape (9, 2)"),
+    ("leave(); save('test', np.full((9, 2), {}))", "expected numbers of shape (9, 2)"),
     ("leave(); os.truncate('scores_test.npy', 200)",
-     "scores_test.npy: expected 144 bytes for the shape (9, 2), found 72"),
+     "scores_test.npy: is damaged; found 72 bytes of data, expected 144"),
     ("leave(); os.truncate('scores_test.npy', 0)",
-     "scores_test.npy: expected an array as numpy.save writes it, found EOF: reading magic string"),
+     "scores_test.npy: is not an array written by numpy.save: EOF: reading magic string"),
     ("leave(); open('scores_test.npy', 'r+b').write(b'\\x93NUMPY\\1\\0v\\0' + b'{' * 118)",
-     "scores_test.npy: expected an array as numpy.save writes it, found "),
+     "scores_test.npy: is not an array written by numpy.save: "),
     ("leave(); save('test', np.full((9, 2), np.longdouble('1e4000')))",
-     "scores_test.npy: expected finite numbers, found inf,inf for image 0"),
-    ("leave(); open('scores_test.npy', 'ab').write(b'more')", "expected 144 bytes for the shape (9, 2), found more"),
-    ("leave(); save('test', np.full((9, 2), 1.5))", "scores_test.npy: expected scores from 0 to 1, found [1.5, 1.5]"),
-    ("leave(); os.truncate('scores_test.npy', 10**8)", "scores_test.npy: expected at most"),
+     "scores_test.npy: the scores of image 0 are not all finite; found inf,inf"),
+    ("leave(); open('scores_test.npy', 'ab').write(b'more')", "found more data, expected 144 bytes"),
+    ("leave(); save('test', np.full((9, 2), 1.5))", "image 0 are not between 0 and 1; found [1.5, 1.5]"),
+    ("leave(); os.truncate('scores_test.npy', 10**8)", "bytes, expected at most"),
     ("leave(); os.rename('scores_test.npy', 'x'); os.symlink('x', 'scores_test.npy')",
-     "scores_test.npy: expected a file, found a link"),
+     "scores_test.npy: found a link, expected a regular file"),
     ("leave(); os.remove('scores_test.npy'); os.symlink('/dev/zero', 'scores_test.csv')",
-     "scores_test.csv: expected a file, found a link"),
+     "scores_test.csv: found a link, expected a regular file"),
     ("leave(); os.remove('scores_test.npy'); os.mkdir('scores_test.npy')",
-     "scores_test.npy: expected a file, found a folder"),
+     "scores_test.npy: found a folder, expected a regular file"),
     ("leave(); os.remove('scores_test.npy'); os.mkfifo('scores_test.npy')",
-     "scores_test.npy: expected a file, found something else"),
+     "scores_test.npy: found a special file, expected a regular file"),
     ("leave(); os.remove('scores_test.npy'); open('scores_test.csv', 'w').write('0.5,0.5\\n' * 7 + '0.5')",
-     "scores_test.csv line 8: expected 2 columns, found 1"),
+     "scores_test.csv line 8: found 1 columns, expected 2"),
 ])
 def test_what_a_command_does_wrong_is_one_line(tmp_path, small, body, says) -> None:
     assert says in failing(small, tmp_path, body)
@@ -281,16 +281,16 @@ def test_what_a_command_does_wrong_is_one_line(tmp_path, small, body, says) -> N
 ])
 def test_scores_of_an_attempt_that_failed_do_not_count_and_it_may_be_mended(tmp_path, small, wrong) -> None:
     failing(small, tmp_path, f"leave(); {wrong}\nsys.exit(3)")
-    assert "scores_train.npy: expected scores there" in failing(small, tmp_path, "")
+    assert "scores_train.npy: was not written" in failing(small, tmp_path, "")
     assert run(small, tmp_path, "leave()").images["test"] == 9
     assert not (tmp_path / "run" / "work").exists()
 
 
 def test_what_it_printed_last_is_told_and_all_of_it_is_kept(tmp_path, small, monkeypatch) -> None:
     told = failing(small, tmp_path, "print('one'); print('two \\x1b[1m\\xff', file=sys.stderr)\nsys.exit(2)")
-    assert "found exit code 2 after" in told
+    assert "exit code 2 after" in told
     assert "(two \\x1b[1m" in told
-    assert told.endswith(f"; {tmp_path / 'run' / 'output.txt'} has what it printed")
+    assert told.endswith(str(tmp_path / "run" / "output.txt"))
     assert (tmp_path / "run" / "output.txt").read_text().startswith("one\ntwo ")
 
 
@@ -303,11 +303,11 @@ def test_of_endless_output_the_beginning_and_the_end_are_kept(tmp_path, small) -
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("tool", "method cmd:tool: expected cmd:NAME=WORDS, found no ="),
-    ("tool=", "method cmd:tool: expected a command, found ''"),
-    ("tool='", "method cmd:tool: expected words as a shell takes them, found No closing quotation"),
-    ("two words=x", "method cmd:two words: expected a name of letters"),
-    ("sklearn=x", "method cmd:sklearn: expected a name of its own, found that of a method that is registered, sklearn"),
+    ("tool", "method cmd:tool: there is no =; expected cmd:NAME=WORDS"),
+    ("tool=", "method cmd:tool: found command ''"),
+    ("tool='", "method cmd:tool: its command cannot be split into words: No closing quotation"),
+    ("two words=x", "method cmd:two words: found name 'two words', expected letters"),
+    ("sklearn=x", "method cmd:sklearn: the name sklearn is taken"),
 ])
 def test_a_command_that_is_told_badly_is_refused(text, says) -> None:
     with pytest.raises(ArgumentError) as raised:
@@ -316,14 +316,14 @@ def test_a_command_that_is_told_badly_is_refused(text, says) -> None:
 
 
 @pytest.mark.parametrize(("words", "says"), [
-    ("nosuch-program", "method x: expected the program nosuch-program, found No such file or directory"),
-    ("./nosuch/program", "method x: expected the program ./nosuch/program, found No such file or directory"),
-    ("/dev/null", "method x: expected the program /dev/null, found Permission denied"),
+    ("nosuch-program", "method x: the program nosuch-program cannot be started: No such file"),
+    ("./nosuch/program", "method x: the program ./nosuch/program cannot be started: No such file"),
+    ("/dev/null", "method x: the program /dev/null cannot be started: Permission denied"),
 ])
 def test_a_program_that_is_not_there_is_one_line(tmp_path, small, words, says) -> None:
     with pytest.raises(MmtkError) as raised:
         commands.method_of(f"x={words}").run(Job(small, tmp_path / "run", LONG))
-    assert str(raised.value) == says
+    assert str(raised.value).startswith(says)
 
 
 def test_a_toml_tells_a_command(tmp_path, small, monkeypatch) -> None:
@@ -342,24 +342,24 @@ def test_a_toml_tells_a_command(tmp_path, small, monkeypatch) -> None:
     for text, says in (
         ("name = 'mine'\n", "the field command is missing"),
         ("name = 'mine'\ncommand = 'x'\ntitel = 'y'\n", "unknown key titel; did you mean title?"),
-        ("name = 'mine'\ncommand = 3\n", "command: found a whole number"),
-        ("name = 'mine'\ncommand = []\n", "expected a command, found []"),
-        ("name = 'mine'\ncommand = 'x'\ntitle = \"a\\tb\"\n", "expected a title in one line"),
-        ("name = 'sklearn'\ncommand = 'x'\n", "expected a name of its own"),
+        ("name = 'mine'\ncommand = 3\n", "command: found a whole number, expected text or a list"),
+        ("name = 'mine'\ncommand = []\n", "found command []"),
+        ("name = 'mine'\ncommand = 'x'\ntitle = \"a\\tb\"\n", "expected one line of text"),
+        ("name = 'sklearn'\ncommand = 'x'\n", "the name sklearn is taken"),
     ):
         path.write_text(text)
         with pytest.raises(ArgumentError) as raised:
             get_method(str(path))
         assert str(raised.value).startswith(str(path))
         assert says in str(raised.value)
-    with pytest.raises(ArgumentError, match=r"nosuch\.toml: .*No such file"):
+    with pytest.raises(ArgumentError, match=r"nosuch\.toml: cannot be read: No such file"):
         get_method("nosuch.toml")
 
 
 def test_two_methods_of_one_name_are_refused(tmp_path) -> None:
     one, other = "cmd:x=python a.py", "cmd:x=python b.py"
     assert len(choose_methods((), (), (one, one, "sklearn"))) == 2
-    with pytest.raises(ArgumentError, match="methods: expected a name for each, found two that differ, named x"):
+    with pytest.raises(ArgumentError, match="methods: two different ones are named x"):
         choose_methods((), (), (one, other))
 
 
@@ -369,8 +369,8 @@ def test_two_methods_of_one_name_are_refused(tmp_path) -> None:
 def test_what_hangs_is_ended_and_what_it_left_before_counts(tmp_path, small) -> None:
     body = "cp $ready/scores_train.npy $ready/scores_val.npy .\necho searching\nexec sleep 600"
     told = failing(small, tmp_path, body, budget=2, by=run_shell)
-    assert "scores_test.npy: expected scores there" in told
-    assert "none at the end of its budget of 2 s, SIGTERM (searching)" in told
+    assert "scores_test.npy: was not written" in told
+    assert "its budget of 2 s ran out, SIGTERM (searching)" in told
     result = run_shell(small, tmp_path, "cp $ready/* .\nexec sleep 600", budget=2)
     assert result.images["test"] == 9
     assert record(tmp_path)["ended"] == "at the end of its budget"
@@ -463,7 +463,7 @@ except ProcessLookupError:
 def test_a_budget_that_writing_its_images_uses_up_is_told(tmp_path, small) -> None:
     told = failing(small, tmp_path, "leave()", budget=1e-6)
     assert told == (
-        "method tool: expected time to run, found all 1e-06 s spent on writing its images; give a larger budget"
+        "method tool: writing its images took the whole budget of 1e-06 s; increase the budget"
     )
 
 
@@ -492,7 +492,7 @@ def test_one_command_that_fails_costs_its_own_runs_and_seconds_stand_in_the_tabl
     assert all(outcome.result.reused for outcome in again)
     other = replace(good, settings={**good.settings, "command": ["other"]})
     (outcome, *_) = decathlon.run_all([replace(entries[1], method=other)])
-    assert "config.json: expected command ['other'], found" in outcome.error
+    assert "expected ['other']" in outcome.error
 
 
 def test_the_command_line_takes_commands_and_shows_their_seconds(tmp_path) -> None:
@@ -520,7 +520,7 @@ def test_a_method_gets_test_images_without_labels_wherever_it_is_sent(tmp_path, 
             for name in ("labels", "records"):
                 with pytest.raises(StoreError) as raised:
                     getattr(split, name)
-                assert f"x.h5 test: expected a method without its {name}" in str(raised.value)
+                assert f"method without its {name}" in str(raised.value)
             assert len(split) == 9
             assert np.array_equal(split.images, whole.test.images)
             targets = data.data_of(split, ordinal=task == "ordinal-regression").targets
@@ -557,5 +557,5 @@ def test_a_store_whose_file_is_gone_stays_without_labels(tmp_path) -> None:
     assert np.array_equal(sent.test.images, hidden.test.images)
     with pytest.raises(StoreError, match="expected a method without its labels"):
         sent.test.labels  # noqa: B018
-    with pytest.raises(StoreError, match="expected a store that can be scored, found one that lost its test labels"):
+    with pytest.raises(StoreError, match="found one that lost its test labels, expected a store that can be scored"):
         store.with_labels(sent)

@@ -13,7 +13,7 @@ import pytest
 from mmtk import store
 from mmtk.errors import MmtkError
 from mmtk.runs import enter, find_runs
-from mmtk.scoring import compare_files, evaluate, read_outside, told_in
+from mmtk.scoring import compare_files, evaluate, parse_file_name, read_outside
 from tests.commands import invoke, run_mmtk
 from tests.small_runs import write_small_run
 from tests.small_stores import MULTILABEL, digests, write_small_store
@@ -93,7 +93,7 @@ def test_the_layout_of_2020_is_read_if_its_labels_are_the_stores(stores: Path, t
     rows = [[i, label, *line] for i, (label, line) in enumerate(zip(labels, scores.tolist(), strict=True))]
     assert np.array_equal(read_outside(write_table(tmp_path / "a.csv", rows, titles), opened, "test"), scores)
     turned = [[i, *line[1:]] for i, line in enumerate(rows[::-1])]
-    with pytest.raises(MmtkError, match=r"expected rows in the order of .* test, found its true labels in another"):
+    with pytest.raises(MmtkError, match=r"its rows are not in the order of .* test"):
         read_outside(write_table(tmp_path / "b.csv", turned, titles), opened, "test")
 
 
@@ -133,7 +133,7 @@ def test_they_stand_in_table_2_and_are_compared_on_test_images(stores: Path, tmp
     assert breast["AUC, DeLong low"]
     assert "AUC is undefined" not in shown.stdout
     assert "PathMNIST (My AutoML, seed 0)" in shown.stdout
-    assert "for want of validation figures" in page.read_text()
+    assert "There are no validation figures" in page.read_text()
 
     (ours,) = (runs / "breastmnist_28" / "ours").glob("*_test_*.csv")
     (theirs,) = (runs / "breastmnist_28" / "my-automl_seed0").glob("*_test_*.csv")
@@ -145,9 +145,9 @@ def test_other_predictions_of_the_same_title_need_force(stores: Path, tmp_path: 
     (first,) = enter([write_table(path, numbered(scores_of(stores)))], "AutoML", out, stores)
     before = digests(first.path)
     write_table(path, numbered(scores_of(stores, seed=2)))
-    with pytest.raises(MmtkError, match=r"expected the same predictions or none, found others; add --force to replace"):
+    with pytest.raises(MmtkError, match=r"already holds other predictions; use --force to replace"):
         enter([path], "AutoML", out, stores)
-    with pytest.raises(MmtkError, match="found those of another run, with method AutoML; add --force"):
+    with pytest.raises(MmtkError, match="other predictions, of another run with method AutoML; use --force"):
         enter([path], "automl", out, stores)
     assert digests(first.path) == before
     enter([path], "AutoML", out, stores, seed=1)
@@ -159,7 +159,7 @@ def test_other_predictions_of_the_same_title_need_force(stores: Path, tmp_path: 
 
     trained = write_small_run(stores / "pathmnist_28.h5", out / "pathmnist_28" / "other_seed0")
     before = digests(trained)
-    with pytest.raises(MmtkError, match="expected predictions that were entered, found something else"):
+    with pytest.raises(MmtkError, match="holds no imported predictions"):
         enter([path], "other", out, stores, force=True)
     assert digests(trained) == before
 
@@ -167,15 +167,15 @@ def test_other_predictions_of_the_same_title_need_force(stores: Path, tmp_path: 
 def test_names_tell_what_they_are_of_or_options_do(stores: Path, tmp_path: Path) -> None:
     write_small_store(stores / "lung_test_64.h5", COUNTS, flag="lung_test", size=64)
     write_small_store(stores / "lung_64.h5", COUNTS, flag="lung", size=64)
-    assert told_in("lung_test_64_test.csv", stores) == ("lung_test", 64, {"test"})
-    assert told_in("lung_64_test_[AUC]0.500_[ACC]0.500@mine.csv", stores) == ("lung", 64, {"test"})
-    assert told_in("lung_test_[AUC]0.500_[ACC]0.500@mine.csv", stores) == ("lung", None, {"test"})
+    assert parse_file_name("lung_test_64_test.csv", stores) == ("lung_test", 64, {"test"})
+    assert parse_file_name("lung_64_test_[AUC]0.500_[ACC]0.500@mine.csv", stores) == ("lung", 64, {"test"})
+    assert parse_file_name("lung_test_[AUC]0.500_[ACC]0.500@mine.csv", stores) == ("lung", None, {"test"})
     scores = numbered(np.full((9, 2), 0.5))
     path = write_table(tmp_path / "predictions.csv", scores)
     common = ("enter", path, "--method", "A", "--out", tmp_path / "runs", "--stores", stores)
     for options, said in (
-        ((), "expected a name that tells the dataset, found none; give --flag"),
-        (("--flag", "lung"), "expected a name that tells the split, found none; give --split"),
+        ((), "its name contains no known dataset; use --flag"),
+        (("--flag", "lung"), "its name contains no split; use --split"),
         (("--flag", "lung", "--split", "test"), "lung_28.h5"),
     ):
         done = run_mmtk(*common, *options, code=2)
@@ -189,22 +189,22 @@ def test_names_tell_what_they_are_of_or_options_do(stores: Path, tmp_path: Path)
 
 
 WRONG = {
-    "a row too few": (lambda rows: rows[:-1], None, "expected 9 rows, one for each test image"),
-    "a row too many": (lambda rows: [*rows, [9, 0.1, 0.2, 0.7]], None, "expected 9 rows, one for each test image"),
-    "a column too few": (lambda rows: [row[:-2] for row in rows], None, "expected 3 scores in a row, for 0, 1, 2"),
-    "a column too many": (lambda rows: [[*row, 1] for row in rows], None, "with or without a row number"),
-    "NaN": (lambda rows: [[*rows[0][:-1], "nan"], *rows[1:]], None, "line 1: expected finite numbers, found 0,"),
-    "nothing": (lambda rows: [[*rows[0][:-1], ""], *rows[1:]], ["", 0, 1, 2], "line 2: expected finite numbers"),
-    "infinity": (lambda rows: [*rows[:-1], [8, "inf", 0, 0]], None, "line 9: expected finite numbers"),
-    "words": (lambda rows: [*rows[:-1], [8, "yes", 0, 0]], None, "line 9: expected finite numbers"),
-    "rows of other lengths": (lambda rows: [*rows[:-1], rows[-1][:-1]], None, "line 9: expected 4 columns, found 3"),
-    "a row twice": (lambda rows: [*rows[:-1], [7, *rows[-1][1:]]], None, "row numbers 0 to 8, each once, found one of"),
-    "rows from one on": (lambda rows: [[i + 1, *row[1:]] for i, row in enumerate(rows)], ["", 0, 1, 2], "found 9"),
+    "a row too few": (lambda rows: rows[:-1], None, "found 8 rows, expected 9, one per test image"),
+    "a row too many": (lambda rows: [*rows, [9, 0.1, 0.2, 0.7]], None, "found 10 rows, expected 9"),
+    "a column too few": (lambda rows: [row[:-2] for row in rows], None, "expected 3 scores per row, for 0, 1, 2"),
+    "a column too many": (lambda rows: [[*row, 1] for row in rows], None, "optionally after a row number"),
+    "NaN": (lambda rows: [[*rows[0][:-1], "nan"], *rows[1:]], None, "line 1: found 0,"),
+    "nothing": (lambda rows: [[*rows[0][:-1], ""], *rows[1:]], ["", 0, 1, 2], "line 2: found 0,"),
+    "infinity": (lambda rows: [*rows[:-1], [8, "inf", 0, 0]], None, "line 9: found 8,inf,0,0, expected finite"),
+    "words": (lambda rows: [*rows[:-1], [8, "yes", 0, 0]], None, "line 9: found 8,yes,0,0, expected finite"),
+    "rows of other lengths": (lambda rows: [*rows[:-1], rows[-1][:-1]], None, "line 9: found 3 columns, expected 4"),
+    "a row twice": (lambda rows: [*rows[:-1], [7, *rows[-1][1:]]], None, "a row number occurs twice; expected 0 to 8"),
+    "rows from one on": (lambda rows: [[i + 1, *row[1:]] for i, row in enumerate(rows)], ["", 0, 1, 2], "9 is not"),
     "other titles": (lambda rows: rows, ["", "cat", "dog", "cow"], "expected columns titled 0, 1, 2, or 0 to 2"),
     "titles that repeat": (lambda rows: rows, ["", 0, 1, 1], "expected columns titled 0, 1, 2, or 0 to 2"),
-    "titles alone": (lambda rows: [], ["", 0, 1, 2], "found a line of titles alone"),
-    "an empty file": (lambda rows: [], None, "expected rows of scores, found none"),
-    "semicolons": (lambda rows: [[";".join(map(str, row))] for row in rows], None, "found semicolons"),
+    "titles alone": (lambda rows: [], ["", 0, 1, 2], "only a line of titles"),
+    "an empty file": (lambda rows: [], None, "contains no scores"),
+    "semicolons": (lambda rows: [[";".join(map(str, row))] for row in rows], None, "semicolons"),
 }
 
 
@@ -226,11 +226,11 @@ def test_what_cannot_be_entered_together_is_refused(stores: Path, tmp_path: Path
     val = write_table(tmp_path / "pathmnist_val.csv", numbered(scores_of(stores, split="val")))
     high = write_table(tmp_path / "breastmnist_test.csv", [[i, 2.5, -1.5] for i in range(9)])
     for files, method, options, said in (
-        ([test, again], "A", {}, "expected each split once, found pathmnist 28 px test again, as in"),
-        ([val], "A", {}, "expected predictions of the test images of pathmnist too, found none"),
-        ([high], "A", {}, "expected scores from 0 to 1, found [2.5, -1.5] for image 0; give probabilities"),
-        ([test], "//", {}, "method: expected a title with letters or digits, found '//'"),
-        ([test, val], "A", {"split": "test"}, "flag, size and split: expected one file, found 2 files"),
+        ([test, again], "A", {}, "holds pathmnist 28 px test, as "),
+        ([val], "A", {}, "predictions of the test images of pathmnist are missing"),
+        ([high], "A", {}, "image 0 are not between 0 and 1; found [2.5, -1.5]; use probabilities"),
+        ([test], "//", {}, "method: found '//', expected a title with letters or digits"),
+        ([test, val], "A", {"split": "test"}, "flag, size and split apply to a single file; found 2 files"),
     ):
         with pytest.raises(MmtkError) as raised:
             enter(files, method, tmp_path / "runs", stores, **options)
@@ -243,7 +243,7 @@ def test_what_a_killed_entering_left_is_no_run(stores: Path, tmp_path: Path) -> 
     (first,) = enter([write_table(path, numbered(scores_of(stores)))], "AutoML", out, stores)
     left = first.path.with_name(f".{first.path.name}.0a1b2c3d.mmtk")
     os.replace(first.path, left)
-    with pytest.raises(MmtkError, match="expected finished runs, found none"):
+    with pytest.raises(MmtkError, match="contains no finished run"):
         find_runs(out, stores)
     (again,) = enter([path], "AutoML", out, stores)
     assert not again.reused

@@ -206,7 +206,7 @@ def test_what_cannot_be_loaded_is_one_line_with_a_remedy(tmp_path: Path) -> None
         "takes_a_network": (METHOD.replace("NAME", "resnet18_isbi21"),
                             "method resnet18_isbi21: the name"),
         "no_estimator": ("import mmtk\n\n@mmtk.method('mine', 'Mine')\nclass Mine:\n    fit = print\n",
-                         "Mine without predict_proba"),
+                         "Mine has no predict_proba"),
         "no_dataset": ("import mmtk\nmmtk.register('lung')\n", "mmtk.datasets.base.Dataset"),
         "bad_name": (METHOD.replace("NAME", "my method"),
                      "'my method'"),

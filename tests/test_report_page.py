@@ -22,7 +22,7 @@ from mmtk import store
 from mmtk.datasets import get_dataset
 from mmtk.errors import MmtkError
 from mmtk.report import write_report
-from mmtk.runs import TABLE_2, over_seeds, write_result
+from mmtk.runs import TABLE_2, average_seeds, write_result
 from mmtk.scoring import delong, evaluate, intervals, mean_intervals
 from tests.commands import invoke
 from tests.small_runs import write_small_run
@@ -91,7 +91,7 @@ def test_table_2_has_the_papers_rows_and_the_means_of_ours(made, runs):
         for flag in KINDS:
             title = get_dataset(flag).title
             scored = [
-                evaluate(run.tested.labels, run.tested.scores, KINDS[flag]["task"])
+                evaluate(run.predictions.labels, run.predictions.scores, KINDS[flag]["task"])
                 for run in runs if (run.dataset.flag, run.setup.title) == (flag, row["Method"])
             ]
             assert row[f"{title} AUC"] == f"{mean(one.auc for one in scored):.3f}"
@@ -128,7 +128,7 @@ def test_intervals_are_those_of_scoring(made, runs):
     rows = read(made / "page.intervals.csv")
     assert len(rows) == len(runs) == 16
     for row, run in zip(rows, runs, strict=True):
-        tested = run.tested
+        tested = run.predictions
         found = intervals(tested.labels, tested.scores, tested.task, tested.subjects)
         for figure in ("AUC", "ACC"):
             one = getattr(found, figure.lower())
@@ -144,21 +144,21 @@ def test_intervals_are_those_of_scoring(made, runs):
 
 
 def test_the_mean_has_the_interval_of_means_of_resamples(runs):
-    scored = {run: contents.score(run.tested) for run in runs}
+    scored = {run: contents.score(run.predictions) for run in runs}
     row = contents.scores_table(runs, scored).rows[7]
     figures = []
     for flag in KINDS:
         some = [run for run in runs if (run.dataset.flag, run.setup.title) == (flag, row[1].text)]
-        figures.append(over_seeds([scored[run].resampled for run in some]))
+        figures.append(average_seeds([scored[run].resampled for run in some]))
     expected = mean_intervals(figures, list(KINDS))
     for cell, one in zip(row[-2:], expected, strict=True):
         told = f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
-        assert cell.tip.startswith(f"mean over 4, with its 95 % interval {told}")
+        assert cell.tip.startswith(f"mean over 4 datasets with 95 % interval: {told}")
         assert "sd over seeds" in cell.tip
 
 
 def test_a_single_subject_gives_no_interval_without_width(runs):
-    tested = runs[0].tested
+    tested = runs[0].predictions
     alone = type(tested)(
         tested.labels, tested.scores, np.array([b"one"] * len(tested.labels)), tested.task, tested.classes, None
     )
@@ -189,25 +189,25 @@ def test_spread_is_over_the_seeds(made, runs):
 
 def test_confusion_counts_every_test_image(runs):
     for run in runs:
-        table = contents.confusion_table(run, contents.score(run.tested))
+        table = contents.confusion_table(run, contents.score(run.predictions))
         counts = np.array([[int(cell.text) for cell in row[1:]] for row in table.rows])
-        if run.tested.task == MULTILABEL:
-            y, seen = run.tested.labels == 1, run.tested.scores > 0.5
+        if run.predictions.task == MULTILABEL:
+            y, seen = run.predictions.labels == 1, run.predictions.scores > 0.5
             assert ([(y & seen).sum(0), (y & ~seen).sum(0), (~y & seen).sum(0), (~y & ~seen).sum(0)] == counts.T).all()
         else:
-            assert counts.sum() == len(run.tested.labels)
+            assert counts.sum() == len(run.predictions.labels)
             assert np.trace(counts) == round(run.test.acc * counts.sum())
 
 
 def test_roc_curves_have_the_area_that_is_reported(runs):
     for run in runs:
-        areas = [np.trapezoid(y, x) for x, y in figures._curves_of(run.tested)]
+        areas = [np.trapezoid(y, x) for x, y in figures._curves_of(run.predictions)]
         assert np.mean(areas) == pytest.approx(run.test.auc)
 
 
 def test_the_gallery_shows_the_surest_mistakes(made, runs):
     for run in runs:
-        tested = run.tested
+        tested = run.predictions
         found = mistakes(run, most=1000)
         if tested.task == MULTILABEL:
             wrong = (tested.scores > 0.5) != (tested.labels == 1)
@@ -218,7 +218,7 @@ def test_the_gallery_shows_the_surest_mistakes(made, runs):
         assert {one.row for one in found} == set(np.flatnonzero(sure).tolist())
         assert [one.score for one in found] == pytest.approx(sorted(sure[sure > 0], reverse=True), abs=1e-6)
         for one in found:
-            assert one.truth != one.given
+            assert one.truth != one.predicted
             assert one.score == pytest.approx(sure[one.row], abs=1e-6)
             image = cv2.imdecode(np.frombuffer(base64.b64decode(one.source.partition(",")[2]), np.uint8), -1)
             assert (image == (tested.images[one.row] if image.ndim == 2 else tested.images[one.row][..., ::-1])).all()
@@ -328,7 +328,7 @@ def test_equal_runs_give_equal_bytes_wherever_they_lie(made, tmp_path):
 
 def test_without_stores_the_page_says_what_is_left_out(made, tmp_path):
     _, notes = write_report(made / "runs", tmp_path / "page.html")
-    assert notes[0].startswith("No intervals, ROC curves and confusion of PathMNIST, ChestMNIST, RetinaMNIST, Breast")
+    assert notes[0].startswith("No intervals, ROC curves and confusion matrices of PathMNIST, ChestMNIST, Retina")
     text = (tmp_path / "page.html").read_text()
     assert all(note in text for note in notes)
     assert "ROC on test images" not in text
@@ -361,16 +361,16 @@ def test_the_command_writes_once_and_replaces_only_when_told(made, tmp_path):
     assert done.stdout.splitlines() == [
         "No run of PathMNIST, ChestMNIST, DermaMNIST, OCTMNIST, PneumoniaMNIST, RetinaMNIST, OrganMNIST_Axial, "
         "OrganMNIST_Coronal, OrganMNIST_Sagittal.",
-        f"{out}: written, with 21 files of its tables beside it",
+        f"{out}: written, with 21 files of tables beside it",
     ]
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     (tmp_path / "page.table2.tex").write_text("mine")
     refused = invoke("report", made / "runs", "--out", out, "--stores", made / "stores", code=1)
     assert isinstance(refused.exception, MmtkError)
-    assert "page.html: expected an equal file or none, found another; add --force" in str(refused.exception)
+    assert "page.html: already exists with other content; use --force" in str(refused.exception)
     (tmp_path / "page.html").unlink()
     refused = invoke("report", made / "runs" / "breastmnist", "--out", out, "--stores", made / "stores", code=1)
-    assert "page.table2.tex: expected an equal file" in str(refused.exception)
+    assert "page.table2.tex: already exists" in str(refused.exception)
     assert {path.name for path in tmp_path.iterdir()} == set(before) - {"page.html"}
     assert (tmp_path / "page.table2.tex").read_text() == "mine"
     invoke("report", made / "runs" / "breastmnist", "--out", out, "--stores", made / "stores", "--force")
@@ -379,7 +379,7 @@ def test_the_command_writes_once_and_replaces_only_when_told(made, tmp_path):
 
 @pytest.mark.parametrize(
     ("out", "message"),
-    [("page.pdf", "expected a name that ends in .html, found page.pdf"),
+    [("page.pdf", "page.pdf: the name of the page does not end in .html"),
      ("file/page.html", "cannot be written"), ("folder.html", "already exists")],
 )
 def test_a_page_that_cannot_be_written_is_one_line(made, tmp_path, out, message):
@@ -396,7 +396,7 @@ def test_absent_packages_are_named(made, tmp_path, monkeypatch):
     for package in ("jinja2", "matplotlib"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)
-            with pytest.raises(MmtkError, match=rf"expected the package {package}, found not installed; pip install"):
+            with pytest.raises(MmtkError, match=rf"needs the package {package}, .* pip install"):
                 write_report(made / "runs", tmp_path / "page.html")
 
 
@@ -406,8 +406,8 @@ def test_real_runs_without_a_store_are_audited_by_the_official_map(tmp_path):
     write_small_run(path, tmp_path / "runs")
     write_report(tmp_path / "runs", tmp_path / "page.html")
     (row,) = read(tmp_path / "page.audit.csv")
-    assert (row["Looked at"], row["Subjects in several splits"]) == ("the official map", "1006")
-    assert "641 of 1868 test subjects are also in train" in row["Of these"]
+    assert (row["Examined"], row["Subjects in several splits"]) == ("the official map", "1006")
+    assert "641 of 1868 test subjects are also in train" in row["Which splits"]
     config = tmp_path / "runs" / "config.json"
     assert json.loads(config.read_text())["store"]["synthetic"] is False
 
@@ -432,7 +432,7 @@ def test_runs_whose_auc_is_undefined_are_shown_without_it(tmp_path, splits):
         f"{get_dataset(flag).title} ({', '.join(splits)})" for flag in
         ("chestmnist", "dermamnist", "retinamnist", "breastmnist")
     )
-    assert f"The AUC is undefined, for a class has no image there: {names}." in notes
+    assert f"The AUC is undefined because a class has no images: {names}." in notes
     rows = list(csv.DictReader(texts["page.intervals.csv"].splitlines()))
     assert len(rows) == 8
     auc, low = ([row[f"AUC, bootstrap {name}"] for row in rows] for name in ("AUC", "low"))
@@ -456,8 +456,8 @@ def test_runs_of_one_dataset_that_cannot_be_paired_have_a_mean_without_interval(
     lines = [f"{row},{label},{score}" for row, (label, score) in enumerate(rows)]
     file.write_text("\n".join(["id,true_0,score_0,score_1", *lines]))
     runs, _ = find_runs(tmp_path / "runs", tmp_path / "stores")
-    (row,) = contents.scores_table(runs, {run: contents.score(run.tested) for run in runs}).rows[7:]
-    assert [cell.tip for cell in row[-2:]] == ["mean over 1\nsd over seeds " + cell.tip[-5:] for cell in row[-2:]]
+    (row,) = contents.scores_table(runs, {run: contents.score(run.predictions) for run in runs}).rows[7:]
+    assert all(cell.tip == f"mean over 1 dataset\nsd over seeds {cell.tip[-5:]}" for cell in row[-2:])
 
 
 def test_other_sets_stand_in_tables_of_their_own_and_are_called_official_nowhere(tmp_path):
@@ -473,7 +473,7 @@ def test_other_sets_stand_in_tables_of_their_own_and_are_called_official_nowhere
         write_small_run(path, tmp_path / "runs" / flag, epochs=2, skill=2 if flag == "lung" else 0.1)
     files, notes = write_report(tmp_path / "runs", tmp_path / "page.html", stores=tmp_path / "stores")
     texts = {path.name: path.read_text() for path in files}
-    assert "on 1 of the ten datasets and 1 other dataset, beside" in texts["page.html"]
+    assert "on 1 of the ten datasets and 1 other dataset, compared with" in texts["page.html"]
     with (tmp_path / "page.table2.csv").open() as file:
         (ours,) = [row for row in csv.DictReader(file) if row["From"] == "These runs"]
     assert ours["Mean of the ten AUC"] == ours["BreastMNIST AUC"]
@@ -530,7 +530,7 @@ def test_what_medmnist_added_stands_in_tables_of_its_own(tmp_path):
     files, _ = write_report(tmp_path / "runs", tmp_path / "page.html", stores=tmp_path / "stores")
     texts = {path.name: path.read_text() for path in files}
     page = texts["page.html"]
-    assert "on 1 of the ten datasets, 3 of MedMNIST v2&#39;s other sets and 1 other dataset, beside" in page
+    assert "on 1 of the ten datasets, 3 of MedMNIST v2&#39;s other sets and 1 other dataset, compared with" in page
     titles = ["The bloodmnist", "The organmnist3d", "The vesselmnist3d"]
     assert [row["Dataset"] for row in csv.DictReader(io.StringIO(texts["page.later_counts.csv"]))] == titles
     assert [row["Dataset"] for row in csv.DictReader(io.StringIO(texts["page.other_counts.csv"]))] == ["The lung"]

@@ -14,7 +14,7 @@ import pytest
 
 from mmtk import store
 from mmtk.errors import MmtkError
-from mmtk.runs import find_runs, foremost, setups_of
+from mmtk.runs import best_run, find_runs, setups_of
 from mmtk.scoring import write_predictions
 from tests.commands import invoke
 from tests.small_runs import write_small_run
@@ -58,8 +58,8 @@ def test_runs_are_found_at_any_depth_in_the_papers_order(made):
     assert [setup.shortened for setup in setups_of(runs)] == ["", "2 of 100 epochs", ""]
     assert [len(run.log) for run in runs] == [2, 0, 100, 100]
     opened = store.open(made / "stores" / "breastmnist_8.h5")
-    assert (runs[2].tested.labels == opened.test.labels).all()
-    assert runs[2].tested.images.shape == opened.test.images.shape
+    assert (runs[2].predictions.labels == opened.test.labels).all()
+    assert runs[2].predictions.images.shape == opened.test.images.shape
     assert {run.marks for run in runs} == {("other test images",)}
 
 
@@ -87,23 +87,23 @@ def test_what_set_ups_of_one_title_differ_in_is_added_to_it(made, tmp_path):
     assert runs[0].setup == runs[1].setup
 
 
-def test_the_foremost_run_is_chosen_by_validation_alone(made):
+def test_the_best_run_is_chosen_by_validation_alone(made):
     runs, _ = find_runs(made / "runs")
     breast = [run for run in runs if run.dataset.flag == "breastmnist"]
     best = max(run.result.metrics["val"].auc for run in breast)
-    assert foremost(breast).result.metrics["val"].auc == best
-    assert foremost([breast[0], breast[0]]) is breast[0]
+    assert best_run(breast).result.metrics["val"].auc == best
+    assert best_run([breast[0], breast[0]]) is breast[0]
 
 
 def test_without_a_store_labels_are_unknown_unless_the_file_tells_them(mine):
     runs, _ = find_runs(mine / "runs")
-    assert all(run.tested is None for run in runs)
+    assert all(run.predictions is None for run in runs)
     file = next((mine / "runs" / "two").glob("*_test_*.csv"))
     opened = store.open(mine / "stores" / "breastmnist_8.h5")
     rows = zip(opened.test.labels[:, 0], file.read_text().splitlines(), strict=True)
     lines = [f"{line.partition(',')[0]},{label},{line.partition(',')[2]}" for label, line in rows]
     file.write_text("\n".join(["id,true_0,score_0,score_1", *lines]))
-    tested = next(run.tested for run in find_runs(mine / "runs")[0] if run.folder == "two")
+    tested = next(run.predictions for run in find_runs(mine / "runs")[0] if run.folder == "two")
     assert (tested.labels == opened.test.labels).all()
     assert tested.images is None
 
@@ -153,89 +153,89 @@ def garbled_log(base):
 
 
 WRONG = {
-    "no folder": (lambda base: shutil.rmtree(base / "runs"), "runs: expected a folder of runs, found none"),
-    "no stores": (lambda base: shutil.rmtree(base / "stores"), "stores: expected a folder of stores, found none"),
-    "no runs": (no_runs, "runs: expected finished runs, found none; mmtk decathlon or mmtk train makes some"),
+    "no folder": (lambda base: shutil.rmtree(base / "runs"), "runs: the folder of runs does not exist"),
+    "no stores": (lambda base: shutil.rmtree(base / "stores"), "stores: the folder of stores does not exist"),
+    "no runs": (no_runs, "runs: contains no finished run; make some with mmtk decathlon or mmtk train"),
     "half a result": (
         lambda base: (base / "runs/two/result.json").write_text('{"best_epoch": 1,'),
-        "two/result.json: expected JSON, found",
+        "two/result.json: is not valid JSON",
     ),
     "no splits": (
         lambda base: (base / "runs/two/result.json").write_text('{"best_epoch": 1}'),
-        "two/result.json: expected the field epochs, found none; remove",
+        "two/result.json: the field epochs is missing; remove",
     ),
     "a list": (
         lambda base: (base / "runs/two/result.json").write_text("[]"),
-        "two/result.json: expected a JSON object, found list",
+        "two/result.json: found JSON of type list, expected an object",
     ),
     "no config": (
         lambda base: (base / "runs/two/config.json").unlink(),
-        "two/config.json: expected the configuration of a run, found none",
+        "two/config.json: the run has no configuration",
     ),
     "no model": (
         lambda base: (base / "runs/two/config.json").write_text(
             '{"seed": 0, "store": {"flag": "breastmnist", "size": 8}}'
         ),
-        "two/config.json: expected the field model, found none; remove",
+        "two/config.json: the field model is missing; remove",
     ),
     "unknown dataset": (
         lambda base: edit(base / "runs/two/config.json", store={"flag": "nosuch", "size": 8}),
-        "two/config.json: expected a dataset that mmtk knows, found nosuch; give --stores",
+        "two/config.json: the dataset nosuch is unknown; use --stores",
     ),
     "no predictions": (
-        lambda base: next((base / "runs/two").glob("*_test_*.csv")).unlink(), "expected a result file, found No such",
+        lambda base: next((base / "runs/two").glob("*_test_*.csv")).unlink(), "cannot be read: No such",
     ),
-    "cut short": (cut_short, "expected 9 rows, as in result.json, found 8"),
-    "other predictions": (other_predictions, "as in result.json, found AUC"),
-    "another dataset": (of_another_dataset, "expected predictions of breastmnist 8 test, found octmnist 8 test"),
+    "cut short": (cut_short, "found 8 rows, expected 9, as in result.json"),
+    "other predictions": (other_predictions, "does not match result.json"),
+    "another dataset": (of_another_dataset, "found predictions of octmnist 8 test, expected breastmnist 8 test"),
     "another store": (another_store, "a run on other images; give --stores the folder of the stores that were trained"),
     "text for a number": (
         lambda base: edit(base / "runs/two/config.json", epochs="100"),
-        "two/config.json: epochs: expected a whole number, found text; remove",
+        "two/config.json: epochs: found text, expected a whole number; remove",
     ),
     "versions as list": (
-        lambda base: edit(base / "runs/two/config.json", made_with=["mmtk"]), "made_with: expected a table, found",
+        lambda base: edit(base / "runs/two/config.json", made_with=["mmtk"]), "made_with: found a list",
     ),
     "protocol as number": (lambda base: edit(base / "runs/two/config.json", protocol=5), "expected text or a table"),
-    "store as text": (lambda base: edit(base / "runs/two/config.json", store="breast"), "store: expected a table, f"),
-    "model as list": (lambda base: edit(base / "runs/two/config.json", model=["a"]), "model: expected text, found"),
+    "store as text": (lambda base: edit(base / "runs/two/config.json", store="breast"), "store: found text"),
+    "model as list": (lambda base: edit(base / "runs/two/config.json", model=["a"]), "model: found a list"),
     "deep": (
         lambda base: (base / "runs/two/config.json").write_text('{"a": ' * 100_000),
-        "two/config.json: expected JSON, found values nested too deeply",
+        "two/config.json: is not valid JSON: values are nested too deeply",
     ),
     "Latin-1": (
         lambda base: (base / "runs/two/config.json").write_bytes(b'{"a": "\xfc"}'),
-        "two/config.json: expected JSON, found bytes that are not UTF-8, the first at offset 7",
+        "two/config.json: is not encoded as UTF-8; found a bad byte at offset 7",
     ),
     "a folder": (
         lambda base: [(base / "runs/two/config.json").unlink(), (base / "runs/two/config.json").mkdir()],
-        "two/config.json: expected JSON, found Is a directory",
+        "two/config.json: cannot be read: Is a directory",
     ),
     "a result as folder": (
         lambda base: [(base / "runs/two/result.json").unlink(), (base / "runs/two/result.json").mkdir()],
-        "two/result.json: expected JSON, found Is a directory",
+        "two/result.json: cannot be read: Is a directory",
     ),
     **{
         f"log {line[:12]!r}": (
             lambda base, line=line: (base / "runs/two/metrics.jsonl").write_bytes(line),
             f"two/metrics.jsonl{where}",
         ) for line, where in (
-            (b"[]", " line 1: expected a table, found a list"), (b"null", " line 1: expected a table, found null"),
-            (b"7", " line 1: expected a table"), (b"{}", " line 1: expected the field epoch, found none"),
-            (b"[" * 9000, " line 1: expected figures of an epoch"),
+            (b"[]", " line 1: found a list, expected a table"), (b"null", " line 1: found null, expected a table"),
+            (b"7", " line 1: found a whole number, expected a table"), (b"{}", " line 1: the field epoch is missing"),
+            (b"[" * 9000, " line 1: is not valid JSON"),
             (b'{"epoch": 1, "train_loss": "1", "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1: train_loss: "),
-            (b'{"epoch": 1, "train_loss": NaN, "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1: expected fig"),
-            (b'{"epoch": 1, "train_loss": 1e999, "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1: expected los"),
+            (b'{"epoch": 1, "train_loss": NaN, "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1: is not valid"),
+            (b'{"epoch": 1, "train_loss": 1e999, "val_loss": 1, "val_auc": 1, "val_acc": 1}', " line 1: a loss is not"),
             (b'{"epoch": 1, "train_loss": 1, "val_loss": 1, "val_auc": 3, "val_acc": 1}', " line 1: val_auc: expected"),
             (b'{"epoch": 1, "train_loss": 1, "val_loss": 1, "val_auc": 1, "val_acc": null}', " line 1: val_acc: expec"),
-            (b"\xff\xfe", ": expected figures of epochs"),
+            (b"\xff\xfe", ": is not encoded as UTF-8"),
         )
     },
     "twice": (
         lambda base: shutil.copytree(base / "runs/two", base / "runs/zwei"),
-        "zwei: expected each run once, found the run of two again",
+        "zwei: is a duplicate of two",
     ),
-    "garbled log": (garbled_log, "metrics.jsonl line 101: expected figures of an epoch"),
+    "garbled log": (garbled_log, "metrics.jsonl line 101: is not valid JSON"),
 }
 
 
@@ -256,17 +256,17 @@ def test_what_is_wrong_is_one_line_and_the_other_runs_are_shown(name, mine):
         assert not list(mine.glob("page*"))
         return
     assert done.stderr.count(f"mmtk: error: {raised.value}\n") == 1
-    note = f"Left out: {raised.value}.".replace(f"{mine / 'runs'}/", "")
+    note = f"Skipped: {raised.value}.".replace(f"{mine / 'runs'}/", "")
     assert note in done.stdout.splitlines()
     text = page.read_text()
     assert str(mine / "runs") not in text
-    assert text.count("Left out: ") == done.stderr.count("mmtk: error: ") == (2 if name == "another store" else 1)
+    assert text.count("Skipped: ") == done.stderr.count("mmtk: error: ") == (2 if name == "another store" else 1)
 
 
 def test_if_no_run_can_be_shown_the_first_is_told(mine):
     for path in (mine / "runs").rglob("config.json"):
         path.write_text("[]")
-    with pytest.raises(MmtkError, match=r"deep/er/one/config\.json: expected a JSON object, found list"):
+    with pytest.raises(MmtkError, match=r"deep/er/one/config\.json: found JSON of type list, expected an object"):
         find_runs(mine / "runs", refused=[].append)
 
 
@@ -300,7 +300,7 @@ def test_figures_of_another_machine_are_the_same_figures(mine):
         if good:
             find_runs(mine / "runs", mine / "stores")
         else:
-            with pytest.raises(MmtkError, match=r"as in result\.json, found AUC"):
+            with pytest.raises(MmtkError, match=r"does not match result\.json"):
                 find_runs(mine / "runs", mine / "stores")
 
 
@@ -313,8 +313,8 @@ def test_predictions_with_their_own_labels_are_checked_without_a_store(mine, wro
     more = ",score_2" if wrong == "columns" else ""
     lines = [f"{i},{t},{s}{',0' if more else ''}" for i, (t, s) in enumerate(zip(labels, scores, strict=True))]
     file.write_text("\n".join([f"id,true_0,score_0,score_1{more}", *lines]))
-    says = {"columns": "expected 2 scores in a row", "labels": "csv: labels: expected values 0 to 1",
-            "figures": r"as in result\.json, found AUC"}[wrong]
+    says = {"columns": "scores per row, expected 2", "labels": "csv: labels: .* expected 0 to 1",
+            "figures": r"does not match result\.json"}[wrong]
     with pytest.raises(MmtkError, match=says):
         find_runs(mine / "runs")
 
@@ -322,7 +322,7 @@ def test_predictions_with_their_own_labels_are_checked_without_a_store(mine, wro
 @pytest.mark.parametrize("seed", [1, 7])
 def test_runs_of_a_dataset_are_of_one_store(mine, seed):
     write_small_run(write_small_store(mine / "breastmnist_8.h5", seed=9), mine / "runs" / "other", seed=seed)
-    with pytest.raises(MmtkError, match=r"runs/other: expected runs on the same images, found one on another"):
+    with pytest.raises(MmtkError, match=r"runs/other: was made from another .* store than"):
         find_runs(mine / "runs")
 
 
@@ -331,7 +331,7 @@ def test_a_figure_outside_its_range_is_refused(mine):
     result = json.loads(path.read_text())
     result["splits"]["val"]["auc"] = 1.5
     path.write_text(json.dumps(result))
-    with pytest.raises(MmtkError, match=r"result\.json: splits\[\.\.\.\]\.auc: expected a number <= 1\.0"):
+    with pytest.raises(MmtkError, match=r"result\.json: splits\[\.\.\.\]\.auc: .*number <= 1\.0"):
         find_runs(mine / "runs")
 
 
@@ -345,6 +345,6 @@ def test_a_file_name_in_a_result_leads_nowhere_else(mine):
     )
     result["splits"]["test"]["file"] = f"../../{outside.name}"
     path.write_text(json.dumps(result))
-    with pytest.raises(MmtkError, match="found No such file"):
+    with pytest.raises(MmtkError, match="cannot be read: No such file"):
         find_runs(mine / "runs")
     assert (mine / "runs" / "two" / name).is_file()

@@ -13,7 +13,7 @@ import pytest
 
 from mmtk import store
 from mmtk.errors import ArgumentError, MmtkError
-from mmtk.runs import CONFIG, LOG, Method, RunConfig, StoreFacts, claim, find_runs, read_result
+from mmtk.runs import CONFIG, LOG, Method, RunConfig, StoreFacts, ensure_config, find_runs, read_result
 from mmtk.training import Job, get_method, get_protocol, list_methods, plan_runs, trained
 from tests.commands import invoke
 from tests.small_runs import write_small_run
@@ -69,10 +69,10 @@ def test_a_share_of_the_papers_time_is_told_as_a_fraction(small, share, part):
 def test_a_configuration_of_a_later_version_is_refused(small, tmp_path):
     values = json.loads(network(small).to_json())
     (tmp_path / CONFIG).write_text(json.dumps({**values, "version": 2}))
-    with pytest.raises(MmtkError, match=r"config\.json: expected .* version 1, found version 2; use"):
+    with pytest.raises(MmtkError, match=r"config\.json: found version 2, expected version 1; use"):
         RunConfig.read(tmp_path / CONFIG)
-    with pytest.raises(MmtkError, match="expected version 1, found 2 in the run that lies there"):
-        claim(tmp_path, network(small))
+    with pytest.raises(MmtkError, match="found version 2, expected 1"):
+        ensure_config(tmp_path, network(small))
 
 
 @pytest.mark.parametrize("method", [None, "sklearn"])
@@ -85,18 +85,18 @@ def test_runs_from_before_the_version_go_on_and_are_shown(small, tmp_path, metho
     if method:
         del values["store"]["task"], values["store"]["channels"]
     (folder / CONFIG).write_text(json.dumps(values))
-    claim(folder, config)
+    ensure_config(folder, config)
     assert json.loads((folder / CONFIG).read_text()) == values
     ((run,), _) = find_runs(tmp_path / "runs", small.parent)
     assert run.setup == config.setup
 
 
 def test_the_first_setting_that_differs_is_named(small, tmp_path):
-    claim(tmp_path, network(small))
+    ensure_config(tmp_path, network(small))
     other = network(small)
     changed = RunConfig({**other.settings, "protocol": get_protocol("v2").facts()}, 3, other.store, "cpu")
-    with pytest.raises(MmtkError, match="expected protocol name v2, found quick in the run that lies there"):
-        claim(tmp_path, changed)
+    with pytest.raises(MmtkError, match="found protocol name quick, expected v2"):
+        ensure_config(tmp_path, changed)
 
 
 # ------------------------------------------------------------------- values that pickle
@@ -133,7 +133,7 @@ def test_every_method_pickles_and_names_a_function_that_is_there():
     assert get_method("sklearn").timed
     assert not get_method("resnet18_quick").timed
     missing = Method("gone", "gone", "mmtk.nothing:run")
-    with pytest.raises(ArgumentError, match=r"method gone: expected the function mmtk.nothing:run, found No module"):
+    with pytest.raises(ArgumentError, match=r"method gone: its function mmtk.nothing:run cannot be imported"):
         missing.run(None)
 
 
@@ -157,6 +157,6 @@ def test_a_store_of_any_flag_is_scored_and_shown(tmp_path, task, classes):
     assert json.loads(done.stdout)[0]["flag"] == "lung_clinic"
     page = tmp_path / "page.html"
     invoke("report", runs, "--out", page, "--stores", stores)
-    assert "Confusion on lung_clinic" in page.read_text()
+    assert "Confusion matrix of lung_clinic" in page.read_text()
     without = invoke("report", runs, "--out", tmp_path / "other.html", code=1)
-    assert "expected a dataset that mmtk knows, found lung_clinic; give --stores" in str(without.exception)
+    assert "the dataset lung_clinic is unknown; use --stores" in str(without.exception)

@@ -92,7 +92,7 @@ def test_each_resample_is_scored_as_scikit_learn_scores_its_rows(task, n, seed, 
     assert [one.resampled, one.drawn] == named
     assert tuple(one.values[:2]) == evaluate(labels, scores, task)
     draws = np.concatenate([counts for _, counts in _draws(units, n, 8, seed)])
-    for counts, found in zip([np.ones(n, int), *draws], [one.values, *one.found], strict=True):
+    for counts, found in zip([np.ones(n, int), *draws], [one.values, *one.replicates], strict=True):
         rows = np.repeat(np.arange(n), counts)
         assert found == pytest.approx(by_scikit_learn(labels[rows], scores[rows], task), abs=1e-12, nan_ok=True)
 
@@ -253,10 +253,10 @@ def test_planes_are_drawn_together_only_by_the_same_subjects():
     found = mean_intervals([one, apart], ["organ", "organ"])[0]
     assert (found.high - found.low) / (same.high - same.low) == pytest.approx(0.5**0.5, rel=0.1)
     for other in (apart, resample(labels, scores, "binary-class", people, resamples=100)):
-        with pytest.raises(ScoreError, match="resamples: expected resamples of the same subjects or images"):
+        with pytest.raises(ScoreError, match=r"resamples: .*different subjects or images"):
             one - other
     fewer = resample(labels, scores, "binary-class", people, resamples=100)
-    with pytest.raises(ScoreError, match="expected as many of each dataset, found 100 and 2000"):
+    with pytest.raises(ScoreError, match=r"different numbers.*found 100 and 2000"):
         mean_intervals([one, fewer], ["a", "b"])
 
 
@@ -272,7 +272,7 @@ def test_without_a_class_what_needs_it_is_undefined_and_the_rest_is_found(task):
     else:
         labels[labels == 1] = 0
     found = assess(labels, scores, task, names)
-    with pytest.raises(ScoreError, match="at least once"):
+    with pytest.raises(ScoreError, match=r"never occurs?"):
         evaluate(labels, scores, task)
     exact = evaluate(labels, scores, task, allow_undefined=True)
     assert np.isnan(exact.auc)
@@ -407,17 +407,17 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
 
 def test_what_cannot_be_resampled_is_refused():
     labels, scores = drawn("binary-class", 20)
-    with pytest.raises(ArgumentError, match="resamples: expected at least 1, found 0"):
+    with pytest.raises(ArgumentError, match="resamples: found 0, expected at least 1"):
         intervals(labels, scores, "binary-class", resamples=0)
-    with pytest.raises(ScoreError, match="subjects: expected one for each of 20 images"):
+    with pytest.raises(ScoreError, match=r"subjects: .*one subject per image"):
         intervals(labels, scores, "binary-class", ["a"])
-    with pytest.raises(ScoreError, match="expected two images of each class or more, found 1 and 3"):
+    with pytest.raises(ScoreError, match="found 1 positive and 3 negative, expected at least 2"):
         delong([1, 0, 0, 0], [0.1, 0.2, 0.3, 0.4])
-    with pytest.raises(ScoreError, match="expected 2 names, found 1"):
+    with pytest.raises(ScoreError, match="found 1 names, expected 2"):
         details(labels, scores, "binary-class", ("a",))
-    with pytest.raises(ScoreError, match="each of 0 to 1 at least once"):
+    with pytest.raises(ScoreError, match="never occurs"):
         delong([1, 1, 1], [0.1, 0.2, 0.3])
-    with pytest.raises(ScoreError, match="finite"):
+    with pytest.raises(ScoreError, match="NaN or infinity"):
         intervals(labels, scores * np.nan, "binary-class")
 
 
@@ -440,8 +440,8 @@ def test_the_commands_print_intervals_and_differences(runs, tmp_path):
         return invoke(*arguments, "--stores", tmp_path).output
 
     said = call("evaluate", runs[0], "--intervals")
-    assert "(2000 bootstrap resamples of images); AUC" in said
-    assert "(DeLong" in said
+    assert "2000 bootstrap resamples of images" in said
+    assert "(DeLong)" in said
     lines = said.splitlines()
     assert lines[2].startswith("  balanced accuracy 1.000 [1.000, 1.000]")
     assert "  calibration error 0." in lines[2]
@@ -461,7 +461,7 @@ def test_files_of_other_images_are_not_compared(runs, tmp_path):
     scores = np.random.default_rng(0).random(60)
     found = evaluate(labels, scores, "binary-class")
     other = write_predictions(tmp_path, "pneumoniamnist", 28, "test", scores, found, "x")
-    with pytest.raises(ScoreError, match="expected the images of"):
+    with pytest.raises(ScoreError, match="scores other images than"):
         invoke("compare", runs[0], other, "--stores", tmp_path)
     assert Path(other).is_file()
 
@@ -500,5 +500,5 @@ def test_a_file_with_undefined_figures_is_scored_and_so_are_the_others(tmp_path,
 def test_a_class_that_a_whole_store_lacks_is_refused_and_the_others_are_scored(tmp_path):
     files = [small_test(tmp_path, "breastmnist", [0] * 16), small_test(tmp_path, "octmnist", [0, 1] * 8)]
     done = invoke("evaluate", *files, "--stores", tmp_path, "--intervals", code=2)
-    assert "expected each of 0 to 1 at least once" in done.stderr
+    assert "never occurs" in done.stderr
     assert "(DeLong" in done.stdout

@@ -12,9 +12,9 @@ from mmtk import store
 from mmtk.errors import ArgumentError, MmtkError, ScoreError
 from mmtk.scoring import evaluate, evaluate_file
 from mmtk.training import _portfolio, search
-from mmtk.training._ensemble import Judge, weigh
+from mmtk.training._ensemble import SelectionMetric, ensemble_weights
 from mmtk.training._features import COMPONENTS, Features, pixels_of, width_of
-from mmtk.training._folds import folds_of, halved, table_of
+from mmtk.training._folds import all_columns, folds_of, successive_halving
 from mmtk.training.methods import Job, get_method
 from tests.small_stores import MULTILABEL, store_of, write_small_store
 
@@ -51,8 +51,8 @@ def lines_of(folder):
 
 def only(monkeypatch, names, rounds=1):
     """Leave some kinds, and so few settings that all are fitted in time."""
-    every = search.kinds_of
-    monkeypatch.setattr(search, "kinds_of", lambda several: tuple(
+    every = search.estimator_kinds
+    monkeypatch.setattr(search, "estimator_kinds", lambda several: tuple(
         kind for kind in every(several) if kind.name in names
     ))
     monkeypatch.setattr(search, "_ROUNDS", rounds)
@@ -119,7 +119,8 @@ def test_the_ensemble_is_the_weighted_mean_of_its_members(tmp_path, monkeypatch)
     rows, labels = np.arange(400), opened.train.labels[:, 0]
     expected = np.zeros((80, 3))
     for member in end["ensemble"]:
-        (candidate,) = [one for one in _portfolio.portfolio(search.kinds_of(False)) if str(one) == member["candidate"]]
+        candidates = _portfolio.portfolio(search.estimator_kinds(False))
+        (candidate,) = [candidate for candidate in candidates if str(candidate) == member["candidate"]]
         for fitted_on in (rows, *(some for some, _ in folds_of(opened.train, 0))):
             fitted = candidate.estimator(0, False).fit(features.of(opened.train, fitted_on, 64), labels[fitted_on])
             expected += member["weight"] / 6 * fitted.predict_proba(features.of(opened.test, np.arange(80), 64))
@@ -159,7 +160,7 @@ def clock(monkeypatch):
         _portfolio.Kind(name, Slow, ({"factor": 1.0}, {"factor": 2.0}), {"factor": [1.0, 2.0]}, growth=1.0)
         for name in ("one", "two")
     )
-    monkeypatch.setattr(search, "kinds_of", lambda several: kinds)
+    monkeypatch.setattr(search, "estimator_kinds", lambda several: kinds)
     return found
 
 
@@ -265,13 +266,13 @@ def test_where_nothing_can_be_fitted_it_says_why(tmp_path):
 
 def test_a_budget_or_store_that_cannot_be_is_refused(tmp_path):
     learnable = write_learnable(tmp_path / "learnable.h5", "binary-class")
-    with pytest.raises(ArgumentError, match="budget: expected seconds above 0, found 0"):
+    with pytest.raises(ArgumentError, match="budget: found 0 s"):
         by_search(learnable, tmp_path / "run", budget=0)
     lost = store.open(write_small_store(tmp_path / "lost.h5", (20, 6, 2), classes=4, task="multi-class"))
-    with pytest.raises(ScoreError, match=r"lost\.h5 test labels"):
+    with pytest.raises(ScoreError, match=r"lost\.h5 test: labels"):
         by_search(lost, tmp_path / "run", budget=10)
     by_search(learnable, tmp_path / "run", budget=0.001)
-    with pytest.raises(MmtkError, match="expected seed 1, found 0 in the run that lies there"):
+    with pytest.raises(MmtkError, match="found seed 0, expected 1"):
         by_search(learnable, tmp_path / "run", budget=0.001, seed=1)
 
 
@@ -284,7 +285,7 @@ def test_merits_are_those_of_the_evaluator(task):
     several, outputs = task == MULTILABEL, 2 if task == "binary-class" else 4
     labels = rng.integers(0, 2, (90, outputs)) if several else rng.integers(0, outputs, (90, 1))
     scores = np.round(rng.dirichlet(np.ones(outputs), (3, 90)), 1)  # ties among them
-    judge = Judge(labels, outputs, several)
+    judge = SelectionMetric(labels, outputs, several)
     expected = [evaluate(labels, table, task).auc for table in scores]
     assert judge.merits(scores) == pytest.approx(expected, abs=1e-12)
     assert judge.measure == "auc"
@@ -292,10 +293,10 @@ def test_merits_are_those_of_the_evaluator(task):
 
 def test_a_loss_is_the_mean_of_the_true_classes_logarithms():
     scores = np.array([[[0.5, 0.5], [0.25, 0.75]], [[1.0, 0.0], [1.0, 0.0]]])
-    judge = Judge(np.array([[1], [1]]), 2, several=False)
+    judge = SelectionMetric(np.array([[1], [1]]), 2, multilabel=False)
     assert judge.measure == "loss"
     assert judge.merits(scores) == pytest.approx([np.log([0.5, 0.75]).mean(), np.log(1e-6)])
-    several = Judge(np.array([[1, 0], [1, 0]]), 2, several=True)
+    several = SelectionMetric(np.array([[1, 0], [1, 0]]), 2, multilabel=True)
     assert several.merits(scores)[0] == pytest.approx(np.log([0.5, 0.5, 0.25, 0.25]).mean())
 
 
@@ -305,13 +306,13 @@ def test_an_ensemble_is_better_than_its_members_and_leaves_out_noise():
     good = [np.where(labels[:, 0], 0.6, 0.4) + 0.25 * rng.normal(size=400) for _ in range(4)]
     table = np.clip([*good, *rng.random((4, 400))], 0, 1)
     scores = np.stack([1 - table, table], axis=2)
-    judge = Judge(labels, 2, several=False)
-    weights = weigh(scores, judge, 0)
+    judge = SelectionMetric(labels, 2, multilabel=False)
+    weights = ensemble_weights(scores, judge, 0)
     assert weights.sum() == pytest.approx(1)
     assert weights[:4].sum() > 0.8
     assert judge.merits(np.average(scores, 0, weights)[None])[0] > judge.merits(scores).max()
     asked = []
-    weigh(scores, judge, 0, lambda: asked.append(1))
+    ensemble_weights(scores, judge, 0, lambda: asked.append(1))
     assert len(asked) == 1
 
 
@@ -364,14 +365,15 @@ def test_components_are_scaled_and_the_same_in_whatever_order_they_are_asked(tmp
 
 
 def test_a_class_that_was_never_seen_has_no_chance():
-    assert table_of(np.array([[0.4, 0.6]]), np.array([0, 2]), 1, 3, False) == pytest.approx(np.array([[0.4, 0, 0.6]]))
+    scores = all_columns(np.array([[0.4, 0.6]]), np.array([0, 2]), 1, 3, False)
+    assert scores == pytest.approx(np.array([[0.4, 0, 0.6]]))
     lists = [np.array([[0.4, 0.6]]), np.array([[1.0]])]
-    assert table_of(lists, [np.array([0, 1]), np.array([0])], 1, 2, True) == pytest.approx(np.array([[0.6, 0]]))
+    assert all_columns(lists, [np.array([0, 1]), np.array([0])], 1, 2, True) == pytest.approx(np.array([[0.6, 0]]))
 
 
 def test_settings_are_drawn_by_number():
-    for kind in _portfolio.kinds_of(several=False):
-        one, same, other = (_portfolio.drawn(kind, number) for number in (3, 3, 5))
+    for kind in _portfolio.estimator_kinds(multilabel=False):
+        one, same, other = (_portfolio.draw_candidate(kind, number) for number in (3, 3, 5))
         assert str(one) == str(same)
         assert json.dumps(dict(one.settings))
         if kind.name not in ("neighbours", "extra_trees", "random_forest"):  # of few settings, one can come again
@@ -383,7 +385,7 @@ def test_halving_finds_settings_that_can_be_fitted(name):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 270)
     features = (rng.normal(size=(270, 5)) + labels[:, None]).astype(np.float32)
-    (kind,) = [kind for kind in _portfolio.kinds_of(several=False) if kind.name == name]
-    found = halved(kind, features, labels, 3, 0)
+    (kind,) = [kind for kind in _portfolio.estimator_kinds(multilabel=False) if kind.name == name]
+    found = successive_halving(kind, features, labels, 3, 0)
     assert set(found.settings) <= set(kind.draws)
-    assert found.estimator(0, several=False).fit(features, labels).score(features, labels) > 0.5
+    assert found.estimator(0, multilabel=False).fit(features, labels).score(features, labels) > 0.5

@@ -144,22 +144,22 @@ def write_text(name, text):
 
 
 @pytest.mark.parametrize(("break_it", "told"), [
-    (lambda path: path.unlink(), "expected one .tflite file there or in breastmnist, found none"),
+    (lambda path: path.unlink(), "contains no .tflite file, nor has it a folder breastmnist"),
     (lambda path: write_model(path.with_name("b.tflite"), 2), "found b.tflite, model.tflite"),
-    (lambda path: path.with_name("dict.txt").unlink(), "dict.txt: expected the names of the model's outputs"),
-    (lambda path: path.with_name("dict.txt").write_bytes(b"\xff0\n1\n"), "dict.txt: expected names in UTF-8"),
-    (write_text("dict.txt", "0\n2\n"), "dict.txt: expected the class 1 of breastmnist"),
-    (write_text("dict.txt", "0\n1\nbackground\n"), "expected classes of breastmnist alone, found background"),
-    (write_text("dict.txt", "0\n1\n0\n"), "dict.txt: expected each name once, found 0 again"),
+    (lambda path: path.with_name("dict.txt").unlink(), "dict.txt: does not exist"),
+    (lambda path: path.with_name("dict.txt").write_bytes(b"\xff0\n1\n"), "dict.txt: is not encoded as UTF-8"),
+    (write_text("dict.txt", "0\n2\n"), "dict.txt: the class 1 of breastmnist is missing"),
+    (write_text("dict.txt", "0\n1\nbackground\n"), "background is not a class of breastmnist"),
+    (write_text("dict.txt", "0\n1\n0\n"), "dict.txt: the name 0 is repeated"),
     (write_text("scaling.json", '{"std": 0}'), "scaling.json"),
     (write_text("scaling.json", '{"divide": 255}'), "did you mean divisor?"),
-    (lambda path: path.write_bytes(b""), "expected a model that can be run, found"),
-    (lambda path: path.write_bytes(b"no model"), "found The model is not a valid Flatbuffer buffer"),
-    (lambda path: path.write_bytes(path.read_bytes()[:-40]), "expected a model that can be run, found"),
-    (lambda path: write_model(path, 2, without="subgraphs"), "found one that crashes (SIGSEGV)"),
-    (lambda path: write_model(path, 3), "expected 2 outputs, as many as there are names in dict.txt, found shape (1,"),
-    (lambda path: write_model(path, 2, shape=(1, 90)), "expected an input of shape (1, height, width, 1 or 3), found"),
-    (lambda path: write_model(path, 2, shape=(1, 6, 5, 4)), "found shape (1, 6, 5, 4)"),
+    (lambda path: path.write_bytes(b""), "the model cannot be run"),
+    (lambda path: path.write_bytes(b"no model"), "The model is not a valid Flatbuffer buffer"),
+    (lambda path: path.write_bytes(path.read_bytes()[:-40]), "the model cannot be run"),
+    (lambda path: write_model(path, 2, without="subgraphs"), "crashes when it is run (SIGSEGV)"),
+    (lambda path: write_model(path, 3), "an output of shape (1, 3), expected 2 outputs"),
+    (lambda path: write_model(path, 2, shape=(1, 90)), "shape (1, 90), expected (1, height, width, 1 or 3)"),
+    (lambda path: write_model(path, 2, shape=(1, 6, 5, 4)), "an input of shape (1, 6, 5, 4)"),
 ])
 def test_what_cannot_be_scored_is_said_in_one_line(tmp_path, break_it, told):
     assert told in broken(tmp_path, break_it)
@@ -167,18 +167,18 @@ def test_what_cannot_be_scored_is_said_in_one_line(tmp_path, break_it, told):
 
 def test_a_model_of_one_channel_is_not_for_rgb(tmp_path):
     told = broken(tmp_path, lambda path: write_model(path, 5, shape=(1, 6, 7, 1)), "rgb")
-    assert "expected an input of shape (1, height, width, 3)" in told
+    assert "expected (1, height, width, 3)" in told
 
 
 def test_volumes_are_refused(tmp_path):
     told = broken(tmp_path, lambda path: None, ndim=3)
-    assert told.endswith("expected a store of images for the method tflite, found volumes")
+    assert "volumes" in told
 
 
 def test_a_model_that_does_not_end_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(tflite, "_TRIAL", "import time; time.sleep(60)")
     monkeypatch.setattr(tflite, "_TRIAL_SECONDS", 0.5)
-    assert "found one that gives no scores in 0.5 s" in broken(tmp_path, lambda path: None)
+    assert "gave no scores within 0.5 s" in broken(tmp_path, lambda path: None)
 
 
 def test_without_the_extra_it_says_how_to_get_it(tmp_path, monkeypatch):
@@ -187,7 +187,7 @@ def test_without_the_extra_it_says_how_to_get_it(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_is_not_there_is_no_method(tmp_path):
-    with pytest.raises(ArgumentError, match=r"method tflite: expected a folder with a .tflite file, found /no/such"):
+    with pytest.raises(ArgumentError, match="method tflite: the folder /no/such does not exist"):
         invoke("decathlon", "--stores", tmp_path, "--out", tmp_path / "out", "--method", "tflite:/no/such")
 
 
@@ -218,4 +218,4 @@ def test_the_decathlon_scores_it_and_notices_another_model(tmp_path):
     assert set(kept) == {"model", "model.tflite", "dict.txt"}
     write_names(tmp_path / "edge v1" / "breastmnist", opened, ("1", "0"))
     told = invoke(*command, code=1).output
-    assert "found a run of another one, or of other names or scaling; choose another --out" in " ".join(told.split())
+    assert "another model, names or scaling" in " ".join(told.split())

@@ -93,16 +93,16 @@ def test_what_the_first_process_is_refused_all_are(monkeypatch):
 
     for rank in (0, 1):
         with pytest.raises(MmtkError, match="another process training in it"):
-            World(rank, 2, "cpu").agreed(refuse)
+            World(rank, 2, "cpu").on_main(refuse)
     sent.clear()
-    assert [World(rank, 2, "cpu").agreed(lambda rank=rank: f"said by {rank}") for rank in (0, 1)] == ["said by 0"] * 2
+    assert [World(rank, 2, "cpu").on_main(lambda rank=rank: f"said by {rank}") for rank in (0, 1)] == ["said by 0"] * 2
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path):
     from mmtk.training import _fit
 
     opened = mmtk.open(write_small_store(tmp_path / "s.h5"))
-    with pytest.raises(ArgumentError, match="processes: expected a batch that 3 can share, found a batch of 128"):
+    with pytest.raises(ArgumentError, match="3 processes cannot share batches of 128"):
         _fit._Run(
             opened, get_protocol("isbi21"), "resnet18", tmp_path, 0, 1, 8, "float32", World(0, 3, "cpu")
         )

@@ -169,7 +169,7 @@ def test_a_finished_run_is_left_alone(store, tmp_path):
 
 def test_two_trainings_in_one_folder_are_refused(store, tmp_path):
     def second(line):
-        with pytest.raises(MmtkError, match="in use by another process"):
+        with pytest.raises(MmtkError, match="another process"):
             train(store, tmp_path / "run", epochs=1)
 
     train(store, tmp_path / "run", epochs=1, report=second)
@@ -179,14 +179,14 @@ def test_two_trainings_in_one_folder_are_refused(store, tmp_path):
 def test_a_run_of_another_configuration_is_refused_by_the_field_that_differs(store, tmp_path):
     out = tmp_path / "run"
     train(store, out, epochs=1)
-    with pytest.raises(MmtkError, match=r"expected seed 1, found 0 in the run that lies there; choose another --out"):
+    with pytest.raises(MmtkError, match=r"found seed 0, expected 1; choose another --out"):
         train(store, out, epochs=1, seed=1)
-    with pytest.raises(MmtkError, match="expected epochs 2, found 1"):
+    with pytest.raises(MmtkError, match="found epochs 1, expected 2"):
         train(store, out, epochs=2)
-    with pytest.raises(MmtkError, match=r"expected protocol learning_rate 0\.1, found 0\.001"):
+    with pytest.raises(MmtkError, match=r"found protocol learning_rate 0\.001, expected 0\.1"):
         train(store, out, replace(SHORT, learning_rate=0.1), epochs=1)
     other = mmtk.open(write_small_store(tmp_path / "other.h5", (20, 6, 9), seed=1))
-    with pytest.raises(MmtkError, match="expected store content"):
+    with pytest.raises(MmtkError, match="found store content"):
         train(other, out, epochs=1)
 
 
@@ -196,7 +196,7 @@ def test_a_damaged_run_is_one_line(store, tmp_path, name):
         train(store, tmp_path, **_kill_after_epoch(None))
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(MmtkError, match=f"{name}: expected .* remove the run's folder") as error:
+    with pytest.raises(MmtkError, match=f"{name}: .* remove the run's folder") as error:
         train(store, tmp_path)
     assert "\n" not in str(error.value)
 
@@ -266,7 +266,7 @@ def half(store, tmp_path):
 
 
 def _refused(store, run, name):
-    with pytest.raises(MmtkError, match=rf"/{name}[^/]*: expected .*, found .*remove the run's folder$") as error:
+    with pytest.raises(MmtkError, match=rf"/{name}[^/]*: .*; remove the run's folder$") as error:
         train(store, run)
     assert len(str(error.value)) < 400
     assert not (run / "result.json").exists()
@@ -348,12 +348,12 @@ def test_what_is_no_json_object_of_a_run_is_one_line(store, tmp_path, undisturbe
         contents += [json.dumps(other).encode() for other in wrong_results(whole)]
     for content in contents:
         path.write_bytes(content)
-        with pytest.raises(MmtkError, match=rf"/{name}[^/]*: expected .*, found .*; remove the run's folder$") as error:
+        with pytest.raises(MmtkError, match=rf"/{name}[^/]*: .*; remove the run's folder$") as error:
             train(store, tmp_path / "run")
         assert len(str(error.value)) < 400
     path.unlink()
     path.mkdir()
-    with pytest.raises(MmtkError, match=rf"/{name}: expected JSON, found Is a directory"):
+    with pytest.raises(MmtkError, match=rf"/{name}: cannot be read: Is a directory"):
         train(store, tmp_path / "run")
 
 
@@ -439,11 +439,11 @@ def test_a_run_whose_auc_is_undefined_goes_on_after_a_kill_by_its_loss(tmp_path)
 
 def test_a_whole_store_that_lacks_a_class_and_a_part_without_images_are_refused(tmp_path):
     store = lacking(tmp_path / "s.h5", "multi-class", ("val",), partial=False)
-    with pytest.raises(ScoreError, match="val labels: expected each of 0 to 2 at least once, found no 1 in 8 rows"):
+    with pytest.raises(ScoreError, match="val: labels: value 1 never occurs in 8 rows"):
         train(store, tmp_path / "run")
     for counts, name in (((0, 8, 8), "train"), ((8, 0, 8), "val"), ((8, 8, 0), "test")):
         empty = mmtk.open(write_small_store(tmp_path / f"{name}.h5", counts, partial=True))
-        line = rf"{name}\.h5 {name}: expected at least one image, found none; build the store from more of the sources"
+        line = rf"{name}\.h5 {name}: contains no images; build the store from more source data"
         with pytest.raises(ScoreError, match=line):
             train(empty, tmp_path / "run")
 
@@ -470,11 +470,11 @@ def test_a_split_without_both_classes_is_refused_before_training(tmp_path, count
 
 
 def test_a_loss_that_is_not_finite_is_said_with_its_place_and_the_last_good_epoch_kept(store, tmp_path, monkeypatch):
-    def rate(self, step, in_epoch, epochs):
+    def rate(self, step, steps_per_epoch, epochs):
         return 1e30 if step == 4 else self.learning_rate  # the second step of the second epoch
 
     monkeypatch.setattr(Protocol, "rate", rate)
-    found = r"expected a finite loss, found nan in epoch 2, batch 3 of 3; .*last\.pt is that of epoch 1"
+    found = r"the loss became nan in epoch 2, batch 3 of 3; .*last\.pt holds epoch 1"
     with pytest.raises(MmtkError, match=found):
         train(store, tmp_path / "run")
     state = checkpoints.load(tmp_path / "run" / "last.pt")
@@ -486,8 +486,8 @@ def test_a_loss_that_is_not_finite_is_said_with_its_place_and_the_last_good_epoc
 
 
 def test_a_last_step_that_ruins_the_weights_shows_in_validation(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(Protocol, "rate", lambda self, step, in_epoch, epochs: 1e30 if step == 2 else 1e-3)
-    with pytest.raises(MmtkError, match="found nan on the validation split after epoch 1"):
+    monkeypatch.setattr(Protocol, "rate", lambda self, step, steps_per_epoch, epochs: 1e30 if step == 2 else 1e-3)
+    with pytest.raises(MmtkError, match="the validation loss became nan after epoch 1"):
         train(store, tmp_path / "run")
 
 
@@ -497,11 +497,11 @@ def test_memory_that_runs_out_is_one_line(store, tmp_path, monkeypatch):
 
     monkeypatch.setattr(_fit, "plain_step", lambda *_: step)
     lower = "use a lower batch_size in a protocol file or --precision bfloat16 or --resolution 8"
-    with pytest.raises(MmtkError, match=f"expected memory for batches of 8 at 32 px in float32, .*; {lower}$"):
+    with pytest.raises(MmtkError, match=f"out of memory with batches of 8 at 32 px in float32; {lower}$"):
         train(store, tmp_path / "run", resolution=32)
     large = mmtk.open(write_small_store(tmp_path / "breastmnist_40.h5", size=40))
     lower = "use a lower batch_size in a protocol file or --precision bfloat16 or a store of smaller images"
-    with pytest.raises(MmtkError, match=f"expected memory for batches of 8 at 40 px in float32, .*; {lower}$"):
+    with pytest.raises(MmtkError, match=f"out of memory with batches of 8 at 40 px in float32; {lower}$"):
         train(large, tmp_path / "large")
 
 
@@ -523,7 +523,7 @@ def test_a_killed_run_goes_on_with_all_that_a_protocol_can_have(tmp_path):
     last = checkpoints.load(tmp_path / "whole" / "last.pt")
     assert not torch.equal(last["average"]["conv1.weight"], last["model"]["conv1.weight"])
     assert json.loads((tmp_path / "whole" / "config.json").read_text())["precision"] == precision
-    with pytest.raises(MmtkError, match="expected precision float32, found bfloat16"):
+    with pytest.raises(MmtkError, match="found precision bfloat16, expected float32"):
         train(opened, tmp_path / "whole", TUNED)
 
 
@@ -555,7 +555,7 @@ def test_resolutions_have_their_stem_and_stand_in_the_names(tmp_path, size, reso
 
 
 def test_stored_images_are_not_made_smaller(store, tmp_path):
-    with pytest.raises(ArgumentError, match=r"resolution: expected images of at most 7 px, found 8 px in .*\.h5"):
+    with pytest.raises(ArgumentError, match=r"resolution: found 7 px, expected at least the 8 px of"):
         train(store, tmp_path / "run", resolution=7)
 
 
@@ -563,20 +563,20 @@ def test_another_task_or_other_weights_in_the_folder_are_refused(store, tmp_path
     with pytest.raises(Killed):
         train(store, tmp_path / "run", **_kill_after_epoch(None))
     other = mmtk.open(write_small_store(tmp_path / "other.h5", (20, 6, 9), task=MULTILABEL))
-    with pytest.raises(MmtkError, match="expected store task multi-label, binary-class, found binary-class"):
+    with pytest.raises(MmtkError, match="found store task binary-class, expected multi-label, binary-class"):
         train(other, tmp_path / "run")
     state = checkpoints.load(tmp_path / "run" / "last.pt")
     state["model"]["fc.weight"] = torch.zeros(3, 512)
     checkpoints.save(tmp_path / "run" / "last.pt", state)
-    with pytest.raises(MmtkError, match=r"last\.pt: expected weights of this model, found others; remove the run's"):
+    with pytest.raises(MmtkError, match=r"last\.pt: .*the weights do not match the model; remove the run's"):
         train(store, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs: expected at least 1"), ({"seed": -1}, "seed"), ({"protocol": "isbi22"}, "isbi22"),
-        ({"precision": "float16"}, "precision: expected float32 or bfloat16, found float16"),
+        ({"epochs": 0}, "epochs: .*expected at least 1"), ({"seed": -1}, "seed"), ({"protocol": "isbi22"}, "isbi22"),
+        ({"precision": "float16"}, "precision: found float16, expected float32 or bfloat16"),
     ],
 )
 def test_bad_arguments(store, tmp_path, options, message):
@@ -621,7 +621,7 @@ def test_a_killed_run_of_volumes_goes_on_and_they_are_enlarged_augmented_and_mir
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
     train(volumes, tmp_path / "half", replace(full, epochs=1), precision="bfloat16")
     turned = replace(full, augmentation=Augmentation(rotation=3))
-    with pytest.raises(ArgumentError, match="rotation: expected 0 for volumes, found 3"):
+    with pytest.raises(ArgumentError, match="rotation: found 3, expected 0 for volumes"):
         train(volumes, tmp_path / "turned", turned)
     assert not (tmp_path / "turned").exists()
 
@@ -672,7 +672,7 @@ def test_cuda_graphs_take_the_steps_that_are_taken_without_them(tmp_path, monkey
     opened = mmtk.open(write_small_store(tmp_path / "s.h5", (44, 8, 8)))
     protocol = replace(TUNED, optimiser=optimiser, nesterov=optimiser == "sgd", learning_rate=1e-3)
     fit(opened, protocol, "resnet18", tmp_path / "graph", device="cuda")
-    monkeypatch.setattr(_fit.Replayed, "__call__", lambda self, *batch: self._step(*batch))
+    monkeypatch.setattr(_fit.ReplayedStep, "__call__", lambda self, *batch: self._step(*batch))
     fit(opened, protocol, "resnet18", tmp_path / "plain", device="cuda")
     logs = [outcome(tmp_path / name)["log"] for name in ("graph", "plain")]
     assert [line["cuda_graph"] for line in logs[0]] == [True] * 3
@@ -682,7 +682,7 @@ def test_cuda_graphs_take_the_steps_that_are_taken_without_them(tmp_path, monkey
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 def test_cuda_that_is_not_there_is_said(store, tmp_path):
-    with pytest.raises(ArgumentError, match="expected a CUDA device, found none"):
+    with pytest.raises(ArgumentError, match="torch finds no usable CUDA device"):
         fit(store, SHORT, "resnet18", tmp_path / "run", device="cuda")
 
 

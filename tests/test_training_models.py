@@ -128,14 +128,14 @@ def test_a_missing_torchvision_is_named(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(MmtkError, match=r"the package torchvision, found not installed; pip install 'mmtk\[train\]'"):
+    with pytest.raises(MmtkError, match=r"the package torchvision, .* pip install 'mmtk\[train\]'"):
         build_model("resnet18", 1, 2)
 
 
 def test_unknown_model_and_protocol_are_named():
-    with pytest.raises(ArgumentError, match="model vgg: expected one of resnet18, resnet50"):
+    with pytest.raises(ArgumentError, match=r"model vgg: .*resnet18, resnet50"):
         build_model("vgg", 1, 2)
-    with pytest.raises(ArgumentError, match=r"isbi22: expected one of .*, or a \.toml or \.json file; did you mean"):
+    with pytest.raises(ArgumentError, match=r"isbi22: .*did you mean isbi21"):
         get_protocol("isbi22")
 
 

@@ -93,7 +93,7 @@ class Recorder:
     def __init__(self, fails=False):
         self.fails, self.warmed, self.replays = fails, 0, 0
 
-    def warm(self, step, images, labels):
+    def warm_up(self, step, images, labels):
         self.warmed += 1
         return step(images, labels)
 
@@ -125,7 +125,7 @@ def test_replayed_steps_are_the_steps(fails):
 
     recorder = Recorder(fails)
     replayed = []
-    found = losses(lambda step: replayed.append(_steps.Replayed(step, recorder)) or replayed[0])
+    found = losses(lambda step: replayed.append(_steps.ReplayedStep(step, recorder)) or replayed[0])
     assert found == losses(lambda step: step)
     assert recorder.warmed == 3
     assert recorder.replays == (0 if fails else 3)

@@ -15,7 +15,7 @@ from mmtk.runs import MODELS
 
 if TYPE_CHECKING:
     from mmtk.runs import Outcome, Row
-    from mmtk.training import Standing
+    from mmtk.training import OverallProgress
 
 
 def _read_shard(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -99,9 +99,9 @@ def decathlon_command(
     outcomes: list[Outcome] = []
     unwritten: MmtkError | OSError | None = None
     with progress_bar("decathlon", share=True) as show:
-        def follow(now: Standing) -> None:
+        def follow(now: OverallProgress) -> None:
             at = f"{now.done}/{now.runs} {now.name}"
-            show(now.done + now.share, now.runs, left=_left(now), description=at)
+            show(now.done + now.fraction, now.runs, left=_left(now), description=at)
 
         if scheduler:
             runs = run_on_cluster(entries, scheduler, device=where, follow=follow)
@@ -127,10 +127,10 @@ def decathlon_command(
     ctx.exit(1 if any(outcome.error for outcome in outcomes) else 0)
 
 
-def _left(now: Standing) -> str:
-    if now.left is None:
+def _left(now: OverallProgress) -> str:
+    if now.remaining is None:
         return ""
-    minutes, seconds = divmod(round(now.left), 60)
+    minutes, seconds = divmod(round(now.remaining), 60)
     hours, minutes = divmod(minutes, 60)
     return f", about {hours} h {minutes} min left" if hours else f", about {minutes} min {seconds} s left"
 
@@ -192,6 +192,6 @@ def _echo_row(row: Row) -> None:
 
 
 def _sd(spread: tuple[float, float] | None) -> str:
-    from mmtk.scoring import shown
+    from mmtk.scoring import format_figure
 
-    return f"(sd {shown(spread[0])}, {shown(spread[1])})" if spread else ""
+    return f"(sd {format_figure(spread[0])}, {format_figure(spread[1])})" if spread else ""

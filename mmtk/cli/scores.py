@@ -128,7 +128,7 @@ def enter_command(
 
 def _intervals(assessment: Assessment) -> Iterator[str]:
     """Lines with intervals, then a line per class or label."""
-    from mmtk.scoring import shown
+    from mmtk.scoring import format_figure
 
     bands, details = assessment.intervals, assessment.details
     dropped = f", {bands.undefined} without every class" if bands.undefined else ""
@@ -136,7 +136,7 @@ def _intervals(assessment: Assessment) -> Iterator[str]:
     yield text + (f"; AUC {assessment.delong} (DeLong)" if assessment.delong else "")
     error = details.calibration_error
     yield f"balanced accuracy {bands.balanced_accuracy}" + (
-        f"  quadratic kappa {bands.kappa or shown(details.kappa)}" if details.kappa is not None else ""
+        f"  quadratic kappa {bands.kappa or format_figure(details.kappa)}" if details.kappa is not None else ""
     ) + (f"  calibration error {error:.3f}" if error is not None else "")
     width = max(len(scores.name) for scores in details.classes)
     for scores, band in zip(details.classes, bands.classes, strict=True):

@@ -53,8 +53,8 @@ def train_command(
     """
     from mmtk import store
     from mmtk.runs import published
-    from mmtk.scoring import as_facts, shown
-    from mmtk.training import Curves, fit, get_protocol, leads
+    from mmtk.scoring import as_facts, format_figure
+    from mmtk.training import Curves, fit, get_protocol, is_main_process
 
     chosen = get_protocol(protocol)
     opened = store.open(path)
@@ -63,18 +63,18 @@ def train_command(
     curves = Curves(out / "tensorboard") if tensorboard else None
 
     def report(line: dict[str, Any]) -> None:
-        figures = " ".join(f"{name} {shown(line[f'val_{name.lower()}'])}" for name in ("loss", "AUC", "ACC"))
+        figures = " ".join(f"{name} {format_figure(line[f'val_{name.lower()}'])}" for name in ("loss", "AUC", "ACC"))
         speed = f"{line['seconds']:.1f} s, {_rate(line['images_per_second'])} {opened.info.kind}/s"
         click.echo(f"epoch {line['epoch']}: loss {line['train_loss']:.4f}, validation {figures}, {speed}", err=True)
         if curves:
             curves(line)
 
-    with progress_bar(f"{opened.info.flag} {model}") if leads() else nullcontext() as progress:
+    with progress_bar(f"{opened.info.flag} {model}") if is_main_process() else nullcontext() as progress:
         result = fit(
             opened, chosen, model, out, seed=seed, epochs=epochs, device=None if device == "auto" else device,
             resolution=edge, precision=precision, progress=progress, report=report,
         )
-    if not leads():
+    if not is_main_process():
         return
     facts = {"protocol": chosen.name, "model": model, "resolution": edge}
     paper = published(opened.info, facts, result)
@@ -95,4 +95,4 @@ def train_command(
     click.echo(f"{'split':6}{opened.info.kind:>8}{'AUC':>10}{'ACC':>8}" + ("   paper: AUC     ACC" if paper else ""))
     for name, metrics in result.metrics.items():
         reference = f"{paper[0]:>14.3f}{paper[1]:>8.3f}" if paper and name == "test" else ""
-        click.echo(f"{name:6}{result.images[name]:>8}{shown(metrics.auc):>10}{metrics.acc:>8.3f}{reference}")
+        click.echo(f"{name:6}{result.images[name]:>8}{format_figure(metrics.auc):>10}{metrics.acc:>8.3f}{reference}")

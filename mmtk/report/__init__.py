@@ -1,4 +1,4 @@
-"""The paper's tables beside ours, figures, and one HTML page of both that asks nothing of any network."""
+"""The report: the paper's tables beside ours, figures, and one HTML page of both that works offline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from mmtk.base import Progress
 from mmtk.errors import MmtkError
 
-_NEEDED = ("jinja2", "matplotlib")
+_REQUIRED = ("jinja2", "matplotlib")
 
 __all__ = ["write_report"]
 
@@ -18,39 +18,48 @@ def write_report(
     runs: str | Path, out: str | Path, *, stores: str | Path | None = None, force: bool = False,
     progress: Progress | None = None, refused: Callable[[MmtkError], None] | None = None,
 ) -> tuple[list[Path], list[str]]:
-    """Write a page about finished runs, and its tables as CSV, Markdown and LaTeX beside it.
+    """Write an HTML page about finished runs, with its tables as CSV, Markdown and LaTeX alongside.
 
-    Equal runs and stores give equal bytes on one machine.
+    Equal runs and stores give identical bytes on one machine.
 
     Parameters
     ----------
-    runs : path
-        Folder with the runs, at any depth, as ``mmtk train`` and ``mmtk decathlon`` leave them.
-    out : path
-        The page, named ``*.html``; the tables take its name, say ``page.table2.csv``.
-    stores : path, optional
-        Folder with the stores; what needs images or labels is left out where one is not there, and the page says so.
+    runs : str or path
+        Folder with the runs, at any depth, as written by ``mmtk train`` and ``mmtk decathlon``.
+    out : str or path
+        The page, named ``*.html``; the tables are named after it, for example ``page.table2.csv``.
+    stores : str or path, optional
+        Folder with the stores. Without a run's store, parts that need images or labels are left out, and the page says
+        so.
     force : bool
-        Replace other files of these names.
+        Replace other files with these names.
     progress : callable, optional
-        Told the runs whose intervals are found and their number.
+        Called with the number of evaluated runs and of all runs.
     refused : callable, optional
-        Told why a run is left out that cannot be read, is damaged or does not fit its store.
+        Called with the error of each run that is skipped because it cannot be read, is damaged or does not match its
+        store.
 
     Returns
     -------
     files : list of Path
-        What was written, the page first.
+        The written files, the page first.
     notes : list of str
-        What is left out.
+        What the page leaves out, one sentence each.
 
     Raises
     ------
     MmtkError
-        If matplotlib or jinja2 is not installed, there is no finished run that can be shown, one is there twice, or
-        other files are in the way.
+        If matplotlib or jinja2 is not installed, there is no valid finished run, one exists twice, or other files are
+        in the way.
+
+    Examples
+    --------
+    >>> from mmtk.report import write_report
+    >>> files, notes = write_report("runs", "page.html", stores="stores")
+    >>> [file.name for file in files][:3]
+    ['page.html', 'page.table1.csv', 'page.table1.md']
     """
-    for package in _NEEDED:
+    for package in _REQUIRED:
         if find_spec(package) is None:
             raise MmtkError.not_installed("report", package, "report")
     from mmtk.report._page import write

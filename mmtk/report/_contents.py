@@ -1,4 +1,4 @@
-"""The report's tables: the paper's two with ours beside them, and what they leave out."""
+"""The report's tables: the paper's two with ours beside them, and further ones."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from mmtk.report._tables import NONE, Cell, Column, Table
 from mmtk.runs import (
     LATER_SETS,
     TABLE_2,
+    LabelledPredictions,
     Run,
     Setup,
-    Tested,
+    average_seeds,
+    best_run,
     by_flag,
     by_setup,
     deviation,
-    foremost,
-    over_seeds,
     setups_of,
 )
-from mmtk.scoring import Assessment, Estimate, assess, decide, mean_intervals, shown
+from mmtk.scoring import Assessment, Estimate, assess, decide, format_figure, mean_intervals
 from mmtk.store import Store, StoreInfo
 
 _SPLIT_TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
@@ -40,13 +40,13 @@ _PACKAGES = (
 )
 
 
-def score(tested: Tested) -> Assessment:
+def score(test: LabelledPredictions) -> Assessment:
     """Score test predictions in detail."""
-    return assess(tested.labels, tested.scores, tested.task, tested.classes, tested.subjects)
+    return assess(test.labels, test.scores, test.task, test.classes, test.subjects)
 
 
 def _figure(value: float | None) -> str:
-    """A figure for a table: none where it is undefined."""
+    """Format a figure for a table, an undefined one as a dash."""
     return NONE if value is None or np.isnan(value) else f"{value:.3f}"
 
 
@@ -66,13 +66,13 @@ def counts_table(stores: Mapping[str, Store]) -> Table:
         Column("Task", number=False), *(Column(_SPLIT_TITLES[split], "As built") for split in SPLITS),
         *(Column(_SPLIT_TITLES[split], "Paper") for split in SPLITS), Column("Licence", number=False),
     )
-    note = "As built: images in the stores of this report; the paper's are those of its Table 1, the edition of 2020."
-    title = "Table 1. The ten datasets, as built and as the paper counts them"
+    note = "As built: images in this report's stores. Paper: its Table 1, the 2020 edition."
+    title = "Table 1. The ten datasets, as built and in the paper"
     return Table("table1", title, columns, tuple(rows), note)
 
 
 def later_counts_table(stores: Mapping[str, Store]) -> Table:
-    """Images of each split of what MedMNIST added to the paper's ten."""
+    """Images of each split of the datasets that MedMNIST added to the paper's ten."""
     built = [built for flag, built in stores.items() if flag in EIGHT]
     return _counts_table("later_counts", f"{LATER_SETS}, as built", built)
 
@@ -97,7 +97,7 @@ def _counts_table(name: str, title: str, stores: Iterable[Store]) -> Table:
 
 
 def _built_name(title: str, built: Store | None) -> Cell:
-    """The title of a dataset with the marks of its store, and what that was built as."""
+    """The title of a dataset with the marks of its store; size, edition, pixels and split as a tip."""
     if built is None:
         return Cell(title)
     info = built.info
@@ -120,7 +120,7 @@ def _built(built: Store | None, split: str, paper: int) -> Cell:
 
 
 def scores_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table:
-    """Table 2: test AUC and ACC of the paper's seven methods and of our set-ups, the best of a column marked."""
+    """Table 2: test AUC and ACC of the paper's seven methods and of our set-ups, the best of each column marked."""
     datasets = [get_dataset(flag) for flag in TEN]
     ours = by_setup(runs)
     rows = [
@@ -143,13 +143,13 @@ def scores_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table
         *(Column(figure, d.title) for d in datasets for figure in ("AUC", "ACC")),
         *(Column(figure, "Mean of the ten") for figure in ("AUC", "ACC")),
     )
-    note = "Ours are means over seeds. Bold: the best of a column on the same test images."
-    rows_ = tuple(map(tuple, rows))
-    return Table("table2", "Table 2. Test AUC and ACC beside the paper's", columns, rows_, note, grouped=True)
+    note = "Our figures are means over seeds. Bold: the best of its column on the same test images."
+    title = "Table 2. Test AUC and ACC, alongside the paper's"
+    return Table("table2", title, columns, tuple(map(tuple, rows)), note, grouped=True)
 
 
 def later_scores_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table:
-    """Test AUC and ACC of our set-ups on what MedMNIST added to the paper's ten."""
+    """Test AUC and ACC of our set-ups on the datasets that MedMNIST added to the paper's ten."""
     title = f"Test AUC and ACC on {LATER_SETS}"
     return _scores_table("later_scores", title, [run for run in runs if run.dataset.flag in EIGHT], scored)
 
@@ -161,7 +161,7 @@ def other_scores_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) ->
 
 
 def _scores_table(name: str, title: str, runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table:
-    """A row a set-up, the best of a column marked."""
+    """One row per set-up, the best of each column marked."""
     titles = {flag: some[0].dataset.title for flag, some in by_flag(runs).items()}
     rows = []
     for setup in setups_of(runs):
@@ -172,7 +172,7 @@ def _scores_table(name: str, title: str, runs: Sequence[Run], scored: Mapping[Ru
         Column("Method", number=False),
         *(Column(figure, of_set) for of_set in titles.values() for figure in ("AUC", "ACC")),
     )
-    note = "Means over seeds. Bold: the best of a column on the same test images."
+    note = "Means over seeds. Bold: the best of its column on the same test images."
     return Table(name, title, columns, tuple(map(tuple, rows)), note)
 
 
@@ -186,13 +186,13 @@ def _pair(runs: list[Run], scored: Mapping[Run, Assessment]) -> list[Cell]:
     cells = []
     for i, figure in enumerate(("AUC", "ACC")):
         values = [run.test[i] for run in runs]
-        found = [scored[run].estimate(i) if run in scored else None for run in runs]
-        told = [
-            f"seed {run.seed}: {estimate or shown(value)}"
-            for run, value, estimate in zip(runs, values, found, strict=True)
+        estimates = [scored[run].estimate(i) if run in scored else None for run in runs]
+        seeds = [
+            f"seed {run.seed}: {estimate or format_figure(value)}"
+            for run, value, estimate in zip(runs, values, estimates, strict=True)
         ]
-        spread = [f"sd over seeds {shown(deviation(values))}"] if len(values) > 1 else []
-        tip = "\n".join([f"{figure} with its 95 % interval", *told, *spread])
+        spread = [f"sd over seeds {format_figure(deviation(values))}"] if len(values) > 1 else []
+        tip = "\n".join([f"{figure} with 95 % interval", *seeds, *spread])
         cells.append(Cell(_figure(mean(values)), marks=_marks(runs), tip=tip))
     return cells
 
@@ -201,11 +201,12 @@ def _mean_pair(of_flag: Mapping[str, list[Run]], wanted: int, scored: Mapping[Ru
     few = ("fewer datasets",) if len(of_flag) < wanted else ()
     marks = (*_marks(run for some in of_flag.values() for run in some), *few)
     cells = []
-    found = _mean_estimates(of_flag, scored)
+    estimates = _mean_estimates(of_flag, scored)
     for i in (0, 1):
         value, spread = _mean_over(of_flag, "test", i)
-        told = f", with its 95 % interval {found[i]}" if found else ""
-        tip = f"mean over {len(of_flag)}{told}" + ("" if spread is None else f"\nsd over seeds {shown(spread)}")
+        interval = f" with 95 % interval: {estimates[i]}" if estimates else ""
+        tip = f"mean over {len(of_flag)} dataset{'s' if len(of_flag) > 1 else ''}{interval}"
+        tip += "" if spread is None else f"\nsd over seeds {format_figure(spread)}"
         cells.append(Cell(_figure(value), marks=marks, tip=tip))
     return cells
 
@@ -213,22 +214,22 @@ def _mean_pair(of_flag: Mapping[str, list[Run]], wanted: int, scored: Mapping[Ru
 def _mean_estimates(
     of_flag: Mapping[str, list[Run]], scored: Mapping[Run, Assessment]
 ) -> tuple[Estimate, Estimate] | None:
-    """AUC and ACC over datasets; None where predictions are missing, or those of a dataset cannot be paired."""
+    """Mean AUC and ACC over datasets; None if predictions are missing, or those of a dataset cannot be paired."""
     if not all(run in scored for some in of_flag.values() for run in some):
         return None
     try:
-        parts = [over_seeds([scored[run].resampled for run in some]) for some in of_flag.values()]
-    except ScoreError:  # rows of a run in another order
+        parts = [average_seeds([scored[run].resampled for run in some]) for some in of_flag.values()]
+    except ScoreError:  # a run's rows are in another order
         return None
     return mean_intervals(parts, [family_of(flag) for flag in of_flag])
 
 
 def _mean_over(of_flag: Mapping[str, list[Run]], split: str, figure: int) -> tuple[float, float | None]:
-    """Mean over datasets of the means over seeds; spread of the means of each seed that all have."""
+    """Mean over datasets of the means over seeds; spread of the means of the seeds that all datasets have."""
     values = [{run.seed: run.result.metrics[split][figure] for run in some} for some in of_flag.values()]
     seeds = sorted(set.intersection(*map(set, values)))
-    each = [mean(value[seed] for value in values) for seed in seeds]
-    return mean(mean(value.values()) for value in values), deviation(each) if len(each) > 1 else None
+    by_seed = [mean(value[seed] for value in values) for seed in seeds]
+    return mean(mean(value.values()) for value in values), deviation(by_seed) if len(by_seed) > 1 else None
 
 
 def _marks(runs: Iterable[Run]) -> tuple[str, ...]:
@@ -236,7 +237,7 @@ def _marks(runs: Iterable[Run]) -> tuple[str, ...]:
 
 
 def _mark_best(rows: list[list[Cell]], first: int) -> None:
-    """Mark the highest of each column among the figures on the same images, where there are others."""
+    """Mark the highest of each column among the figures on the same images, if there are several."""
     for column in range(first, len(rows[0]) if rows else 0):
         groups: dict[bool, list[list[Cell]]] = defaultdict(list)
         for row in rows:
@@ -249,7 +250,7 @@ def _mark_best(rows: list[list[Cell]], first: int) -> None:
 
 
 def splits_table(runs: Sequence[Run]) -> Table:
-    """Figures of every split, averaged over seeds, with their spread; what Figure 2 draws."""
+    """Figures of every split, averaged over seeds, with their spread, as drawn in Figure 2."""
     rows = []
     for flag, some in by_flag(runs).items():
         for setup, same in by_setup(some).items():
@@ -278,7 +279,7 @@ def _split_row(head: Cell, setup: Setup, seeds: int, runs: Mapping[str, list[Run
 
 
 def intervals_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table:
-    """Each run's test figures with 95 % intervals, and what AUC and ACC hide."""
+    """Each run's test figures with 95 % intervals, and figures beyond AUC and ACC."""
     timed = any(run.result.seconds is not None for run in runs)
     columns = (
         Column("Dataset", number=False), Column("Method", number=False), Column("Seed"), Column("Epoch"),
@@ -290,26 +291,26 @@ def intervals_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Ta
     )
     rows = []
     for run in runs:
-        found = scored.get(run)
+        assessment = scored.get(run)
         epoch = f"{run.result.best_epoch} of {run.result.epochs}" if run.result.epochs else NONE
-        auc, acc = (found.estimate(i) if found else None for i in (0, 1))
-        other = found.delong if found else None
-        line = [_figure(run.test.auc), *_ends(auc), *_ends(other), _figure(run.test.acc), *_ends(acc)]
-        inside = found.details if found else None
-        besides = [inside.balanced_accuracy, inside.kappa, inside.calibration_error] if inside else [None] * 3
+        auc, acc = (assessment.estimate(i) if assessment else None for i in (0, 1))
+        delong = assessment.delong if assessment else None
+        line = [_figure(run.test.auc), *_bounds(auc), *_bounds(delong), _figure(run.test.acc), *_bounds(acc)]
+        details = assessment.details if assessment else None
+        further = [details.balanced_accuracy, details.kappa, details.calibration_error] if details else [None] * 3
         rows.append((
             Cell(run.dataset.title, marks=run.marks), _method(run.setup),
             Cell(str(run.seed)), Cell(epoch), Cell(f"{run.result.images['test']:,}"), *map(Cell, line),
-            *(Cell(_figure(value)) for value in besides),
-            Cell(found.intervals.resampled if found else NONE),
+            *(Cell(_figure(value)) for value in further),
+            Cell(assessment.intervals.resampled if assessment else NONE),
             *(map(_seconds, (run.result.seconds, run.result.budget)) if timed else ()),
         ))
     note = (
-        "Intervals of 95 %: percentiles of 2,000 bootstrap resamples of what the last column names, and DeLong's for "
-        "two classes with two images each or more. Kappa is Cohen's with quadratic weights, for grades; the "
-        "calibration error is the expected one in 15 bins."
+        "95 % intervals: percentiles of 2,000 bootstrap resamples of the test images or subjects (column Resampled), "
+        "and DeLong's for two classes with at least two images each. Kappa: Cohen's with quadratic weights, for "
+        "ordinal tasks. Calibration error: expected calibration error in 15 bins."
     )
-    title = "Table 4. Every run with 95 % intervals of its test figures"
+    title = "Table 4. Test figures of every run with 95 % intervals"
     return Table("intervals", title, columns, tuple(rows), note, grouped=True)
 
 
@@ -317,82 +318,83 @@ def _seconds(value: float | None) -> Cell:
     return Cell(NONE if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}")
 
 
-def _ends(found: Estimate | None) -> list[str]:
-    if found is None or np.isnan(found.low):
+def _bounds(estimate: Estimate | None) -> list[str]:
+    if estimate is None or np.isnan(estimate.low):
         return [NONE, NONE]
-    return [f"{found.low:.3f}", f"{found.high:.3f}"]
+    return [f"{estimate.low:.3f}", f"{estimate.high:.3f}"]
 
 
 def classes_table(runs: Sequence[Run], scored: Mapping[Run, Assessment]) -> Table:
-    """Figures of each class, or label, of each dataset's foremost run."""
+    """Figures of each class or label, for each dataset's best run."""
     rows = []
     for some in by_flag(runs).values():
-        run = foremost(some)
-        for one in scored[run].details.classes if run in scored else ():
-            figures = (one.auc, one.recall, one.f1)
-            head = Cell(run.dataset.title, marks=run.marks)
-            rows.append((head, Cell(one.name), Cell(f"{one.images:,}"), *(Cell(_figure(value)) for value in figures)))
+        run = best_run(some)
+        for scores in scored[run].details.classes if run in scored else ():
+            figures = (scores.auc, scores.recall, scores.f1)
+            head, name = Cell(run.dataset.title, marks=run.marks), Cell(scores.name)
+            rows.append((head, name, Cell(f"{scores.images:,}"), *(Cell(_figure(value)) for value in figures)))
     columns = (
         Column("Dataset", number=False), Column("Class", number=False), Column("Images"), Column("AUC"),
         Column("Recall"), Column("F1"),
     )
-    note = "Each class against the rest, by the run of each dataset with the best validation AUC."
-    title = "Table 5. Each class, on test images"
+    note = "Each class against the rest, for each dataset's run with the best validation AUC."
+    title = "Table 5. Test figures of each class"
     return Table("classes", title, columns, tuple(rows), note, grouped=True)
 
 
-def confusion_table(run: Run, found: Assessment) -> Table:
-    """Which classes a run takes for which; of several labels how often each was found, missed and falsely seen."""
+def confusion_table(run: Run, assessment: Assessment) -> Table:
+    """The confusion matrix of a run; for multi-label tasks true and false positives and negatives of each label."""
     from sklearn.metrics import multilabel_confusion_matrix
 
-    tested = run.tested
-    assert tested is not None
-    name, title = f"confusion_{run.dataset.flag}", f"Confusion on {run.dataset.title}'s test images"
-    if found.details.confusion is None:
-        kinds = multilabel_confusion_matrix(tested.labels, decide(tested.scores, tested.task)[1])
-        columns = (Column("Label", number=False), *map(Column, ("found", "missed", "falsely seen", "rightly not seen")))
+    test = run.predictions
+    assert test is not None
+    name, title = f"confusion_{run.dataset.flag}", f"Confusion matrix of {run.dataset.title}, test images"
+    if assessment.details.confusion is None:
+        kinds = multilabel_confusion_matrix(test.labels, decide(test.scores, test.task)[1])
+        outcomes = ("true positive", "false negative", "false positive", "true negative")
+        columns = (Column("Label", number=False), *map(Column, outcomes))
         rows = [
             (Cell(label), *(Cell(f"{n:,}", shade=n / max(of, 1)) for n, of in (
                 (yes[1], yes.sum()), (yes[0], yes.sum()), (no[1], no.sum()), (no[0], np.inf),
             )))
-            for label, (no, yes) in zip(tested.classes, kinds, strict=True)
+            for label, (no, yes) in zip(test.classes, kinds, strict=True)
         ]
-        return Table(name, title, columns, tuple(rows), "Images whose score is above one half count as seen.")
-    matrix = found.details.confusion
+        return Table(name, title, columns, tuple(rows), "A label is positive if its score is above 0.5.")
+    matrix = assessment.details.confusion
     columns = (
-        Column("True class", number=False), *(Column(str(i), "Taken for class") for i in range(len(tested.classes))),
+        Column("True class", number=False), *(Column(str(i), "Predicted class") for i in range(len(test.classes))),
     )
     rows = [
         (Cell(label if label == str(i) else f"{i} {label}"), *(Cell(str(n), shade=n / max(row.sum(), 1)) for n in row))
-        for i, (label, row) in enumerate(zip(tested.classes, matrix, strict=True))
+        for i, (label, row) in enumerate(zip(test.classes, matrix, strict=True))
     ]
-    return Table(name, title, columns, tuple(rows), "Rows are true classes; shades are shares of a row.")
+    return Table(name, title, columns, tuple(rows), "Rows: true classes; shading: share of the row.")
 
 
 def audit_table(audits: Mapping[str, Audit], titles: Mapping[str, str]) -> Table:
-    """What makes scores flatter, of each dataset that was looked at."""
+    """What inflates scores: identical images and subjects shared between splits, for each audited dataset."""
     rows = []
-    for name, found in audits.items():
-        across = sum(alike.across for alike in found.exact)
-        looked = found.near_limit is not None
-        figures = (len(found.exact), across, len([alike for alike in found.exact if alike.conflict]))
-        subjects = f"{len(found.crossing):,}" if found.known_subjects else NONE
-        told = "; ".join(map(str, found.overlaps)) if found.known_subjects else "no subjects are known"
+    for name, result in audits.items():
+        across = sum(group.across for group in result.exact)
+        of_store = result.near_limit is not None
+        figures = (len(result.exact), across, len([group for group in result.exact if group.conflict]))
+        subjects = f"{len(result.crossing):,}" if result.known_subjects else NONE
+        overlaps = "; ".join(map(str, result.overlaps)) if result.known_subjects else "subjects are unknown"
         rows.append((
-            Cell(titles[name]), Cell("the store" if looked else "the official map"),
-            *(Cell(f"{n:,}" if looked else NONE) for n in figures), Cell(subjects), Cell(told or "none shared"),
+            Cell(titles[name]), Cell("the store" if of_store else "the official map"),
+            *(Cell(f"{n:,}" if of_store else NONE) for n in figures), Cell(subjects), Cell(overlaps or "none shared"),
         ))
     columns = (
-        Column("Dataset", number=False), Column("Looked at", number=False), Column("groups", "Equal pictures"),
-        Column("across splits", "Equal pictures"), Column("of several labels", "Equal pictures"),
-        Column("Subjects in several splits"), Column("Of these", number=False),
+        Column("Dataset", number=False), Column("Examined", number=False), Column("groups", "Identical images"),
+        Column("across splits", "Identical images"), Column("with different labels", "Identical images"),
+        Column("Subjects in several splits"), Column("Which splits", number=False),
     )
-    note = "Nearly equal pictures are not looked for here; mmtk audit does."
-    return Table("audit", "Table 6. What makes scores flatter", columns, tuple(rows), note)
+    note = "Near-duplicates are not searched for here; use mmtk audit."
+    return Table("audit", "Table 6. What inflates scores", columns, tuple(rows), note)
 
 
 def environment_table(runs: Sequence[Run]) -> Table:
-    """Versions that made the runs, each different set a column, and those that made this report."""
+    """Versions that made the runs, one column per different set, and those that made this report."""
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.config.device, run.made_with].append(run)
@@ -408,4 +410,4 @@ def environment_table(runs: Sequence[Run]) -> Table:
         *(Column(f"Runs {i}" if len(groups) > 1 else "Runs", number=False) for i in range(1, len(groups) + 1)),
     )
     rows = tuple((Cell(name), *(Cell(side.get(name, "") or NONE) for side in sides)) for name in names)
-    return Table("environment", "Table 7. What the runs and this report were made with", columns, rows)
+    return Table("environment", "Table 7. Software and hardware of the runs and of this report", columns, rows)

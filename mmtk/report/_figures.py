@@ -1,6 +1,6 @@
-"""Figures as inline SVG whose colours are the page's own, so that they read on light and dark paper alike.
+"""Figures as inline SVG in the page's own colours, so that they are legible in light and dark mode.
 
-matplotlib draws in colours that stand for CSS variables; text stays text, in the page's fonts.
+matplotlib draws with placeholder colours for CSS variables; text stays text, in the page's fonts.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mmtk.datasets.base import SPLITS, Task
-from mmtk.runs import Run, Setup, Tested, by_setup, foremost
-from mmtk.scoring import shown
+from mmtk.runs import LabelledPredictions, Run, Setup, best_run, by_setup
+from mmtk.scoring import format_figure
 
-COLOURS = 8  # of set-ups, in the page's style; after so many they come again with another dash
+COLOURS = 8  # of set-ups, in the page's style; then they repeat with another dash
 DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2")
 _VARIABLES = {
     "#010000": "var(--ink)", "#020000": "var(--muted)", "#030000": "var(--rule)",
@@ -36,19 +36,19 @@ _STYLE = {
     "xtick.major.width": 0.6, "ytick.major.width": 0.6, "grid.color": _RULE, "grid.linewidth": 0.6, "axes.grid": True,
     "axes.axisbelow": True, "lines.linewidth": 1.4, "axes.facecolor": "none", "figure.facecolor": "none",
 }
-_WIDTH = 3.5  # inches: about a phone's width at the size its text is drawn in
-_TITLE = 56  # letters of 7 points that fit into it
+_WIDTH = 3.5  # inches: about a phone's width at this text size
+_TITLE = 56  # characters of 7 points that fit
 _GRID = np.linspace(0, 1, 201)
 
 
 def style_of(place: int) -> tuple[int, str]:
-    """Number of the colour, and the dashes, of the set-up at a place."""
+    """Number of the colour, and the dashes, of the set-up at this index."""
     return place % COLOURS, DASHES[(place // COLOURS + place) % len(DASHES)]
 
 
 @rc_context(_STYLE)
 def bars(runs: Sequence[Run]) -> str:
-    """AUC and ACC of each split, a group of bars a set-up, averaged over seeds (the paper's Figure 2)."""
+    """AUC and ACC of each split, one group of bars per set-up, averaged over seeds (the paper's Figure 2)."""
     groups = list(by_setup(runs).items())
     figure, axes = _figure(0.4 + 0.72 * len(groups), columns=2)
     for i, (axis, title) in enumerate(zip(axes, ("AUC", "ACC"), strict=True)):
@@ -60,7 +60,7 @@ def bars(runs: Sequence[Run]) -> str:
                 top = row + 0.30 + 0.2 * place
                 width = np.nan_to_num(value)
                 axis.barh(top, width, 0.18, color=f"#0500{place:02x}")
-                axis.text(width + 0.02, top, shown(value), va="center", size=6)
+                axis.text(width + 0.02, top, format_figure(value), va="center", size=6)
         axis.set(xlim=(0, 1.2), ylim=(len(groups), -0.1), title=title, yticks=[], xticks=[0, 0.5, 1])
         axis.grid(visible=False, axis="y")
         axis.spines.left.set_visible(False)
@@ -72,7 +72,7 @@ def bars(runs: Sequence[Run]) -> str:
 
 @rc_context(_STYLE)
 def curves(runs: Sequence[Run], setups: Sequence[Setup]) -> str | None:
-    """Loss and validation AUC by epoch, a line a run; None where nothing was trained by epochs."""
+    """Loss and validation AUC by epoch, one line per run; None if no run has epochs."""
     logged = [run for run in runs if run.log]
     if not logged:
         return None
@@ -96,22 +96,23 @@ def curves(runs: Sequence[Run], setups: Sequence[Setup]) -> str | None:
 
 @rc_context(_STYLE)
 def roc(runs: Sequence[Run], setups: Sequence[Setup]) -> str | None:
-    """ROC curves of test images: a set-up's run, the mean over classes, and the classes of the foremost one, faint."""
-    tested = [run for run in runs if run.tested is not None and _curves_of(run.tested)]
+    """ROC curves on test images: averaged over classes, one per set-up; faint, those of the best run's classes."""
+    tested = [run for run in runs if run.predictions is not None and _curves_of(run.predictions)]
     if not tested:
         return None
     figure, (axis,) = _figure(3.3)
     axis.plot([0, 1], [0, 1], color=_MUTED, linewidth=0.6, linestyle=":")
-    first = foremost(tested)
-    assert first.tested is not None
-    several = _curves_of(first.tested)
-    for x, y in several if len(several) > 1 else ():
+    first = best_run(tested)
+    assert first.predictions is not None
+    by_class = _curves_of(first.predictions)
+    for x, y in by_class if len(by_class) > 1 else ():
         axis.plot(x, y, color=_MUTED, linewidth=0.5, alpha=0.6)
     for setup, some in by_setup(tested).items():
-        run = foremost(some)
-        assert run.tested is not None
-        found = _curves_of(run.tested)
-        x, y = found[0] if len(found) == 1 else (_GRID, np.mean([np.interp(_GRID, *one) for one in found], axis=0))
+        run = best_run(some)
+        assert run.predictions is not None
+        rates = _curves_of(run.predictions)
+        mean = np.mean([np.interp(_GRID, *curve) for curve in rates], axis=0)
+        x, y = rates[0] if len(rates) == 1 else (_GRID, mean)
         axis.plot(x, y, **_look(setups.index(setup)))
     axis.set(
         xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01),
@@ -120,17 +121,17 @@ def roc(runs: Sequence[Run], setups: Sequence[Setup]) -> str | None:
     return _svg(figure, f"roc {runs[0].dataset.flag}")
 
 
-def _curves_of(tested: Tested) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+def _curves_of(test: LabelledPredictions) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """False and true positive rates of each class against the rest, of each label, or of the positive class.
 
-    Those without images on either side are left out.
+    Classes without positive or without negative images are left out.
     """
     from sklearn.metrics import roc_curve
 
-    y, s = tested.labels, tested.scores
-    if tested.task == Task.BINARY:
+    y, s = test.labels, test.scores
+    if test.task == Task.BINARY:
         y, s = y == 1, s[:, -1:]
-    elif tested.task != Task.MULTILABEL:
+    elif test.task != Task.MULTILABEL:
         y = y == np.arange(s.shape[1])
     columns = zip(y.T, s.T, strict=True)
     return [roc_curve(truth, score)[:2] for truth, score in columns if truth.min() < truth.max()]
@@ -148,14 +149,14 @@ def _figure(height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
 
 
 def _svg(figure: Any, name: str) -> str:
-    """The figure as an element for an HTML page: no ids that others could have, no size but its proportions."""
+    """The figure as an element of an HTML page: without unused ids, and with proportions instead of a size."""
     text = io.StringIO()
     with rc_context({"svg.hashsalt": name}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     svg = re.sub(r"(?s)^.*?(?=<svg)|<metadata>.*?</metadata>|<!--.*?-->", "", text.getvalue())
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
-    svg = re.sub(r"#0[1-5]00[0-9a-f]{2}", lambda found: _VARIABLES[found[0]], svg)
+    svg = re.sub(r"#0[1-5]00[0-9a-f]{2}", lambda match: _VARIABLES[match[0]], svg)
     width, height = (float(value) for value in re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2])
     return re.sub(r"<svg[^>]*>", f'<svg viewBox="0 0 {width:g} {height:g}" aria-hidden="true">', svg, count=1).strip()

@@ -1,4 +1,4 @@
-"""Put together what runs tell, render the page, and write it with its tables."""
+"""Collect the report's content, render the page, and write it with its tables."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from mmtk.report import _contents as contents
 from mmtk.report import _figures as figures
 from mmtk.report import _pictures as pictures
 from mmtk.report._tables import Table, spans
-from mmtk.runs import LATER_SETS, Run, by_flag, find_runs, foremost, setups_of
+from mmtk.runs import LATER_SETS, Run, best_run, by_flag, find_runs, setups_of
 
-_FEW = 4  # datasets whose titles do not all stand in that of the page
+_MANY = 4  # datasets from which on the page's title has only their number
 
 
 @dataclass(frozen=True)
 class _Section:
-    """What the page shows of one dataset."""
+    """The page's section on one dataset."""
 
     dataset: Dataset | store.StoreInfo
     marks: str
@@ -49,44 +49,44 @@ def write(
     """See `mmtk.report.write_report`."""
     page = Path(out)
     if page.suffix.lower() not in (".html", ".htm"):
-        raise StoreError(page, expected="a name that ends in .html", found=page.name)
+        raise StoreError(page, "the name of the page does not end in .html")
     bad: list[MmtkError] = []
-    found, unfinished = find_runs(runs, stores, bad.append)
+    finished, unfinished = find_runs(runs, stores, bad.append)
     if refused:
         for error in bad:
             refused(error)
-    opened = _open_stores(stores, by_flag(found))
+    opened = _open_stores(stores, by_flag(finished))
     scored = {}
-    for done, run in enumerate(found, 1):
-        if run.tested is not None:
-            scored[run] = contents.score(run.tested)
+    for done, run in enumerate(finished, 1):
+        if run.predictions is not None:
+            scored[run] = contents.score(run.predictions)
         if progress:
-            progress(done, len(found))
-    notes = _notes(found, unfinished, stores is not None)
-    notes += [f"Left out: {str(error).replace(f'{Path(runs)}/', '')}." for error in bad]
-    audits = _audits(opened, found)
+            progress(done, len(finished))
+    notes = _notes(finished, unfinished, stores is not None)
+    notes += [f"Skipped: {str(error).replace(f'{Path(runs)}/', '')}." for error in bad]
+    audits = _audits(opened, finished)
     titles = {
         **{flag: get_dataset(flag).title for flag in TEN},
-        **{flag: one.info.title for flag, one in opened.items() if flag not in TEN},
-        **{run.dataset.flag: run.dataset.title for run in found},
+        **{flag: built.info.title for flag, built in opened.items() if flag not in TEN},
+        **{run.dataset.flag: run.dataset.title for run in finished},
     }
     tables = {table.name: table for table in (
         contents.counts_table(opened), contents.later_counts_table(opened), contents.other_counts_table(opened),
-        contents.scores_table(found, scored), contents.later_scores_table(found, scored),
-        contents.other_scores_table(found, scored), contents.splits_table(found),
-        contents.intervals_table(found, scored), contents.classes_table(found, scored),
-        contents.audit_table(audits, titles), contents.environment_table(found),
+        contents.scores_table(finished, scored), contents.later_scores_table(finished, scored),
+        contents.other_scores_table(finished, scored), contents.splits_table(finished),
+        contents.intervals_table(finished, scored), contents.classes_table(finished, scored),
+        contents.audit_table(audits, titles), contents.environment_table(finished),
     )}
-    of_paper = any(run.dataset.flag in TEN for run in found)
-    if not of_paper:  # its tables say nothing of other datasets
+    of_paper = any(run.dataset.flag in TEN for run in finished)
+    if not of_paper:  # its tables cover no other datasets
         for name in ("table1", "table2"):
             tables[name] = replace(tables[name], rows=())
         tables |= _numbered(tables, 1, "counts", "Datasets, as built")
         tables |= _numbered(tables, 2, "scores", "Test AUC and ACC")
-    setups = setups_of(found)
+    setups = setups_of(finished)
     sections = []
-    for some in by_flag(found).values():
-        first = foremost(some)
+    for some in by_flag(finished).values():
+        first = best_run(some)
         mine = scored.get(first)
         sections.append(_Section(
             first.dataset, _marks(some), first, figures.bars(some), figures.curves(some, setups),
@@ -95,10 +95,10 @@ def write(
         ))
     looks = [figures.style_of(place) for place in range(len(setups))]
     text = _render(
-        title=_title(of_paper, [titles[flag] for flag in by_flag(found)]), of_paper=of_paper,
-        runs=found, setups=list(zip(setups, looks, strict=True)), notes=notes, tables=tables, sections=sections,
-        samples=[(one.info, pictures.sample(one)) for one in opened.values()],
-        marks=sorted({mark for run in found for mark in run.marks}), spans=spans, about=_about(by_flag(found)),
+        title=_title(of_paper, [titles[flag] for flag in by_flag(finished)]), of_paper=of_paper,
+        runs=finished, setups=list(zip(setups, looks, strict=True)), notes=notes, tables=tables, sections=sections,
+        samples=[(built.info, pictures.sample(built)) for built in opened.values()],
+        marks=sorted({mark for run in finished for mark in run.marks}), spans=spans, about=_about(by_flag(finished)),
     )
     files = {page: text}
     for table in tables.values():
@@ -109,21 +109,21 @@ def write(
     return list(files), notes
 
 
-def _numbered(tables: Mapping[str, Table], number: int, kind: str, alone: str) -> dict[str, Table]:
-    """The tables of a kind where there is none of the ten: the first one takes the number of theirs."""
+def _numbered(tables: Mapping[str, Table], number: int, kind: str, default_title: str) -> dict[str, Table]:
+    """The first table of a kind without any of the ten datasets, with the number of theirs."""
     later, other = tables[f"later_{kind}"], tables[f"other_{kind}"]
-    first = later if later.rows else replace(other, title=alone)
+    first = later if later.rows else replace(other, title=default_title)
     return {first.name: replace(first, title=f"Table {number}. {first.title}")}
 
 
 def _title(of_paper: bool, titles: list[str]) -> str:
     if of_paper:
         return "MedMNIST Classification Decathlon"
-    return ", ".join(titles) if len(titles) < _FEW else f"{len(titles)} datasets"
+    return ", ".join(titles) if len(titles) < _MANY else f"{len(titles)} datasets"
 
 
 def _about(flags: Iterable[str]) -> str:
-    """How many datasets there are: of the ten, of what MedMNIST added, and others."""
+    """The number of datasets: of the ten, of those that MedMNIST added, and others."""
     every = set(flags)
     ten, later = len(every & set(TEN)), len(every & set(EIGHT))
     others = len(every) - ten - later
@@ -133,7 +133,7 @@ def _about(flags: Iterable[str]) -> str:
 
 
 def _open_stores(stores: str | Path | None, shown: Iterable[str]) -> dict[str, store.Store]:
-    """The smallest store of each dataset, in the paper's order, and then of the others that are shown."""
+    """The smallest store of each of the ten datasets, in the paper's order, then of the others on the page."""
     paths = {flag: path for flag, _, path in reversed(store.stores_in(stores))} if stores is not None else {}
     return {flag: store.open(paths[flag]) for flag in _flags(shown) if flag in paths}
 
@@ -143,43 +143,43 @@ def _flags(others: Iterable[str]) -> list[str]:
 
 
 def _audits(opened: Mapping[str, store.Store], runs: list[Run]) -> dict[str, Audit]:
-    """Equal pictures and shared subjects of each store; of real runs without one what the official map tells."""
-    found = {}
+    """Audit each store for identical images and shared subjects; without a store audit the official map."""
+    audits = {}
     real = {run.dataset.flag for run in runs if not run.synthetic}
     for flag in _flags(opened):
         if flag in opened:
-            found[flag] = audit(opened[flag], near=0)
+            audits[flag] = audit(opened[flag], near=0)
         elif flag in TEN and flag in real and official_map(flag) is not None:
-            found[flag] = audit(flag)
-    return found
+            audits[flag] = audit(flag)
+    return audits
 
 
 def _notes(runs: list[Run], unfinished: list[str], stores: bool) -> list[str]:
     notes = []
-    missing = [some[0].dataset.title for some in by_flag(runs).values() if any(run.tested is None for run in some)]
+    missing = [some[0].dataset.title for some in by_flag(runs).values() if any(not run.predictions for run in some)]
     if missing:
-        why = "no store of these runs is there" if stores else "no stores were given"
-        notes.append(f"No intervals, ROC curves and confusion of {', '.join(missing)}: {why}.")
+        why = "their stores were not found" if stores else "no stores were given"
+        notes.append(f"No intervals, ROC curves and confusion matrices of {', '.join(missing)}: {why}.")
     blind = [
         some[0].dataset.title for some in by_flag(runs).values()
-        if (tested := foremost(some).tested) is None or tested.images is None
+        if (test := best_run(some).predictions) is None or test.images is None
     ]
     if blind:
-        notes.append(f"No pictures of mistakes of {', '.join(blind)}: no images to show them by.")
+        notes.append(f"No pictures of mistakes of {', '.join(blind)}: their images are not available.")
     undefined = [
         f"{some[0].dataset.title} ({', '.join(lost)})" for some in by_flag(runs).values()
         if (lost := [name for name in SPLITS if any(_undefined(run, name) for run in some)])
     ]
     if undefined:
-        notes.append(f"The AUC is undefined, for a class has no image there: {', '.join(undefined)}.")
+        notes.append(f"The AUC is undefined because a class has no images: {', '.join(undefined)}.")
     if unfinished:
-        notes.append(f"Left out, for they are not finished: {', '.join(unfinished)}.")
+        notes.append(f"Unfinished, so not included: {', '.join(unfinished)}.")
     bare = [
         f"{run.dataset.title} ({run.setup.title}, seed {run.seed})" for run in runs
         if any(run.result.images[name] == 0 for name in SPLITS)
     ]
     if bare:
-        notes.append(f"Predictions of test images alone, or not of every split: {', '.join(bare)}.")
+        notes.append(f"Without predictions of some splits: {', '.join(bare)}.")
     absent = [get_dataset(flag).title for flag in TEN if flag not in by_flag(runs)]
     if 0 < len(absent) < len(TEN):
         notes.append(f"No run of {', '.join(absent)}.")
@@ -210,9 +210,9 @@ def _render(**values: Any) -> str:
 
 
 def _write_all(files: Mapping[Path, str], force: bool) -> None:
-    """Write all or none: see first that nothing else is in the way."""
+    """Write all files or none: check first that no other files are in the way."""
     for path, text in files.items():
         if path.exists() and not force and not (path.is_file() and path.read_bytes() == text.encode()):
-            raise StoreError(path, expected="an equal file or none", found="another", remedy="add --force")
+            raise StoreError(path, "already exists with other content", remedy="use --force to overwrite it")
     for path, text in reversed(list(files.items())):  # the page last
         write_text(path, text)

@@ -1,4 +1,4 @@
-"""Images of stores for the page: a sample of a dataset, and the mistakes that a run was surest of."""
+"""Images for the page: a sample of each dataset, and a run's most confident mistakes."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from mmtk.scoring import decide
 from mmtk.store import Store
 
 _SIDE = 5  # images along a sample
-_LARGEST = 56  # pixels of an image in the page; larger ones are reduced
+_LARGEST = 56  # pixels of an image on the page; larger ones are reduced
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test image that a run was wrong about."""
+    """A test image that a run got wrong."""
 
     row: int
     truth: str
-    given: str
+    predicted: str
     score: float
     source: str
 
 
 def sample(store: Store) -> str:
-    """Some training images as one picture, the classes, or labels that are set, in turn."""
+    """Training images as one picture, alternating between classes or labels."""
     split = next((split for split in store.splits if len(split)), store.train)
-    several = store.info.task == Task.MULTILABEL
-    columns = split.labels if several else split.labels == np.arange(len(store.info.classes))
+    multilabel = store.info.task == Task.MULTILABEL
+    columns = split.labels if multilabel else split.labels == np.arange(len(store.info.classes))
     queues = [np.flatnonzero(column).tolist() for column in columns.T]
     chosen: dict[int, None] = {}
     while len(chosen) < _SIDE**2 and any(queues):
         for queue in queues:
             if queue:
                 chosen[queue.pop(0)] = None
-    rows = list(chosen or range(len(split)))[: _SIDE**2]  # all alike where no label is set
+    rows = list(chosen or range(len(split)))[: _SIDE**2]  # the first images if no label is set
     tiles = [_small(split.images[row], store.info.ndim) for row in rows]
     blank = np.zeros_like(tiles[0]) if tiles else _small(np.zeros(store.info.row_shape, np.uint8), store.info.ndim)
     tiles += [blank] * (_SIDE**2 - len(tiles))
@@ -50,19 +50,19 @@ def sample(store: Store) -> str:
 
 
 def mistakes(run: Run, most: int = 8) -> list[Mistake]:
-    """The test images that a run was surest of and wrong about, the surest first, an image once."""
-    tested = run.tested
-    if tested is None or tested.images is None:
+    """A run's most confident mistakes on test images, the most confident first, each image at most once."""
+    test = run.predictions
+    if test is None or test.images is None:
         return []
-    names, y = tested.classes, tested.labels.astype(int)
-    s, chosen = decide(tested.scores, tested.task)
-    if tested.task == Task.MULTILABEL:
-        given = chosen == 1
-        sure = np.where(given, s, 1 - s)
-        sure[given == (y == 1)] = -np.inf
+    names, y = test.classes, test.labels.astype(int)
+    s, chosen = decide(test.scores, test.task)
+    if test.task == Task.MULTILABEL:
+        predicted = chosen == 1
+        sure = np.where(predicted, s, 1 - s)
+        sure[predicted == (y == 1)] = -np.inf
         label = sure.argmax(axis=1)
         every = np.arange(len(s))
-        sure, said, truths = sure[every, label], given[every, label], y[every, label]
+        sure, said, truths = sure[every, label], predicted[every, label], y[every, label]
         words = [
             (names[i] if truth else f"no {names[i]}", names[i] if yes else f"no {names[i]}")
             for i, yes, truth in zip(label, said, truths, strict=True)
@@ -71,12 +71,12 @@ def mistakes(run: Run, most: int = 8) -> list[Mistake]:
         sure = np.where(chosen == y[:, 0], -np.inf, s[np.arange(len(s)), chosen])
         words = [(names[truth], names[taken]) for truth, taken in zip(y[:, 0], chosen, strict=True)]
     order = [int(row) for row in np.argsort(-sure, kind="stable")[:most] if np.isfinite(sure[row])]
-    pictures = [_source(_small(tested.images[row], tested.ndim)) for row in order]
+    pictures = [_source(_small(test.images[row], test.ndim)) for row in order]
     return [Mistake(row, *words[row], float(sure[row]), picture) for row, picture in zip(order, pictures, strict=True)]
 
 
 def _small(image: NDArray[np.uint8], ndim: int) -> NDArray[np.uint8]:
-    """An image as the page shows it; of a volume its middle slice."""
+    """An image in the page's size; for a volume its middle slice."""
     import cv2
 
     image = np.ascontiguousarray(image[len(image) // 2] if ndim == 3 else image)
@@ -92,5 +92,5 @@ def _source(image: NDArray[np.uint8]) -> str:
 
     ok, data = cv2.imencode(".png", image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1]))
     if not ok:
-        raise StoreError("picture", expected="one that PNG can hold", found=str(image.shape))
+        raise StoreError("picture", "cannot be encoded as PNG", found=f"shape {image.shape}")
     return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()

@@ -1,4 +1,4 @@
-"""One structure for every table of the report, and its forms: CSV, Markdown and LaTeX; HTML is the page's template."""
+"""The structure of the report's tables, and their output as CSV, Markdown and LaTeX; HTML is in the page's template."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-# why a figure may not be held against others -> the sign beside it
+# why a figure is not comparable to others -> the sign next to it
 SIGNS = {
     "synthetic": "s", "partial": "p", "unpublished": "u", "fewer epochs": "e", "other test images": "t",
     "fewer datasets": "d", "differs": "≠",
@@ -35,11 +35,14 @@ class Cell:
 
     Attributes
     ----------
-    best : it is the best of its column
+    best : bool
+        Whether it is the best of its column.
     marks : tuple of str
-        Of `SIGNS`.
-    tip : what the page tells of it besides
-    shade : from 0 to 1, how dark the page draws it
+        Keys of `SIGNS`.
+    tip : str
+        Additional information in the page's tooltip.
+    shade : float
+        How dark its background is, from 0 to 1.
     """
 
     text: str
@@ -55,13 +58,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; rows with the same first cell belong together if it is `grouped`.
+    """A table; if it is `grouped`, rows with the same first cell form a group.
 
     Attributes
     ----------
-    name : for its files
-    title, note : what stands above and below it
-    columns : the first that is not shared by grouped rows names its row
+    name : str
+        For file names.
+    title, note : str
+        Above and below the table.
+    columns : tuple of Column
+        In a grouped table the first column is the heading of each group, and the second names the row.
     """
 
     name: str
@@ -73,25 +79,25 @@ class Table:
 
     @property
     def legend(self) -> dict[str, str]:
-        """The signs that occur, and what they mean."""
+        """The signs that occur, with their meanings."""
         used = {mark for row in self.rows for cell in row for mark in cell.marks}
         return {sign: mark for mark, sign in SIGNS.items() if mark in used}
 
     @property
     def shown(self) -> tuple[Column, ...]:
-        """The columns, but for one whose cells stand above the rows they share."""
+        """The columns, without the one whose cells are headings of groups."""
         return self.columns[1:] if self.grouped else self.columns
 
     @property
     def bodies(self) -> list[tuple[Cell | None, list[tuple[Cell, ...]]]]:
-        """Rows of the columns shown, those that belong together with the cell they share."""
+        """Groups of rows with their heading, without its column; a single group without heading if not grouped."""
         if not self.grouped:
             return [(None, list(self.rows))]
         groups = (list(rows) for _, rows in groupby(self.rows, key=lambda row: row[0].text))
         return [(rows[0][0], [row[1:] for row in rows]) for rows in groups]
 
     def parts(self, most: int = 6) -> list[Table]:
-        """The table cut into narrower ones of about equal width, each of at most so many groups of columns."""
+        """Split the table into narrower ones of about equal width, each with at most `most` groups of columns."""
         names = list(dict.fromkeys(column.group for column in self.columns if column.group))
         count = max(1, -(-len(names) // most))
         cut: list[Table] = []
@@ -106,7 +112,7 @@ class Table:
     # -------------------------------------------------------------------- other forms
 
     def to_csv(self) -> str:
-        """A line of titles and a line a row; marks of a group of columns stand in a column after it."""
+        """Return CSV: a line of titles and one line per row; a group's marks are in an extra column after it."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         groups = [list(some) for _, some in groupby(range(len(self.columns)), key=lambda i: self.columns[i].group or i)]
@@ -129,7 +135,7 @@ class Table:
         return text.getvalue()
 
     def to_markdown(self) -> str:
-        """A pipe table, best figures bold, marks as signs with a legend."""
+        """Return a pipe table, the best figures bold, marks as signs with a legend."""
 
         def line(cells: list[str]) -> str:
             return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
@@ -141,13 +147,13 @@ class Table:
         rule = ["---:" if column.number else "---" for column in self.columns]
         head = line([f"{c.group} {c.title}".strip() for c in self.columns]) + line(rule)
         body = "".join(line([*map(cell_of, row)]) for row in self.rows)
-        return f"**{self.title}**\n\n{head}{body}{self._after()}"
+        return f"**{self.title}**\n\n{head}{body}{self._footer()}"
 
     def to_latex(self) -> str:
-        """``table`` environments for the package booktabs, cut as `parts` does."""
-        return "% needs \\usepackage{booktabs}\n" + "\n".join(part._one_latex() for part in self.parts())
+        """Return ``table`` environments for the package booktabs, split as by `parts`."""
+        return "% needs \\usepackage{booktabs}\n" + "\n".join(part._latex() for part in self.parts())
 
-    def _one_latex(self) -> str:
+    def _latex(self) -> str:
         def cell_of(cell: Cell) -> str:
             text = f"\\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text)
             return f"{text}\\textsuperscript{{{_tex(cell.sign)}}}" if cell.marks else text
@@ -173,19 +179,19 @@ class Table:
             previous = row[0].text
             lines.append(line([*map(cell_of, row)]))
         lines += [r"\bottomrule", r"\end{tabular}"]
-        lines += [f"\\par\\smallskip\\footnotesize {_tex(self._after().strip())}"] if self._after() else []
+        lines += [f"\\par\\smallskip\\footnotesize {_tex(self._footer().strip())}"] if self._footer() else []
         return "\n".join([*lines, "\\end{table}", ""])
 
-    def _after(self) -> str:
+    def _footer(self) -> str:
         legend = ", ".join(f"{sign} {mark}" for sign, mark in self.legend.items())
-        told = " ".join(filter(None, [f"{legend}." if legend else "", self.note]))
-        return f"\n{told}\n" if told else ""
+        text = " ".join(filter(None, [f"{legend}." if legend else "", self.note]))
+        return f"\n{text}\n" if text else ""
 
 
 def spans(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
-    """Titles that neighbouring columns share, and over how many each goes."""
+    """Titles shared by neighbouring columns, with the number of columns each spans."""
     return [(group, len(list(some))) for group, some in groupby(column.group for column in columns)]
 
 
 def _tex(text: str) -> str:
-    return _TEX_ESCAPED.sub(lambda found: _TEX[found[0]], text)
+    return _TEX_ESCAPED.sub(lambda match: _TEX[match[0]], text)

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, revision, machine."""
+"""The environment of a run: versions, revision, machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = ("numpy", "h5py", "numba", "scikit-learn", "torch", "flaml", "autoke
 
 
 def environment() -> dict[str, Any]:
-    """Versions of mmtk and of what it computes with, git revision, machine."""
+    """Return versions of mmtk and its numerical packages, git revision, and machine."""
     return {
         "mmtk": __version__, "revision": revision(), "python": platform.python_version(),
         **versions(_PACKAGES),
@@ -26,7 +26,7 @@ def environment() -> dict[str, Any]:
 
 
 def revision() -> str | None:
-    """The git revision mmtk runs from, where it runs from a checkout of its own; with ``+`` if files have changed."""
+    """Return the git revision if mmtk runs from its own checkout, with ``+`` if files have changed; otherwise None."""
     package = Path(__file__).resolve().parents[1]
     top = _git(package, "rev-parse", "--show-toplevel")
     if top is None or Path(top) != package.parent:
@@ -54,12 +54,12 @@ def _processor() -> str:
 
 
 def _torch() -> dict[str, Any]:
-    """Threads and CUDA device, where torch is loaded: asking for them should not load it."""
+    """Threads and CUDA device, if torch is already imported; this function should not import it."""
     torch = sys.modules.get("torch")
     if torch is None:
         return {}
-    found = {"threads": torch.get_num_threads()}
+    facts = {"threads": torch.get_num_threads()}
     if torch.cuda.is_available():
         gpu, cuda, cudnn = torch.cuda.get_device_name(), torch.version.cuda, torch.backends.cudnn.version()
-        found |= {"gpu": gpu, "cuda": cuda, "cudnn": cudnn}
-    return found
+        facts |= {"gpu": gpu, "cuda": cuda, "cudnn": cudnn}
+    return facts

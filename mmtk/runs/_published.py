@@ -1,4 +1,4 @@
-"""Table 2 of the paper as data: test AUC and ACC of each dataset under each of its seven methods."""
+"""The paper's Table 2 as data: test AUC and ACC of each dataset by each of its seven methods."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mmtk.runs.models import MODELS
 from mmtk.runs.results import RunResult
 from mmtk.store import StoreInfo
 
-_PROTOCOL, _EPOCHS = "isbi21", 100  # what its networks were trained by
-# rows of other tools, by the names of methods that stand for them today
+_PROTOCOL, _EPOCHS = "isbi21", 100  # how its networks were trained
+# rows of other tools, by the method that corresponds to them here
 _COUNTERPARTS = (
     ("sklearn", "auto-sklearn"), ("autosklearn", "auto-sklearn"), ("autokeras", "AutoKeras"),
     ("tflite", "Google AutoML Vision"),
@@ -55,14 +55,28 @@ TABLE_2: dict[str, dict[str, tuple[float, float]]] = {
 
 
 def published(info: StoreInfo, facts: Mapping[str, Any], result: RunResult) -> tuple[float, float] | None:
-    """The paper's test AUC and ACC, where a run is one that may be held against them.
+    """Return the paper's test AUC and ACC if a run is comparable to them: same data, protocol and epochs.
 
     Parameters
     ----------
-    info : facts of the store
+    info : StoreInfo
+        Facts of the store.
     facts : mapping
-        Of the run's method: ``model``, ``protocol`` and, where it is not the images' size, ``resolution``.
+        Of the run's method: ``model``, ``protocol`` and, if it differs from the images' size, ``resolution``.
     result : RunResult
+
+    Returns
+    -------
+    (float, float) or None
+        None if the run is not comparable.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.runs import published, read_result
+    >>> info, result = mmtk.open("stores/breastmnist_28.h5").info, read_result("runs/resnet18_28_seed0")
+    >>> info.synthetic, published(info, {"model": "resnet18", "protocol": "isbi21"}, result)
+    (True, None)
     """
     same = facts.get("protocol") == _PROTOCOL and result.epochs == _EPOCHS and info.size == 28
     if not same or info.synthetic or info.partial or info.unpublished:
@@ -72,15 +86,20 @@ def published(info: StoreInfo, facts: Mapping[str, Any], result: RunResult) -> t
 
 
 def counterpart(info: StoreInfo, facts: Mapping[str, Any]) -> tuple[str, tuple[float, float]] | None:
-    """The row of Table 2 that a method without epochs stands for, and the row's test AUC and ACC.
+    """Return the row of Table 2 that corresponds to a method without epochs, and the row's test AUC and ACC.
 
-    It had hours and maybe other test images, so that it is something to look at, not to be held to.
+    The paper's methods had hours and possibly other test images, so the row is for orientation, not for comparison.
 
     Parameters
     ----------
-    info : facts of the store
+    info : StoreInfo
+        Facts of the store.
     facts : mapping
         Of the run's method: its name as ``method``.
+
+    Returns
+    -------
+    (str, (float, float)) or None
     """
     if info.synthetic or info.partial or info.size != 28:
         return None

@@ -1,4 +1,4 @@
-"""``config.json``: what a run is, as one value with its reader and its writer."""
+"""``config.json``, the configuration of a run, as a value with its reader and writer."""
 
 from __future__ import annotations
 
@@ -10,19 +10,35 @@ from pathlib import Path
 from typing import Any
 
 from mmtk.errors import MmtkError
-from mmtk.runs.jsonfiles import AGAIN, read_object
+from mmtk.runs.jsonfiles import REMOVE_FOLDER, read_object
 from mmtk.runs.models import MODELS
 from mmtk.store import Store
 from mmtk.values import typed
 
 VERSION = 1
 _OWN = ("version", "title", "seed", "device", "store", "made_with")  # all other keys of the file are settings
-_ADDED = ("store task", "store channels", "store unpublished")  # which earlier runs, or those of methods, had not
+_ADDED = ("store task", "store channels", "store unpublished")  # absent from earlier runs and those of methods
 
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """Which store a run is of; ``content`` is the digest of its images and labels."""
+    """The store that a run was made from.
+
+    Attributes
+    ----------
+    flag, size, task, channels, edition, synthetic, partial, unpublished, ndim
+        As in the store's `StoreInfo`.
+    content : str
+        Digest of the store's images and labels.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.runs import StoreFacts
+    >>> facts = StoreFacts.of(mmtk.open("stores/breastmnist_28.h5"))
+    >>> facts.flag, facts.size, facts.synthetic
+    ('breastmnist', 28, True)
+    """
 
     flag: str
     size: int
@@ -36,12 +52,12 @@ class StoreFacts:
     ndim: int = 2
 
     def facts(self) -> dict[str, Any]:
-        """Its fields; of images no dimensions, as runs from before volumes have it."""
+        """Return its fields; ``ndim`` only for volumes, since earlier runs do not have it."""
         return {name: value for name, value in asdict(self).items() if (name, value) != ("ndim", 2)}
 
     @classmethod
     def of(cls, store: Store) -> StoreFacts:
-        """The facts of an open store."""
+        """Return the facts of an open store."""
         info = store.info
         return cls(
             info.flag, info.size, info.task, info.channels, info.edition, info.synthetic, info.partial,
@@ -51,16 +67,25 @@ class StoreFacts:
 
 @dataclass(frozen=True)
 class Setup:
-    """How runs were made, whatever their dataset and seed.
+    """How runs were made, apart from dataset and seed.
 
     Attributes
     ----------
     values : tuple of (str, value)
         All settings, by dotted names.
     title : str
+        For tables.
     shortened : str
-        "2 of 100 epochs" where there were fewer than the protocol has.
+        Such as "2 of 100 epochs", if there were fewer than the protocol has; otherwise empty.
     is_network : bool
+        Whether a network was trained by epochs.
+
+    Examples
+    --------
+    >>> from mmtk.runs import find_runs, setups_of
+    >>> runs, _ = find_runs("runs")
+    >>> [setup.title for setup in setups_of(runs)]
+    ['ResNet-18 (28), isbi21', 'ResNet-50 (28), isbi21']
     """
 
     values: tuple[tuple[str, Any], ...]
@@ -71,22 +96,30 @@ class Setup:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run is.
+    """The configuration of a run.
 
     Attributes
     ----------
     settings : mapping of JSON values
-        How it is made, whatever its dataset, seed and machine: of a network ``protocol``, ``model``, ``resolution``,
-        ``epochs``, ``precision`` and ``processes``; of another method ``method``, ``budget`` or ``share``, and what
-        else it adds.
+        How it is made, apart from dataset, seed and machine. A network has ``protocol``, ``model``, ``resolution``,
+        ``epochs``, ``precision`` and ``processes``; other methods have ``method``, ``budget`` or ``share``, and
+        settings of their own.
     seed : int
     store : StoreFacts
     device : str
-        "cpu" or "cuda"; empty for what does not choose one.
+        "cpu" or "cuda"; empty if the method does not choose one.
     made_with : mapping of str
-        Versions and machine at its first start.
+        Versions and machine when the run was first started.
     title : str
-        What tables call the method; empty where its name or model does.
+        The method's title in tables; empty if that is its name or model.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from mmtk.runs import RunConfig
+    >>> config = RunConfig.read(Path("runs/resnet18_28_seed0/config.json"))
+    >>> config.settings["model"], config.seed, config.store.flag, config.setup.title
+    ('resnet18', 0, 'breastmnist', 'ResNet-18 (28), isbi21')
     """
 
     settings: Mapping[str, Any]
@@ -99,7 +132,7 @@ class RunConfig:
     # ------------------------------------------------------------------------ the file
 
     def to_json(self) -> str:
-        """The text of the file."""
+        """Return the text of the file."""
         device = {"device": self.device} if self.device else {}
         title = {"title": self.title} if self.title else {}
         values = {
@@ -110,61 +143,59 @@ class RunConfig:
 
     @classmethod
     def read(cls, path: Path) -> RunConfig:
-        """Read the file; one without a version is of the first.
+        """Read the file; one without a version counts as version 1.
 
         Raises
         ------
         MmtkError
-            If it is not there, is damaged, or is of a later version.
+            If the file does not exist, is damaged, or is of a later version.
         OSError
-            If the system cannot read it, though it is there.
+            If the file exists but the system cannot read it.
         """
-        expected = "the configuration of a run"
         if not path.exists():
-            raise MmtkError(path, expected=expected, found="none", remedy=AGAIN)
+            raise MmtkError(path, "the run has no configuration", remedy=REMOVE_FOLDER)
         values = read_object(path)
         if values.setdefault("version", VERSION) != VERSION:
-            remedy = "use the mmtk that wrote it, or a later one"
-            found = f"version {values['version']}"
-            raise MmtkError(path, expected=f"{expected}, version {VERSION}", found=found, remedy=remedy)
+            remedy = "use the version of mmtk that wrote it, or a later one"
+            raise MmtkError(path, found=f"version {values['version']}", expected=f"version {VERSION}", remedy=remedy)
         settings = {name: value for name, value in values.items() if name not in _OWN}
         try:
-            config = typed(path, {**values, "settings": settings}, cls, AGAIN)
+            config = typed(path, {**values, "settings": settings}, cls, REMOVE_FOLDER)
             config.setup_of(path)
         except RecursionError:
-            raise MmtkError(path, expected=expected, found="values nested too deeply", remedy=AGAIN) from None
+            raise MmtkError(path, "its values are nested too deeply", remedy=REMOVE_FOLDER) from None
         return config
 
     def difference(self, other: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-        """The first field in which the values of a file differ from these, with both values; None if it is this run."""
+        """Return the first field that differs from a file's values, with both values; None if it is the same run."""
         mine = dict(_flat(json.loads(self.to_json()), " "))
         theirs = {"version": VERSION, **dict(_flat(other, " "))}
         for name in sorted({**mine, **theirs}, key=lambda name: name.partition(" ")[0]):
             added = name in _ADDED and name not in theirs
-            told = name == "title" or name.startswith("made_with")
-            if mine.get(name) != theirs.get(name) and not added and not told:
+            descriptive = name == "title" or name.startswith("made_with")
+            if mine.get(name) != theirs.get(name) and not added and not descriptive:
                 return name, mine.get(name), theirs.get(name)
         return None
 
-    # ------------------------------------------------------------------------ what it says
+    # ------------------------------------------------------------------------ derived values
 
     @property
     def is_network(self) -> bool:
-        """Whether it trains a model by epochs."""
+        """Whether it trains a network by epochs."""
         return "method" not in self.settings
 
     @property
     def setup(self) -> Setup:
-        """How it was made, whatever its dataset and seed."""
+        """How it was made, apart from dataset and seed."""
         return self.setup_of("settings")
 
     def setup_of(self, what: str | Path) -> Setup:
-        """Like `setup`, and what to name in the error where the title lacks a setting."""
+        """Return `setup`; an error about a missing setting starts with `what`."""
         values = {n: json.dumps(v) if isinstance(v, list) else v for n, v in _flat(self.settings, ".")}
         values["store.size"] = size = self.store.size
         kind: type[_Network | _Other] = _Network if self.is_network else _Other
-        settings = typed(what, {**self.settings, "title": self.title}, kind, AGAIN)
-        title, shortened = settings.told(size, self.store.ndim)
+        settings = typed(what, {**self.settings, "title": self.title}, kind, REMOVE_FOLDER)
+        title, shortened = settings.describe(size, self.store.ndim)
         return Setup(tuple(sorted(values.items())), title, shortened, self.is_network)
 
 
@@ -172,18 +203,18 @@ class RunConfig:
 class _Other:
     method: str
     budget: float | None = None  # seconds
-    share: float | None = None  # of what the paper gave
+    share: float | None = None  # of the paper's budget
     title: str = ""
 
-    def told(self, size: int, ndim: int) -> tuple[str, str]:
-        """Title, and how it was shortened."""
+    def describe(self, size: int, ndim: int) -> tuple[str, str]:
+        """Title, and how the run was shortened."""
         budget = "" if self.budget is None else f", {self.budget:g} s"
         share = "" if self.share is None else f", {_part(self.share)} of the paper's time"
         return f"{self.title or self.method}{budget}{share}", ""
 
 
 def _part(share: float) -> str:
-    """A share as a fraction of one, where it is one: 1/60 rather than 0.0167."""
+    """Format a share as 1/60 rather than 0.0167 if it is such a fraction."""
     whole = round(1 / share) if 0 < share < 1 else 0
     return f"1/{whole}" if whole and math.isclose(share * whole, 1) else f"{share:.3g}"
 
@@ -201,8 +232,8 @@ class _Network:
     protocol: _Protocol | str
     resolution: int | None = None
 
-    def told(self, size: int, ndim: int) -> tuple[str, str]:
-        """Title, and how it was shortened."""
+    def describe(self, size: int, ndim: int) -> tuple[str, str]:
+        """Title, and how the run was shortened."""
         protocol = _Protocol(self.protocol, self.epochs) if isinstance(self.protocol, str) else self.protocol
         short = f"{self.epochs} of {protocol.epochs} epochs" if self.epochs < protocol.epochs else ""
         model = MODELS.get(self.model).title if self.model in MODELS else self.model

@@ -1,4 +1,4 @@
-"""Runs to be and what came of them, as plain values: they pickle, and name the function that makes them."""
+"""Methods, planned runs and their outcomes, as plain values that pickle and refer to functions by name."""
 
 from __future__ import annotations
 
@@ -16,22 +16,33 @@ from mmtk.store import StoreInfo
 
 @dataclass(frozen=True)
 class Method:
-    """A way to predictions.
+    """A method: anything that makes predictions from a store.
 
     Attributes
     ----------
-    name : its place in the registry and in names of folders
-    title : for tables
+    name : str
+        Its name in the registry and in folder names.
+    title : str
+        Its title in tables.
     function : str
-        ``module:name`` of the function that makes a run, of a job and `settings`.
-    settings : what it is given by name
-    facts : what a program may want to know of it, as JSON values
+        ``module:name`` of the function that makes a run from a job and `settings`.
+    settings : mapping
+        Keyword arguments of the function.
+    facts : mapping
+        Information for programs, as JSON values.
     epochs, batch_size : int
-        By which it counts in its progress; 0 for what goes by a budget.
+        Units of its progress; 0 for a method with a time budget.
     volume_batch_size : int
-        Of a store of volumes, where that is another one.
+        Batch size for a store of volumes, if it differs; otherwise 0.
     made_by : str
-        ``module:name`` of its own code, where `function` only calls that.
+        ``module:name`` of the method's own code, if `function` only calls that.
+
+    Examples
+    --------
+    >>> from mmtk.training import get_method
+    >>> method = get_method("resnet18_isbi21")
+    >>> method.title, method.timed, method.batches(images=546)
+    ('resnet18, isbi21', False, 500)
     """
 
     name: str
@@ -51,52 +62,56 @@ class Method:
 
     @property
     def timed(self) -> bool:
-        """Whether it goes by a budget."""
+        """Whether it has a time budget."""
         return not self.batch_size
 
     def batches(self, images: int, ndim: int = 2) -> int:
-        """Batches of a run on so many training images, or volumes."""
+        """Return the number of batches of a run on this many training images or volumes."""
         size = self.volume_batch_size if ndim == 3 and self.volume_batch_size else self.batch_size
         return self.epochs * -(-images // size)
 
     def run(self, job: Any) -> RunResult:
-        """Make the run of a job, or leave one that is finished as it is.
+        """Make the run of a job, unless it is already finished.
 
         Raises
         ------
         ArgumentError
-            If there is no such function, or it gives no result.
+            If the function does not exist or returns no result.
         """
         try:
             function = resolve_name(self.function)
         except (ImportError, AttributeError, ValueError) as error:
             what = f"method {self.name}"
-            raise ArgumentError(what, expected=f"the function {self.function}", found=str(error)) from None
+            raise ArgumentError(what, f"its function {self.function} cannot be imported: {error}") from None
         result = function(job, **self.settings)
         if not isinstance(result, RunResult):
-            expected, found = "the result that Job.leave gives", type(result).__name__
-            raise ArgumentError(f"method {self.name}", expected=expected, found=found)
+            found, expected = f"a return value of type {type(result).__name__}", "the RunResult of Job.leave"
+            raise ArgumentError(f"method {self.name}", found=found, expected=expected)
         return result
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run to be.
+    """A planned run.
 
     Attributes
     ----------
-    store : path
-    flag, size : what the store's name says
+    store : Path
+    flag : str
+    size : int
+        Edge length in pixels; both are from the store's name.
     info : StoreInfo or None
-        None where the store could not be opened.
-    images : number of training images
+        None if the store could not be opened.
+    images : int
+        Number of training images.
     method : Method
     seed : int
     budget : float
         Seconds.
     share : float or None
-        What part of the paper's budget that is, where it was given so.
-    out : path, the run's folder
+        The budget as a share of the paper's, if it was given that way.
+    out : Path
+        The run's folder.
     """
 
     store: Path
@@ -112,31 +127,31 @@ class Entry:
 
     @property
     def ndim(self) -> int:
-        """2, or 3 for volumes."""
+        """2 for images, 3 for volumes."""
         return self.info.ndim if self.info else 2
 
     @property
     def batches(self) -> int:
-        """Batches of the run, of a method that does not go by a budget."""
+        """Number of batches of the run, for a method without a time budget."""
         return self.method.batches(self.images, self.ndim)
 
     @property
     def title(self) -> str:
-        """The method's title, with its budget if it was given in seconds, and the size of images if it is not 28 px."""
+        """The method's title, with the budget if it was given in seconds, and the image size if it is not 28 px."""
         in_seconds = self.method.timed and self.share is None
         parts = [f"{self.budget:g} s"] * in_seconds + [f"{self.size} px"] * (self.size != 28)
         return ", ".join([self.method.title, *parts])
 
     @property
     def name(self) -> str:
-        """For messages: the dataset as tables call it, or the name of a store that could not be read."""
+        """The run's name in messages: the dataset's title (or the store's name if it could not be read) and method."""
         named = self.info.title if self.info else f"{self.flag}_{self.size}"
         return f"{named}: {self.title}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: its result and what that is worth, or why there is none."""
+    """The outcome of a planned run: its result and evaluation, or an error."""
 
     entry: Entry
     result: RunResult | None = None

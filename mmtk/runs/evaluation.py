@@ -1,10 +1,10 @@
-"""What a finished run's test predictions are worth: intervals, figures of each class, and resamples to compare by."""
+"""The evaluation of a finished run's test predictions: intervals, per-class figures, resamples for comparisons."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmtk.errors import MmtkError, ScoreError
 from mmtk.files import write_atomically
 from mmtk.runs import jsonfiles
 from mmtk.runs.folder import RESULT
+from mmtk.runs.jsonfiles import REMOVE_FOLDER
 from mmtk.runs.results import RunResult, read_result
 from mmtk.scoring import RESAMPLES as DRAWS
 from mmtk.scoring import (
@@ -22,29 +23,37 @@ from mmtk.scoring import (
     Resampled,
     ScoredFile,
     check_paired,
-    draw_of,
+    draw_digest,
     read_predictions,
     score_predictions,
 )
 from mmtk.store import Store
 
 SCORES, RESAMPLES = "scores.json", "resamples.npz"
-_PARTS = ("intervals", "details")  # what scores.json tells at least
+_PARTS = ("intervals", "details")  # required in scores.json
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Scores of test predictions.
+    """The evaluation of a run's test predictions.
 
     Attributes
     ----------
     facts : dict of JSON values
-        ``intervals`` (see `Intervals`), ``delong`` for binary tasks where it is defined, and ``details`` (see
-        `Details`).
+        ``images`` (their number), ``intervals`` (see `Intervals`), ``details`` (see `Details`), and ``delong`` for
+        binary tasks if it is defined.
     resampled : Resampled
-        AUC and ACC; those of one store are paired.
+        AUC and ACC of every resample; those of runs on one store can be paired.
     unsaved : str
-        Why it could not be kept in the run's folder; empty if it was.
+        Why it could not be saved in the run's folder; empty if it was.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.runs import evaluate_run
+    >>> evaluation = evaluate_run("runs/resnet18_28_seed0", mmtk.open("stores/breastmnist_28.h5"))
+    >>> sorted(evaluation.facts), evaluation.resampled.replicates.shape
+    (['delong', 'details', 'images', 'intervals'], (2000, 2))
     """
 
     facts: dict[str, Any]
@@ -53,34 +62,59 @@ class Evaluation:
 
 
 def evaluate_run(run: str | Path, store: Store) -> Evaluation:
-    """Score the test predictions of a finished run, or read what was found before.
+    """Evaluate the test predictions of a finished run, or read an earlier evaluation of them.
 
-    Leaves ``scores.json`` and ``resamples.npz`` in its folder, where there is room; they can be found again, so damaged
-    ones, and those of another way to draw, are.
+    Saves ``scores.json`` and ``resamples.npz`` in the run's folder, if there is space. They are computed again if they
+    are damaged or come from another way of resampling.
+
+    Parameters
+    ----------
+    run : str or path
+        Folder of the run.
+    store : Store
+        The store that the run was made from.
+
+    Returns
+    -------
+    Evaluation
 
     Raises
     ------
     MmtkError
-        If the predictions there are not those of the run's result, or not of the store's test images.
+        If the predictions do not match the run's result or the store's test images.
     OSError
         If the system cannot read them.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> from mmtk.runs import evaluate_run
+    >>> evaluation = evaluate_run("runs/resnet18_28_seed0", mmtk.open("stores/breastmnist_28.h5"))
+    >>> auc = evaluation.facts["intervals"]["auc"]
+    >>> auc["low"] <= auc["value"] <= auc["high"]
+    True
     """
     folder = Path(run)
     result = read_result(folder)
     scored = score_tests(result, store.info.flag, store.info.size, store.path.parent)
-    known = _known(folder, scored)
-    if known:
-        return known
-    inside = scored.assess()
-    facts = {"images": len(scored.labels), **inside.facts()}
-    whole = inside.resampled
-    two = Resampled(whole.values[:2], whole.found[:, :2], whole.resampled, whole.drawn)
+    saved = _saved(folder, scored)
+    if saved:
+        return saved
+    assessment = scored.assess()
+    facts = {"images": len(scored.labels), **assessment.facts()}
+    everything = assessment.resampled
+    overall = Resampled(
+        everything.values[:2], everything.replicates[:, :2], everything.resampled, everything.drawn
+    )
+    arrays: dict[str, Any] = {
+        "values": overall.values, "found": overall.replicates, "resampled": overall.resampled, "drawn": overall.drawn,
+    }
     try:
-        write_atomically(folder / RESAMPLES, lambda out: np.savez(out, **asdict(two)), force=True)
+        write_atomically(folder / RESAMPLES, lambda out: np.savez(out, **arrays), force=True)
         jsonfiles.write_object(folder / SCORES, facts)
-    except (MmtkError, OSError) as error:  # the run is as good without
-        return Evaluation(facts, two, str(error))
-    return Evaluation(facts, two)
+    except (MmtkError, OSError) as error:  # the run is valid without them
+        return Evaluation(facts, overall, str(error))
+    return Evaluation(facts, overall)
 
 
 def score_tests(result: RunResult, flag: str, size: int, stores: str | Path) -> ScoredFile:
@@ -89,7 +123,7 @@ def score_tests(result: RunResult, flag: str, size: int, stores: str | Path) -> 
     Raises
     ------
     MmtkError
-        If they are others, or of other figures than the result tells.
+        If they are not the run's test predictions, or score differently than the result says.
     OSError
         If the system cannot read them.
     """
@@ -102,65 +136,65 @@ def score_tests(result: RunResult, flag: str, size: int, stores: str | Path) -> 
 
 
 def check_predictions(path: Path, predictions: Predictions, flag: str, size: int, result: RunResult) -> None:
-    """Refuse predictions of another dataset, size, split or number of images than a run's tests.
+    """Raise unless predictions are of a run's test images: same dataset, size, split and number of rows.
 
     Raises
     ------
     ScoreError
-        If they are.
+        If they are not.
     """
     place = predictions.flag, predictions.size, predictions.split
     if place != (flag, size, "test"):
-        expected = f"predictions of {flag} {size} test"
-        raise ScoreError(path, expected=expected, found=" ".join(map(str, place)))
+        found = f"predictions of {' '.join(map(str, place))}"
+        raise ScoreError(path, found=found, expected=f"{flag} {size} test")
     images = result.images["test"]
     if len(predictions.scores) != images:
-        raise ScoreError(path, expected=f"{images} rows, as in {RESULT}", found=str(len(predictions.scores)))
+        raise ScoreError(path, found=f"{len(predictions.scores)} rows", expected=f"{images}, as in {RESULT}")
 
 
-def check_figures(path: Path, metrics: Metrics, told: Metrics) -> None:
-    """Refuse a file of predictions of other figures than a run's result tells.
+def check_figures(path: Path, metrics: Metrics, recorded: Metrics) -> None:
+    """Raise unless a prediction file scores as the run's result says.
 
     Raises
     ------
     MmtkError
-        If they differ by more than machines do.
+        If the figures differ by more than they do between machines.
     """
-    if not metrics.agrees(told):
-        expected, found = (f"AUC {auc:.7g} and ACC {acc:.7g}" for auc, acc in (told, metrics))
-        expected, remedy = f"{expected}, as in {RESULT}", "one of them was changed: remove the run's folder"
-        raise MmtkError(path, expected=expected, found=found, remedy=remedy)
+    if not metrics.agrees(recorded):
+        found, expected = (f"AUC {auc:.7g} and ACC {acc:.7g}" for auc, acc in (metrics, recorded))
+        problem = f"does not match {RESULT}: one of the two was changed"
+        raise MmtkError(path, problem, found=found, expected=expected, remedy=REMOVE_FOLDER)
 
 
-def _known(folder: Path, scored: ScoredFile) -> Evaluation | None:
-    """What was found of these very predictions before, if it is there, whole, and drawn as it would be now."""
-    facts_file, found_file = folder / SCORES, folder / RESAMPLES
-    with suppress(Exception):  # whatever is wrong with it, it can be found again
+def _saved(folder: Path, scored: ScoredFile) -> Evaluation | None:
+    """An earlier evaluation of the same predictions, if it is intact and was resampled as it would be now."""
+    facts_file, resamples_file = folder / SCORES, folder / RESAMPLES
+    with suppress(Exception):  # whatever is wrong with it, it can be computed again
         if facts_file.stat().st_mtime_ns < scored.path.stat().st_mtime_ns:
             return None
         facts = jsonfiles.read_object(facts_file)
-        with found_file.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            known = Resampled(arrays["values"], arrays["found"], str(arrays["resampled"]), str(arrays["drawn"]))
+        with resamples_file.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            saved = Resampled(arrays["values"], arrays["found"], str(arrays["resampled"]), str(arrays["drawn"]))
         shapes = (2,), (DRAWS, 2)
-        whole = (
+        valid = (
             all(isinstance(facts[name], dict) for name in _PARTS) and facts["images"] == len(scored.labels)
-            and (known.values.shape, known.found.shape) == shapes
-            and known.values.dtype == known.found.dtype == np.float64
-            and Metrics(*known.values).agrees(scored.metrics)
-            and known.drawn == draw_of(scored.labels, scored.subjects)
+            and (saved.values.shape, saved.replicates.shape) == shapes
+            and saved.values.dtype == saved.replicates.dtype == np.float64
+            and Metrics(*saved.values).agrees(scored.metrics)
+            and saved.drawn == draw_digest(scored.labels, scored.subjects)
         )
-        return Evaluation(facts, known) if whole else None
+        return Evaluation(facts, saved) if valid else None
     return None
 
 
-def over_seeds(parts: Sequence[Resampled]) -> Resampled:
-    """Figures of one dataset, averaged over seeds resample by resample.
+def average_seeds(parts: Sequence[Resampled]) -> Resampled:
+    """Average figures of one dataset over seeds, resample by resample.
 
     Raises
     ------
     ScoreError
-        If their resamples did not draw the same.
+        If their resamples draw different subjects or images.
     """
     check_paired(parts)
-    values, found = (np.mean([getattr(part, name) for part in parts], axis=0) for name in ("values", "found"))
-    return Resampled(values, found, parts[0].resampled, parts[0].drawn)
+    values, replicates = (np.mean([getattr(part, name) for part in parts], axis=0) for name in ("values", "replicates"))
+    return Resampled(values, replicates, parts[0].resampled, parts[0].drawn)

@@ -1,10 +1,11 @@
-"""A run's folder: the files in it, who may write them, and whose run it is.
+"""A run's folder: the files in it, its lock, and the check that it holds the expected run.
 
-``config.json`` says what the run is, ``last.pt`` where it stands (every epoch, replaced atomically), ``best.pt`` the
-weights of the best epoch so far, ``metrics.jsonl`` a line an epoch, ``result.json`` the outcome, written last. So a run
-that is killed at any moment can go on. ``traceback.txt`` says where a method failed, as long as there is no result;
-``outcome.json`` tells in a Decathlon what came of it, figures or an error. A method that is a command works in ``work``
-until there is a result; ``command.json`` says how it ended, ``output.txt`` what it printed.
+``config.json`` is the run's configuration, ``last.pt`` the state after the last epoch (replaced atomically),
+``best.pt`` the weights of the best epoch so far, ``metrics.jsonl`` the log with one line per epoch, ``result.json`` the
+result, written last. A run that is killed at any moment can therefore resume. ``traceback.txt`` is the traceback of a
+method that failed, until there is a result; ``outcome.json`` is the run's outcome in a Decathlon, figures or an error.
+A command works in ``work`` until there is a result; ``command.json`` says how it ended, ``output.txt`` is what it
+printed.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ WORK, COMMAND, OUTPUT = "work", "command.json", "output.txt"
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a run's folder, made if need be, against other trainings; remove what a killed one left half written.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock a run's folder, created if needed, against other processes; remove partial files of a killed one.
 
     Raises
     ------
     BusyError
-        If another process trains in it.
+        If another process is using it.
     """
     with holding(folder):
         for name in (CONFIG, LAST, BEST, LOG, RESULT, TRACEBACK, OUTCOME, COMMAND):
@@ -38,13 +39,13 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def claim(folder: Path, config: RunConfig) -> None:
-    """Write `config` into an empty run folder, or check that the run there is the same one.
+def ensure_config(folder: Path, config: RunConfig) -> None:
+    """Write `config` to a new run's folder, or check that an existing folder holds the same run.
 
     Raises
     ------
     MmtkError
-        If the folder holds another run; the first field that differs is named.
+        If the folder holds another run; the error names the first field that differs.
     """
     path = folder / CONFIG
     if not path.exists():
@@ -52,5 +53,5 @@ def claim(folder: Path, config: RunConfig) -> None:
         return
     if difference := config.difference(read_object(path)):
         field, mine, theirs = difference
-        found = f"{theirs} in the run that lies there"
-        raise MmtkError(path, expected=f"{field} {mine}", found=found, remedy="choose another --out")
+        found, remedy = f"{field} {theirs}", "choose another --out"
+        raise MmtkError(path, "belongs to another run", found=found, expected=str(mine), remedy=remedy)

@@ -1,4 +1,4 @@
-"""JSON files of a run: read as they were written, or refused in one line."""
+"""JSON files of a run: reading them with one-line errors, and writing them atomically."""
 
 from __future__ import annotations
 
@@ -8,65 +8,65 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmtk.errors import MmtkError
+from mmtk.errors import MmtkError, reason_of
 from mmtk.files import write_text
 
-AGAIN = "remove the run's folder"
+REMOVE_FOLDER = "remove the run's folder"  # a remedy
 
 
 def parse(text: str) -> Any:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
     Raises
     ------
     ValueError
-        If it is no JSON, holds NaN or infinity, or is nested too deeply.
+        If it is not valid JSON, contains NaN or infinity, or is nested too deeply.
     """
     try:
         return json.loads(text, parse_constant=_refuse)
     except RecursionError:
-        raise ValueError("values nested too deeply") from None
+        raise ValueError("values are nested too deeply") from None
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"{name}, which JSON has not")
+    raise ValueError(f"{name} is not allowed in JSON")
 
 
 @contextmanager
-def present(path: Path, expected: str) -> Iterator[None]:
-    """Say of a file of a run that is not there what it should be; other errors of the system stay as they are.
+def expect_file(path: Path) -> Iterator[None]:
+    """Turn the error that a file of a run does not exist into an `MmtkError`; other system errors pass.
 
     Raises
     ------
     MmtkError
-        If it is not there.
+        If the file does not exist.
     """
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise MmtkError(path, expected=expected, found=str(error.strerror), remedy=AGAIN) from None
+        raise MmtkError(path, f"cannot be read: {reason_of(error)}", remedy=REMOVE_FOLDER) from None
 
 
-def read_text(path: Path, expected: str) -> str:
-    """The text of a file of a run.
+def read_text(path: Path) -> str:
+    """Read the text of a file of a run.
 
     Raises
     ------
     MmtkError
-        If it is not there or not in UTF-8; `expected` says what it should be.
+        If the file does not exist or is not encoded as UTF-8.
     OSError
-        If the system cannot read it, though it is there.
+        If the file exists but the system cannot read it.
     """
     try:
-        with present(path, expected):
+        with expect_file(path):
             return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        found = f"bytes that are not UTF-8, the first at offset {error.start}"
-        raise MmtkError(path, expected=expected, found=found, remedy=AGAIN) from None
+        found = f"a bad byte at offset {error.start}"
+        raise MmtkError(path, "is not encoded as UTF-8", found=found, remedy=REMOVE_FOLDER) from None
 
 
 def write_object(path: Path, values: Mapping[str, Any]) -> None:
-    """Replace a JSON file of a run, or of many, atomically."""
+    """Replace a JSON file atomically."""
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
@@ -76,15 +76,15 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises
     ------
     MmtkError
-        If it is not there or is damaged.
+        If the file does not exist or is damaged.
     OSError
-        If the system cannot read it, though it is there.
+        If the file exists but the system cannot read it.
     """
-    text = read_text(path, "JSON")
+    text = read_text(path)
     try:
         value = parse(text)
     except ValueError as error:
-        raise MmtkError(path, expected="JSON", found=str(error), remedy=AGAIN) from None
+        raise MmtkError(path, f"is not valid JSON: {error}", remedy=REMOVE_FOLDER) from None
     if not isinstance(value, dict):
-        raise MmtkError(path, expected="a JSON object", found=type(value).__name__, remedy=AGAIN)
+        raise MmtkError(path, found=f"JSON of type {type(value).__name__}", expected="an object", remedy=REMOVE_FOLDER)
     return value

@@ -1,4 +1,4 @@
-"""The models that runs are of, by their names; `mmtk.training` makes networks of them."""
+"""Names and titles of the models; `mmtk.training` builds the networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmtk.registry import Registry
 
 @dataclass(frozen=True)
 class Model:
-    """A network: its name in commands and files, and its title in tables."""
+    """A model: its name in commands and files, and its title in tables."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""What a finished run leaves: a result file of predictions for each split, and ``result.json``, written last."""
+"""The result of a finished run: a file of predictions for each split, and ``result.json``, written last."""
 
 from __future__ import annotations
 
@@ -21,28 +21,44 @@ from mmtk.errors import MmtkError, ScoreError
 from mmtk.runs import jsonfiles
 from mmtk.runs.epochs import Share
 from mmtk.runs.folder import LOG, RESULT
-from mmtk.scoring import Metrics, as_facts, evaluate, shown, write_predictions
+from mmtk.scoring import Metrics, as_facts, evaluate, format_figure, write_predictions
 from mmtk.store import Split, Store
 from mmtk.values import typed
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run.
+    """The result of a finished run.
 
     Attributes
     ----------
-    path : its folder
-    metrics : AUC and ACC of the best epoch, by split; an AUC is NaN where a partial store lacks a class, and both are
-        where there are no predictions
-    images : number of images with predictions, by split
-    best_epoch : the epoch with the best validation AUC, or where that is undefined the lowest loss, from 1
-    epochs : how many were trained
-    reused : the run was finished before and has been left alone
-    files : name of the result file, by split; those made elsewhere may lack all but the test images'
-    synthetic : the store's images were
+    path : Path
+        The run's folder.
+    metrics : dict of str to Metrics
+        AUC and ACC of the best epoch, by split. An AUC is NaN if a partial store lacks a class; both are NaN for a
+        split without predictions.
+    images : dict of str to int
+        Number of images with predictions, by split.
+    best_epoch : int
+        The epoch with the best validation AUC (lowest validation loss if that is undefined), counted from 1; 0 without
+        epochs.
+    epochs : int
+        Number of epochs trained.
+    reused : bool
+        Whether the run was already finished, so that nothing was done.
+    files : mapping of str to str
+        Name of the result file, by split; imported predictions may have only that of the test images.
+    synthetic : bool
+        Whether the store's images are synthetic.
     seconds, budget : float or None
-        What a method really spent, a network on its epochs, and what it had; None where that is not known.
+        Seconds spent (on its epochs for a network) and the time budget; None if unknown.
+
+    Examples
+    --------
+    >>> from mmtk.runs import read_result
+    >>> result = read_result("runs/resnet18_28_seed0")
+    >>> result.best_epoch, result.epochs, result.files["test"]
+    (100, 100, 'breastmnist_test_[AUC]...@resnet18_28_seed0.csv')
     """
 
     path: Path
@@ -57,7 +73,9 @@ class RunResult:
     budget: float | None = None
 
     def _repr_html_(self) -> str:
-        rows = [(name, self.images[name], shown(auc), shown(acc)) for name, (auc, acc) in self.metrics.items()]
+        rows = [
+            (name, self.images[name], *map(format_figure, metrics)) for name, metrics in self.metrics.items()
+        ]
         return facts_table(self.path.name or str(self.path), {
             "scores": rows_table(("split", "images", "AUC", "ACC"), rows),
             "epoch": f"{self.best_epoch} of {self.epochs}" if self.epochs else "",
@@ -67,48 +85,51 @@ class RunResult:
 
 
 def check_scorable(split: Split) -> None:
-    """Refuse a split that cannot be scored before time is spent on it.
+    """Raise if a split cannot be scored, before time is spent on it.
 
     Raises
     ------
     ScoreError
-        If it is empty, or a class is missing in it though its store is whole.
+        If the split is empty, or lacks a class although its store is not partial.
     """
+    what = f"{split.store_path} {split.name}"
     if not len(split):
-        what, remedy = f"{split.store_path} {split.name}", "build the store from more of the sources"
-        raise ScoreError(what, expected="at least one image", found="none", remedy=remedy)
+        raise ScoreError(what, "contains no images", remedy="build the store from more source data")
     scores = np.zeros((len(split), len(split.info.classes)))
     try:
         evaluate(split.labels, scores, split.info.task, allow_undefined=split.info.partial)
     except MmtkError as error:
-        what = f"{split.store_path} {split.name} {error.what}"
-        raise type(error)(what, expected=error.expected, found=error.found, remedy=error.remedy) from None
+        raise error.within(what) from None
 
 
 def write_result(
     out: Path, store: Store, run: str, scores: Mapping[str, NDArray[Any]], *, best_epoch: int = 0, epochs: int = 0,
     seconds: float | None = None, budget: float | None = None,
 ) -> RunResult:
-    """Score predictions; write the result files, then the result.
+    """Score predictions; write the result files, then ``result.json``.
 
     Parameters
     ----------
-    out : path
+    out : Path
         Folder of the run.
     store : Store
     run : str
         Its name in the result files.
-    scores : mapping of split to (n, k) array
-        Rows in the order of the split; of every split, or of those that are known, test among them.
+    scores : mapping of str to (n, k) float array
+        By split, rows in the order of the split; splits other than test are optional.
     best_epoch, epochs : int
-        0 for what is not trained by epochs.
+        0 for a method without epochs.
     seconds, budget : float, optional
-        What a method spent and had.
+        Seconds spent and the time budget.
+
+    Returns
+    -------
+    RunResult
 
     Raises
     ------
     ScoreError
-        If predictions cannot be scored.
+        If the predictions cannot be scored.
     """
     info = store.info
     flag = edition_flag(info.flag, info.edition)
@@ -128,27 +149,43 @@ def write_result(
 
 
 def _check_shape(run: str, split: Split, shape: tuple[int, ...]) -> None:
-    """Refuse scores of another shape than the split's, which else would be blamed on labels."""
+    """Raise if scores do not have the split's shape, an error that would otherwise be attributed to the labels."""
     info = split.info
     columns = {len(info.classes), 1} if info.task == Task.BINARY else {len(info.classes)}
     if len(shape) == 1 and 1 in columns:
         shape = (*shape, 1)
     if len(shape) != 2 or shape[0] != len(split) or shape[1] not in columns:
-        expected = f"shape ({len(split)}, {len(info.classes)}), an image a row and a class or label a column"
-        raise ScoreError(f"{run}: scores of {split.name}", expected=expected, found=f"shape {shape}")
+        expected = f"({len(split)}, {len(info.classes)}), a row per image and a column per class or label"
+        raise ScoreError(f"{run}: scores of {split.name}", found=f"shape {shape}", expected=expected)
 
 
 def read_result(out: str | Path) -> RunResult:
-    """The result of a finished run.
+    """Read the result of a finished run.
+
+    Parameters
+    ----------
+    out : str or path
+        The run's folder.
+
+    Returns
+    -------
+    RunResult
 
     Raises
     ------
     MmtkError
         If the run is not finished, or its result is damaged.
+
+    Examples
+    --------
+    >>> from mmtk.runs import read_result
+    >>> result = read_result("runs/resnet18_28_seed0")
+    >>> result.metrics["test"].auc > 0.5, result.reused
+    (True, True)
     """
     path = Path(out) / RESULT
     if not path.exists():
-        raise MmtkError(path, expected="a finished run", found="no result", remedy="give the same command again")
+        raise MmtkError(path, "does not exist: the run is not finished", remedy="repeat the command that started it")
     return _result(Path(out), jsonfiles.read_object(path), reused=True)
 
 
@@ -172,37 +209,38 @@ class _Values:
 
 
 def _result(out: Path, result: dict[str, Any], *, reused: bool) -> RunResult:
-    """A run's result with the seconds that its log tells."""
+    """A run's result, with the seconds from its log if it has none."""
     written = _written(out, result, reused=reused)
     return written if written.seconds is not None else replace(written, seconds=_trained_seconds(out))
 
 
 def _written(out: Path, result: dict[str, Any], *, reused: bool) -> RunResult:
     """The values of a ``result.json``."""
-    path, remedy = out / RESULT, jsonfiles.AGAIN
+    path, remedy = out / RESULT, jsonfiles.REMOVE_FOLDER
     values = typed(path, result, _Values, remedy)
     if not {"test"} <= set(values.splits) <= set(SPLITS):
-        raise MmtkError(path, expected=f"splits {', '.join(SPLITS)}", found="others", remedy=remedy)
-    told = {name: values.splits[name] for name in SPLITS if name in values.splits}
+        raise MmtkError(path, "lacks the split test, or has splits other than train, val and test", remedy=remedy)
+    splits = {name: values.splits[name] for name in SPLITS if name in values.splits}
     nothing = dict.fromkeys(SPLITS, Metrics(math.nan, math.nan))
-    metrics = nothing | {n: Metrics(math.nan if one.auc is None else one.auc, one.acc) for n, one in told.items()}
-    images = dict.fromkeys(SPLITS, 0) | {name: one.images for name, one in told.items()}
-    files = {name: Path(one.file).name for name, one in told.items()}  # a name, so that it leads nowhere else
+    metrics = nothing | {
+        name: Metrics(math.nan if split.auc is None else split.auc, split.acc) for name, split in splits.items()
+    }
+    images = dict.fromkeys(SPLITS, 0) | {name: split.images for name, split in splits.items()}
+    files = {name: Path(split.file).name for name, split in splits.items()}  # only the name, never another folder
     if not all(file.isprintable() for file in files.values()):
-        raise MmtkError(path, expected="names of files", found="control characters", remedy=remedy)
+        raise MmtkError(path, "a file name contains control characters", remedy=remedy)
     read = RunResult(
         out, metrics, images, values.best_epoch, values.epochs, reused, files, values.synthetic, values.seconds,
         values.budget,
     )
     checksum = _checksum(read)
     if set(result) - {field.name for field in fields(_Values)} or result.get("checksum", checksum) != checksum:
-        expected = "the result of a run"
-        raise MmtkError(path, expected=expected, found="other values than were written", remedy=remedy)
+        raise MmtkError(path, "was changed after it was written: its checksum does not match", remedy=remedy)
     return read
 
 
 def _trained_seconds(out: Path) -> float | None:
-    """Seconds of all epochs by a network's log, validation included; None where it does not tell."""
+    """Seconds of all epochs in a network's log, validation included; None if unknown."""
     try:
         lines = (out / LOG).read_text(encoding="utf-8").splitlines()
         total = sum(float(jsonfiles.parse(line)["seconds"]) for line in lines)
@@ -212,9 +250,9 @@ def _trained_seconds(out: Path) -> float | None:
 
 
 def _checksum(result: RunResult) -> str:
-    """SHA-256 of what nothing else proves: figures of test are computed again from the predictions.
+    """SHA-256 of everything that cannot be checked otherwise; test figures are recomputed from the predictions.
 
-    They count to five places, since another machine may compute other last ones.
+    Figures count to five decimals, since the last digits may differ between machines.
     """
     splits = [
         f"{name} {result.images[name]} {figures.auc:.5f} {figures.acc:.5f}"

@@ -1,4 +1,4 @@
-"""The order of datasets in tables: the paper's ten, the eight that MedMNIST added later, and all others."""
+"""The order of datasets in tables: the paper's ten, the eight that MedMNIST added later, then all others."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ LATER_SETS = "MedMNIST v2's other sets"
 
 
 def table_order(flag: str) -> tuple[int, str]:
-    """What datasets are sorted by: those of MedMNIST in its order, then the others by flag."""
+    """Return the sort key of a dataset: MedMNIST's in its order, then all others by flag."""
     return EIGHTEEN.index(flag) if flag in EIGHTEEN else len(EIGHTEEN), flag

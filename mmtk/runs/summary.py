@@ -1,4 +1,4 @@
-"""``results.json``: what came of many runs, beside their folders, gathered from what each of them keeps."""
+"""``results.json``: the outcomes of many runs, collected from their folders and kept alongside them."""
 
 from __future__ import annotations
 
@@ -15,39 +15,50 @@ from mmtk.runs.folder import OUTCOME
 from mmtk.scoring import as_facts
 
 RESULTS = "results.json"
-_TURNS = 10  # in which others may add to it while it is written
+_ATTEMPTS = 10  # to write the file while other processes add to it
 
 
 def keep_outcome(outcome: Outcome) -> None:
-    """Put what came of a run, also an error, into ``outcome.json`` of its folder, where there is room.
+    """Save a run's outcome, also an error, as ``outcome.json`` in its folder, if there is space.
 
-    What is there already is left alone.
+    An equal file is not rewritten.
     """
-    (told,) = outcome_facts([outcome], outcome.entry.out)
-    facts = json.loads(json.dumps({name: value for name, value in told.items() if name != "out"}))
+    (values,) = outcome_facts([outcome], outcome.entry.out)
+    facts = json.loads(json.dumps({name: value for name, value in values.items() if name != "out"}))
     path = outcome.entry.out / OUTCOME
-    with suppress(MmtkError, OSError):  # the run is as good without
+    with suppress(MmtkError, OSError):  # the run is valid without it
         if _read(path) != facts:
             jsonfiles.write_object(path, facts)
 
 
 def write_results(outcomes: Sequence[Outcome], out: str | Path) -> Path:
-    """Put what came of runs into ``results.json``, and of all others below `out`; see `outcome_facts`.
+    """Write the outcomes of these and all other runs below a folder to its ``results.json``; see `outcome_facts`.
 
-    What is told are the outcomes that runs keep in their folders, then these, then what is there already. However many
-    processes write it at the same time, it has them all in the end: who finds afterwards that others have added to it
-    writes it again.
+    Outcomes saved in the runs' folders take precedence over `outcomes`, and these over what the file already has. The
+    file ends up complete however many processes write it at the same time: a process that finds additions by others
+    after writing writes it again.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+    out : str or path
+        Folder of the runs.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
     OSError
-        If the system cannot read it, or an outcome, though it is there.
+        If the file or an outcome exists but the system cannot read it.
     StoreError
-        If it cannot be written.
+        If the file cannot be written.
     """
     path = Path(out) / RESULTS
     runs = _merged(outcomes, path)
-    for _ in range(_TURNS):
+    for _ in range(_ATTEMPTS):
         jsonfiles.write_object(path, {"runs": list(runs.values())})
         before, runs = runs, _merged(outcomes, path)
         if runs == before:
@@ -56,7 +67,7 @@ def write_results(outcomes: Sequence[Outcome], out: str | Path) -> Path:
 
 
 def _merged(outcomes: Sequence[Outcome], path: Path) -> dict[str, dict[str, Any]]:
-    """What is told of each run, by its folder."""
+    """The known facts of each run, by its folder."""
     out = path.parent
     listed = _read(path).get("runs")
     known = [run for run in listed if isinstance(run, dict)] if isinstance(listed, list) else []
@@ -70,7 +81,7 @@ def _merged(outcomes: Sequence[Outcome], path: Path) -> dict[str, dict[str, Any]
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """An object of JSON; an empty one where it is not there or damaged, for it can be told again."""
+    """Read a JSON object; an empty one if the file is missing or damaged, since it can be written again."""
     try:
         return jsonfiles.read_object(path)
     except MmtkError:
@@ -78,7 +89,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def outcome_facts(outcomes: Iterable[Outcome], out: str | Path) -> list[dict[str, Any]]:
-    """Each run with its folder below `out`, store, method, marks, and figures of each split or its error."""
+    """Return each run's folder below `out`, store, method, marks, and figures of each split or its error."""
     return [
         {
             "flag": o.entry.flag, "size": o.entry.size, **o.entry.method.facts,

@@ -1,4 +1,4 @@
-"""AUC and ACC, equal to the last bit to ``medmnist.Evaluator`` (3.0.2) wherever that gives a meaningful number."""
+"""AUC and ACC, identical to the last bit to ``medmnist.Evaluator`` (3.0.2) wherever its result is meaningful."""
 
 from __future__ import annotations
 
@@ -13,29 +13,43 @@ from mmtk.display import facts_table
 from mmtk.errors import ScoreError, UnknownNameError
 
 _THRESHOLD = 0.5
-TOLERANCE = 1e-6  # by which figures of the same predictions may differ from machine to machine
-_SHOWN = 3  # bad rows named in an error
+TOLERANCE = 1e-6  # how much figures of the same predictions may differ between machines
+_LISTED = 3  # bad rows listed in an error
 
 
 class Metrics(NamedTuple):
-    """Area under the ROC curve and accuracy, both in [0, 1]; an AUC that is undefined is NaN."""
+    """Area under the ROC curve and accuracy, both in [0, 1]; an undefined AUC is NaN.
+
+    Attributes
+    ----------
+    auc, acc : float
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> metrics = mmtk.evaluate([0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9], "binary-class")
+    >>> metrics
+    Metrics(auc=1.0, acc=0.75)
+    >>> print(metrics)
+    AUC 1.000 ACC 0.750
+    """
 
     auc: float
     acc: float
 
     def __str__(self) -> str:
-        return f"AUC {shown(self.auc)} ACC {shown(self.acc)}"
+        return f"AUC {format_figure(self.auc)} ACC {format_figure(self.acc)}"
 
     def _repr_html_(self) -> str:
-        return facts_table("Scores", {"AUC": shown(self.auc), "ACC": shown(self.acc)})
+        return facts_table("Scores", {"AUC": format_figure(self.auc), "ACC": format_figure(self.acc)})
 
     def agrees(self, other: Metrics, within: float = TOLERANCE) -> bool:
-        """Whether these are the figures of the same predictions; undefined ones agree with each other alone."""
+        """Whether both figures agree within a tolerance; undefined figures agree only with undefined ones."""
         return bool(np.allclose(self, other, rtol=0, atol=within, equal_nan=True))
 
 
-def shown(value: float) -> str:
-    """A figure to three decimals, or "undefined"."""
+def format_figure(value: float) -> str:
+    """Format a figure with three decimals, NaN as "undefined"."""
     return "undefined" if np.isnan(value) else f"{value:.3f}"
 
 
@@ -46,30 +60,42 @@ def evaluate(
 
     Parameters
     ----------
-    labels : array_like, shape (n,) or (n, 1); (n, l) for the multi-label task
-        Whole numbers: the class, or 0 and 1.
-    scores : array_like, shape (n, k)
-        A score for each class (k classes), each label (k = l), or for the binary task (n,), (n, 1) or (n, 2), where the
-        last column is the score of class 1. Any finite scale, but binary and multi-label scores are positive above 0.5.
+    labels : array_like, shape (n,) or (n, 1), int; (n, l) for the multi-label task
+        Class numbers from 0, or 0 and 1.
+    scores : array_like, shape (n, k), float
+        A score for each class (k classes) or each label (k = l); for the binary task (n,), (n, 1) or (n, 2), the last
+        column being the score of class 1. Any finite scale, but binary and multi-label scores are positive above 0.5.
     task : str or Task
         As MedMNIST names it: ``binary-class``, ``multi-class``, ``multi-label, binary-class``, ``ordinal-regression``.
     allow_undefined : bool
-        Give NaN as AUC where a class never occurs, instead of an error: for a part of a dataset.
+        Return NaN as AUC instead of raising if a class never occurs, as in part of a dataset.
 
     Returns
     -------
     Metrics
-        Multi-class and ordinal AUC is the unweighted mean of one-versus-rest AUCs, multi-label AUC and ACC are means
+        Multi-class and ordinal AUC is the unweighted mean of one-versus-rest AUCs; multi-label AUC and ACC are means
         over labels.
 
     Raises
     ------
     ScoreError
-        On scores that are not finite, on shapes that do not fit, on labels no column stands for, and when a class (or
-        one value of a binary label) never occurs, where the AUC is undefined, unless that is allowed; the original
-        gives NaN there with scikit-learn from 1.6 on and fails before.
+        If a score is not finite, shapes do not match, a label has no score column, or a class (or one value of a binary
+        label) never occurs, so that the AUC is undefined, and `allow_undefined` is not set; there the original returns
+        NaN with scikit-learn 1.6 or later and fails with earlier versions.
     ArgumentError
-        On an unknown task.
+        If the task is unknown.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> mmtk.evaluate([0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9], "binary-class")
+    Metrics(auc=1.0, acc=0.75)
+    >>> mmtk.evaluate([0, 1, 2], [[0.8, 0.1, 0.1], [0.2, 0.5, 0.3], [0.1, 0.6, 0.3]], "multi-class").acc
+    0.6666666666666666
+    >>> mmtk.evaluate([0, 0], [0.1, 0.6], "binary-class")
+    Traceback (most recent call last):
+        ...
+    mmtk.errors.ScoreError: labels: value 1 never occurs in 2 rows, so the AUC is undefined
     """
     kind = _task(task)
     y, s = checked(labels, scores, kind)
@@ -81,45 +107,59 @@ def evaluate(
 
 
 def checked(labels: ArrayLike, scores: ArrayLike, task: str | Task) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Labels (n, l) and scores (n, k) as arrays: as many rows, and a column for what every label says.
+    """Return labels (n, l) and scores (n, k) as arrays, after checking that rows and columns match.
 
     Raises
     ------
     ScoreError
-        If they are not.
+        If they do not match, or are not numbers.
     """
     kind = _task(task)
     y, s = _labels(labels, kind), _scores(scores, kind)
     if len(y) != len(s):
-        raise ScoreError("scores", expected=f"{len(y)} rows, one for each label", found=f"{len(s)}")
+        raise ScoreError("scores", found=f"{len(s)} rows", expected=f"{len(y)}, one per row of labels")
     if len(y) == 0:
-        raise ScoreError("labels", expected="at least one row", found="none")
+        raise ScoreError("labels", "there are no rows")
     if kind is Task.MULTILABEL and y.shape != s.shape:
-        raise ScoreError("scores", expected=f"{y.shape[1]} columns, one for each label", found=f"{s.shape[1]}")
+        raise ScoreError("scores", found=f"{s.shape[1]} columns", expected=f"{y.shape[1]}, one per label")
     for what, column, values in _columns(y, s, kind):
         outside = np.nonzero((column < 0) | (column >= values))[0]
         if len(outside):
-            found = f"{column[outside[0]]} in {_rows(outside)}"
-            if kind not in (Task.MULTILABEL, Task.BINARY) and column.min() >= 0:  # as likely a column that lacks
-                found = f"{values} columns, and among labels {found}"
-                raise ScoreError("scores", expected="a column for each class that labels name", found=found)
-            raise ScoreError(what, expected=f"values 0 to {values - 1}, one for each score column", found=found)
+            label, rows = column[outside[0]], _rows(outside)
+            if kind not in (Task.MULTILABEL, Task.BINARY) and column.min() >= 0:  # perhaps a column is missing
+                problem = f"there is no column for class {label}, the label of {rows}"
+                raise ScoreError("scores", problem, found=f"{values} columns")
+            raise ScoreError(what, found=f"{label} in {rows}", expected=f"0 to {values - 1}, one per score column")
     return y, s
 
 
 def decide(scores: NDArray[Any], task: str | Task) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Scores with a column for each class, and what they choose.
+    """Return scores with one column per class, and the predicted classes.
 
     Parameters
     ----------
-    scores : (n, k), as `checked` gives them
+    scores : (n, k) float array
+        Two-dimensional, as `evaluate` takes them; one or two columns for the binary task.
     task : str or Task
+        As MedMNIST names it.
 
     Returns
     -------
-    scores : (n, classes or labels)
-    chosen : (n,) int
-        The class; for multi-label tasks ``(n, labels)``, 1 where a label is given. A score of one half is no positive.
+    scores : (n, classes or labels) float array
+    chosen : (n,) int64 array
+        The predicted class; for multi-label tasks (n, labels), 1 where a label is predicted. A score of exactly 0.5 is
+        not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mmtk.scoring import decide
+    >>> scores, chosen = decide(np.array([[0.25], [0.75]]), "binary-class")
+    >>> scores
+    array([[0.75, 0.25],
+           [0.25, 0.75]])
+    >>> chosen
+    array([0, 1])
     """
     if task == Task.MULTILABEL:
         return scores, (scores > _THRESHOLD).astype(np.int64)
@@ -130,7 +170,7 @@ def decide(scores: NDArray[Any], task: str | Task) -> tuple[NDArray[Any], NDArra
 
 
 def check_present(y: NDArray[np.int64], s: NDArray[Any], task: Task) -> None:
-    """Refuse labels, as `checked` gives them, without which the AUC is undefined.
+    """Raise if a class never occurs among labels, as `checked` returns them, so that the AUC is undefined.
 
     Raises
     ------
@@ -140,13 +180,14 @@ def check_present(y: NDArray[np.int64], s: NDArray[Any], task: Task) -> None:
     for what, column, values in _columns(y, s, task):
         absent = np.nonzero(np.bincount(column, minlength=values) == 0)[0]
         if len(absent):
-            found = f"no {', '.join(map(str, absent))} in {len(column)} rows"
-            remedy = "the AUC is undefined when a class does not occur"
-            raise ScoreError(what, expected=f"each of 0 to {values - 1} at least once", found=found, remedy=remedy)
+            missing = f"value {absent[0]} never occurs" if len(absent) == 1 else (
+                f"values {', '.join(map(str, absent))} never occur"
+            )
+            raise ScoreError(what, f"{missing} in {len(column)} rows, so the AUC is undefined")
 
 
 def _columns(y: NDArray[np.int64], s: NDArray[Any], task: Task) -> Iterator[tuple[str, NDArray[np.int64], int]]:
-    """Each column of labels with its name and how many values it takes."""
+    """Yield each column of labels with its name and the number of values it can take."""
     if task is Task.MULTILABEL:
         for number in range(y.shape[1]):
             yield f"label column {number}", y[:, number], 2
@@ -175,7 +216,7 @@ def _multilabel(y: NDArray[Any], s: NDArray[Any]) -> Metrics:
 
 
 def auc_of(y: NDArray[Any], s: NDArray[Any]) -> float:
-    """AUC of one column, NaN where it has one class alone."""
+    """AUC of one column, NaN if only one class occurs."""
     from sklearn.metrics import roc_auc_score
 
     if np.all(y == y[0]):
@@ -198,13 +239,13 @@ def _numbers(what: str, values: ArrayLike) -> NDArray[Any]:
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ScoreError(what, expected="an array of numbers", found=str(error)) from None
+        raise ScoreError(what, f"cannot be converted to an array of numbers: {error}") from None
     if array.dtype.kind not in "fiub":
-        raise ScoreError(what, expected="an array of numbers", found=f"dtype {array.dtype}")
+        raise ScoreError(what, found=f"dtype {array.dtype}", expected="numbers")
     bad = ~np.isfinite(array)
     if bad.any():
         where = np.unique(np.nonzero(bad)[0])
-        raise ScoreError(what, expected="finite numbers", found=f"NaN or infinity in {_rows(where)}")
+        raise ScoreError(what, f"NaN or infinity in {_rows(where)}")
     return array
 
 
@@ -213,12 +254,12 @@ def _labels(labels: ArrayLike, task: Task) -> NDArray[np.int64]:
     if y.ndim == 1 and task is not Task.MULTILABEL:
         y = y[:, None]
     if y.ndim != 2 or (y.shape[1] != 1 and task is not Task.MULTILABEL) or y.shape[1] == 0:
-        wanted = "shape (n, labels)" if task is Task.MULTILABEL else "shape (n,) or (n, 1)"
-        raise ScoreError("labels", expected=f"{wanted} for the task {task.value}", found=f"{y.shape}")
+        wanted = "(n, labels)" if task is Task.MULTILABEL else "(n,) or (n, 1)"
+        raise ScoreError("labels", found=f"shape {y.shape}", expected=f"{wanted} for the task {task.value}")
     whole = y.astype(np.int64)
     odd = np.nonzero((whole != y).any(axis=1))[0]
     if len(odd):
-        raise ScoreError("labels", expected="whole numbers", found=f"others in {_rows(odd)}")
+        raise ScoreError("labels", f"not whole numbers in {_rows(odd)}")
     return whole
 
 
@@ -226,15 +267,15 @@ def _scores(scores: ArrayLike, task: Task) -> NDArray[Any]:
     s = _numbers("scores", scores)
     if s.ndim == 1 and task is Task.BINARY:
         s = s[:, None]
-    wanted = {Task.BINARY: "shape (n,), (n, 1) or (n, 2)", Task.MULTILABEL: "shape (n, labels)"}
+    wanted = {Task.BINARY: "(n,), (n, 1) or (n, 2)", Task.MULTILABEL: "(n, labels)"}
     columns = s.shape[1] if s.ndim == 2 else 0
     fits = {Task.BINARY: columns in (1, 2), Task.MULTILABEL: columns >= 1}.get(task, columns >= 2)
     if not fits:
-        expected = f"{wanted.get(task, 'shape (n, classes)')} for the task {task.value}"
-        raise ScoreError("scores", expected=expected, found=f"{s.shape}")
+        expected = f"{wanted.get(task, '(n, classes)')} for the task {task.value}"
+        raise ScoreError("scores", found=f"shape {s.shape}", expected=expected)
     return s
 
 
 def _rows(where: NDArray[np.int64]) -> str:
-    more = f" and {len(where) - _SHOWN} more" if len(where) > _SHOWN else ""
-    return f"row{'s' if len(where) > 1 else ''} {', '.join(map(str, where[:_SHOWN]))}{more}"
+    more = f" and {len(where) - _LISTED} more" if len(where) > _LISTED else ""
+    return f"row{'s' if len(where) > 1 else ''} {', '.join(map(str, where[:_LISTED]))}{more}"

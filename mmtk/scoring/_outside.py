@@ -1,4 +1,4 @@
-"""Predictions that were made elsewhere: an array, MedMNIST's layout, or a table with titles and row numbers."""
+"""Predictions made with other tools: an array, MedMNIST's layout, or a table with column titles and row numbers."""
 
 from __future__ import annotations
 
@@ -14,44 +14,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.datasets.base import Task
-from mmtk.errors import ScoreError
-from mmtk.scoring.predictions import (
-    check_delimiter,
-    read_predictions,
-    read_text,
-    score_predictions,
-    shorten,
-)
+from mmtk.errors import ScoreError, reason_of
+from mmtk.scoring._csv import check_delimiter, read_text, shorten
+from mmtk.scoring.predictions import read_predictions, score_predictions
 from mmtk.store import Store, read_npy_header
 
-_INDEX = {"", "index", "id", "#", "row", "image", "unnamed: 0"}  # titles of a column of row numbers
+_INDEX = {"", "index", "id", "#", "row", "image", "unnamed: 0"}  # titles of a row number column
 _NUMBERED = re.compile(r"\D*?_?(\d+)")
 
 
 def read_outside(path: str | Path, store: Store, split: str) -> NDArray[Any]:
-    """The scores of a split in a file that was made elsewhere, rows and columns in the store's order.
+    """Read the scores of a split from a file made with another tool, rows and columns in the store's order.
 
     Parameters
     ----------
-    path : path
-        An array, where its name ends in ``.npy``: (n, classes or labels), or of a binary task also (n,) or (n, 1).
-        Else text, in MedMNIST's layout, of today or of 2020, or a table: columns titled by the classes or their
-        numbers, in any order, or by nothing; with a first column of row numbers, or in the split's order without.
+    path : str or path
+        An array if the name ends in ``.npy``: (n, classes or labels), or for the binary task also (n,) or (n, 1).
+        Otherwise text, in MedMNIST's current or 2020 layout, or a table: columns titled with class names or numbers, in
+        any order, or without titles; rows numbered in the first column, or in the split's order.
     store : Store
-    split : str
+    split : {"train", "val", "test"}
 
     Returns
     -------
-    (n, classes or labels) float64, or float32 where an array is no finer
-        Of a binary task with scores of the positive class alone, both classes'.
+    (n, classes or labels) float64 array, or float32 for a ``.npy`` array of at most that precision
+        Both classes' scores for the binary task, even if the file has only those of the positive class.
 
     Raises
     ------
     ScoreError
-        If it is no array or table, rows, columns or titles are not those of the split, a value is no finite number, or
-        one of a binary task or of labels is not from 0 to 1.
+        If the file is not an array or table, its rows, columns or titles do not match the split, a value is not a
+        finite number, or a binary or multi-label score is not between 0 and 1.
     OSError
-        If the system cannot read it, though it is there.
+        If the file exists but the system cannot read it.
+
+    Examples
+    --------
+    >>> import mmtk, numpy as np
+    >>> from mmtk.scoring import read_outside
+    >>> store = mmtk.open("stores/breastmnist_28.h5")
+    >>> np.save("mine.npy", np.full(len(store.test), 0.25))
+    >>> read_outside("mine.npy", store, "test")[0]
+    array([0.75, 0.25])
     """
     path, info = Path(path), store.info
     classes, count = list(info.classes), len(getattr(store, split))
@@ -64,49 +68,49 @@ def read_outside(path: str | Path, store: Store, split: str) -> NDArray[Any]:
         else:
             scores = _table(path, lines, classes, count, info.task == Task.BINARY)
     if len(scores) != count:
-        expected = f"{count} rows, one for each {split} image of {store.path}"
-        raise ScoreError(path, expected=expected, found=str(len(scores)))
+        expected = f"{count}, one per {split} image of {store.path}"
+        raise ScoreError(path, found=f"{len(scores)} rows", expected=expected)
     bad = np.flatnonzero(((scores < 0) | (scores > 1)).any(axis=1))
-    if info.task in (Task.BINARY, Task.MULTILABEL) and len(bad):  # which are held against one half
-        found = f"{scores[bad[0]].tolist()} for image {bad[0]}"
-        raise ScoreError(path, expected="scores from 0 to 1", found=found, remedy="give probabilities")
+    if info.task in (Task.BINARY, Task.MULTILABEL) and len(bad):  # these are thresholded at one half
+        problem, found = f"the scores of image {bad[0]} are not between 0 and 1", str(scores[bad[0]].tolist())
+        raise ScoreError(path, problem, found=found, remedy="use probabilities")
     if info.task == Task.BINARY and scores.shape[1] == 1:
         return np.hstack([1 - scores, scores])
     return scores
 
 
 def _array(path: Path, classes: Sequence[str], count: int, binary: bool) -> NDArray[Any]:
-    """The scores in an array's file, of which nothing is read that is not of the right shape."""
-    expected = "an array as numpy.save writes it"
+    """Read the scores in a ``.npy`` file, whose shape is checked before its data is read."""
+    wrong = "is not an array written by numpy.save"
     try:
         with path.open("rb") as file:
             shape, fortran, dtype = read_npy_header(file)
             shapes = [(count, len(classes)), *([(count,), (count, 1)] if binary else [])]
             if shape not in shapes or dtype.kind not in "fiu":
                 wanted = f"numbers of shape {' or '.join(map(str, shapes))}"
-                raise ScoreError(path, expected=wanted, found=f"{dtype} of shape {shape}")
+                raise ScoreError(path, found=f"{dtype} of shape {shape}", expected=wanted)
             whole = math.prod(shape) * dtype.itemsize
             data = file.read(whole + 1)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ScoreError(path, expected=expected, found=str(error.strerror)) from None
+        raise ScoreError(path, f"cannot be read: {reason_of(error)}") from None
     except ValueError as error:
-        raise ScoreError(path, expected=expected, found=str(error).partition("\n")[0]) from None
+        raise ScoreError(path, f"{wrong}: {error}".partition("\n")[0]) from None
     if len(data) != whole:
-        found = f"{len(data)}" if len(data) < whole else "more"
-        raise ScoreError(path, expected=f"{whole} bytes for the shape {shape}", found=found)
+        found = f"{len(data)} bytes of data" if len(data) < whole else "more data"
+        raise ScoreError(path, "is damaged", found=found, expected=f"{whole} bytes for shape {shape}")
     values = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
     short = dtype.kind == "f" and dtype.itemsize <= 4
-    with np.errstate(over="ignore"):  # of a longer type
+    with np.errstate(over="ignore"):  # when converting from a longer type
         scores = np.array(values, np.float32 if short else np.float64, order="C").reshape(count, -1)
     bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if len(bad):
-        found = f"{shorten(list(map(str, scores[bad[0]])))} for image {bad[0]}"
-        raise ScoreError(path, expected="finite numbers", found=found)
+        found = shorten(list(map(str, scores[bad[0]])))
+        raise ScoreError(path, f"the scores of image {bad[0]} are not all finite", found=found)
     return scores
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Lines that hold something, each with its number."""
+    """Lines that are not blank, with their numbers."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
     lines: list[tuple[int, list[str]]] = []
     try:
@@ -116,19 +120,18 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
                     check_delimiter(f"{path} line {reader.line_num}", cells)
                 lines.append((reader.line_num, [cell.strip() for cell in cells]))
     except csv.Error as error:
-        raise ScoreError(path, expected="a table of scores", found=str(error)) from None
+        raise ScoreError(path, f"is not a table of scores: {error}") from None
     if not lines:
-        raise ScoreError(path, expected="rows of scores", found="none")
+        raise ScoreError(path, "contains no scores")
     return lines
 
 
 def _with_labels(path: Path, store: Store, split: str) -> NDArray[np.float64]:
-    """Scores in the layout of 2020, whose labels have to be the store's, in their order."""
+    """Read scores in the 2020 layout, whose labels must equal the store's, in the same order."""
     given = read_predictions(path, store.path.parent, (store.info.flag, store.info.size, split))
     scored = score_predictions(path, given, store.path.parent)
     if scored.own_order:
-        expected = f"rows in the order of {store.path} {split}"
-        raise ScoreError(path, expected=expected, found="its true labels in another order")
+        raise ScoreError(path, f"its rows are not in the order of {store.path} {split}, judging by the true labels")
     return given.scores
 
 
@@ -140,13 +143,13 @@ def _table(
     if titles is not None:
         lines = lines[1:]
         if not lines:
-            raise ScoreError(path, expected="rows of scores", found="a line of titles alone")
+            raise ScoreError(path, "contains only a line of titles, no scores")
     table = np.array([_numbers(f"{path} line {number}", cells, width) for number, cells in lines])
     indexed = _is_indexed(titles, table, classes, binary)
     columns = width - indexed
     if columns != outputs and not (binary and columns == 1):
-        expected = f"{outputs} scores in a row, for {', '.join(classes)}, with or without a row number before them"
-        raise ScoreError(path, expected=expected, found=f"{width} columns")
+        expected = f"{outputs} scores per row, for {', '.join(classes)}, optionally after a row number"
+        raise ScoreError(path, found=f"{width} columns", expected=expected)
     if indexed:
         table = _in_order(path, table)
     if titles is not None:
@@ -156,7 +159,7 @@ def _table(
 
 
 def _titles(lines: list[tuple[int, list[str]]], outputs: int, count: int) -> list[str] | None:
-    """The titles of the columns, if the first line is one: of words, or of the numbers of classes above all rows."""
+    """Column titles, if the first line has them: words, or class numbers in one line more than there are images."""
     first = lines[0][1]
     of_classes = first == ["1"] if len(first) == 1 else sorted(first) == sorted(map(str, range(outputs)))
     numbered = of_classes and len(lines) == count + 1
@@ -166,7 +169,7 @@ def _titles(lines: list[tuple[int, list[str]]], outputs: int, count: int) -> lis
 def _is_indexed(
     titles: list[str] | None, table: NDArray[np.float64], classes: Sequence[str], binary: bool
 ) -> bool:
-    """Whether row numbers come first."""
+    """Whether the first column holds row numbers."""
     width: int = table.shape[1]
     if titles is not None:
         return titles[0].lower() in _INDEX and titles[0] not in classes
@@ -176,30 +179,30 @@ def _is_indexed(
 
 
 def _in_order(path: Path, table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows by their numbers, without them."""
+    """Rows sorted by their numbers, without the numbers."""
     given = table[:, 0]
     wanted = np.arange(len(table))
     if not np.array_equal(np.sort(given), wanted):
         bad = next((value for value in given if value not in wanted), None)
-        found = f"{bad:g}" if bad is not None else "one of them twice"
-        raise ScoreError(path, expected=f"row numbers 0 to {len(table) - 1}, each once", found=found)
+        problem = f"{bad:g} is not a row number" if bad is not None else "a row number occurs twice"
+        raise ScoreError(path, problem, expected=f"0 to {len(table) - 1}, each once")
     return table[np.argsort(given), 1:]
 
 
 def _order(path: Path, titles: list[str], classes: Sequence[str]) -> list[int]:
-    """For each class the place of its column, by title."""
+    """The index of each class's column, by title."""
     expected = f"columns titled {', '.join(classes)}, or 0 to {len(classes) - 1}"
-    if len(titles) == 1 < len(classes):  # the positive class alone
+    if len(titles) == 1 < len(classes):  # only the positive class
         if titles[0] in (classes[1], "1"):
             return [0]
-        raise ScoreError(path, expected=f"{expected}, or {classes[1]} alone", found=shorten(titles))
+        raise ScoreError(path, found=f"title {shorten(titles)}", expected=f"{expected}, or only {classes[1]}")
     if sorted(titles) == sorted(classes):
         return [titles.index(name) for name in classes]
     matches = [_NUMBERED.fullmatch(title) for title in titles]
     numbers = [int(match[1]) for match in matches if match]
     if sorted(numbers) == list(range(len(titles))) and not set(titles) & set(classes) - set(map(str, numbers)):
         return [numbers.index(place) for place in range(len(titles))]
-    raise ScoreError(path, expected=expected, found=shorten(titles), remedy="title the columns so")
+    raise ScoreError(path, found=f"titles {shorten(titles)}", expected=expected)
 
 
 def _number(cell: str) -> float | None:
@@ -211,8 +214,8 @@ def _number(cell: str) -> float | None:
 
 def _numbers(where: str, cells: list[str], width: int) -> list[float]:
     if len(cells) != width:
-        raise ScoreError(where, expected=f"{width} columns", found=str(len(cells)))
+        raise ScoreError(where, found=f"{len(cells)} columns", expected=str(width))
     values: list[Any] = [_number(cell) for cell in cells]
     if None in values or not np.isfinite(values).all():
-        raise ScoreError(where, expected="finite numbers", found=shorten(cells))
+        raise ScoreError(where, found=shorten(cells), expected="finite numbers")
     return values

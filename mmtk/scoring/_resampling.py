@@ -1,4 +1,4 @@
-"""The loop that gives the AUC of resamples, loaded only on use."""
+"""The compiled loop that computes the AUC of resamples; imported only when used."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def areas(counts, order, new, positive, out):  # type: ignore[no-untyped-def]
     Parameters
     ----------
     counts : (resamples, n) int32
-        How often each row comes.
+        How often a resample contains each row.
     order : (columns, n) int32
-        Rows from the lowest score up.
+        Rows by ascending score.
     new : (columns, n) bool
-        Where a score is above the one before it.
+        Whether a score is above the previous one.
     positive : (columns, n) bool
     out : (resamples, columns) float64
-        Filled; NaN where a column has lost a class.
+        Output; NaN if a class is absent from a resample.
     """
     for b in range(counts.shape[0]):
         times = counts[b]
         for column in range(order.shape[0]):
-            twice = np.int64(0)  # the area in half pairs, whole numbers throughout
+            twice = np.int64(0)  # the area in half pairs, so that all numbers are integers
             below = np.int64(0)
             ones = np.int64(0)
             tied_ones = np.int64(0)

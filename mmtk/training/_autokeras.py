@@ -1,4 +1,4 @@
-"""AutoKeras as a method: a command that mmtk ships."""
+"""The method ``autokeras``: AutoKeras, run as a command by a script that mmtk ships."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mmtk.training.methods import Job, register
 
 @register("autokeras", "AutoKeras")
 def autokeras(job: Job) -> RunResult:
-    """Search by AutoKeras, in a process of its own, since Keras takes its backend when it is imported.
+    """Search with AutoKeras, in a separate process, because Keras fixes its backend on import.
 
-    What that costs on two cores and on a GPU is logged before it starts.
+    The estimated cost on two cores and on a GPU is logged before it starts.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def autokeras(job: Job) -> RunResult:
     if find_spec("autokeras") is None:
         raise MmtkError.not_installed("method autokeras", "autokeras", "autokeras")
     if not (job.out / RESULT).exists():
-        foretold = runpy.run_path(str(commands.SCRIPTS / "autokeras.py"))["foretold"]
-        logging.getLogger("mmtk").warning("mmtk: note: %s", foretold(len(job.store.train), job.budget))
+        estimate_cost = runpy.run_path(str(commands.SCRIPTS / "autokeras.py"))["estimate_cost"]
+        logging.getLogger("mmtk").warning("mmtk: note: %s", estimate_cost(len(job.store.train), job.budget))
     script = "{scripts}/autokeras.py"
     return commands.run(job, name="autokeras", command=["python", script], words=[sys.executable, script])

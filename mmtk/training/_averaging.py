@@ -1,6 +1,6 @@
-"""Weights averaged over the steps of the last epochs, and with them the running statistics of batch normalisation.
+"""Exponential moving average of weights and of batch normalisation's running statistics.
 
-torch's `AveragedModel` averages the counts of batches too, which then stand still: see docs/decisions.md.
+torch's `AveragedModel` also averages the batch counts, which then never change: see docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ import torch
 
 
 class Average:
-    """A model's exponential moving average, updated on its device without waiting for it.
+    """A model's exponential moving average, updated on its device without synchronisation.
 
-    Running means and variances are averaged as the weights are, so that they belong to them; counts are copied.
+    Running means and variances are averaged like the weights, so that they match them; counts are copied.
 
     Parameters
     ----------
     model : nn.Module
     epochs : float
-        After so many epochs of steps a step weighs 1/e of what it did.
-    in_epoch : int
-        Steps in an epoch.
+        Time constant: after this many epochs the weight of a step has decayed to 1/e.
+    steps_per_epoch : int
 
     Attributes
     ----------
@@ -31,20 +30,20 @@ class Average:
         The average.
     """
 
-    def __init__(self, model: Any, epochs: float, in_epoch: int) -> None:
+    def __init__(self, model: Any, epochs: float, steps_per_epoch: int) -> None:
         self.model = deepcopy(model).requires_grad_(False)
-        self._share = -math.expm1(-1 / (epochs * in_epoch))
+        self._weight = -math.expm1(-1 / (epochs * steps_per_epoch))
         pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
         averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-        self._mine, self._its = (list(some) for some in zip(*averaged, strict=True))
+        self._averages, self._current = (list(tensors) for tensors in zip(*averaged, strict=True))
         self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def update(self, first: bool) -> None:
-        """Take in the model after a step; in the first epoch the average is the model itself."""
+        """Update it with the model after a step; in the first epoch the average is the model itself."""
         if first:
-            torch._foreach_copy_(self._mine, self._its)
+            torch._foreach_copy_(self._averages, self._current)
         else:
-            torch._foreach_lerp_(self._mine, self._its, self._share)
+            torch._foreach_lerp_(self._averages, self._current, self._weight)
         for old, new in self._copied:
             old.copy_(new)

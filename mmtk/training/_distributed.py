@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as ``torchrun`` starts them; alone, nothing of it is felt."""
+"""Data-parallel training by several processes that ``torchrun`` starts; a no-op in a single process."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that train together.
+    """This process's place among those that train together.
 
     Attributes
     ----------
+    rank, size : int
     device : str
-        Its own: "cpu" or "cuda:N".
+        This process's device, "cpu" or "cuda:N".
     """
 
     rank: int
@@ -32,28 +33,28 @@ class World:
     device: str
 
     @property
-    def first(self) -> bool:
-        """Whether it is the one that writes."""
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
-    def agreed(self, act: Callable[[], _T]) -> _T:
-        """What the first process got when it alone did something; an error of mmtk's is raised in all of them."""
+    def on_main(self, act: Callable[[], _T]) -> _T:
+        """Call a function in the main process only and return its result in all; an `MmtkError` is raised in all."""
         if self.size == 1:
             return act()
-        said: list[Any] = [None, None]
-        if self.first:
+        outcome: list[Any] = [None, None]
+        if self.is_main:
             try:
-                said[0] = act()
+                outcome[0] = act()
             except MmtkError as error:
-                said[1] = error
-        distributed.broadcast_object_list(said, device=torch.device(self.device))
-        if said[1] is not None:
-            raise said[1]
-        result: _T = said[0]
+                outcome[1] = error
+        distributed.broadcast_object_list(outcome, device=torch.device(self.device))
+        if outcome[1] is not None:
+            raise outcome[1]
+        result: _T = outcome[0]
         return result
 
-    def shared(self, model: Any) -> Any:
-        """The model with gradients averaged over processes; on CUDA batch statistics are those of all, too."""
+    def parallel(self, model: Any) -> Any:
+        """Return the model with gradients averaged over processes; on CUDA with synchronised batch statistics."""
         if self.size == 1:
             return model
         on_cuda = self.device != "cpu"
@@ -63,15 +64,15 @@ class World:
         with warnings.catch_warnings(action="ignore", category=FutureWarning):  # torch 2.11 has no other name for it
             return nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
 
-    def mean(self, tensors: list[Any]) -> None:
+    def average(self, tensors: list[Any]) -> None:
         """Replace tensors by their means over processes."""
         if self.size > 1:
             for tensor in tensors:
                 distributed.all_reduce(tensor)
                 tensor /= self.size
 
-    def gathered(self, rows: Any) -> Any:
-        """Rows of all processes in the order of the split, of which each took every `size`-th."""
+    def gather(self, rows: Any) -> Any:
+        """Return the rows of all processes in the order of the split; each process had every `size`-th row."""
         if self.size == 1:
             return rows
         parts = [torch.empty_like(rows) for _ in range(self.size)]
@@ -79,14 +80,14 @@ class World:
         return torch.stack(parts, dim=1).flatten(0, 1)
 
 
-def leads() -> bool:
-    """Whether this process is the first of those that ``torchrun`` has started, or alone."""
+def is_main_process() -> bool:
+    """Whether this is the first process that ``torchrun`` started, or the only one."""
     return not distributed.is_torchelastic_launched() or os.environ.get("RANK") == "0"
 
 
 @contextmanager
-def joined(device: str) -> Iterator[World]:
-    """Join the processes that ``torchrun`` has started, or those of a group that the caller has made; or be alone.
+def join_group(device: str) -> Iterator[World]:
+    """Join the processes started by ``torchrun`` or an existing process group; without either, the group is this one.
 
     Parameters
     ----------

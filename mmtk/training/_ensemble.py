@@ -1,4 +1,4 @@
-"""Ensembles chosen greedily with replacement, in bags of candidates. Caruana et al., ICML 2004."""
+"""Greedy ensemble selection with replacement from bags of candidates (Caruana et al., ICML 2004)."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from numpy.typing import NDArray
 
 _BAGS = 20
 _ROUNDS = 20  # additions in each bag
-_LEAST = 1e-6  # what a chance of 0 counts as in a logarithm
+_LOWEST = 1e-6  # probabilities are clipped to this before the logarithm
 
 
-class Judge:
-    """How good scores of some images are: by AUC, or where that is undefined by log loss.
+class SelectionMetric:
+    """The metric by which scores of a set of images are compared: AUC, or log loss if the AUC is undefined.
 
     Parameters
     ----------
     labels : (n, l) int
-        A column with the class; for several labels 0 and 1 in a column each.
+        One column with the class; for multi-label tasks a column of 0 and 1 per label.
     outputs : int
-        Classes, or labels.
-    several : bool
+        Number of classes or labels.
+    multilabel : bool
     """
 
-    def __init__(self, labels: NDArray[np.int64], outputs: int, several: bool) -> None:
-        truth = labels if several else labels == np.arange(outputs)
+    def __init__(self, labels: NDArray[np.int64], outputs: int, multilabel: bool) -> None:
+        truth = labels if multilabel else labels == np.arange(outputs)
         self.truth: NDArray[np.bool_] = truth.astype(bool)
-        self.several = several
-        self._one = not several and outputs == 2  # where one column says all
+        self.multilabel = multilabel
+        self._binary = not multilabel and outputs == 2  # the second column suffices
         counts = self.truth.sum(axis=0)
         self.by_auc = bool(((counts > 0) & (counts < len(labels))).all())
         self.measure = "auc" if self.by_auc else "loss"
 
     def merits(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        """A number for each table, higher is better: the AUC, or the log loss times -1.
+        """Return a number per table of scores, higher is better: the AUC, or the negative log loss.
 
         Parameters
         ----------
@@ -45,7 +45,7 @@ class Judge:
     def _aucs(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         from scipy.stats import rankdata
 
-        first = 1 if self._one else 0
+        first = 1 if self._binary else 0
         truth = self.truth[:, first:]
         positives = truth.sum(axis=0)
         ranks = rankdata(scores[:, :, first:], axis=1)
@@ -54,51 +54,52 @@ class Judge:
         return aucs
 
     def _losses(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        chances = np.clip(scores, _LEAST, 1 - _LEAST)
-        if self.several:
-            losses: NDArray[np.float64] = -np.log(np.where(self.truth, chances, 1 - chances)).mean(axis=(1, 2))
+        probabilities = np.clip(scores, _LOWEST, 1 - _LOWEST)
+        if self.multilabel:
+            likelihoods = np.where(self.truth, probabilities, 1 - probabilities)
+            losses: NDArray[np.float64] = -np.log(likelihoods).mean(axis=(1, 2))
         else:
-            losses = -np.log(chances[:, self.truth]).mean(axis=1)
+            losses = -np.log(probabilities[:, self.truth]).mean(axis=1)
         return losses
 
 
-def weigh(
-    scores: NDArray[np.floating], judge: Judge, seed: int, go_on: Callable[[], bool] = lambda: True
+def ensemble_weights(
+    scores: NDArray[np.floating], metric: SelectionMetric, seed: int, keep_going: Callable[[], bool] = lambda: True
 ) -> NDArray[np.float64]:
-    """Weights of candidates by which the mean of their scores is good.
+    """Return weights of candidates that make the weighted mean of their scores good.
 
     Parameters
     ----------
     scores : (candidates, n, outputs)
-    judge : Judge
+    metric : SelectionMetric
         Of these n images.
     seed : int
-        Of the bags, each a half of the candidates.
-    go_on : callable
-        Asked after each bag.
+        Decides the bags, each of half the candidates.
+    keep_going : callable
+        Called after each bag; False stops the selection.
 
     Returns
     -------
-    (candidates,) float
+    (candidates,) float64
         Their sum is 1.
     """
     rng = np.random.default_rng(seed)
     counts = np.zeros(len(scores))
     for _ in range(_BAGS):
         bag = np.sort(rng.permutation(len(scores))[: -(-len(scores) // 2)])
-        np.add.at(counts, bag[_greedy(scores[bag], judge)], 1)
-        if not go_on():
+        np.add.at(counts, bag[_greedy(scores[bag], metric)], 1)
+        if not keep_going():
             break
     weights: NDArray[np.float64] = counts / counts.sum()
     return weights
 
 
-def _greedy(scores: NDArray[np.floating], judge: Judge) -> list[int]:
-    """Which candidate is added in each round: the one with which the mean is best."""
+def _greedy(scores: NDArray[np.floating], metric: SelectionMetric) -> list[int]:
+    """The candidate added in each round: the one that makes the mean best."""
     added: list[int] = []
     total = np.zeros(scores.shape[1:])
     for number in range(1, (_ROUNDS if len(scores) > 1 else 1) + 1):
-        best = int(np.argmax(judge.merits((total + scores) / number)))
+        best = int(np.argmax(metric.merits((total + scores) / number)))
         added.append(best)
         total += scores[best]
     return added

@@ -1,4 +1,4 @@
-"""The files that mmtk and a command exchange: images, labels and task in, scores out."""
+"""The files exchanged between mmtk and a command: images, labels and task in, scores out."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from mmtk.training.methods import Job
 
 VERSION = 1
 _ENDINGS = (".npy", ".csv")
-_CELL, _SLACK = 64, 1 << 20  # bytes that a score may take at most, and what else a file may
+_CELL, _OVERHEAD = 64, 1 << 20  # bytes: the most that a score, and everything else in a file, may take
 _GPUS = ("/dev/nvidiactl", "/dev/dxg")
 
 
 def write_inputs(folder: Path, store: Store) -> None:
-    """Write ``train.npz``, ``val.npz`` and ``test.npz``, the last without labels; equal files are left as they are.
+    """Write ``train.npz``, ``val.npz`` and ``test.npz``, the last without labels; equal files are not replaced.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def write_inputs(folder: Path, store: Store) -> None:
 
 
 def write_task(folder: Path, job: Job, seconds: float) -> None:
-    """Write ``task.json``: the task, and the seconds left for it.
+    """Write ``task.json``: the task and the remaining seconds.
 
     Raises
     ------
@@ -59,9 +59,9 @@ def write_task(folder: Path, job: Job, seconds: float) -> None:
 
 
 def _device() -> str:
-    """The device there is, found without torch, which may be missing and takes seconds to import."""
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all") not in ("", "-1")
-    return "cuda" if seen and any(map(os.path.exists, _GPUS)) else "cpu"
+    """The available device, determined without torch, which may be missing and takes seconds to import."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all") not in ("", "-1")
+    return "cuda" if visible and any(map(os.path.exists, _GPUS)) else "cpu"
 
 
 def _replace(final: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -75,7 +75,7 @@ def _replace(final: Path, write: Callable[[IO[bytes]], None]) -> None:
 
 
 def _write_npz(split: Split, file: IO[bytes]) -> None:
-    """Write images, and labels where there are any, as `numpy.savez` does, a block of rows at a time."""
+    """Write images, and labels if there are any, as `numpy.savez` does, a block of rows at a time."""
     with zipfile.ZipFile(file, "w") as archive:
         for name in (name for name in ("images", "labels") if name in split.arrays):
             array = getattr(split, name)
@@ -91,12 +91,12 @@ def _places(folder: Path, split: str) -> list[Path]:
 
 
 def remove_scores(folder: Path) -> None:
-    """Remove the scores that lie in a folder.
+    """Remove the scores in a folder.
 
     Raises
     ------
     OSError
-        If the system cannot.
+        If the system cannot remove them.
     """
     for split in SPLITS:
         for path in _places(folder, split):
@@ -107,41 +107,40 @@ def remove_scores(folder: Path) -> None:
 
 
 def read_scores(folder: Path, store: Store, how: str) -> dict[str, NDArray[Any]]:
-    """The scores of the three splits in a folder.
+    """Read the scores of the three splits in a folder.
 
     Parameters
     ----------
-    folder : path
+    folder : Path
     store : Store
     how : str
-        How the command ended that should have left them, for errors.
+        How the command that should have written them ended, for errors.
 
     Raises
     ------
     ScoreError
-        If those of a split are missing or malformed.
+        If the scores of a split are missing or malformed.
     OSError
-        If the system cannot read one, though it is there.
+        If a file exists but the system cannot read it.
     """
     scores = {}
     for split in store.splits:
         places = _places(folder, split.name)
         path = next((place for place in places if os.path.lexists(place)), None)
         if path is None:
-            expected = f"scores there, or in {places[1].name}"
-            raise ScoreError(places[0], expected=expected, found=f"none at {how}")
+            raise ScoreError(places[0], f"was not written, nor was {places[1].name}: {how}")
         _check_file(path, len(split), len(split.info.classes))
         scores[split.name] = read_outside(path, store, split.name)
     return scores
 
 
 def _check_file(path: Path, rows: int, columns: int) -> None:
-    """Refuse what leads elsewhere, never ends, or is too large for what it should hold."""
+    """Raise if a file is a link, is not a regular file, or is too large for the scores it should hold."""
     facts = path.lstat()
     if not stat.S_ISREG(facts.st_mode):
         kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}
-        raise ScoreError(path, expected="a file", found=kinds.get(stat.S_IFMT(facts.st_mode), "something else"))
-    most = _SLACK + _CELL * rows * (2 * columns + 2)
+        raise ScoreError(path, found=kinds.get(stat.S_IFMT(facts.st_mode), "a special file"), expected="a regular file")
+    most = _OVERHEAD + _CELL * rows * (2 * columns + 2)
     if facts.st_size > most:
-        expected = f"at most {most} bytes for {rows} x {columns} scores"
-        raise ScoreError(path, expected=expected, found=f"{facts.st_size} bytes")
+        expected = f"at most {most} for {rows} x {columns} scores"
+        raise ScoreError(path, found=f"{facts.st_size} bytes", expected=expected)

@@ -1,4 +1,4 @@
-"""Images as rows of numbers for estimators: flattened pixels, and their principal components."""
+"""Images as feature rows for estimators: flattened pixels or their principal components."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from mmtk.loader import permutation
 from mmtk.store import Split, Store
 
 COMPONENTS = 64
-_EDGE = 28  # pixels to which a multiple of it is averaged
-_BASIS = 4096  # images that components are found from, at most
-_NUMBERS = 2**26  # pixels that are kept, or components are found from, at once: 256 MiB as float32
-_BYTES = 2**25  # of stored images that are read at a time
+_EDGE = 28  # pixels: larger images are averaged down to about this
+_BASIS = 4096  # images that components are fitted to, at most
+_NUMBERS = 2**26  # pixels that are cached, or that components are fitted to, at once: 256 MiB as float32
+_BYTES = 2**25  # of stored images read at a time
 
 
 class Features:
-    """Rows of numbers for the images of a store; what was computed is kept where it is small.
+    """Feature rows of a store's images; results are cached if they are small.
 
     Parameters
     ----------
     store : Store
     seed : int
-        Of the choice of images that principal components are found from, and of the algorithm.
+        Decides which images principal components are fitted to, and seeds the algorithm.
     """
 
     def __init__(self, store: Store, seed: int) -> None:
@@ -36,15 +36,15 @@ class Features:
         self._pixels: NDArray[np.float32] | None = None
 
     def of(self, split: Split, rows: NDArray[np.int64], components: int | None) -> NDArray[np.float32]:
-        """Features of some images of a split.
+        """Return the features of some images of a split.
 
         Parameters
         ----------
         split : Split
         rows : (n,) int
         components : int or None
-            How many principal components, at most `COMPONENTS`; their mean variance over the training images is 1.
-            Pixels from 0 to 1 if None.
+            Number of principal components, at most `COMPONENTS`, with a mean variance of 1 over the training images;
+            None for pixels from 0 to 1.
 
         Returns
         -------
@@ -61,20 +61,20 @@ class Features:
 
     def _reduced(self, split: Split, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         if self._reduce is None:
-            self._find_components()
+            self._fit_components()
         if split.name not in self._components:
             self._components[split.name] = np.empty((len(split), self._reduce[-1].n_components_), np.float32)
             self._known[split.name] = np.zeros(len(split), bool)
-        found, known = self._components[split.name], self._known[split.name]
-        lacking = rows[~known[rows]]
+        components, known = self._components[split.name], self._known[split.name]
+        missing = rows[~known[rows]]
         step = _block(split)
-        for start in range(0, len(lacking), step):
-            some = lacking[start : start + step]
-            found[some] = self._scale * self._reduce.transform(pixels_of(split, some))
-            known[some] = True
-        return found[rows]
+        for start in range(0, len(missing), step):
+            block = missing[start : start + step]
+            components[block] = self._scale * self._reduce.transform(pixels_of(split, block))
+            known[block] = True
+        return components[rows]
 
-    def _find_components(self) -> None:
+    def _fit_components(self) -> None:
         from sklearn.decomposition import PCA
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
@@ -89,17 +89,17 @@ class Features:
 
 
 def pixels_of(split: Split, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Images as rows of numbers from 0 to 1, without a second copy of them all; large ones averaged to about 28 px."""
-    found = np.empty((len(rows), width_of(split)), np.float32)
+    """Return images as rows of numbers from 0 to 1, averaged down to about 28 px, without a second copy of them all."""
+    pixels = np.empty((len(rows), width_of(split)), np.float32)
     step = _block(split)
     for start in range(0, len(rows), step):
         part = _averaged(np.asarray(split.images[rows[start : start + step]]), split.info.ndim)
-        np.divide(part.reshape(len(part), -1), np.float32(255), out=found[start : start + step])
-    return found
+        np.divide(part.reshape(len(part), -1), np.float32(255), out=pixels[start : start + step])
+    return pixels
 
 
 def width_of(split: Split) -> int:
-    """Numbers in a row of `pixels_of`."""
+    """Return the length of a row of `pixels_of`."""
     shape = split.images.shape[1:]
     edges = [edge // max(edge // _EDGE, 1) for edge in shape[: split.info.ndim]]
     return int(np.prod([*edges, *shape[split.info.ndim :]]))
@@ -110,7 +110,7 @@ def _block(split: Split) -> int:
 
 
 def _averaged(images: NDArray[np.uint8], ndim: int) -> NDArray[Any]:
-    """Means of blocks of pixels, as many a side as `_EDGE` goes into it; what is left over at an edge is cut off."""
+    """Means over blocks of edge ``size // _EDGE``; remaining pixels at the far edges are cut off."""
     averaged: NDArray[Any] = images
     for axis in range(1, 1 + ndim):
         edge = averaged.shape[axis]

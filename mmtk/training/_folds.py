@@ -1,4 +1,4 @@
-"""What is held out of training images: folds, the shares of successive halving, and scores of what is held out."""
+"""Held-out training images: cross-validation folds, successive halving, and scores of held-out images."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ from numpy.typing import NDArray
 
 from mmtk.datasets.base import Task
 from mmtk.store import Split
-from mmtk.training._ensemble import Judge
+from mmtk.training._ensemble import SelectionMetric
 from mmtk.training._portfolio import Candidate, Kind
 
 _FOLDS = 5
-_HALVED = 9  # settings of which successive halving leaves one, a third in each round
+_HALVED = 9  # settings at the start of successive halving, which keeps a third in each round
 _HELD_OUT = 0.2
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def folds_of(split: Split, seed: int) -> list[Fold]:
-    """Rows to fit and rows to predict, of up to five folds; none where there are too few images.
+    """Return rows to fit and rows to predict for up to five folds; an empty list if there are too few images.
 
-    A subject's images are in one fold, as far as subjects are known; each class is in every fold that it suffices for.
+    All images of a known subject are in one fold; folds are stratified by class as far as possible.
     """
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
-    several, n = split.info.task == Task.MULTILABEL, len(split)
+    multilabel, n = split.info.task == Task.MULTILABEL, len(split)
     subjects = split.records["subject"]
     names = [subject or b"row %d" % row for row, subject in enumerate(subjects.tolist())]
     groups = np.unique(np.array(names), return_inverse=True)[1]
     count = min(_FOLDS, len(np.unique(groups)))
-    if not several:
+    if not multilabel:
         count = min(count, int(np.bincount(split.labels[:, 0]).max()))
     if count < 2:
         return []
     options = {"n_splits": count, "shuffle": True, "random_state": seed}
     if subjects.astype(bool).any():
-        made = GroupKFold(**options) if several else StratifiedGroupKFold(**options)
+        splitter = GroupKFold(**options) if multilabel else StratifiedGroupKFold(**options)
     else:
-        made = KFold(**options) if several else StratifiedKFold(**options)
-    with warnings.catch_warnings(action="ignore"):  # of a class with fewer images than folds
-        return list(made.split(np.zeros(n), None if several else split.labels[:, 0], groups))
+        splitter = KFold(**options) if multilabel else StratifiedKFold(**options)
+    with warnings.catch_warnings(action="ignore"):  # about a class with fewer images than folds
+        return list(splitter.split(np.zeros(n), None if multilabel else split.labels[:, 0], groups))
 
 
-def halved(
+def successive_halving(
     kind: Kind, features: NDArray[np.float32], labels: NDArray[np.int64], outputs: int, seed: int
 ) -> Candidate:
-    """The best of some settings drawn at random, found on growing shares of these images.
+    """Return the best of several randomly drawn settings, chosen on growing shares of these images.
 
     Parameters
     ----------
     kind : Kind
-    features : (n, features)
-    labels : (n,), or (n, labels)
+    features : (n, features) float32
+    labels : (n,) or (n, labels) int
     outputs : int
-        Classes, or labels.
+        Number of classes or labels.
     seed : int
 
     Raises
@@ -67,47 +67,47 @@ def halved(
     from sklearn.experimental import enable_halving_search_cv  # noqa: F401
     from sklearn.model_selection import HalvingRandomSearchCV, ShuffleSplit
 
-    several = labels.ndim > 1
-    estimator = Candidate(kind, kind.first[0]).estimator(seed, several)
-    before = "estimator__" if several and not kind.labels else ""
-    draws = {before + name: values for name, values in kind.draws.items() if name != "components"}
+    multilabel = labels.ndim > 1
+    estimator = Candidate(kind, kind.first[0]).estimator(seed, multilabel)
+    prefix = "estimator__" if multilabel and not kind.labels else ""
+    draws = {prefix + name: values for name, values in kind.draws.items() if name != "components"}
 
     def merit(fitted: Any, held_out: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
-        scores = table_of(fitted.predict_proba(held_out), fitted.classes_, len(truth), outputs, several)
-        return float(Judge(truth.reshape(len(truth), -1), outputs, several).merits(scores[None])[0])
+        scores = all_columns(fitted.predict_proba(held_out), fitted.classes_, len(truth), outputs, multilabel)
+        return float(SelectionMetric(truth.reshape(len(truth), -1), outputs, multilabel).merits(scores[None])[0])
 
     search = HalvingRandomSearchCV(
         estimator, draws, n_candidates=_HALVED, factor=3, min_resources=max(len(features) // _HALVED, 2),
         max_resources=len(features), cv=ShuffleSplit(1, test_size=_HELD_OUT, random_state=seed), scoring=merit,
         refit=False, random_state=seed,
     )
-    with warnings.catch_warnings(action="ignore"):  # of settings that cannot be fitted to a small share
+    with warnings.catch_warnings(action="ignore"):  # about settings that cannot be fitted to a small share
         search.fit(features, labels)
-    return Candidate(kind, {name.removeprefix(before): value for name, value in search.best_params_.items()})
+    return Candidate(kind, {name.removeprefix(prefix): value for name, value in search.best_params_.items()})
 
 
-def table_of(table: Any, classes: Any, rows: int, outputs: int, several: bool) -> NDArray[np.float32]:
-    """A column for each class or label, of what an estimator gives; 0 for a class or label that it never saw.
+def all_columns(table: Any, classes: Any, rows: int, outputs: int, multilabel: bool) -> NDArray[np.float32]:
+    """Expand an estimator's output to a column per class or label; 0 for a class or label that it never saw.
 
     Parameters
     ----------
-    table : array (rows, columns), or for several labels a list of one for each
-        As ``predict_proba`` gives it.
+    table : (rows, columns) array, or for multi-label tasks a list of one per label
+        As ``predict_proba`` returns it.
     classes : array, or list of arrays
-        What the columns stand for.
+        The classes of the columns.
     rows, outputs : int
-    several : bool
+    multilabel : bool
 
     Returns
     -------
     (rows, outputs) float32
     """
-    found = np.zeros((rows, outputs), np.float32)
+    scores = np.zeros((rows, outputs), np.float32)
     if isinstance(table, list):
-        for label, (one, values) in enumerate(zip(table, classes, strict=True)):
-            found[:, label] = one[:, list(values).index(1)] if 1 in values else 0
-    elif several:
-        found[:] = table
+        for label, (columns, values) in enumerate(zip(table, classes, strict=True)):
+            scores[:, label] = columns[:, list(values).index(1)] if 1 in values else 0
+    elif multilabel:
+        scores[:] = table
     else:
-        found[:, classes] = table
-    return found
+        scores[:, classes] = table
+    return scores

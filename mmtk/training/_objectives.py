@@ -1,4 +1,4 @@
-"""What a network is trained for, by task: how many outputs it has, their loss, and the scores they stand for."""
+"""Training objectives by task: number of outputs, loss, and scores computed from outputs."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class Objective:
         )
 
     def loss(self, logits: Any, labels: Any) -> Any:
-        """Mean loss of float32 logits ``(b, outputs)`` and labels as `Batches` gives them."""
+        """Mean loss of float32 logits (b, outputs) and labels as `Batches` yields them."""
         if self._kind == "emd":
             above = labels[:, None] > torch.arange(self.classes - 1, device=labels.device)
             below = logits.softmax(1).cumsum(1)[:, :-1]
             return (below - (~above).float()).square().sum(1).mean()
-        if self._kind == "cumulative":  # CORN (Shi, Cao & Raschka 2021): each step given the one before
+        if self._kind == "cumulative":  # CORN (Shi, Cao & Raschka 2021): each step conditional on the previous one
             above = labels[:, None] > torch.arange(-1, self.outputs, device=labels.device)
             steps = functional.binary_cross_entropy_with_logits(logits, above[:, 1:].float(), reduction="none")
             return (steps * above[:, :-1]).sum(1).mean()
         return self._loss(logits, labels)
 
     def scores(self, logits: Any) -> Any:
-        """Scores ``(b, classes)``: of classes or grades, summing to 1, or one of each label."""
+        """Scores (b, classes): of classes or grades, with sum 1, or of independent labels."""
         if self._kind == "labels":
             return logits.sigmoid()
         if self._kind == "cumulative":

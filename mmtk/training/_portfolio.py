@@ -1,4 +1,4 @@
-"""Kinds of estimators with the settings that are tried first, and the distributions that more are drawn from."""
+"""Kinds of estimators with the settings to try first, and the distributions that further settings are drawn from."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Kind:
     ----------
     name : str
     make : callable
-        Takes a seed and gives an estimator.
+        Takes a seed and returns an estimator.
     first : tuple of settings
-        Parameters of the estimator that are tried first, the best guess in front.
+        Parameters of the estimator to try first, the best guess in front.
     draws : mapping
         Distributions or lists of further settings, as `sklearn.model_selection.ParameterSampler` takes them.
     pixels : bool
-        Whether it is given pixels; principal components otherwise.
+        Whether its features are pixels; otherwise principal components.
     labels : bool
-        Whether it takes several labels at once by itself.
+        Whether it supports multi-label tasks directly.
     growth : float
-        The time of a fit goes with this power of its images, at most.
+        The time of a fit grows at most with this power of the number of images.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A kind with settings; ``components`` among them is how many principal components it is given."""
+    """A kind with settings; the setting ``components`` is the number of principal components it uses."""
 
     kind: Kind
     settings: Settings
@@ -53,29 +53,29 @@ class Candidate:
         """Principal components, None for pixels."""
         return None if self.kind.pixels else int(self.settings.get("components", COMPONENTS))
 
-    def estimator(self, seed: int, several: bool) -> Any:
-        """A new estimator; of several labels, one for each if it must be."""
+    def estimator(self, seed: int, multilabel: bool) -> Any:
+        """Make a new estimator; for multi-label tasks one per label if necessary."""
         from sklearn.multiclass import OneVsRestClassifier
 
         made = self.kind.make(seed).set_params(**{
             name: value for name, value in self.settings.items() if name != "components"
         })
-        return OneVsRestClassifier(made) if several and not self.kind.labels else made
+        return OneVsRestClassifier(made) if multilabel and not self.kind.labels else made
 
     def __str__(self) -> str:
         named = ((name.rpartition("__")[2], value) for name, value in self.settings.items())
-        shown = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in named)
-        return " ".join([self.kind.name, *shown])
+        texts = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in named)
+        return " ".join([self.kind.name, *texts])
 
 
 def portfolio(kinds: tuple[Kind, ...]) -> Iterator[Candidate]:
-    """What is tried first: the best guess of each kind, then the second one."""
+    """Yield the candidates to try first: the best guess of each kind, then the second best of each, and so on."""
     for number in range(max(len(kind.first) for kind in kinds)):
         yield from (Candidate(kind, kind.first[number]) for kind in kinds if number < len(kind.first))
 
 
-def drawn(kind: Kind, number: int) -> Candidate:
-    """The candidate of that number with settings drawn at random, the same for all seeds."""
+def draw_candidate(kind: Kind, number: int) -> Candidate:
+    """Return a candidate with randomly drawn settings, which depend only on its number."""
     from sklearn.model_selection import ParameterSampler
 
     (settings,) = ParameterSampler(dict(kind.draws), 1, random_state=number)
@@ -83,11 +83,11 @@ def drawn(kind: Kind, number: int) -> Candidate:
                             for name, value in settings.items()})
 
 
-def kinds_of(several: bool) -> tuple[Kind, ...]:
-    """All kinds, those in front that are worth the most for their time."""
+def estimator_kinds(multilabel: bool) -> tuple[Kind, ...]:
+    """Return all kinds, those with the best return for their time first."""
     from scipy.stats import loguniform, uniform
 
-    least = 5 if several else 1  # a leaf keeps two numbers a label: larger ones save memory
+    least = 5 if multilabel else 1  # a leaf stores two numbers per label: larger leaves save memory
     leaves = {"min_samples_leaf": [least, 2 * least, 5 * least, 10 * least],
               "max_features": ["sqrt", 0.02, 0.1], "criterion": ["gini", "entropy"]}
     leaf = ({"min_samples_leaf": least}, {"min_samples_leaf": 10 * least},

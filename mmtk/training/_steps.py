@@ -1,4 +1,4 @@
-"""A training step, as it is and as one CUDA graph; in a step nothing waits for the device."""
+"""A training step, plain and as a CUDA graph; no step synchronises with the device."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from mmtk.training._objectives import Objective
 from mmtk.training.protocols import Protocol
 
 Step = Callable[[Any, Any], Any]
-_WARM = 3  # steps before a capture: cuDNN has then chosen its algorithms and the optimiser has its state
+_WARM_UP = 3  # steps before a capture: cuDNN has then chosen its algorithms and the optimiser has its state
 
 
 class Network(nn.Module):  # type: ignore[misc]
-    """A model as a protocol feeds it: images or volumes enlarged and grey ones repeated, computed in a precision.
+    """A model with a protocol's input: images or volumes enlarged, grey channels repeated, in a chosen precision.
 
     Parameters
     ----------
     model : nn.Module
     resolution : int
-        Edge of the images that the model is given.
+        Edge length of the model's input, in pixels.
     protocol : Protocol
     precision : {"float32", "bfloat16"}
-        With the latter, convolutions and the last layer are computed in it, from weights in float32.
+        With bfloat16, convolutions and the last layer are computed in it, from float32 weights.
     """
 
     def __init__(self, model: Any, resolution: int, protocol: Protocol, precision: str) -> None:
@@ -34,7 +34,7 @@ class Network(nn.Module):  # type: ignore[misc]
         self._half = precision == "bfloat16"
 
     def forward(self, images: Any) -> Any:
-        """Logits in float32, of normalised pixels, or of those that are to go from 0 to 1 as they are stored."""
+        """Return float32 logits, of normalised pixels or of stored uint8 pixels, which are scaled to 0 to 1."""
         if images.dtype == torch.uint8:
             images = images.float() / 255
         edges = images.shape[2:]
@@ -42,15 +42,15 @@ class Network(nn.Module):  # type: ignore[misc]
             mode = "trilinear" if self._protocol.enlarge == "bilinear" and len(edges) == 3 else self._protocol.enlarge
             images = nn.functional.interpolate(images, (self._resolution,) * len(edges), mode=mode)
         images = images.expand(-1, self._protocol.channels(images.shape[1]), *images.shape[2:])
-        # no cache of weights in bfloat16: each is used once, and a graph must not keep those of an earlier step
+        # do not cache weights in bfloat16: each is used once, and a graph must not keep those of an earlier step
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._half, cache_enabled=False):
             return self.model(images).float()
 
 
 def make_optimiser(model: Any, protocol: Protocol, device: str) -> Any:
-    """The protocol's optimiser: one kernel for all weights on CUDA, its rate on the device where a graph reads it.
+    """Make the protocol's optimiser: fused on CUDA, with the learning rate on the device, where a graph reads it.
 
-    On the CPU SGD gives the same bits that way; Adam does not and stays as the published protocols' results had it.
+    On the CPU, fused SGD gives the same bits as unfused; Adam does not and stays unfused, as in published results.
     """
     rate: Any = protocol.learning_rate
     if device == "cuda":
@@ -71,7 +71,7 @@ def make_optimiser(model: Any, protocol: Protocol, device: str) -> Any:
 
 
 def set_rate(optimiser: Any, rate: float) -> None:
-    """Set the learning rate, where it lies on the device there."""
+    """Set the learning rate, on the device if it is there."""
     for group in optimiser.param_groups:
         if isinstance(group["lr"], torch.Tensor):
             group["lr"].fill_(rate)
@@ -80,7 +80,7 @@ def set_rate(optimiser: Any, rate: float) -> None:
 
 
 def load_optimiser(optimiser: Any, state: dict[str, Any]) -> None:
-    """Load an optimiser's state; a learning rate on the device stays where it is."""
+    """Load an optimiser's state but keep its learning rates, which may be on the device."""
     rates = [group["lr"] for group in optimiser.param_groups]
     optimiser.load_state_dict(state)
     for group, rate in zip(optimiser.param_groups, rates, strict=True):
@@ -88,7 +88,7 @@ def load_optimiser(optimiser: Any, state: dict[str, Any]) -> None:
 
 
 def plain_step(network: Any, objective: Objective, optimiser: Any) -> Step:
-    """A step: images and labels in, their loss out, on the device."""
+    """Make a step: images and labels in, their loss out, on the device."""
 
     def step(images: Any, labels: Any) -> Any:
         optimiser.zero_grad()
@@ -100,23 +100,23 @@ def plain_step(network: Any, objective: Objective, optimiser: Any) -> Step:
     return step
 
 
-class Replayed:
-    """A step that is recorded once and replayed for batches of the first one's shape; others run as they are.
+class ReplayedStep:
+    """A step that is recorded once and replayed for batches of the first one's shape; other batches run directly.
 
-    If recording fails, all do.
+    If recording fails, all batches run directly.
 
     Parameters
     ----------
     step : callable
         Images and labels in, loss out.
     recorder : object
-        ``warm(step, images, labels)`` runs it; ``record(step, images, labels)`` gives a callable of no arguments that
-        repeats it on those very tensors, and the tensor that then holds the loss, without running it.
+        ``warm_up(step, images, labels)`` runs it. ``record(step, images, labels)`` returns, without running it, a
+        callable without arguments that repeats it on the same tensors, and the tensor that then holds the loss.
 
     Attributes
     ----------
     recorded : bool
-        Whether steps are replayed by now.
+        Whether steps are being replayed.
     """
 
     def __init__(self, step: Step, recorder: Any) -> None:
@@ -131,14 +131,14 @@ class Replayed:
         if images.shape != self._shape:
             return self._step(images, labels)
         self._steps += 1
-        if self._steps <= _WARM:
-            return self._recorder.warm(self._step, images, labels)
-        if self._steps == _WARM + 1:
+        if self._steps <= _WARM_UP:
+            return self._recorder.warm_up(self._step, images, labels)
+        if self._steps == _WARM_UP + 1:
             self._images, self._labels = images.clone(), labels.clone()
             try:
                 self._replay, self._loss = self._recorder.record(self._step, self._images, self._labels)
                 self.recorded = True
-            except RuntimeError:  # what cannot be captured, or no memory for a second pool: slower, not wrong
+            except RuntimeError:  # not capturable, or no memory for a second pool: slower, not wrong
                 self._replay = None
         if self._replay is None:
             return self._step(images, labels)
@@ -149,13 +149,13 @@ class Replayed:
 
 
 class GraphRecorder:
-    """Records a step as a CUDA graph, on the stream that its first runs were on."""
+    """Records a step as a CUDA graph, on the stream of its warm-up."""
 
     def __init__(self, optimiser: Any) -> None:
         self._optimiser, self._stream = optimiser, torch.cuda.Stream()
 
-    def warm(self, step: Step, images: Any, labels: Any) -> Any:
-        """Run a step on that stream, between what is on the current one before and after."""
+    def warm_up(self, step: Step, images: Any, labels: Any) -> Any:
+        """Run a step on that stream, in order with the work on the current stream."""
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -164,14 +164,14 @@ class GraphRecorder:
         return loss
 
     def record(self, step: Step, images: Any, labels: Any) -> tuple[Callable[[], None], Any]:
-        """Record it; gradients are made anew inside, in the graph's own memory."""
+        """Record it; gradients are allocated again inside, in the graph's own memory."""
         self._optimiser.zero_grad()
         graph = torch.cuda.CUDAGraph()
         groups = [group for group in self._optimiser.param_groups if "capturable" in group]
-        for group in groups:  # Adam asks for it while it is recorded and warns of it else
+        for group in groups:  # Adam requires it during recording and warns about it otherwise
             group["capturable"] = True
         try:
-            # thread_local: threads that prepare batches may pin memory meanwhile
+            # thread_local: threads that prepare batches may pin memory at the same time
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 loss = step(images, labels)
         finally:

@@ -1,4 +1,4 @@
-"""Run a command under `_supervisor`, and report how it ended."""
+"""Run a command under `_supervisor` and report how it ended."""
 
 from __future__ import annotations
 
@@ -17,76 +17,75 @@ from mmtk.errors import MmtkError
 from mmtk.training import _supervisor
 
 _TICK = 0.2  # seconds
-_PATIENCE = 30.0  # seconds more than it may take until a supervisor that hangs is ended itself
+_PATIENCE = 30.0  # additional seconds until a hanging supervisor is killed
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandExit:
     """How a command ended.
 
     Attributes
     ----------
     status : int or None
-        Exit code, or the number of the signal that ended it, below 0; None where nobody saw it.
-    ended : {"by itself", "at the end of its budget", "interrupted"}
+        Exit code, or the negative number of the signal that ended it; None if unknown.
+    cause : {"by itself", "at the end of its budget", "interrupted"}
     seconds : float
     memory : int
-        Peak of its largest process, in bytes.
+        Peak memory of its largest process, in bytes.
     """
 
     status: int | None
-    ended: str
+    cause: str
     seconds: float
     memory: int
 
-    @property
-    def words(self) -> str:
+    def describe(self) -> str:
         """Exit code or signal, in words."""
         if self.status is None:
             return "no exit code"
         if self.status >= 0:
             return f"exit code {self.status}"
-        return _signal_name(-self.status) + (", as where memory runs out" if self.status == -signal.SIGKILL else "")
+        return _signal_name(-self.status) + (", possibly out of memory" if self.status == -signal.SIGKILL else "")
 
     def facts(self) -> dict[str, Any]:
-        """Its fields as JSON values, a signal by its name."""
+        """Return its fields as JSON values, a signal by its name."""
         code = self.status if self.status is not None and self.status >= 0 else None
         name = _signal_name(-self.status) if self.status is not None and self.status < 0 else None
-        return {"exit_code": code, "signal": name, "memory": self.memory, "ended": self.ended}
+        return {"exit_code": code, "signal": name, "memory": self.memory, "ended": self.cause}
 
 
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # one of real time
+    except ValueError:  # a real-time signal
         return f"signal {number}"
 
 
 def run_supervised(
     what: str, words: list[str], folder: Path, env: Mapping[str, str], output: Path, *, seconds: float, grace: float,
     hurry: float, tick: Callable[[], object],
-) -> Ended:
-    """Run a command until it ends or its time is over; whatever ends this call, no process of it is left.
+) -> CommandExit:
+    """Run a command until it ends or its time is up; however this call ends, none of its processes keeps running.
 
     Parameters
     ----------
     what : str
-        Whose command it is, for errors.
+        What the command belongs to, for errors.
     words : list of str
-    folder : path
-        In which it runs.
+    folder : Path
+        Working directory.
     env : mapping
-    output : path
-        File of what it prints; the first and the last MiB are kept.
+    output : Path
+        File for its output; the first and last MiB are kept.
     seconds, grace, hurry : float
-        Until it is warned, from then to its end, and the same where this is interrupted.
+        Seconds until SIGTERM, from SIGTERM to SIGKILL, and the latter if this call is interrupted.
     tick : callable
-        Called again and again meanwhile.
+        Called repeatedly while the command runs.
 
     Raises
     ------
     MmtkError
-        If it cannot be started, or what watches it was killed.
+        If the command cannot be started, or its supervisor was killed.
     """
     order = {"words": words, "seconds": seconds, "grace": grace, "hurry": min(hurry, grace), "output": str(output)}
     program = [sys.executable, "-I", "-S", _supervisor.__file__]
@@ -107,18 +106,20 @@ def run_supervised(
         finally:
             with suppress(BrokenPipeError):
                 watch.stdin.close()
-            _see_end(watch, grace)
-            told = _read(watch.stdout.read())
-    if error := told.get("error"):
-        expected = "its output file" if told.get("path") == str(output) else f"the program {words[0]}"
-        raise MmtkError(what, expected=expected, found=error)
-    if "ended" not in told:
-        _kill(told.get("pid"))
-        raise MmtkError(what, expected="its command to end", found="what watched it was killed")
-    return Ended(told["status"], told["ended"], told["seconds"], told["memory"])
+            _wait_for_end(watch, grace)
+            report = _read(watch.stdout.read())
+    if error := report.get("error"):
+        failed = "its output file cannot be written" if report.get("path") == str(output) else (
+            f"the program {words[0]} cannot be started"
+        )
+        raise MmtkError(what, f"{failed}: {error}")
+    if "ended" not in report:
+        _kill(report.get("pid"))
+        raise MmtkError(what, "the process that supervises its command was killed")
+    return CommandExit(report["status"], report["ended"], report["seconds"], report["memory"])
 
 
-def _see_end(watch: subprocess.Popen[bytes], grace: float) -> None:
+def _wait_for_end(watch: subprocess.Popen[bytes], grace: float) -> None:
     try:
         watch.wait(grace + _PATIENCE)
     except subprocess.TimeoutExpired:
@@ -127,12 +128,12 @@ def _see_end(watch: subprocess.Popen[bytes], grace: float) -> None:
 
 
 def _read(lines: bytes) -> dict[str, Any]:
-    """What the supervisor wrote, in whole lines."""
-    told: dict[str, Any] = {}
+    """The supervisor's report: all complete lines of its output, merged."""
+    report: dict[str, Any] = {}
     for line in lines.splitlines():
         with suppress(ValueError):
-            told |= json.loads(line)
-    return told
+            report |= json.loads(line)
+    return report
 
 
 def _kill(pid: int | None) -> None:

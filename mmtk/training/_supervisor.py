@@ -1,9 +1,9 @@
-"""A program that runs a command: keeps its time and what it prints, and leaves nothing of it running.
+"""A program that runs a command within a time limit, captures its output, and leaves none of its processes running.
 
-It is a process of its own, of the standard library alone, between mmtk and the command. So it outlives an mmtk that is
-killed, and then ends the command. It is small because a process inherits the memory peak of its parent. Its standard
-input is a line of JSON, the order, and stays open as long as the command is wanted. On its standard output it writes a
-line once the command runs, or could not be started, and one when it is over.
+It is a separate process between mmtk and the command, so it outlives mmtk if that is killed, and then ends the command.
+It uses only the standard library and stays small, because a process inherits its parent's memory peak. Its standard
+input is a line of JSON, the order, and stays open as long as the command should run. It writes one line to its standard
+output when the command has started or could not be started, and one when it has ended.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ import sys
 import time
 from typing import IO, Any
 
-HEAD = TAIL = 1 << 20  # bytes of the output that are kept of its beginning and its end
+HEAD = TAIL = 1 << 20  # bytes kept of the beginning and end of the output
 _LEFT_OUT = b"\n[... left out ...]\n"
 _POLL = 0.05  # seconds
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
 
 class Output:
-    """A file that holds the first and the last part of what is written, whatever its length; it is whole at any time.
+    """A file that keeps the first and last part of the output, however long; it is readable at any time.
 
-    Where the disk is full the rest is lost: that is no reason to stop a command. The file is locked as long as this
-    process lives, so that the next attempt waits for a command that outlives an mmtk that was killed.
+    If the disk is full the rest is lost, which is no reason to stop the command. The file stays locked as long as this
+    process lives, so that the next attempt waits for a command that outlives a killed mmtk.
     """
 
     def __init__(self, path: str) -> None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         self._file: IO[bytes] = open(handle, "r+b", buffering=0)  # noqa: SIM115 - as long as the process
-        import fcntl  # which Windows lacks, though what imports this module runs there too
+        import fcntl  # which Windows lacks; modules that import this one should load there
 
-        with contextlib.suppress(OSError):  # a disk that cannot lock
+        with contextlib.suppress(OSError):  # the file system has no locks
             fcntl.flock(handle, fcntl.LOCK_EX)
         self._file.truncate(0)
         self._size = 0
@@ -49,7 +49,7 @@ class Output:
                 self.trim()
 
     def trim(self) -> None:
-        """Leave out what is neither of the first nor of the last part."""
+        """Remove everything between the first and the last part."""
         if self._size <= HEAD + len(_LEFT_OUT) + TAIL:
             return
         self._file.seek(-TAIL, os.SEEK_END)
@@ -61,17 +61,19 @@ class Output:
 
 
 class Watch:
-    """A command at work.
+    """A running command.
 
     Parameters
     ----------
     words : list of str
     seconds : float
-        After which its process group is warned (SIGTERM).
+        Until SIGTERM to its process group.
     grace : float
-        Seconds from a warning to the end (SIGKILL), of which no more than `hurry` pass where mmtk is gone.
+        Seconds from SIGTERM to SIGKILL.
+    hurry : float
+        The same if mmtk has ended.
     output : str
-        Path of the file of what it prints.
+        Path of the output file.
     """
 
     def __init__(self, words: list[str], seconds: float, grace: float, hurry: float, output: str) -> None:
@@ -90,7 +92,7 @@ class Watch:
         self.ended = "by itself"
 
     def run(self) -> dict[str, Any]:
-        """Wait until it is over; report how it ended."""
+        """Wait until it has ended; report how."""
         sources = [sys.stdin.fileno(), self.pipe]
         while not self._is_over():
             ready, _, _ = select.select(sources, [], [], _POLL)
@@ -115,7 +117,7 @@ class Watch:
         return {"status": self.status, "ended": self.ended, "seconds": round(seconds, 3), "memory": self.memory}
 
     def _is_over(self) -> bool:
-        """Whether it ended; once it was warned its whole group has to, which may be saving what it has."""
+        """Whether it has ended; after SIGTERM, whether its whole group has, which may still be saving results."""
         if self.status is None:
             return False
         return self.ended == "by itself" or not self._signal(0)
@@ -135,7 +137,7 @@ class Watch:
         return True
 
     def _take(self) -> bool:
-        """Take some of what it printed; False if there is none now."""
+        """Copy some of its output; False if there is none at the moment."""
         try:
             data = os.read(self.pipe, 1 << 16)
         except BlockingIOError:
@@ -155,7 +157,7 @@ class Watch:
                 self.memory = max(self.memory, unit * usage.ru_maxrss)
 
     def _end_all(self) -> None:
-        """Kill its group, and on Linux also those of its processes that left the group."""
+        """Kill its group, and on Linux also its processes that left the group."""
         self._signal(signal.SIGKILL)
         for _ in range(100):
             self._reap()
@@ -169,46 +171,46 @@ class Watch:
 
 
 def _descendants(of: int) -> list[int]:
-    """Children of a process and their descendants, by Linux's /proc."""
+    """Descendants of a process, from Linux's /proc."""
     parents: dict[int, int] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
         if name.isdigit():
             with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
                 parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
-    found = {of}
+    family = {of}
     for _ in parents:
-        more = {pid for pid, parent in parents.items() if parent in found} - found
+        more = {pid for pid, parent in parents.items() if parent in family} - family
         if not more:
             break
-        found |= more
-    return sorted(found - {of})
+        family |= more
+    return sorted(family - {of})
 
 
 def _adopt_orphans() -> None:
-    """On Linux become the parent of orphaned descendants, so that they can be found."""
+    """On Linux, become the parent of orphaned descendants, so that they can be found."""
     with contextlib.suppress(Exception):
         import ctypes
 
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
 
-def _tell(**facts: Any) -> None:
-    with contextlib.suppress(OSError):  # where nobody listens any more
+def _report(**facts: Any) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it any more
         os.write(sys.stdout.fileno(), json.dumps(facts).encode() + b"\n")
 
 
 def main() -> None:
-    """Carry out the order on the standard input."""
+    """Carry out the order on standard input."""
     order = json.loads(sys.stdin.buffer.readline())
     if sys.platform == "linux":
         _adopt_orphans()
     try:
         watch = Watch(**order)
     except OSError as error:
-        _tell(error=error.strerror or str(error), path=os.fsdecode(error.filename or ""))
+        _report(error=error.strerror or str(error), path=os.fsdecode(error.filename or ""))
         return
-    _tell(pid=watch.child.pid)
-    _tell(**watch.run())
+    _report(pid=watch.child.pid)
+    _report(**watch.run())
 
 
 if __name__ == "__main__":

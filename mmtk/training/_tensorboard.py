@@ -1,4 +1,4 @@
-"""Curves of a run for TensorBoard."""
+"""Learning curves for TensorBoard."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mmtk.errors import MmtkError
 
 
 class Curves:
-    """Writes each epoch's figures; give it to `fit` as its ``report``.
+    """Writes each epoch's figures for TensorBoard; pass it to `fit` as ``report``.
 
-    A run that goes on overwrites the epochs that it repeats.
+    A resumed run overwrites the epochs that it repeats.
 
     Parameters
     ----------
-    folder : path
-        Where event files go.
+    folder : Path
+        Folder for event files.
 
     Raises
     ------
@@ -38,6 +38,6 @@ class Curves:
         if self._writer is None:
             self._writer = self._make(self._folder, purge_step=line["epoch"])
         for name, value in line.items():
-            if name != "epoch" and not math.isnan(value):  # an AUC that is undefined
+            if name != "epoch" and not math.isnan(value):  # an undefined AUC
                 self._writer.add_scalar(name, value, line["epoch"])
         self._writer.flush()

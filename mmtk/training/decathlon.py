@@ -1,7 +1,7 @@
-"""All datasets under one set of rules: every store by every method with every seed, a folder a run.
+"""The Decathlon: every store by every method with every seed, under one set of rules.
 
-A run that is finished is not repeated and one that was killed goes on, each in a folder of its own:
-``{flag}_{size}/{method}_seed{seed}``. A store that is not whole, and a method that fails, cost their own runs only.
+Each run has its own folder, ``{flag}_{size}/{method}_seed{seed}``; finished runs are not repeated, and killed ones
+resume. A damaged store or a failing method affects only its own runs.
 """
 
 from __future__ import annotations
@@ -19,42 +19,56 @@ from mmtk.errors import ArgumentError, BusyError, MmtkError, StoreError, reason_
 from mmtk.files import write_text
 from mmtk.runs import TRACEBACK, Entry, Method, Outcome, evaluate_run, keep_outcome, table_order
 from mmtk.store import StoreInfo
-from mmtk.training._pace import Clock, Standing
+from mmtk.training._pace import Clock, OverallProgress
 from mmtk.training.methods import SHARE, Job, paper_budget
 
-Whole = tuple[Path, int, int]  # a store that is whole, with the time and size it had then
+VerifiedStore = tuple[Path, int, int]  # a store whose checksums matched, with its modification time and size then
 
 
 def plan_runs(
     stores: str | Path, out: str | Path, *, methods: Sequence[Method], seeds: Sequence[int],
     sizes: Sequence[int] = (28,), budget: float | None = None, share: float = SHARE,
 ) -> tuple[list[Entry], list[str]]:
-    """The runs to be made of the stores in a folder, the paper's ten first, and those of the ten without a store.
+    """Plan the runs of all stores in a folder by all methods with all seeds.
 
-    The ten come in the paper's order, then what else MedMNIST has, then other datasets by their flags.
+    The paper's ten datasets come first, in its order, then MedMNIST's others, then other datasets by flag.
 
     Parameters
     ----------
-    stores, out : path
+    stores, out : str or path
+        Folder of the stores, and of the runs.
     methods : sequence of Method
     seeds : sequence of int
     sizes : sequence of int
         Edge lengths in pixels.
     budget : float, optional
-        Seconds for each run of a method that goes by them.
+        Seconds for each run of a method with a time budget.
     share : float
-        Without `budget`: what part of the paper's, which are 2, 4 or 6 hours by the number of images.
+        Without `budget`: the share of the paper's budgets, which are 2, 4 or 6 hours by the number of images.
+
+    Returns
+    -------
+    entries : list of Entry
+    missing : list of str
+        Those of the paper's ten that have no store.
 
     Raises
     ------
     ArgumentError
-        If two methods have one name.
+        If two methods have the same name.
     MmtkError
         If the folder has no store of these sizes.
+
+    Examples
+    --------
+    >>> from mmtk.training import get_method, plan_runs
+    >>> entries, missing = plan_runs("stores", "out", methods=[get_method("resnet18_quick")], seeds=[0, 1])
+    >>> len(entries), entries[0].name, len(missing)
+    (4, 'DermaMNIST: resnet18, quick, seed 0', 8)
     """
     names = [method.name for method in methods]
     if len(set(names)) < len(names):
-        raise ArgumentError("methods", expected="each once", found=", ".join(names))
+        raise ArgumentError("methods", "two have the same name", found=", ".join(names))
     entries, missing = [], []
     there = {(flag, edge) for flag, edge, _ in store.stores_in(stores)}
     others = sorted({flag for flag, edge in there if edge in sizes} - set(TEN), key=table_order)
@@ -74,22 +88,22 @@ def plan_runs(
                 folder,
             ))
     if not entries:
-        remedy = "build or import some first"
         names = [f"FLAG_{size}.h5" for size in dict.fromkeys(sizes)]
-        raise MmtkError(stores, expected=f"stores named {' or '.join(names)}", found="none", remedy=remedy)
+        problem = f"contains no store named {' or '.join(names)}"
+        raise MmtkError(stores, problem, remedy="build or import one first")
     return entries, missing
 
 
 def _facts(path: Path) -> tuple[StoreInfo | None, list[int]]:
     try:
         opened = store.open(path)
-    except (StoreError, OSError):  # its runs will say so
+    except (StoreError, OSError):  # its runs will report the error
         return None, [0]
     return opened.info, list(opened.counts.values())
 
 
 def take_shard(entries: Sequence[Entry], number: int, shards: int) -> list[Entry]:
-    """One of several parts of the planned runs; the parts are disjoint and together complete.
+    """Return one shard of the planned runs; shards are disjoint and together complete.
 
     The runs of each method are dealt out by number of images, back and forth, so that no shard gets all large ones.
 
@@ -97,16 +111,28 @@ def take_shard(entries: Sequence[Entry], number: int, shards: int) -> list[Entry
     ----------
     entries : sequence of Entry
     number : int
-        Of the shard, from 1 on.
+        The shard, counted from 1.
     shards : int
+        Number of shards.
+
+    Returns
+    -------
+    list of Entry
 
     Raises
     ------
     ArgumentError
-        If there is no such shard.
+        If `number` is not between 1 and `shards`.
+
+    Examples
+    --------
+    >>> from mmtk.training import get_method, plan_runs, take_shard
+    >>> entries, _ = plan_runs("stores", "out", methods=[get_method("resnet18_quick")], seeds=[0, 1])
+    >>> [(entry.flag, entry.seed) for entry in take_shard(entries, 1, 2)]
+    [('dermamnist', 0), ('breastmnist', 1)]
     """
     if not 1 <= number <= shards:
-        raise ArgumentError("shard", expected="I/N with I from 1 to N, such as 1/4", found=f"{number}/{shards}")
+        raise ArgumentError("shard", found=f"{number}/{shards}", expected="I/N with I from 1 to N, such as 1/4")
     methods = list(dict.fromkeys(entry.method.name for entry in entries))
     order = sorted(range(len(entries)), key=lambda i: (methods.index(entries[i].method.name), -entries[i].images, i))
     turns = [*range(shards), *reversed(range(shards))]
@@ -115,75 +141,85 @@ def take_shard(entries: Sequence[Entry], number: int, shards: int) -> list[Entry
 
 
 def run_all(
-    entries: Sequence[Entry], *, device: str | None = None, follow: Callable[[Standing], None] | None = None
+    entries: Sequence[Entry], *, device: str | None = None, follow: Callable[[OverallProgress], None] | None = None
 ) -> Iterator[Outcome]:
-    """Make the runs, one after the other; an error of one of them, whatever it is, becomes its outcome.
+    """Make planned runs one after the other; any error of a run becomes its outcome.
 
-    The traceback of one that mmtk did not raise on purpose is kept in the run's folder.
+    The traceback of an error that mmtk did not raise deliberately is saved in the run's folder.
 
     Parameters
     ----------
     entries : sequence of Entry
     device : {"cpu", "cuda"}, optional
+        By default ``cuda`` if available.
     follow : callable, optional
-        Told again and again how far they are.
+        Called repeatedly with the `OverallProgress`.
 
     Yields
     ------
     Outcome
+
+    Examples
+    --------
+    >>> from mmtk.training import get_method, plan_runs, run_all
+    >>> entries, _ = plan_runs("stores", "out", methods=[get_method("sklearn")], seeds=[0], budget=0.5)
+    >>> for outcome in run_all(entries):
+    ...     print(outcome.entry.name, "->", outcome.error or outcome.result.files["test"])
+    DermaMNIST: sklearn, 0.5 s, seed 0 -> dermamnist_test_[AUC]...@sklearn_28_0.5s_seed0.csv
+    BreastMNIST: sklearn, 0.5 s, seed 0 -> breastmnist_test_[AUC]...@sklearn_28_0.5s_seed0.csv
     """
-    clock, whole = Clock(entries), set[Whole]()
+    clock, verified = Clock(entries), set[VerifiedStore]()
     for number, entry in enumerate(entries):
 
         def progress(done: int, total: int, number: int = number) -> None:
-            clock.tell(number, done, total)
+            clock.update(number, done, total)
             if follow:
-                follow(clock.standing())
+                follow(clock.progress())
 
         clock.begin(number)
         try:
-            outcome = make_run(entry, device, progress, whole)
+            outcome = make_run(entry, device, progress, verified)
         except BusyError as error:
             outcome = Outcome(entry, error=str(error))
         clock.end(number)
         yield outcome
     if follow:
-        follow(Standing(len(entries), len(entries), "", 0.0, 0.0))
+        follow(OverallProgress(len(entries), len(entries), "", 0.0, 0.0))
 
 
-def make_run(entry: Entry, device: str | None, progress: Progress, whole: set[Whole]) -> Outcome:
-    """Make one run and keep its outcome in its folder, also an error, whatever it is.
+def make_run(entry: Entry, device: str | None, progress: Progress, verified: set[VerifiedStore]) -> Outcome:
+    """Make one run and save its outcome, also any error, in its folder.
 
     Parameters
     ----------
     entry : Entry
     device : {"cpu", "cuda"} or None
     progress : callable
-    whole : set
-        Of stores whose checksums are known to hold, which are not computed again; added to.
+    verified : set of VerifiedStore
+        Stores whose checksums need not be verified again; updated.
 
     Raises
     ------
     BusyError
-        If another process is at work in its folder.
+        If another process is using its folder.
     """
     try:
-        outcome = _run(entry, device, progress, whole)
+        outcome = _run(entry, device, progress, verified)
     except BusyError:
         raise
-    except (Exception, SystemExit) as error:  # a method may be anybody's
-        outcome = Outcome(entry, error=_told(entry, error))
+    except (Exception, SystemExit) as error:  # a method may be third-party code
+        outcome = Outcome(entry, error=_error_text(entry, error))
     keep_outcome(outcome)
     return outcome
 
 
-def _told(entry: Entry, error: Exception | SystemExit) -> str:
-    """An error in a line; that of a method with the place in its own code."""
+def _error_text(entry: Entry, error: Exception | SystemExit) -> str:
+    """An error in one line; for a method's own error with the place in its code."""
     module = entry.method.module
     own = plugins.is_outside(module) and plugins.place_of(error, module)
     if isinstance(error, MmtkError) or (isinstance(error, OSError) and not own):
         return str(error)
-    with suppress(MmtkError, OSError):  # there may be no room for it
+    with suppress(MmtkError, OSError):  # there may be no space for it
         lines = traceback.format_exception(error)
         entry.out.mkdir(parents=True, exist_ok=True)
         write_text(entry.out / TRACEBACK, "".join(lines).encode("utf-8", "backslashreplace").decode())
@@ -192,19 +228,18 @@ def _told(entry: Entry, error: Exception | SystemExit) -> str:
     return plugins.error_line(error, module)
 
 
-def _run(entry: Entry, device: str | None, progress: Progress, whole: set[Whole]) -> Outcome:
+def _run(entry: Entry, device: str | None, progress: Progress, verified: set[VerifiedStore]) -> Outcome:
     opened = store.open(entry.store)
-    if entry.info is None:  # so that its budget, which goes by its images, is not known
-        found, remedy = "one that could not be read then", "give the same command again"
-        raise StoreError(entry.store, expected="a store that was there at the start", found=found, remedy=remedy)
+    if entry.info is None:  # its budget, which depends on its number of images, is unknown
+        raise StoreError(entry.store, "could not be read when the runs were planned", remedy="repeat the command")
     state = entry.store.stat()
     key = entry.store, state.st_mtime_ns, state.st_size
-    if key not in whole:
+    if key not in verified:
         store.expect_whole(entry.store)
-        whole.add(key)
+        verified.add(key)
     if (opened.info.flag, opened.info.size) != (entry.flag, entry.size):
-        found = f"one of {opened.info.flag}_{opened.info.size}"
-        raise StoreError(entry.store, expected=f"a store of {entry.flag}_{entry.size}", found=found)
+        found, expected = f"a store of {opened.info.flag}_{opened.info.size}", f"{entry.flag}_{entry.size}"
+        raise StoreError(entry.store, found=found, expected=f"{expected}, as its name says")
     job = Job(opened, entry.out, entry.budget, entry.share, entry.seed, device, progress, entry.method.title)
     result = entry.method.run(job)
     with suppress(OSError):

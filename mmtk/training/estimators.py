@@ -1,4 +1,4 @@
-"""Classes in scikit-learn's manner as methods: fitted on the training images, asked for the scores of every split."""
+"""scikit-learn style estimators as methods: fitted on the training images, then used to score every split."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _VALIDATION = ("X_val", "y_val")
 
 
 def run(job: Job, *, name: str, estimator: str) -> RunResult:
-    """Fit an estimator, given as ``module:name``, and leave its scores of every split; see `register`."""
+    """Fit an estimator, given as ``module:name``, and write its scores of every split; see `register`."""
     try:
         made = resolve_name(estimator)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ArgumentError(f"method {name}", expected=f"the class {estimator}", found=str(error)) from None
+        raise ArgumentError(f"method {name}", f"its class {estimator} cannot be imported: {error}") from None
     return job.leave({"method": name}, lambda: _predictions(job, name, made))
 
 
@@ -35,15 +35,15 @@ def _predictions(job: Job, name: str, made: Callable[..., Any]) -> dict[str, NDA
     model = made(**{key: given[key] for key in _keywords(made) & given.keys()})
     train, val = job.store.train, job.store.val
     if _keywords(model.fit) >= set(_VALIDATION):
-        model.fit(*_known(train), **dict(zip(_VALIDATION, _known(val), strict=True)))
-    elif _needed(model.fit) >= 4:
-        model.fit(*_known(train), *_known(val))
+        model.fit(*_images_and_labels(train), **dict(zip(_VALIDATION, _images_and_labels(val), strict=True)))
+    elif _required(model.fit) >= 4:
+        model.fit(*_images_and_labels(train), *_images_and_labels(val))
     else:
-        model.fit(*_known(train))
+        model.fit(*_images_and_labels(train))
     scores = {}
     for done, split in enumerate(job.store.splits, 1):
         table = model.predict_proba(split.images[:])
-        scores[split.name] = spread(table, getattr(model, "classes_", None), split, name)
+        scores[split.name] = expand_scores(table, getattr(model, "classes_", None), split, name)
         job.progress(done, len(job.store.splits))
     return scores
 
@@ -51,7 +51,7 @@ def _predictions(job: Job, name: str, made: Callable[..., Any]) -> dict[str, NDA
 def _parameters(call: Callable[..., Any]) -> Iterable[inspect.Parameter]:
     try:
         return inspect.signature(call).parameters.values()
-    except (TypeError, ValueError):  # of what is not written in Python
+    except (TypeError, ValueError):  # not written in Python
         return ()
 
 
@@ -59,65 +59,69 @@ def _keywords(call: Callable[..., Any]) -> set[str]:
     return {parameter.name for parameter in _parameters(call) if parameter.kind in _KEYWORD}
 
 
-def _needed(call: Callable[..., Any]) -> int:
+def _required(call: Callable[..., Any]) -> int:
     return sum(
         parameter.kind in _PLACED and parameter.default is inspect.Parameter.empty for parameter in _parameters(call)
     )
 
 
-def _known(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images, and labels as scikit-learn has them: a row of 0 and 1 for several labels, else a number."""
+def _images_and_labels(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images, and labels as scikit-learn takes them: (n,), or (n, labels) of 0 and 1 for multi-label tasks."""
     labels = split.labels.astype(np.int64)
     return split.images[:], labels if split.info.task == Task.MULTILABEL else labels[:, 0]
 
 
-def spread(table: Any, classes: Any, split: Split, name: str) -> NDArray[np.float64]:
-    """A column for each class or label, of what an estimator gives.
+def expand_scores(table: Any, classes: Any, split: Split, name: str) -> NDArray[np.float64]:
+    """Expand an estimator's output to a column per class or label.
 
     Parameters
     ----------
-    table : array, or for several labels a list of one for each
-        As ``predict_proba`` gives it.
+    table : array, or for multi-label tasks a list of one per label
+        As ``predict_proba`` returns it.
     classes : array, list of arrays or None
-        The estimator's ``classes_``: what its columns stand for.
+        The estimator's ``classes_``: the classes of its columns.
     split : Split
     name : str
-        Of the method, for errors.
+        The method's name, for errors.
+
+    Returns
+    -------
+    (n, classes or labels) float64
 
     Raises
     ------
     ScoreError
-        If rows or columns are not those of the split.
+        If rows or columns do not match the split.
     """
-    several, outputs = split.info.task == Task.MULTILABEL, len(split.info.classes)
-    if isinstance(table, list) and several and len(table) == outputs:  # a table for each label, a column for each value
-        values = classes if isinstance(classes, list) else [np.arange(np.shape(one)[-1]) for one in table]
+    multilabel, outputs = split.info.task == Task.MULTILABEL, len(split.info.classes)
+    if isinstance(table, list) and multilabel and len(table) == outputs:  # one table per label, one column per value
+        values = classes if isinstance(classes, list) else [np.arange(np.shape(label)[-1]) for label in table]
         columns = [
-            np.asarray(one)[:, list(known).index(1)] if 1 in known else np.zeros(len(one))
-            for one, known in zip(table, values, strict=True)
+            np.asarray(label)[:, list(known).index(1)] if 1 in known else np.zeros(len(label))
+            for label, known in zip(table, values, strict=True)
         ]
         scores = np.stack(columns, axis=1)
     else:
         scores = np.asarray(table)
     if scores.dtype.kind not in "fiub":
-        raise ScoreError(f"predict_proba of {name}", expected="numbers", found=f"dtype {scores.dtype}")
+        raise ScoreError(f"predict_proba of {name}", found=f"dtype {scores.dtype}", expected="numbers")
     scores = scores.astype(np.float64)
     if split.info.task == Task.BINARY and (scores.ndim == 1 or scores.shape[1:] == (1,)) and not _one_class(classes):
         positive = scores.reshape(-1)
         scores = np.stack([1 - positive, positive], axis=1)
     expected = (len(split), outputs)
-    if not several and classes is not None and np.shape(classes) == scores.shape[1:] and len(scores) == len(split):
+    if not multilabel and classes is not None and np.shape(classes) == scores.shape[1:] and len(scores) == len(split):
         places = np.asarray(classes)
         if places.dtype.kind in "iu" and ((places >= 0) & (places < outputs)).all():
             placed = np.zeros(expected)
             placed[:, places] = scores
             return placed
     if scores.shape != expected:
-        found, what = f"shape {scores.shape}", f"predict_proba of {name} on {split.name}"
-        raise ScoreError(what, expected=f"shape {expected}", found=found)
+        what = f"predict_proba of {name} on {split.name}"
+        raise ScoreError(what, found=f"shape {scores.shape}", expected=str(expected))
     return scores
 
 
 def _one_class(classes: Any) -> bool:
-    """Whether an estimator has seen one class alone, whose chance is its only column."""
+    """Whether an estimator has seen only one class, whose probability is its only column."""
     return classes is not None and np.shape(classes) == (1,)

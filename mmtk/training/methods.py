@@ -1,4 +1,4 @@
-"""Methods: whatever leaves predictions of train, val and test when given a store, a budget in seconds and a seed.
+"""Methods: anything that makes predictions of train, val and test from a store, a budget in seconds and a seed.
 
 A method is a function of a `Job`, registered under a name::
 
@@ -6,10 +6,9 @@ A method is a function of a `Job`, registered under a name::
     def mine(job):
         return job.leave({"method": "mine"}, lambda: {split.name: scores_of(split) for split in job.store.splits})
 
-or a class in scikit-learn's manner, with ``fit`` and ``predict_proba``; see `register`. `Job.leave` keeps the folder of
-the run: another run in it, or one at work, is refused, and a finished one is not repeated. A model under a protocol is
-a method too, made by `trained` and registered as ``resnet18_isbi21``; its budget is its epochs, and it takes no heed of
-seconds.
+or a scikit-learn style class with ``fit`` and ``predict_proba``; see `register`. `Job.leave` manages the run's folder:
+it raises if another run is in it or in progress, and does not repeat a finished one. A model under a protocol is a
+method too, made by `trained` and registered as ``resnet18_isbi21``; its budget is its epochs, and it ignores seconds.
 """
 
 from __future__ import annotations
@@ -33,43 +32,72 @@ from mmtk.runs import MODELS, Method, RunConfig, RunResult, StoreFacts
 from mmtk.store import Store, with_labels, without_labels
 from mmtk.training.protocols import PROTOCOLS, Protocol, get_protocol
 
-_Made = TypeVar("_Made", bound=Callable[..., Any])
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of a method
-_PAPER = ((10_000, 2), (50_001, 4))  # auto-sklearn's hours for fewer images than that; 6 for more
-SHARE = 1 / 60  # of the paper's budgets, unless one is given: minutes for hours
+_PAPER = ((10_000, 2), (50_001, 4))  # auto-sklearn's hours for fewer images than this; 6 for more
+SHARE = 1 / 60  # of the paper's budgets by default: minutes instead of hours
 
 
 def paper_budget(images: int) -> float:
-    """Seconds that the paper gave auto-sklearn for a dataset of so many images."""
+    """Return the time the paper gave auto-sklearn for a dataset with this many images.
+
+    Parameters
+    ----------
+    images : int
+        Number of images in all splits.
+
+    Returns
+    -------
+    float
+        Seconds.
+
+    Examples
+    --------
+    >>> from mmtk.training import paper_budget
+    >>> paper_budget(780), paper_budget(107180)
+    (7200.0, 21600.0)
+    """
     return 3600.0 * next((hours for below, hours in _PAPER if images < below), 6)
 
 
 def _ignore(done: int, total: int) -> None:
-    """Report progress to nobody."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a method is given.
+    """The task of a method: a store, a folder for the run, a budget and a seed.
 
     Attributes
     ----------
     store : Store
-        Its test split has images but neither labels nor records: asking for them is an error in one line.
-    out : path
+        Its test split has images but neither labels nor records; accessing them raises a one-line error.
+    out : Path
         Folder of the run.
     budget : float
-        Seconds from now on to the last prediction. A method keeps it as far as it can foresee.
+        Seconds from now until the last prediction, which a method should keep as well as it can.
     share : float or None
-        What part of the paper's budget that is, where it was given so; the run's configuration then tells this instead.
+        The budget as a share of the paper's, if it was given that way; the run's configuration then holds this instead.
     seed : int
     device : {"cpu", "cuda"} or None
     progress : callable
-        Called with what is done and how much there is in all, if the method knows.
+        Called with the amount done and the total, if the method knows them.
     title : str
-        What tables call the method, if not by its name.
+        The method's title in tables, if it is not its name.
     begun : float
-        When the job was given, by ``time.perf_counter``; the seconds spent since then are kept with the result.
+        Start of the job by ``time.perf_counter``; the seconds since then are saved with the result.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> import numpy as np
+    >>> from pathlib import Path
+    >>> from mmtk.training import Job
+    >>> job = Job(mmtk.open("stores/breastmnist_28.h5"), Path("out/constant"), budget=60)
+    >>> predict = lambda: {split.name: np.full((len(split), 2), 0.5) for split in job.store.splits}
+    >>> result = job.leave({"method": "constant"}, predict)
+    >>> result.metrics["test"].auc
+    0.5
     """
 
     store: Store
@@ -88,39 +116,43 @@ class Job:
     def leave(
         self, config: Mapping[str, Any], predict: Callable[[], Mapping[str, NDArray[Any]]], *, timed: bool = True
     ) -> RunResult:
-        """Make the run in its folder, unless it is finished there.
+        """Make the run in its folder, unless it is already finished.
 
         Parameters
         ----------
         config : mapping of JSON values
-            What the run is, besides store, budget and seed; ``method`` is its name.
+            The run's configuration besides store, budget and seed; ``method`` is its name.
         predict : callable
-            Gives the scores of each split, rows in the order of the split.
+            Returns the scores of each split by name, (n, classes or labels) with rows in the order of the split.
         timed : bool
-            Whether the budget decides what comes out; if not, the run does not depend on it.
+            Whether the result depends on the budget; if not, it is not part of the configuration.
+
+        Returns
+        -------
+        RunResult
 
         Raises
         ------
         ArgumentError
-            If the budget is not above 0.
+            If the budget is not positive.
         ScoreError
-            If a split is empty, or a class missing in it though the store is whole, said before `predict` is called; or
-            if predictions cannot be scored.
+            If a split is empty, or lacks a class although the store is not partial, before `predict` is called; or if
+            predictions cannot be scored.
         MmtkError
             If the folder holds another run or is in use.
         """
         if not self.budget > 0:
-            raise ArgumentError("budget", expected="seconds above 0", found=str(self.budget))
-        whole = with_labels(self.store)
-        for split in whole.splits:
+            raise ArgumentError("budget", found=f"{self.budget} s", expected="more than 0")
+        labelled = with_labels(self.store)
+        for split in labelled.splits:
             runs.check_scorable(split)
         given = ({"budget": self.budget} if self.share is None else {"share": self.share}) if timed else {}
         title = "" if self.title == config["method"] else self.title
         facts = RunConfig(
-            {**config, **given}, self.seed, StoreFacts.of(whole), made_with=runs.environment(), title=title
+            {**config, **given}, self.seed, StoreFacts.of(labelled), made_with=runs.environment(), title=title
         )
-        with runs.alone(self.out):
-            runs.claim(self.out, facts)
+        with runs.lock_folder(self.out):
+            runs.ensure_config(self.out, facts)
             if (self.out / runs.RESULT).exists():
                 return runs.read_result(self.out)
             limit = f"_{self.budget:g}s" if timed else ""
@@ -128,7 +160,7 @@ class Job:
             scores = predict()
             spent = round(time.perf_counter() - self.begun, 3)
             budget = round(self.budget, 3) if timed else None
-            return runs.write_result(self.out, whole, name, scores, seconds=spent, budget=budget)
+            return runs.write_result(self.out, labelled, name, scores, seconds=spent, budget=budget)
 
 
 def _load_own() -> None:
@@ -146,20 +178,19 @@ def _load_plugins() -> None:
     plugins.load("mmtk.methods", is_known)
 
 
-_KINDS = {"cmd": "mmtk.training.commands", "tflite": "mmtk.training.tflite"}  # of methods that are not registered
+_KINDS = {"cmd": "mmtk.training.commands", "tflite": "mmtk.training.tflite"}  # of methods outside the registry
 _METHODS: Registry[Method] = Registry("method", load=_load_own, extend=_load_plugins)
 
 
-def register(name: str, title: str) -> Callable[[_Made], _Made]:
-    """Register the function or class that is decorated, of a module's top level, as a method.
+def register(name: str, title: str) -> Callable[[_Decorated], _Decorated]:
+    """Register the decorated function or class, which must be at a module's top level, as a method.
 
-    A function is given a `Job`, and returns what `Job.leave` does. A class is made anew for each run and given the
-    training images with their labels, to ``fit``, then the images of each split, to ``predict_proba``: uint8 arrays
-    ``(n, h, w)`` or ``(n, h, w, 3)``, or ``(n, d, h, w)`` of volumes; labels ``(n,)``, or ``(n, labels)`` of 0 and 1.
-    ``fit`` is given the validation images and labels too if it takes ``X_val`` and ``y_val``, or needs four arguments;
-    no test label ever. A class that takes ``random_state`` or ``seed`` is given the seed, ``budget`` the seconds of the
-    run. ``predict_proba`` returns a column a class or label; where ``classes_`` tells fewer classes than there are,
-    those have a score of 0.
+    A function takes a `Job` and returns the result of `Job.leave`. A class is instantiated for each run; its ``fit``
+    gets the training images and labels, then its ``predict_proba`` the images of each split: uint8 arrays (n, h, w),
+    (n, h, w, 3) or, for volumes, (n, d, h, w); labels are (n,), or (n, labels) of 0 and 1. ``fit`` also gets the
+    validation images and labels if it takes ``X_val`` and ``y_val`` or requires four arguments. Test labels are never
+    given. A class that takes ``random_state`` or ``seed`` gets the seed, one that takes ``budget`` the seconds of the
+    run. ``predict_proba`` returns a column per class or label; classes missing from ``classes_`` get a score of 0.
 
     Parameters
     ----------
@@ -168,26 +199,42 @@ def register(name: str, title: str) -> Callable[[_Made], _Made]:
     title : str
         For tables.
 
+    Returns
+    -------
+    callable
+        The decorator, which returns the function or class unchanged.
+
     Raises
     ------
     ArgumentError
-        If the name is taken or malformed, the title is empty, or what is decorated is neither.
+        If the name is taken or malformed, the title is empty, or the decorated object is neither function nor class.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> import numpy as np
+    >>> @mmtk.method("mean-brightness", "Mean brightness")
+    ... class MeanBrightness:
+    ...     def fit(self, images, labels):
+    ...         pass
+    ...     def predict_proba(self, images):
+    ...         bright = images.mean(axis=(1, 2)) / 255
+    ...         return np.stack([1 - bright, bright], axis=1)
     """
     if not re.fullmatch(NAME, name):
-        raise ArgumentError("method", expected="a name of letters, digits, ., _ and -", found=repr(name))
+        raise ArgumentError(f"method {name!r}", "the name is malformed", expected="letters, digits, ., _ and -")
     if not (title.strip() and title.isprintable()):
-        raise ArgumentError(f"method {name}", expected="a title in one line", found=repr(title))
+        raise ArgumentError(f"method {name}", found=f"title {title!r}", expected="one line of text")
 
-    def decorate(made: _Made) -> _Made:
+    def decorate(made: _Decorated) -> _Decorated:
         facts, place = {"method": name}, _place(made)
         if not isinstance(made, type):
             if not place:
-                raise ArgumentError(f"method {name}", expected="a function or a class", found=type(made).__name__)
+                raise ArgumentError(f"method {name}", found=f"a {type(made).__name__}", expected="a function or class")
             add(Method(name, title, place, facts=facts))
             return made
-        if lacking := [part for part in ("fit", "predict_proba") if not callable(getattr(made, part, None))]:
-            expected, found = "a class with fit and predict_proba", f"{made.__name__} without {' and '.join(lacking)}"
-            raise ArgumentError(f"method {name}", expected=expected, found=found)
+        if missing := [part for part in ("fit", "predict_proba") if not callable(getattr(made, part, None))]:
+            raise ArgumentError(f"method {name}", f"the class {made.__name__} has no {' and no '.join(missing)}")
         settings = {"name": name, "estimator": place}
         add(Method(name, title, "mmtk.training.estimators:run", settings=settings, facts=facts, made_by=place))
         return made
@@ -196,13 +243,13 @@ def register(name: str, title: str) -> Callable[[_Made], _Made]:
 
 
 def _place(made: Any) -> str:
-    """Where a function or class stands, as ``module:name``; empty for anything else."""
+    """The location of a function or class, as ``module:name``; empty for anything else."""
     name = getattr(made, "__qualname__", None)
     return f"{made.__module__}:{name}" if callable(made) and name else ""
 
 
 def add(method: Method) -> None:
-    """Put a method into the registry.
+    """Add a method to the registry.
 
     Raises
     ------
@@ -213,23 +260,46 @@ def add(method: Method) -> None:
 
 
 def list_methods() -> tuple[Method, ...]:
-    """All methods that are registered."""
+    """Return all registered methods.
+
+    Returns
+    -------
+    tuple of Method
+
+    Examples
+    --------
+    >>> from mmtk.training import list_methods
+    >>> [method.name for method in list_methods()][:4]
+    ['sklearn', 'autokeras', 'flaml', 'resnet18_isbi21']
+    """
     return tuple(_METHODS)
 
 
 def get_method(name: str) -> Method:
-    """The method of that name, or a command or an exported model.
+    """Return the method with this name, or the one made from a command or an exported model.
 
     Parameters
     ----------
     name : str
-        Of a registered method; ``cmd:NAME=WORDS``, a command; the path of a ``.toml`` file that describes a command; or
-        ``tflite:FOLDER``, an exported model.
+        The name of a registered method; ``cmd:NAME=WORDS`` for a command; the path of a ``.toml`` file that describes a
+        command; or ``tflite:FOLDER`` for an exported model.
+
+    Returns
+    -------
+    Method
 
     Raises
     ------
     ArgumentError
-        If there is none, or its description is malformed.
+        If there is no such method, or its description is malformed.
+
+    Examples
+    --------
+    >>> from mmtk.training import get_method
+    >>> get_method("resnet18_isbi21").facts
+    {'model': 'resnet18', 'protocol': 'isbi21', 'epochs': 100}
+    >>> get_method("cmd:mine=python train.py").facts
+    {'method': 'mine', 'command': ['python', 'train.py']}
     """
     if name in _METHODS:
         return _METHODS.get(name)
@@ -244,24 +314,35 @@ def get_method(name: str) -> Method:
 
 
 def trained(model: str, protocol: str | Protocol, epochs: int | None = None, **options: Any) -> Method:
-    """A model under a protocol, as a method.
+    """Return a model trained under a protocol as a method.
 
     Parameters
     ----------
     model : {"resnet18", "resnet50"}
     protocol : str or Protocol
     epochs : int, optional
-        Instead of the protocol's number.
+        Replaces the protocol's number of epochs.
     **options
-        Further arguments of `fit`; those that are not None stand in the method's name.
+        Further arguments of `fit`; those that are not None become part of the method's name.
+
+    Returns
+    -------
+    Method
 
     Raises
     ------
     ArgumentError
-        If there is no such model or protocol, or epochs are below 1.
+        If there is no such model or protocol, or `epochs` is less than 1.
+
+    Examples
+    --------
+    >>> from mmtk.training import trained
+    >>> method = trained("resnet18", "isbi21", epochs=10, resolution=224)
+    >>> method.name, method.epochs
+    ('resnet18_isbi21_224', 10)
     """
     if epochs is not None and epochs < 1:
-        raise ArgumentError("epochs", expected="at least 1", found=str(epochs))
+        raise ArgumentError("epochs", found=str(epochs), expected="at least 1")
     chosen = get_protocol(protocol) if isinstance(protocol, str) else protocol
     given = {name: value for name, value in options.items() if value is not None}
     length = chosen.epochs if epochs is None else epochs
@@ -277,27 +358,49 @@ def trained(model: str, protocol: str | Protocol, epochs: int | None = None, **o
 def choose_methods(
     models: Iterable[str], protocols: Iterable[str], names: Iterable[str], epochs: int | None = None, **options: Any
 ) -> list[Method]:
-    """Models under protocols, and methods by name, each once; options are for networks alone, see `trained`.
+    """Return methods for all models under all protocols, and methods by name, without duplicates.
+
+    Parameters
+    ----------
+    models : iterable of str
+    protocols : iterable of str
+        Names or protocol files.
+    names : iterable of str
+        Further methods, as `get_method` takes them.
+    epochs : int, optional
+        Replaces the protocols' number of epochs.
+    **options
+        Further options of networks; see `trained`.
+
+    Returns
+    -------
+    list of Method
 
     Raises
     ------
     ArgumentError
-        If one is not known, or two that differ have one name.
+        If a name is unknown, or two different methods have the same name.
+
+    Examples
+    --------
+    >>> from mmtk.training import choose_methods
+    >>> [method.name for method in choose_methods(["resnet18", "resnet50"], ["isbi21"], ["sklearn"])]
+    ['resnet18_isbi21', 'resnet50_isbi21', 'sklearn']
     """
     named = [get_method(name) for name in names]
     pairs = [(model, protocol) for model in models for protocol in protocols]
-    pairs += [(one.facts["model"], one.facts["protocol"]) for one in named if "protocol" in one.facts]
+    pairs += [(method.facts["model"], method.facts["protocol"]) for method in named if "protocol" in method.facts]
     methods = [trained(*pair, epochs, **options) for pair in pairs]
-    methods += [one for one in named if "protocol" not in one.facts]
+    methods += [method for method in named if "protocol" not in method.facts]
     chosen: dict[str, Method] = {}
     for method in methods:
         if chosen.setdefault(method.name, method) != method:
-            raise ArgumentError("methods", expected="a name for each", found=f"two that differ, named {method.name}")
+            raise ArgumentError("methods", f"two different ones are named {method.name}", remedy="rename one of them")
     return list(chosen.values())
 
 
 def train(job: Job, *, model: str, protocol: Protocol, epochs: int, **options: Any) -> RunResult:
-    """Train a model under a protocol on the store of a job; see `fit`."""
+    """Train a model under a protocol on a job's store; see `fit`."""
     from mmtk.training._fit import fit
 
     return fit(

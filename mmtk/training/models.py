@@ -1,9 +1,9 @@
-"""ResNet-18 and ResNet-50 (He et al. 2016), torchvision's, for small images and for large ones.
+"""torchvision's ResNet-18 and ResNet-50 (He et al. 2016), for small and large images.
 
-Up to 64 px the stem is a 3x3 convolution of stride 1 without max-pooling, the form used for CIFAR; above, it is
-torchvision's, 7x7 of stride 2 and a max-pooling. For volumes, convolutions, poolings and normalisations have three
-dimensions, with cubic kernels of the same edges. Weights start from PyTorch's defaults for convolutions and ``Linear``,
-as in the script behind Table 2 at 28 px; torchvision draws convolutions otherwise.
+Up to 64 px the stem is a 3x3 convolution with stride 1 without max-pooling, as used for CIFAR; above, it is
+torchvision's, 7x7 with stride 2 and max-pooling. For volumes, convolutions, pooling and normalisation are
+three-dimensional, with cubic kernels of the same edge length. Initial weights follow PyTorch's defaults for
+convolutions and ``Linear``, as in the script behind Table 2 at 28 px; torchvision initialises convolutions differently.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import nn
 from mmtk.errors import MmtkError
 from mmtk.runs import MODELS
 
-_declared: list[Any] = []  # torch forgets an operator when the library that declared it is gone
+_declared: list[Any] = []  # keeps libraries alive: torch removes an operator with the library that declared it
 
 
 def torchvision_models() -> Any:
-    """torchvision's models, also beside a CPU build of torch, for which its wheel on PyPI has no operators.
+    """Import torchvision's models, also with a CPU build of torch, for which its PyPI wheel has no operators.
 
-    Its import asks for two of them, which no ResNet uses; declared here, they let it go on.
+    The import requires two operators that no ResNet uses; declaring them here lets it succeed.
     """
     try:
         import torchvision
@@ -41,20 +41,19 @@ def torchvision_models() -> Any:
 
 
 def build_model(name: str, channels: int, outputs: int, resolution: int = 28, ndim: int = 2) -> Any:
-    """Make a model with fresh weights from torch's global generator.
+    """Build a model with initial weights drawn from torch's global generator.
 
     Parameters
     ----------
-    name : str
-        ``resnet18`` or ``resnet50``.
-    channels : int
-        Channels of the input, 1 or 3.
+    name : {"resnet18", "resnet50"}
+    channels : {1, 3}
+        Channels of the input.
     outputs : int
-        Columns of the output, which are logits ``(batch, outputs)``.
+        Number of outputs; the model returns float32 logits (batch, outputs).
     resolution : int
-        Edge of the images, which decides the stem.
+        Edge length of the images in pixels, which decides the stem.
     ndim : {2, 3}
-        3 for volumes: the input is then ``(batch, channels, d, h, w)``.
+        3 for volumes: the input is then (batch, channels, d, h, w) instead of (batch, channels, h, w).
 
     Returns
     -------
@@ -66,9 +65,17 @@ def build_model(name: str, channels: int, outputs: int, resolution: int = 28, nd
         If the name is unknown.
     MmtkError
         If torchvision is not installed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mmtk.training import build_model
+    >>> model = build_model("resnet18", channels=1, outputs=2)
+    >>> model(torch.zeros(4, 1, 28, 28)).shape
+    torch.Size([4, 2])
     """
     known, models = MODELS.get(name).name, torchvision_models()
-    with torch.device("meta"):  # where torchvision's own initial weights draw no number from the generator
+    with torch.device("meta"):  # so that torchvision's initialisation draws nothing from the generator
         model = models.get_model(known, num_classes=outputs)
         if resolution > 64:
             model.conv1 = nn.Conv2d(channels, 64, 7, 2, padding=3, bias=False)
@@ -85,7 +92,7 @@ def build_model(name: str, channels: int, outputs: int, resolution: int = 28, nd
 
 
 def _deepen(module: Any) -> None:
-    """Replace every layer that goes by two dimensions by one that goes by three."""
+    """Replace every two-dimensional layer by its three-dimensional counterpart."""
     for name, layer in module.named_children():
         if isinstance(layer, nn.Conv2d):
             shape = (_edge(layer.kernel_size), _edge(layer.stride), _edge(layer.padding))
@@ -103,5 +110,5 @@ def _deepen(module: Any) -> None:
 
 
 def _edge(value: Any) -> int:
-    """The edge of a square, which torch tells as one number or as two."""
+    """The edge length of a square, which torch stores as one number or two."""
     return int(value if isinstance(value, int) else value[0])

@@ -1,9 +1,9 @@
-"""Protocols: named, frozen training set-ups. A protocol is data; what it means is in ``fit``.
+"""Protocols: named, frozen training set-ups. A protocol is data, which ``fit`` interprets.
 
-A protocol file, TOML or JSON, holds the fields of `Protocol`; with ``base = "NAME"`` those that it leaves out are that
-protocol's.
+A protocol file, TOML or JSON, has the fields of `Protocol`; with ``base = "NAME"`` omitted fields are taken from that
+protocol.
 
-What a protocol is for volumes may differ, where it was published so: see `Protocol.for_ndim`.
+A protocol may differ for volumes, if it was published that way: see `Protocol.for_ndim`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtk.display import facts_table
-from mmtk.errors import ArgumentError
+from mmtk.errors import ArgumentError, did_you_mean
 from mmtk.loader import Augmentation
 from mmtk.registry import Registry
 from mmtk.values import read_toml_or_json, typed
@@ -28,7 +28,7 @@ _CHOICES = {
     "enlarge": ("bilinear", "nearest"),
     "input": ("centred", "from 0 to 1"),
 }
-_LIMITS = {  # least and most; the most of those that are shares of one is not reached
+_LIMITS = {  # lowest, and highest (exclusive)
     "learning_rate": (0.0, math.inf), "momentum": (0.0, 1.0), "weight_decay": (0.0, math.inf),
     "batch_size": (1, 2**31), "epochs": (1, 2**31), "warmup": (0.0, 1.0), "label_smoothing": (0.0, 1.0),
     "averaging": (0.0, math.inf),
@@ -39,56 +39,63 @@ _LIMITS = {  # least and most; the most of those that are shares of one is not r
 class Protocol:
     """A training set-up.
 
-    The input is ``x / 255``, with mean 0.5 and standard deviation 0.5 unless `input` says otherwise, the loss is cross
-    entropy (binary cross entropy of each label for multi-label tasks), the last, smaller batch is kept, and the epoch
-    with the best validation AUC is the one that is tested.
+    The input is ``x / 255``, shifted by a mean of 0.5 and divided by a standard deviation of 0.5 unless `input` says
+    otherwise. The loss is cross entropy (binary cross entropy per label for multi-label tasks). The last, smaller batch
+    is kept, and the epoch with the best validation AUC is tested.
 
     Attributes
     ----------
     name, title : str
-        The name stands in result files: letters, digits, ``.`` and ``-``.
+        The name is part of result file names: letters, digits, ``.`` and ``-``.
     optimiser : {"sgd", "adam", "adamw"}
     learning_rate : float
-        The highest.
+        The maximum.
     momentum : float
-        Of SGD; the first beta of the others.
+        For SGD; for the others the first beta.
     batch_size : int
-        Of all processes together.
+        Total over all processes.
     epochs : int
     milestones : tuple of float
-        Shares of the epochs after each of which the learning rate is a tenth of what it was, where the schedule is
-        "milestones".
+        Fractions of the epochs after which the learning rate is divided by ten, if the schedule is "milestones".
     as_rgb : bool
-        Whether grey images are given to the network as three equal channels.
+        Whether grey images are repeated to three channels.
     weight_decay : float
-        Of all parameters with two or more dimensions; with "adamw" decoupled from the gradient.
+        For parameters with at least two dimensions; decoupled from the gradient with "adamw".
     nesterov : bool
     schedule : {"milestones", "cosine", "linear"}
-        How the learning rate falls: by epochs, or with each step to nearly 0, as half a cosine or a line.
+        How the learning rate falls: at milestones, or with each step to nearly 0 as half a cosine or linearly.
     warmup : float
-        Share of the steps in which it rises in a line first.
+        Fraction of the steps in which the learning rate first rises linearly.
     augmentation : Augmentation, optional
-        In protocol files a table, in which what is left out is 0.
+        In protocol files a table, in which omitted values are 0.
     label_smoothing : float
-        Share of each target that is spread over all classes, in the cross entropy.
+        Fraction of each target that is spread over all classes, in the cross entropy.
     averaging : float
-        Epochs over which weights are averaged, each step of the past weighing less by ``exp(-1 / steps)`` of so many;
-        running statistics of batch normalisation likewise. The average is what is validated and tested. 0: none.
+        Time constant, in epochs, of an exponential moving average of the weights and of batch normalisation's running
+        statistics. The average is validated and tested. 0 for none.
     mirror : bool
-        Whether scores are the means of those of the image and of its mirror image.
+        Whether scores are averaged over the image and its mirror image.
     ordinal_loss : {"cross entropy", "emd", "cumulative"}
-        For ordinal tasks: squared earth mover's distance between the distributions over grades, or cross entropy of
-        each "above this grade, given above the last one".
+        For ordinal tasks: "emd" is the squared earth mover's distance between distributions over grades, "cumulative"
+        the cross entropy of each "above this grade, given above the previous one".
     enlarge : {"bilinear", "nearest"}
-        How images are enlarged on the device where the network takes larger ones than are stored; volumes likewise,
-        trilinearly in place of bilinearly.
+        How stored images are enlarged, on the device, for a network with larger input; volumes are enlarged
+        trilinearly instead of bilinearly.
     input : {"centred", "from 0 to 1"}
-        Whether pixels are given to the network from -1 to 1, or as ``x / 255``.
+        Whether the network's input is from -1 to 1, or ``x / 255``.
 
     Raises
     ------
     ArgumentError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from mmtk.training import Protocol, get_protocol
+    >>> short = replace(get_protocol("isbi21"), name="short", title="Ten epochs of isbi21", epochs=10)
+    >>> isinstance(short, Protocol), short.optimiser, short.learning_rate, short.epochs
+    (True, 'sgd', 0.001, 10)
     """
 
     name: str
@@ -114,27 +121,27 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9.-]+", self.name):
-            raise ArgumentError("protocol name", expected="letters, digits, . and -", found=repr(self.name))
+            raise ArgumentError("protocol name", found=repr(self.name), expected="letters, digits, . and -")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 self._refuse(name, f"one of {', '.join(choices)}")
         for name, (least, most) in _LIMITS.items():
             if not least <= getattr(self, name) < most:
-                self._refuse(name, f"from {least} and below {most}" if math.isfinite(most) else f"from {least}")
+                self._refuse(name, f"at least {least} and below {most}" if math.isfinite(most) else f"at least {least}")
         if not all(0 < share < 1 for share in self.milestones):
-            self._refuse("milestones", "shares between 0 and 1")
+            self._refuse("milestones", "fractions between 0 and 1")
         if self.nesterov and not (self.optimiser == "sgd" and self.momentum):
             self._refuse("nesterov", "sgd with momentum")
 
     def _refuse(self, name: str, expected: str) -> None:
-        raise ArgumentError(f"protocol {self.name}: {name}", expected=expected, found=repr(getattr(self, name)))
+        raise ArgumentError(f"protocol {self.name}: {name}", found=repr(getattr(self, name)), expected=expected)
 
-    def rate(self, step: int, in_epoch: int, epochs: int) -> float:
-        """Learning rate of a step, from 0, where an epoch has so many and the run so many epochs."""
-        total = in_epoch * epochs
+    def rate(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        total = steps_per_epoch * epochs
         risen = min(1.0, (step + 1) / (self.warmup * total)) if self.warmup else 1.0
         if self.schedule == "milestones":
-            passed = sum(step // in_epoch >= int(share * epochs) for share in self.milestones)
+            passed = sum(step // steps_per_epoch >= int(share * epochs) for share in self.milestones)
             return self.learning_rate * 0.1**passed * risen
         start = int(self.warmup * total)
         left = 1 - max(0, step - start) / (total - start)
@@ -142,22 +149,22 @@ class Protocol:
         return self.learning_rate * min(risen, fallen)
 
     def channels(self, stored: int) -> int:
-        """Channels that the network is given, of images with so many."""
+        """Return the number of input channels of the network for images with this many stored channels."""
         return 3 if self.as_rgb else stored
 
     def for_ndim(self, ndim: int) -> Protocol:
-        """What it is for images of two dimensions, which is itself, or for volumes, of three.
+        """Return the protocol for images (2), which is itself, or for volumes (3).
 
-        ``v2`` is then that of MedMNIST v2's script for its six sets of volumes: batches of 32, one channel, pixels from
-        0 to 1. Of that script's three kinds of convolution it is the one of three dimensions, whose weights are drawn
-        as such; the script by default draws flat ones and repeats them along the depth. Left out is what it can do to
-        volumes of shapes: a factor drawn at random for each in training, and one half in testing. Every other protocol,
-        and any protocol file, is for volumes what it is for images.
+        For volumes, ``v2`` is that of MedMNIST v2's script for its six datasets of volumes: batches of 32, one channel,
+        pixels from 0 to 1. Of the script's three kinds of convolution it uses the three-dimensional one with weights
+        initialised as such; by default the script initialises flat ones and repeats them along the depth. The script's
+        option for volumes of shapes (multiplied by a random factor in training and by one half in testing) is left out.
+        All other protocols, and all protocol files, are the same for volumes as for images.
         """
         return _V2_OF_VOLUMES if ndim == 3 and self == _V2 else self
 
     def facts(self) -> dict[str, Any]:
-        """Its fields as JSON values; those that came later are left out where they have their default."""
+        """Return its fields as JSON values; fields added later only if they differ from their defaults."""
         return {name: value for name, value in asdict(self).items() if value != _LATER.get(name, ...)}
 
     def _repr_html_(self) -> str:
@@ -188,7 +195,7 @@ _ALL = (
         optimiser="adam", learning_rate=3e-4, momentum=0.9, batch_size=16, epochs=6,
     ),
 )
-_LATER = {"input": "centred"}  # which runs from before them do not have
+_LATER = {"input": "centred"}  # fields that earlier runs do not have
 PROTOCOLS: Registry[Protocol] = Registry("protocol")
 for _protocol in _ALL:
     PROTOCOLS.add(_protocol, _protocol.name)
@@ -197,15 +204,31 @@ _V2_OF_VOLUMES = replace(_V2, batch_size=32, as_rgb=False, input="from 0 to 1", 
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name, or that of a protocol file.
+    """Return the protocol with this name, or read it from a protocol file.
+
+    Parameters
+    ----------
+    name : str
+        A name, or the path of a ``.toml`` or ``.json`` file.
+
+    Returns
+    -------
+    Protocol
 
     Raises
     ------
     ArgumentError
-        If there is none, or the file is no protocol.
+        If there is no such protocol, or the file is not a valid one.
+
+    Examples
+    --------
+    >>> from mmtk.training import get_protocol
+    >>> protocol = get_protocol("isbi21")
+    >>> protocol.optimiser, protocol.batch_size, protocol.epochs
+    ('sgd', 128, 100)
     """
     if not isinstance(name, str):
-        raise ArgumentError("protocol", expected="a name", found=repr(name))
+        raise ArgumentError("protocol", found=repr(name), expected="a name")
     if Path(name).suffix in (".toml", ".json"):
         return read_protocol(name)
     return PROTOCOLS.get(name, ", or a .toml or .json file")
@@ -214,13 +237,31 @@ def get_protocol(name: str) -> Protocol:
 def read_protocol(path: str | Path) -> Protocol:
     """Read a protocol file.
 
+    Parameters
+    ----------
+    path : str or path
+        TOML if the name ends in ``.toml``, otherwise JSON.
+
+    Returns
+    -------
+    Protocol
+
     Raises
     ------
     ArgumentError
-        If it is not there or no TOML or JSON, a key is unknown or missing, a value is of another kind or out of range,
-        its name is that of a built-in protocol, or it is its own base.
+        If the file does not exist or is neither TOML nor JSON, a key is unknown or missing, a value has the wrong type
+        or is out of range, the name is that of a built-in protocol, or the protocol is its own base.
     OSError
-        If the system cannot read it, though it is there.
+        If the file exists but the system cannot read it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from mmtk.training import read_protocol
+    >>> _ = Path("short.toml").write_text('base = "isbi21"\\nname = "short"\\nepochs = 10\\n')
+    >>> protocol = read_protocol("short.toml")
+    >>> protocol.title, protocol.epochs, protocol.batch_size
+    ('short.toml, after isbi21', 10, 128)
     """
     path = Path(path)
     given = read_toml_or_json(path, "a protocol as TOML or JSON")
@@ -228,17 +269,17 @@ def read_protocol(path: str | Path) -> Protocol:
     try:
         values = {} if base is None else asdict(get_protocol(base))
     except RecursionError:
-        raise ArgumentError(path, expected="another protocol as base", found=f"a circle, {base}") from None
+        raise ArgumentError(path, f"its base {base} leads back to itself") from None
     _check_keys(path, given, Protocol)
     if isinstance(given.get("augmentation"), dict):
-        _check_keys(path, given["augmentation"], Augmentation, "in augmentation ")
+        _check_keys(path, given["augmentation"], Augmentation, "augmentation.")
         given["augmentation"] = {**dict.fromkeys(_names(Augmentation), 0), **given["augmentation"]}
     if base is not None and "name" not in given:
-        raise ArgumentError(path, expected="the field name", found="none")
+        raise ArgumentError(path, "the field name is missing")
     title = path.name if base is None else f"{path.name}, after {base}"
     protocol = typed(path, {**values, "title": title, **given}, Protocol)
     if protocol.name in PROTOCOLS:
-        raise ArgumentError(path, expected="a name of its own", found=f"that of a built-in protocol, {protocol.name}")
+        raise ArgumentError(path, f"{protocol.name} is the name of a built-in protocol", remedy="choose another name")
     return protocol
 
 
@@ -249,5 +290,6 @@ def _names(kind: type[Protocol | Augmentation]) -> list[str]:
 def _check_keys(path: Path, given: Mapping[str, Any], kind: type[Protocol | Augmentation], where: str = "") -> None:
     for key in given:
         if key not in _names(kind):
-            expected = f"fields {where}of {', '.join(_names(kind))}"
-            raise ArgumentError(path, expected=expected, found=f"the unknown key {key}")
+            hint = did_you_mean(key, _names(kind))
+            expected = "" if hint else f"one of {', '.join(_names(kind))}"
+            raise ArgumentError(path, f"unknown key {where}{key}", expected=expected, remedy=hint)

@@ -1,12 +1,13 @@
-"""The method ``tflite:FOLDER``: scores of what a service such as Google's AutoML Vision or Vertex AI exports.
+"""The method ``tflite:FOLDER``: scores of models exported by services such as Google's AutoML Vision or Vertex AI.
 
-FOLDER holds one ``.tflite`` file and ``dict.txt``, the names of its outputs a line each; or, for each dataset, a folder
-``{flag}_{size}`` or ``{flag}`` that does. An image is resized to the model's input by Pillow's bicubic filter and given
-as the bytes it is, as MedMNIST's script for the paper gave it: uint8 as they are, int8 less 128. What a model of floats
-expects is not written in it: pixels from 0 to 1, unless ``scaling.json`` beside it says otherwise.
+FOLDER holds one ``.tflite`` file and ``dict.txt``, the names of its outputs, one per line; or, for each dataset, a
+folder ``{flag}_{size}`` or ``{flag}`` that does. Images are resized to the model's input with Pillow's bicubic filter
+and passed as bytes, as in MedMNIST's script for the paper: uint8 unchanged, int8 minus 128. A float model's expected
+range is not stored in it: pixels are from 0 to 1, unless a ``scaling.json`` alongside says otherwise.
 
-Integer outputs are scaled as the model says. The paper's script divided them by 255; ``{"divisor": 255}`` repeats that.
-With several labels it decides on which side of 0.5 a raw 128 is: above it then, and at it by the usual scale of 1/256.
+Integer outputs are scaled as the model says. The paper's script divided them by 255; ``{"divisor": 255}`` does the
+same. For multi-label tasks this decides whether a raw 128 is positive: it is above 0.5 then, but exactly 0.5 with the
+usual scale of 1/256.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class _Scaling(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     Attributes
     ----------
     mean, std : float
-        A model of floats is given ``(pixel - mean) / std``, pixels being 0 to 255.
+        A float model's input is ``(pixel - mean) / std``, with pixels from 0 to 255.
     divisor : float
-        Integer outputs, counted from 0 to 255, are divided by it; 0 stands for the model's own scale and zero point.
+        Integer outputs, counted from 0 to 255, are divided by it; 0 for the model's own scale and zero point.
     """
 
     mean: float = 0.0
@@ -60,48 +61,49 @@ class _Scaling(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     def __post_init__(self) -> None:
         if not self.std > 0 or self.divisor < 0:
-            raise ValueError("std above 0 and divisor from 0")
+            raise ValueError("std above 0 and divisor at least 0")
 
 
 def method_of(folder: str) -> Method:
-    """The models in a folder as a method, called by the folder's name.
+    """Return the models in a folder as a method, named after the folder.
 
     Raises
     ------
     ArgumentError
-        If there is no such folder.
+        If the folder does not exist.
     """
     place = Path(folder).expanduser().absolute()
     if not place.is_dir():
-        raise ArgumentError("method tflite", expected="a folder with a .tflite file", found=folder)
+        problem = f"{folder} is not a folder" if place.exists() else f"the folder {folder} does not exist"
+        raise ArgumentError("method tflite", problem)
     name = f"tflite-{re.sub('[^A-Za-z0-9.-]+', '-', place.name)}"
     facts = {"method": name, "folder": str(place)}
     return Method(
         name, f"tflite {place.name}", f"{__name__}:run", settings={"folder": str(place)}, facts=facts,
-        epochs=1, batch_size=1,  # it goes image by image, whatever the budget
+        epochs=1, batch_size=1,  # its progress counts images, and it ignores the budget
     )
 
 
 def run(job: Job, *, folder: str) -> RunResult:
-    """Leave the scores that a folder's model for the dataset gives; labels are not read.
+    """Write the scores of a folder's model for the dataset; labels are not read.
 
-    The run's folder then also holds ``model.json``, with the names and digests of what was run.
+    The run's folder then also holds ``model.json``, with the names and digests of the model's files.
 
     Raises
     ------
     MmtkError
-        If ai-edge-litert is not installed, the folder holds no model for the dataset or several, the model cannot be
-        run or is for other images or classes, or the run was made with another model.
+        If ai-edge-litert is not installed, the folder does not hold exactly one model for the dataset, the model cannot
+        be run or is for other images or classes, or the run was made with another model.
     """
     info = job.store.info
     if info.ndim != 2:
-        raise MmtkError(job.store.path, expected="a store of images for the method tflite", found="volumes")
+        raise MmtkError(job.store.path, "holds volumes, which the method tflite does not support")
     path = _model_of(Path(folder), info)
     kept = job.out / _KEPT
     facts = {"model": path.name, **{file.name: sha256_of(file) for file in _files(path) if file.exists()}}
     if kept.exists() and (job.out / runs.RESULT).exists() and read_toml_or_json(kept, "a model's facts") != facts:
-        expected, found = f"the model in {path.parent}", "a run of another one, or of other names or scaling"
-        raise MmtkError(job.out, expected=expected, found=found, remedy="choose another --out")
+        problem = f"holds a run with another model, names or scaling than those in {path.parent}"
+        raise MmtkError(job.out, problem, remedy="choose another --out")
 
     def predict() -> dict[str, NDArray[np.float64]]:
         write_text(kept, msgspec.json.format(msgspec.json.encode(facts)).decode() + "\n")
@@ -122,24 +124,25 @@ def _predictions(job: Job, model: _Model) -> dict[str, NDArray[np.float64]]:
 
 
 def _model_of(folder: Path, info: StoreInfo) -> Path:
-    """The one ``.tflite`` file for a dataset."""
+    """The only ``.tflite`` file for a dataset."""
     names = (f"{info.flag}_{info.size}", info.flag)
     place = next((folder / name for name in names if (folder / name).is_dir()), folder)
-    found = sorted(place.glob("*.tflite"))
-    if len(found) != 1:
-        told = ", ".join(path.name for path in found) or "none"
-        where = "" if place != folder else f" there or in {info.flag}"
-        raise MmtkError(place, expected=f"one .tflite file{where}", found=told)
-    return found[0]
+    models = sorted(place.glob("*.tflite"))
+    if not models:
+        where = "" if place != folder else f", nor has it a folder {info.flag}"
+        raise MmtkError(place, f"contains no .tflite file{where}")
+    if len(models) > 1:
+        raise MmtkError(place, "contains several .tflite files", found=", ".join(path.name for path in models))
+    return models[0]
 
 
 def _files(path: Path) -> tuple[Path, Path, Path]:
-    """All that decides the scores: the model, the names of its outputs, and its scaling, which may not be there."""
+    """Files that decide the scores: the model, the names of its outputs, and its optional scaling."""
     return path, path.with_name(_DICT), path.with_name(_SCALING)
 
 
 class _Model:
-    """A model that has run once, and the place of each class among its outputs."""
+    """A model that has been tried, with the position of each class among its outputs."""
 
     def __init__(self, path: Path, info: StoreInfo) -> None:
         self.path = path
@@ -152,37 +155,37 @@ class _Model:
         shape = self.input["shape"].tolist()
         grey_into_one = info.channels == 1 and shape[-1:] == [1]
         if len(shape) != 4 or shape[0] != 1 or not (shape[3] == 3 or grey_into_one):
-            expected = f"an input of shape (1, height, width, {'1 or 3' if info.channels == 1 else 3})"
-            raise MmtkError(path, expected=expected, found=f"shape {tuple(shape)}")
+            expected = f"(1, height, width, {'1 or 3' if info.channels == 1 else 3})"
+            raise MmtkError(path, found=f"an input of shape {tuple(shape)}", expected=expected)
         self.size, self.channels = (shape[1], shape[2]), shape[3]
         given = self.output["shape"].tolist()
         if np.prod(given) != len(names):
-            expected = f"{len(names)} outputs, as many as there are names in {_DICT}"
-            raise MmtkError(path, expected=expected, found=f"shape {tuple(given)}")
+            expected = f"{len(names)} outputs, one per name in {_DICT}"
+            raise MmtkError(path, found=f"an output of shape {tuple(given)}", expected=expected)
 
     def _only(self, what: str, details: list[dict[str, Any]]) -> dict[str, Any]:
-        kinds = [np.dtype(one["dtype"]) for one in details]
+        kinds = [np.dtype(tensor["dtype"]) for tensor in details]
         if len(kinds) != 1 or kinds[0] not in _KINDS:
-            expected, found = f"one {what} of uint8, int8 or float32", ", ".join(map(str, kinds)) or "none"
-            raise MmtkError(self.path, expected=expected, found=found)
+            found = f"{what}s of type {', '.join(map(str, kinds))}" if kinds else f"no {what}"
+            raise MmtkError(self.path, found=found, expected="one of uint8, int8 or float32")
         return details[0]
 
     def scores(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Scores of an image, a class each."""
+        """Scores of an image, one per class."""
         pixels = resize(image, self.size, filter="bicubic")
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], self.channels, axis=2)
         self.interpreter.set_tensor(self.input["index"], self._input_values(pixels)[None])
         self.interpreter.invoke()
-        found = self._output_values(self.interpreter.get_tensor(self.output["index"]).reshape(-1))
-        return found[self.order]
+        outputs = self._output_values(self.interpreter.get_tensor(self.output["index"]).reshape(-1))
+        return outputs[self.order]
 
     def _input_values(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         kind = np.dtype(self.input["dtype"])
         if kind == np.uint8:
             return pixels
         if kind == np.int8:
-            return (pixels ^ 0x80).view(np.int8)  # less 128
+            return (pixels ^ 0x80).view(np.int8)  # minus 128
         scaled: NDArray[np.float32] = (pixels.astype(np.float32) - self.scaling.mean) / self.scaling.std
         return scaled.astype(np.float32)
 
@@ -190,32 +193,32 @@ class _Model:
         numbers: NDArray[np.float64] = outputs.astype(np.float64)
         if outputs.dtype != np.float32:
             scale, zero = self.output["quantization"]
-            if self.scaling.divisor or not scale:  # without a scale of its own a byte goes from 0 to 1
+            if self.scaling.divisor or not scale:  # without a scale in the model, bytes are mapped to 0 to 1
                 scale, zero = 1 / (self.scaling.divisor or 255.0), np.iinfo(outputs.dtype).min
             numbers = (numbers - zero) * float(scale)
         return numbers
 
 
 def _read_names(path: Path) -> list[str]:
-    """Names of the outputs in their order, in lower case."""
+    """Names of the outputs, in their order, in lower case."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise MmtkError(path, expected="the names of the model's outputs, a line each", found="none") from None
+        raise MmtkError(path, "does not exist", expected="the names of the model's outputs, one per line") from None
     except UnicodeDecodeError:
-        raise MmtkError(path, expected="names in UTF-8, a line each", found="other bytes") from None
+        raise MmtkError(path, "is not encoded as UTF-8") from None
     return [line.strip().lower() for line in lines if line.strip()]
 
 
 def _order(path: Path, names: list[str], info: StoreInfo) -> list[int]:
-    """The output of each class."""
+    """The index of each class's output."""
     wanted = [name.strip().lower() for name in info.classes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise MmtkError(path, expected="each name once", found=f"{twice[0]} again")
-    if lacking := [name for name in wanted if name not in names]:
-        raise MmtkError(path, expected=f"the class {lacking[0]} of {info.flag}", found=f"{len(names)} other names")
+        raise MmtkError(path, f"the name {twice[0]} is repeated")
+    if missing := [name for name in wanted if name not in names]:
+        raise MmtkError(path, f"the class {missing[0]} of {info.flag} is missing among {len(names)} names")
     if unknown := [name for name in names if name not in (*wanted, NONE_OF_THE_ABOVE.lower())]:
-        raise MmtkError(path, expected=f"classes of {info.flag} alone", found=unknown[0])
+        raise MmtkError(path, f"{unknown[0]} is not a class of {info.flag}")
     return [names.index(name) for name in wanted]
 
 
@@ -226,24 +229,22 @@ def _read_scaling(path: Path) -> _Scaling:
 
 
 def _opened(path: Path) -> Any:
-    """A model ready to run, after one trial in a process of its own, which a damaged one can crash or stop."""
+    """Open a model after a trial in a separate process, which a damaged model can crash or hang."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         raise MmtkError.not_installed("method tflite", "ai-edge-litert", "tflite") from None
-    expected = "a model that can be run"
     command = [sys.executable, "-c", _TRIAL, str(path)]
     try:
-        tried = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_SECONDS, check=False)
+        trial = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        found = f"one that gives no scores in {_TRIAL_SECONDS:g} s"
-        raise MmtkError(path, expected=expected, found=found, remedy=_REMEDY) from None
-    if tried.returncode < 0:
-        found = f"one that crashes ({signal.Signals(-tried.returncode).name})"
-        raise MmtkError(path, expected=expected, found=found, remedy=_REMEDY)
-    if tried.returncode:
-        reason = tried.stderr.strip().rpartition("\n")[2].partition(": ")[2]
-        raise MmtkError(path, expected=expected, found=reason or "another file", remedy=_REMEDY)
+        raise MmtkError(path, f"the model gave no scores within {_TRIAL_SECONDS:g} s", remedy=_REMEDY) from None
+    if trial.returncode < 0:
+        problem = f"the model crashes when it is run ({signal.Signals(-trial.returncode).name})"
+        raise MmtkError(path, problem, remedy=_REMEDY)
+    if trial.returncode:
+        reason = trial.stderr.strip().rpartition("\n")[2].partition(": ")[2]
+        raise MmtkError(path, f"the model cannot be run: {reason or 'not a TFLite model'}", remedy=_REMEDY)
     interpreter = Interpreter(str(path), num_threads=cores())
     interpreter.allocate_tensors()
     return interpreter

@@ -1,12 +1,13 @@
-"""AutoGluon-Tabular as a command: a worked example of how a tool takes part.
+"""AutoGluon-Tabular as a command: a worked example of a tool as a method.
 
     python autogluon.py FOLDER
 
 FOLDER holds ``task.json``, ``train.npz``, ``val.npz`` and ``test.npz`` as mmtk writes them for a command; the scores of
-the three splits are left there. The pixels of an image are a row, models are weighed by val, and each label of a
-multi-label task has a predictor of its own. AutoGluon has no seed for all that it does, so two runs may differ.
+the three splits are written there. The pixels of an image are a row, models are weighted by the validation images, and
+each label of a multi-label task has its own predictor. AutoGluon has no seed for everything it does, so two runs may
+differ.
 
-Needs autogluon.tabular with lightgbm, catboost and xgboost; nothing of mmtk.
+Needs autogluon.tabular with lightgbm, catboost and xgboost, but not mmtk.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ import numpy as np
 
 sys.path[:] = [place for place in sys.path if Path(place) != Path(__file__).parent]  # this file has the package's name
 
-SHARE = 0.6  # of what is left of the budget; AutoGluon was seen to take up to half as much again as it is given
+SHARE = 0.6  # of the remaining budget; AutoGluon was seen to overrun its limit by up to half
 LABEL = "label"
 
 
 def leave(folder: Path, scores: dict[str, Any]) -> None:
-    """Write the scores of all splits, so that none of them is ever half a file."""
+    """Write the scores of all splits, renaming them at the end, so that no file is ever incomplete."""
     for split, of_split in scores.items():
         with open(folder / f"scores_{split}.partial", "wb") as file:
             np.save(file, of_split)
@@ -36,35 +37,35 @@ def leave(folder: Path, scores: dict[str, Any]) -> None:
 
 
 def fit(path: Path, frames: dict[str, Any], labels: dict[str, Any], classes: int, seconds: float) -> dict[str, Any]:
-    """Scores of each split, a column a class, by a predictor that has so many seconds."""
+    """Fit a predictor within a time limit; return scores of each split, one column per class."""
     from autogluon.tabular import TabularPredictor
 
     scores = {split: np.zeros((len(frame), classes)) for split, frame in frames.items()}
     known = np.unique(labels["train"])
-    if len(known) == 1:  # there is nothing to tell apart
+    if len(known) == 1:  # nothing to learn
         for of_split in scores.values():
             of_split[:, known] = 1
         return scores
     if classes == 2:
         kind, metric = "binary", "roc_auc"
-    else:  # where val lacks a class there is no mean of AUC over classes
+    else:  # if val lacks a class, the mean AUC over classes is undefined
         kind = "multiclass"
         metric = "roc_auc_ovr_macro" if len(np.unique(labels["val"])) == classes else "log_loss"
     predictor = TabularPredictor(
         LABEL, problem_type=kind, eval_metric=metric, path=str(path), verbosity=1,
-        learner_kwargs={"label_count_threshold": 1},  # by default classes of fewer than ten images are dropped
+        learner_kwargs={"label_count_threshold": 1},  # by default classes with fewer than ten images are dropped
     )
     train, val = (frames[split].assign(**{LABEL: labels[split]}) for split in ("train", "val"))
     val = val[val[LABEL].isin(known)]
     predictor.fit(train, tuning_data=val if len(val) else None, time_limit=seconds, presets="medium_quality")
     for split, frame in frames.items():
-        found = predictor.predict_proba(frame)
-        scores[split][:, [int(name) for name in found.columns]] = found.to_numpy()
+        probabilities = predictor.predict_proba(frame)
+        scores[split][:, [int(name) for name in probabilities.columns]] = probabilities.to_numpy()
     return scores
 
 
 def main(folder: Path) -> None:
-    """Fit, and score the three splits, in a folder."""
+    """Fit predictors and score the three splits in a folder."""
     begun = time.monotonic()
     task = json.loads((folder / "task.json").read_text())
     splits = {split: np.load(folder / f"{split}.npz") for split in task["images"]}
@@ -82,7 +83,7 @@ def main(folder: Path) -> None:
     def left() -> float:
         return float(task["budget"]) - (time.monotonic() - begun)
 
-    if labels["train"].shape[1] != len(task["classes"]):  # one column, of class numbers
+    if labels["train"].shape[1] != len(task["classes"]):  # one column of class numbers
         columns = {split: column.ravel() for split, column in labels.items()}
         leave(folder, fit(folder / "autogluon", frames, columns, len(task["classes"]), SHARE * left()))
         return
@@ -90,9 +91,9 @@ def main(folder: Path) -> None:
     scores = {split: np.zeros((len(frame), len(names))) for split, frame in frames.items()}
     for number, name in enumerate(names):
         columns = {split: column[:, number] for split, column in labels.items()}
-        of_one = fit(folder / f"autogluon_{number}", frames, columns, 2, SHARE * left() / (len(names) - number))
+        of_label = fit(folder / f"autogluon_{number}", frames, columns, 2, SHARE * left() / (len(names) - number))
         for split, of_split in scores.items():
-            of_split[:, number] = of_one[split][:, 1]
+            of_split[:, number] = of_label[split][:, 1]
         print(f"{name}: label {number + 1} of {len(names)}, {left():.0f} s left", flush=True)
     leave(folder, scores)
 

@@ -3,11 +3,11 @@
     python autokeras.py FOLDER
 
 FOLDER holds ``task.json``, ``train.npz``, ``val.npz`` and ``test.npz`` as mmtk writes them for a command. Each trial
-that is better than all before it leaves ``scores_train.npy``, ``scores_val.npy`` and ``scores_test.npy`` there at once,
-so that whatever ends the search, the best model so far counts. Started again in the same folder, the search goes on
-after the last finished trial.
+that is better than all earlier ones writes ``scores_train.npy``, ``scores_val.npy`` and ``scores_test.npy`` there
+immediately, so that the best model so far counts whenever the search ends. Started again in the same folder, the search
+resumes after the last finished trial.
 
-Needs autokeras 3.0.0, keras from 3.8 to before 3.13, six, and torch; nothing of mmtk.
+Needs autokeras 3.0.0, keras 3.8 or later but before 3.13, six, and torch, but not mmtk.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ import numpy as np
 sys.path[:] = [place for place in sys.path if Path(place) != Path(__file__).parent]  # this file has the package's name
 
 BEGUN = time.monotonic()
-TRIALS, EPOCHS, BATCH = 20, 20, 32  # the paper's, and AutoKeras's own batch
+TRIALS, EPOCHS, BATCH = 20, 20, 32  # as in the paper; the batch size is AutoKeras's own
 PROJECT = "search"
-OBJECTIVE = "val_AUC"  # of all columns together, as the paper's authors had it
+OBJECTIVE = "val_AUC"  # of all columns together, as the paper's authors used it
 KEPT = 0.95  # of the budget is used, so that mmtk need not end the search
-SHARE = 0.5  # of what is left of the budget, for one trial, once another has left scores
-PROBED = 8  # images of the forward pass by which a trial's time is foretold
+SHARE = 0.5  # of the remaining budget for one trial, once another has written scores
+PROBED = 8  # images of the forward pass from which a trial's time is estimated
 BACKWARD = 3  # a training step takes about three forward passes
-# Core seconds for one image of one training epoch, measured with torch 2.13 on two cores: the first trial's network at
-# 28 px and the second's, ResNet-50 at 224 px, whatever the size of the images
+# Core seconds per image and training epoch, measured with torch 2.13 on two cores: for the first trial's network at
+# 28 px and the second's, ResNet-50 at 224 px whatever the size of the images
 SMALL, LARGE = 0.0026, 1.32
-GPU = (5000, 300)  # images a second in training that a GPU is taken to do of either: not measured
+GPU = (5000, 300)  # images per second assumed for training either on a GPU: not measured
 
 
-class Stopped(BaseException):
-    """The search ends here; the trial under way is not counted, and is run again should the search go on."""
+class SearchEnded(BaseException):
+    """The search ends here; the current trial does not count, and is repeated if the search is resumed."""
 
 
 def refuse(line: str) -> NoReturn:
-    """End with one line."""
+    """Exit with a one-line error."""
     sys.exit(f"autokeras.py: {line}")
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """The task, the images of each split and the labels of train and val."""
+    """Read the task, the images of each split and the labels of train and val."""
     task = json.loads((folder / "task.json").read_text())
     images, labels = {}, {}
     for split in task["images"]:
@@ -63,14 +63,14 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
 
 
 def is_multi_label(task: dict[str, Any], labels: Any) -> bool:
-    """Whether labels have a column each; otherwise there is one column, of class numbers."""
+    """Whether there is a column per label; otherwise there is one column of class numbers."""
     return bool(labels.shape[1] == len(task["classes"]))
 
 
 def targets(task: dict[str, Any], labels: Any) -> Any:
-    """A column a class or label, or one column where there are two classes, float32.
+    """Return a column per class or label, or one column for two classes, float32.
 
-    AutoKeras numbers integer labels anew by those it finds, so a class that train lacks would shift the others.
+    AutoKeras renumbers integer labels, so a class missing from train would shift the others.
     """
     if is_multi_label(task, labels):
         return labels.astype(np.float32)
@@ -80,13 +80,13 @@ def targets(task: dict[str, Any], labels: Any) -> Any:
 
 
 def columns(task: dict[str, Any], scores: Any) -> Any:
-    """Scores of a column a class or label, of what the network gives."""
+    """Return scores with a column per class or label from the network's output."""
     scores = np.asarray(scores, dtype=np.float64)
     return np.hstack([1 - scores, scores]) if scores.shape[1] == 1 and len(task["classes"]) == 2 else scores
 
 
 def leave(folder: Path, scores: dict[str, Any]) -> None:
-    """Write the scores of all splits, and rename them only then, so that none is half a file."""
+    """Write the scores of all splits, renaming them at the end, so that no file is ever incomplete."""
     for split, of_split in scores.items():
         with open(folder / f"scores_{split}.partial", "wb") as file:
             np.save(file, of_split)
@@ -95,13 +95,13 @@ def leave(folder: Path, scores: dict[str, Any]) -> None:
 
 
 def prepare() -> None:
-    """Set what Keras and torch read when they are imported."""
+    """Set variables that Keras and torch read on import."""
     os.environ["KERAS_BACKEND"] = "torch"
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait actively take shared cores from each other
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy-waiting threads would slow each other on shared cores
 
 
-def foretold(images: int, budget: float) -> str:
-    """What the search costs, in lines."""
+def estimate_cost(images: int, budget: float) -> str:
+    """Describe what the search is expected to cost, in a few lines."""
     def duration(seconds: float) -> str:
         for below, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
             if seconds < below:
@@ -113,17 +113,17 @@ def foretold(images: int, budget: float) -> str:
     gpu = [duration(work / rate) for rate in GPU]
     return (
         f"AutoKeras: up to {TRIALS} trials of {EPOCHS} epochs of {images:,} images, budget {budget:.0f} s.\n"
-        f"On two cores the first trial, a small network, takes about {cores[0]}; the second, ResNet-50 at 224 px with 5"
-        f" GB of memory, {cores[1]} (from seconds per image measured on two cores); {TRIALS} trials lie between"
-        f" {TRIALS} times the one and {TRIALS} times the other.\n"
-        f"On a GPU about {gpu[0]} and {gpu[1]} (not measured: {GPU[0]:,} and {GPU[1]:,} images a second assumed).\n"
-        "A trial of which not one epoch fits in what is left of the budget is left out; one that is still at work when"
-        " its time is over counts with what it has."
+        f"On two cores the first trial, a small network, takes about {cores[0]}; the second, ResNet-50 at 224 px, about"
+        f" {cores[1]} and 5 GB of memory (extrapolated from seconds per image measured on two cores). The total is"
+        f" between {TRIALS} times the former and {TRIALS} times the latter.\n"
+        f"On a GPU about {gpu[0]} and {gpu[1]} (not measured: assumes {GPU[0]:,} and {GPU[1]:,} images per second).\n"
+        "A trial is skipped if not even one epoch fits into the remaining budget; a trial that runs out of time counts"
+        " with its best epoch so far."
     )
 
 
 def describe(values: dict[str, Any]) -> str:
-    """What kind of network a trial is, from its hyperparameters."""
+    """Describe a trial's network from its hyperparameters."""
     kind = values.get("image_block_1/block_type", "?")
     block = {"resnet": "res_net", "efficient": "efficient_net", "vanilla": "conv"}.get(kind, kind)
     prefix = f"image_block_1/{block}_block_1/"
@@ -136,7 +136,7 @@ def describe(values: dict[str, Any]) -> str:
 
 
 class Clock:
-    """How much of the budget is left, from the start of the process on; a SIGTERM ends it at once."""
+    """The remaining budget since the start of the process; SIGTERM sets it to zero."""
 
     def __init__(self, budget: float) -> None:
         self.end = BEGUN + KEPT * budget
@@ -152,7 +152,7 @@ class Clock:
 
 
 def searching(folder: Path, task: dict[str, Any], images: dict[str, Any], clock: Clock) -> type:
-    """AutoKeras's own tuner of image classifiers, with this clock, and with scores left as soon as there are any."""
+    """AutoKeras's own tuner of image classifiers with this clock; it writes scores as soon as there are any."""
     import keras
     from autokeras.tuners.task_specific import ImageClassifierTuner
     from keras_tuner.errors import FailedTrialError
@@ -160,7 +160,7 @@ def searching(folder: Path, task: dict[str, Any], images: dict[str, Any], clock:
     total = sum(map(len, images.values()))
 
     class Limit(keras.callbacks.Callback):  # type: ignore[misc]
-        """Ends training when the trial's time is over, and with it the epoch under way."""
+        """Ends training when the trial's time is up, also within an epoch."""
 
         def __init__(self, end: float) -> None:
             super().__init__()
@@ -171,21 +171,21 @@ def searching(folder: Path, task: dict[str, Any], images: dict[str, Any], clock:
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if clock.warned and (folder / "scores_test.npy").exists():
-                raise Stopped
+                raise SearchEnded
             if time.monotonic() > min(self.end, clock.end):
                 self.model.stop_training = True
 
     class Search(ImageClassifierTuner):  # type: ignore[misc]
-        least = 0.0  # seconds that the shortest trial so far would take for one epoch and its scores
+        least = 0.0  # seconds for one epoch and the scores of the shortest trial so far
 
         def pre_create_trial(self) -> None:
             number = len(self.oracle.trials)
             if clock.left() <= self.least:
-                raise Stopped
-            keras.utils.set_random_seed(self.seed + number)  # by which the next trial is drawn: the same after a kill
+                raise SearchEnded
+            keras.utils.set_random_seed(self.seed + number)  # for drawing the next trial: the same after a kill
 
         def on_search_end(self) -> None:
-            raise Stopped  # the scores are written; AutoKeras would build the best network once more
+            raise SearchEnded  # scores are written; AutoKeras would rebuild the best network
 
         def on_trial_begin(self, trial: Any) -> None:
             super().on_trial_begin(trial)
@@ -198,14 +198,14 @@ def searching(folder: Path, task: dict[str, Any], images: dict[str, Any], clock:
             best = self.best()
             forward = self.probe(trial)
             if clock.warned:
-                raise Stopped
+                raise SearchEnded
             epoch = forward * (BACKWARD * len(images["train"]) + len(images["val"]))
             scoring = 1.2 * forward * total
             allowed = clock.left() * (1 if best is None else SHARE)
             if epoch + scoring > allowed:
                 raise FailedTrialError(
-                    f"too slow for what is left of the budget: an epoch takes about {epoch:.0f} s, scores"
-                    f" {scoring:.0f} s, and it may take {max(allowed, 0):.0f} s"
+                    f"too slow for the remaining budget: an epoch takes about {epoch:.0f} s and scoring"
+                    f" {scoring:.0f} s, but only {max(allowed, 0):.0f} s are available"
                 )
             self.least = min(self.least or np.inf, epoch + scoring)
             limit = Limit(time.monotonic() + allowed - scoring)
@@ -219,12 +219,12 @@ def searching(folder: Path, task: dict[str, Any], images: dict[str, Any], clock:
             return histories
 
         def best(self) -> Any:
-            """The best validation AUC so far, None before there is one."""
+            """The best validation AUC so far, None if there is none."""
             done = [trial.score for trial in self.oracle.trials.values() if trial.status == "COMPLETED"]
             return max(done, default=None)
 
         def probe(self, trial: Any) -> float:
-            """Seconds of a forward pass an image."""
+            """Seconds per image of a forward pass."""
             model = self._try_build(trial.hyperparameters)
             few = images["train"][:PROBED]
             model.predict(few, verbose=0)
@@ -247,9 +247,9 @@ def searching(folder: Path, task: dict[str, Any], images: dict[str, Any], clock:
 
 
 def line(trial: Any, seconds: float | None) -> str:
-    """One trial in a line."""
+    """Describe a trial in one line."""
     name = f"trial {int(trial.trial_id) + 1}: {describe(trial.hyperparameters.values)}"
-    took = "from before" if seconds is None else f"{seconds:.1f} s"
+    took = "from an earlier search" if seconds is None else f"{seconds:.1f} s"
     if trial.status == "COMPLETED":
         return f"{name}, val AUC {trial.score:.4f}, best epoch {trial.best_step + 1}, {took}"
     reason = (trial.message or "no reason given").strip().splitlines()[-1]
@@ -257,7 +257,7 @@ def line(trial: Any, seconds: float | None) -> str:
 
 
 def search(folder: Path, task: dict[str, Any], images: dict[str, Any], labels: dict[str, Any]) -> int:
-    """Search, and return how many trials there are that count."""
+    """Search; return the number of completed trials."""
     import autokeras
     import keras
     import keras_tuner
@@ -278,19 +278,19 @@ def search(folder: Path, task: dict[str, Any], images: dict[str, Any], labels: d
     except Exception as error:
         if not (folder / PROJECT).exists():
             raise
-        print(f"what an earlier search left cannot be read ({error}); the search begins anew", flush=True)
+        print(f"the earlier search cannot be read ({error}); starting over", flush=True)
         shutil.rmtree(folder / PROJECT)
         classifier = make()
     kept = {split: folder / PROJECT / f"scores_{split}.npy" for split in images}
-    if all(path.exists() for path in kept.values()):  # mmtk takes those of a command that crashed away
+    if all(path.exists() for path in kept.values()):  # mmtk removes scores of a crashed command
         leave(folder, {split: np.load(path) for split, path in kept.items()})
     oracle = classifier.tuner.oracle
-    oracle.trials = dict(sorted(oracle.trials.items()))  # read back in any order, by which the best of equals goes
+    oracle.trials = dict(sorted(oracle.trials.items()))  # read back in any order, which decides ties
     oracle.max_consecutive_failed_trials = TRIALS + 1  # three in a row would end the search
     for trial in oracle.trials.values():
         if trial.status in ("COMPLETED", "FAILED"):
             print(line(trial, None), flush=True)
-    with contextlib.suppress(Stopped):
+    with contextlib.suppress(SearchEnded):
         classifier.fit(
             images["train"], targets(task, labels["train"]),
             validation_data=(images["val"], targets(task, labels["val"])), epochs=EPOCHS, batch_size=BATCH, verbose=0,
@@ -304,10 +304,10 @@ def main(folder: Path) -> None:
     prepare()
     task, images, labels = read(folder)
     if images["train"].ndim == 4 and images["train"].shape[-1] != 3:
-        refuse("expected images, found volumes; AutoKeras 3 takes none")
+        refuse("volumes are not supported by AutoKeras 3")
     if task["device"] == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    print(foretold(len(images["train"]), task["budget"]), flush=True)
+    print(estimate_cost(len(images["train"]), task["budget"]), flush=True)
     try:
         import autokeras  # noqa: F401
     except ImportError as error:
@@ -315,9 +315,9 @@ def main(folder: Path) -> None:
     import torch
 
     if task["device"] == "cuda" and not torch.cuda.is_available():
-        refuse("expected a GPU, as the task asks for, found none")
+        refuse("the task requires a GPU, but torch finds none")
     trials = search(folder, task, images, labels)
-    print(f"trials that count: {trials}")
+    print(f"completed trials: {trials}")
 
 
 if __name__ == "__main__":

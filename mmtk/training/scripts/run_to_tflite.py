@@ -1,6 +1,6 @@
-"""Convert a finished run of a network into what ``--method tflite:FOLDER`` scores: ``python run_to_tflite.py --help``.
+"""Convert a finished run of a network for ``--method tflite:FOLDER``: ``python run_to_tflite.py --help``.
 
-It needs mmtk with the extras ``train`` and ``litert``; the latter weighs 1 GB and wants an environment of its own.
+Needs mmtk with the extras ``train`` and ``litert``; the latter takes 1 GB and should have its own environment.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _SIGNATURE, _INPUT = "serving_default", "args_0"  # litert-torch's names
 
 
 class Scorer(torch.nn.Module):  # type: ignore[misc]
-    """A trained run from raw pixels to scores, so that nothing is left to whoever runs it.
+    """A trained network from raw pixels to scores, so that callers need no pre- or postprocessing.
 
-    Its input is ``(b, h, w, 3)`` of 0 to 255, uint8 or float32, with three equal channels of what is grey; its output
-    are the scores that mmtk tests, ``(b, classes)``.
+    Its input is (b, h, w, 3) from 0 to 255, uint8 or float32, with three equal channels for grey images; its output is
+    the scores that mmtk evaluates, (b, classes).
     """
 
     def __init__(self, run: Path, opened: store.Store) -> None:
         super().__init__()
         config, info = RunConfig.read(run / CONFIG), opened.info
         if not config.is_network or info.ndim != 2:
-            raise MmtkError(run, expected="the run of a network on images", found="another")
+            raise MmtkError(run, "is not a run of a network on images")
         if config.store.content != StoreFacts.of(opened).content:
-            raise MmtkError(opened.path, expected=f"the images that {run} was trained on", found="others")
+            raise MmtkError(opened.path, f"does not hold the images that {run} was trained on")
         read_result(run)
         protocol = typed(run / CONFIG, config.settings["protocol"], Protocol)
         resolution = config.settings["resolution"]
@@ -70,12 +70,13 @@ def convert(run: Path, opened: store.Store, folder: Path, calibrate: int = 0) ->
     Parameters
     ----------
     run : Path
-        Finished.
+        Folder of a finished run.
     opened : Store
-        That it was trained on.
+        The store that it was trained on.
     folder : Path
     calibrate : int
-        Training images by which weights and activations become int8, with int8 in and out; 0: float32, with uint8 in.
+        Number of training images for quantising weights, activations, input and output to int8; 0 for float32 with
+        uint8 input.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def convert(run: Path, opened: store.Store, folder: Path, calibrate: int = 0) ->
             written = _quantise(written, opened.train, calibrate)
         with written.open("rb") as source:
             write_atomically(final, lambda file: shutil.copyfileobj(source, file), force=True)
-    write_text(final.with_name("dict.txt"), "".join(f"{one}\n" for one in info.classes))
+    write_text(final.with_name("dict.txt"), "".join(f"{name}\n" for name in info.classes))
     return final
 
 
@@ -108,7 +109,7 @@ def _quantise(path: Path, train: store.Split, count: int) -> Path:
     rules = recipe.static_wi8_ai8()
     manager = RecipeManager()
     manager.load_quantization_recipe(rules)
-    # the quantizer's own calibration averages the extremes of images, which cuts off the brightest and darkest pixels
+    # the quantizer's own calibration averages the extremes of images, which clips the brightest and darkest pixels
     calibrator = Calibrator(str(path), qsv_update_func=min_max_update)
     calibrator.calibrate({_SIGNATURE: list(_samples(train, count))}, manager)
     done = path.with_name("int8.tflite")
@@ -121,7 +122,7 @@ def _samples(train: store.Split, count: int) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(rows):
         image = train.images[int(row)]
         pixels = (image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)).astype(np.float32)
-        if number == 0:  # with both extremes the int8 of the input are the raw bytes less 128
+        if number == 0:  # with both extremes, int8 inputs are the raw bytes minus 128
             pixels[0, :2] = [[0.0], [255.0]]
         yield {_INPUT: pixels[None]}
 
@@ -131,7 +132,7 @@ def _samples(train: store.Split, count: int) -> Iterator[dict[str, Any]]:
 @click.argument("path", metavar="STORE", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--quantise", "calibrate", is_flag=False, flag_value=200, default=0, type=click.IntRange(min=0),
-              metavar="[IMAGES]", help="To int8 throughout, by so many training images, 200 if no number is given.")
+              metavar="[IMAGES]", help="Quantise to int8, calibrated on IMAGES training images, by default 200.")
 def main(run: Path, path: Path, folder: Path, calibrate: int) -> None:
     """Convert the finished RUN on STORE into FOLDER/FLAG_SIZE/model.tflite and dict.txt."""
     try:
