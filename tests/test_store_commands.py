@@ -48,7 +48,7 @@ def test_verify_tells_whole_from_changed_from_no_store(path, tmp_path):
     flip(damaged, store.read_layout(damaged).image_offset("val", 2))
     result = invoke("verify", damaged, path, code=1)
     assert result.stdout.startswith(f"{damaged}: val/images chunk 0 (rows 0 to 5): checksum differs, ")
-    assert f"{path}: whole" in result.stdout
+    assert f"{path}: intact" in result.stdout
     (tmp_path / "text.h5").write_text("hello")
     result = invoke("verify", tmp_path / "text.h5", damaged, path, code=2)
     assert result.stderr == (
@@ -103,7 +103,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(path, tmp_path, args):
     done = run_python("-c", FULL, args[0], tmp_path / args[1], *args[2:], "--out", out, code=2)
     assert done.stderr.startswith(f"mmtk: error: {tmp_path / 'out'}")
     assert "too large" in done.stderr
-    assert "; raise the limit of file sizes" in done.stderr
+    assert "raise the file size limit" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not list((tmp_path / "out").iterdir())
 
@@ -145,7 +145,7 @@ def test_a_store_of_an_unknown_dataset_tells_all_that_commands_need(own, tmp_pat
         assert invoke("export", own, "--to", kind, "--out", out).stdout == f"{out / name}: {line}\n"
     assert invoke("show", own, "--out", tmp_path / "m.png").stdout == f"{tmp_path / 'm.png'}: {flag} train\n"
     assert "0 groups of identical images" in invoke("audit", own, "--near", "0").stdout
-    assert "35 rows, 35 exact" in invoke("match", own, out / f"{flag}.npz").stdout
+    assert "35 rows: 35 exact" in invoke("match", own, out / f"{flag}.npz").stdout
 
 
 def test_of_an_own_dataset_nothing_is_called_official(own, tmp_path):
