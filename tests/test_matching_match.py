@@ -309,7 +309,7 @@ def test_the_command_writes_the_table_and_says_what_it_found(tmp_path):
     opened = store_of(tmp_path, images, np.zeros(6))
     npz, table = write_npz(tmp_path / "breastmnist.npz", images[::-1], np.zeros(6), [3, 4]), tmp_path / "map.csv"
     told = invoke("match", opened.path, npz, "--out", table).stdout
-    assert told.startswith(f"{npz}: 6 rows, 6 exact, 0 nearest, 0 ties, 0 none; 0 ambiguous; ")
+    assert told.startswith(f"{npz}: 6 rows: 6 exact, 0 nearest, 0 ties, 0 unmatched; 0 ambiguous; ")
     assert told.endswith(f" s\n{table}: written\n")
     assert table.read_text().splitlines()[:3] == [HEAD.strip(), "train,0,0,s5,exact,0,", "train,1,0,s4,exact,0,"]
     write_npz(npz, np.concatenate([images[:2], 255 - images[:1]]), np.zeros(3))
@@ -318,8 +318,8 @@ def test_the_command_writes_the_table_and_says_what_it_found(tmp_path):
     assert "--force" in str(result.exception)
     assert len(read_match(table).everything) == 6
     told = invoke("match", opened.path, npz, "--out", table, "--force", code=1).stdout.splitlines()
-    assert "2 exact, 0 nearest, 0 ties, 1 none; 0 ambiguous" in told[0]
-    assert told[1].startswith("the nearest source to a row without one is ")
+    assert "2 exact, 0 nearest, 0 ties, 1 unmatched; 0 ambiguous" in told[0]
+    assert told[1].startswith("closest candidate for an unmatched row: RMS ")
     assert len(read_match(table).everything) == 3
     facts = json.loads(invoke("match", opened.path, npz, "--json", "--limit", 255, code=1).stdout)
     assert (facts["rows"], facts["exact"], facts["nearest"], facts["none"]) == (3, 2, 1, 0)
