@@ -154,7 +154,7 @@ def as_store_error(final: Path, area: Path | None = None) -> Iterator[None]:
             raise
         reason = os.strerror(error.errno) if error.errno else str(error)
         remedy = system_remedy(error.errno) or "check its space and permissions or choose another folder"
-        raise StoreError(final, f"cannot be written: {reason}", remedy=remedy) from None
+        raise StoreError(final, f"cannot be written: {reason.lower()}", remedy=remedy) from None
 
 
 def _held(final: Path, folder: bool) -> tuple[Path, int]:

@@ -527,7 +527,7 @@ def test_a_disk_that_fills_up_leaves_no_store(phantoms, tmp_path):
         "from mmtk.cli import main\nmain()\n"
     )
     done = run_python("-c", code, phantoms, tmp_path / "out", code=2)
-    assert "File too large" in done.stderr
+    assert "file too large" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "out").glob("*.h5"))
 

@@ -352,7 +352,7 @@ def test_a_toml_tells_a_command(tmp_path, small, monkeypatch) -> None:
             get_method(str(path))
         assert str(raised.value).startswith(str(path))
         assert says in str(raised.value)
-    with pytest.raises(ArgumentError, match=r"nosuch\.toml: cannot be read: No such file"):
+    with pytest.raises(ArgumentError, match=r"nosuch\.toml: .*no such file"):
         get_method("nosuch.toml")
 
 

@@ -202,7 +202,7 @@ def test_bad_arguments_are_refused_and_write_nothing(flag: str, scale: float, se
 
 def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MmtkError, match=r"file.breastmnist: cannot be written: File exists"):
+    with pytest.raises(MmtkError, match=r"file.breastmnist: cannot be written: file exists"):
         write_phantom("breastmnist", tmp_path / "file", 0.001)
 
 

@@ -290,7 +290,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, form):
     opened = own_store(tmp_path, "colour")
     out = tmp_path / "new" / "out"
     done = run_python("-c", FULL, "export", opened.path, "--to", "hub", "--as", form, "--out", out, code=2)
-    assert done.stderr.startswith(f"mmtk: error: {out}: cannot be written: File too large")
+    assert done.stderr.startswith(f"mmtk: error: {out}: cannot be written: file too large")
     assert len(done.stderr.splitlines()) == 1
     assert not list(out.parent.iterdir())
 

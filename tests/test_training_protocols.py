@@ -86,7 +86,7 @@ def test_a_file_that_is_no_protocol_is_one_line(tmp_path, text, message):
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(ArgumentError, match=r"none\.toml: cannot be read: No such file"):
+    with pytest.raises(ArgumentError, match=r"none\.toml: .*no such file"):
         get_protocol(str(tmp_path / "none.toml"))
 
 
@@ -124,8 +124,8 @@ def test_a_protocol_file_may_begin_with_a_mark(tmp_path):
 
 def test_a_protocol_file_that_is_not_there_is_one_line_and_other_errors_are_the_systems(tmp_path, monkeypatch):
     (tmp_path / "folder.toml").mkdir()
-    for name, found in (("none.json", "No such file"), ("folder.toml", "Is a directory")):
-        with pytest.raises(ArgumentError, match=f"{name}: cannot be read: {found}"):
+    for name, found in (("none.json", "no such file"), ("folder.toml", "is a directory")):
+        with pytest.raises(ArgumentError, match=f"{name}: .*{found}"):
             get_protocol(str(tmp_path / name))
 
     def failing(*_, **__):
