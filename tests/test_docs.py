@@ -92,7 +92,7 @@ for cell in CELLS:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("notebook", [page for page in NOTEBOOKS if page.stem != "train"], ids=lambda notebook: notebook.stem)
+@pytest.mark.parametrize("notebook", [page for page in NOTEBOOKS if page.stem != "train"], ids=lambda page: page.stem)
 def test_notebook_runs(notebook: Path, tmp_path: Path) -> None:
     """`make docs` runs them all; the one that trains is left to it."""
     for needed in ("torch", "matplotlib", "jinja2"):
