@@ -136,6 +136,11 @@ def _run() -> int:
             return _PIPE_CLOSED
         _say(f"error: {_system_error(error)}")
         return 2
+    except ImportError as error:
+        lacks_library = error.name == "cv2" and "shared object" in str(error)  # a desktop's, in a container
+        remedy = "pip install opencv-python-headless" if lacks_library else "pip install mmtk again"
+        _say(f"error: {_command()}: cannot import {error.name or 'a package'}: {error}; {remedy}")
+        return 2
     except MemoryError:
         _say(f"error: {_command()}: out of memory; free some, or use fewer workers or smaller batches")
         return 2
