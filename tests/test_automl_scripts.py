@@ -268,7 +268,7 @@ script.main(folder)
     assert first.startswith("trial 1: vanilla, val AUC ")
     assert second.startswith("trial 2: EfficientNet-B7 at 224 px pretrained, failed, ")
     assert second.endswith("its weights would have to be downloaded")
-    assert lines[6:] == ["trials that count: 1"]
+    assert lines[6:] == ["completed trials: 1"]
     scores = read_scores(folder)
     assert {split: array.shape for split, array in scores.items()} == {split: (n, 2) for split, n in SPLITS.items()}
     with np.load(folder / "val.npz") as val:
@@ -293,4 +293,4 @@ def test_autokeras_tries_the_same_trials_for_a_seed_and_goes_on_after_a_kill(tmp
     of_killed, of_whole = ([line for line in part if line[0] == "["] for part in (lines[: ends[0]], lines[ends[0] :]))
     assert len(set(of_whole)) == 20
     assert first[1::2] + of_killed == of_whole
-    assert sum("from before" in line for line in lines) == 6
+    assert sum("from an earlier search" in line for line in lines) == 6
