@@ -51,7 +51,7 @@ def test_a_phantom_scans_whole_and_says_that_it_is_one(flag: str, phantoms: Path
 @pytest.mark.parametrize("flag", FAMILIES)
 def test_without_its_mark_a_phantom_does_not_pass_for_real_data(flag: str, phantoms: Path) -> None:
     listing, _ = scanned(flag, phantoms)
-    with pytest.raises(SourceError, match="under other names"):
+    with pytest.raises(SourceError, match="with other names"):
         get_dataset(flag).scan(Listing(listing.root, listing.names))
 
 

@@ -63,13 +63,14 @@ def register(dataset: Dataset) -> Dataset:
 
     Examples
     --------
+    >>> from dataclasses import replace
     >>> import mmtk
     >>> breast = mmtk.get_dataset("breastmnist")
-    >>> try:
-    ...     mmtk.datasets.register(breast)
-    ... except mmtk.MmtkError as error:
-    ...     print(type(error).__name__)
-    ArgumentError
+    >>> mmtk.register(breast) is breast  # registering the same dataset again changes nothing
+    True
+    >>> mmtk.register(replace(breast, title="Another"))
+    Traceback (most recent call last):
+    mmtk.errors.ArgumentError: dataset breastmnist: the name breastmnist is already taken
     """
     if not isinstance(dataset, Dataset):
         raise ArgumentError("dataset", found=type(dataset).__name__, expected="mmtk.datasets.base.Dataset")
