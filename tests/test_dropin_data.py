@@ -200,7 +200,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     data = medmnist.BreastMNIST("val", root=tmp_path)
     utils.image_module.cache_clear()
     monkeypatch.setitem(sys.modules, "PIL", None)
-    reason = re.escape("expected the package pillow, found not installed; pip install 'mmtk[medmnist]'")
+    reason = re.escape("the package pillow, which is not installed; pip install 'mmtk[medmnist]'")
     for call in (lambda: data[0], lambda: data.montage(2), lambda: data.save(tmp_path / "saved")):
         with pytest.raises(MmtkError, match=reason):
             call()
@@ -370,7 +370,7 @@ def test_a_store_is_read_where_there_is_no_npz(tmp_path):
     assert data.imgs.base is not None
     (tmp_path / "breastmnist_28.h5").write_bytes(b"no store")
     for call in (medmnist.BreastMNIST, lambda *a, **k: medmnist.Evaluator("breastmnist", *a, **k)):
-        with pytest.raises(RuntimeError, match="expected a store"):
+        with pytest.raises(RuntimeError, match="is not a store"):
             call("val", root=tmp_path)
 
 
@@ -564,7 +564,7 @@ def test_without_a_home_there_is_no_default_root(tmp_path):
 def test_a_home_that_cannot_be_written_is_none(tmp_path, monkeypatch):
     (tmp_path / ".medmnist").write_text("a file")
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.warns(UserWarning, match=r"\.medmnist cannot be made"):
+    with pytest.warns(UserWarning, match=r"\.medmnist cannot be created"):
         assert medmnist.info.get_default_root() is None
     (tmp_path / ".medmnist").unlink()
     assert medmnist.info.get_default_root() == str(tmp_path / ".medmnist")
