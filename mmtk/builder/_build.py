@@ -187,8 +187,8 @@ def build(
     _expect_published(datasets, match_npz=match_npz, map=map_csv)
     wanted = sorted(set(sizes))
     if not wanted or not 1 <= wanted[0] <= wanted[-1] <= store.LARGEST_SIZE:
-        found = ", ".join(map(str, wanted)) or "none"
-        raise ArgumentError("sizes", expected=f"edge lengths from 1 to {store.LARGEST_SIZE} px", found=found)
+        actual = ", ".join(map(str, wanted)) or "none"
+        raise ArgumentError("sizes", expected=f"edge lengths from 1 to {store.LARGEST_SIZE} px", found=actual)
     if on_error not in ("stop", "skip"):
         raise ArgumentError("on_error", expected="stop or skip", found=on_error)
     if workers is not None and workers < 1:
@@ -410,8 +410,8 @@ def _check_space(out: Path, plans: list[Plan], missing: list[tuple[int, int]], f
     free = shutil.disk_usage(out).free + reserved
     if needed > free:
         remedy = "free some space or choose another --out"
-        expected, found = f"{needed / 1e6:.0f} MB", f"{free / 1e6:.0f} MB free"
-        raise StoreError(out, "not enough disk space", expected=expected, found=found, remedy=remedy)
+        expected, actual = f"{needed / 1e6:.0f} MB", f"{free / 1e6:.0f} MB free"
+        raise StoreError(out, "not enough disk space", expected=expected, found=actual, remedy=remedy)
 
 
 def _targets(

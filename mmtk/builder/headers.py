@@ -27,10 +27,10 @@ def expect_slices(dataset: Dataset, records: list[Record], pipeline: Pipeline) -
     for step in pipeline.slices:
         for cut in (record.cut for record in records):
             if cut is None or (cut.plane, cut.slice % step.every) != (step.plane, 0):
-                found = f"{cut.plane} slice {cut.slice}" if cut else "an image file"
+                actual = f"{cut.plane} slice {cut.slice}" if cut else "an image file"
                 expected = f"{step.plane} slices, each a multiple of {step.every}"
                 problem = "does not match the records"
-                raise ArgumentError(f"recipe of {dataset.flag}", problem, expected=expected, found=found)
+                raise ArgumentError(f"recipe of {dataset.flag}", problem, expected=expected, found=actual)
 
 
 def read_headers(

@@ -128,9 +128,9 @@ def make_image(path: ImageFile, planned: Header, branches: Sequence[Branch], clo
         decoded = dict(zip(kinds, _decode(path, kinds), strict=True))
     height, width = decoded[kinds[0]].shape[:2]
     if (height, width) != (planned.height, planned.width):
-        expected, found = f"{planned.width} x {planned.height} px", f"{width} x {height} px"
+        expected, actual = f"{planned.width} x {planned.height} px", f"{width} x {height} px"
         remedy = "do not change sources during a build"
-        raise ImageError(path, "changed since it was planned", expected=expected, found=found, remedy=remedy)
+        raise ImageError(path, "changed since it was planned", expected=expected, found=actual, remedy=remedy)
     small: dict[int, Array] = {}
     for branch in branches:
         picture = decoded[branch.kind]

@@ -215,8 +215,8 @@ class Writer:
             stack = block.images[target.size]
             if stack.dtype != np.uint8 or stack[0].nbytes != target.layout.row_bytes:
                 problem = "images have the wrong size"
-                expected, found = f"{target.layout.row_bytes} bytes", f"{stack.dtype} {stack.shape[1:]}"
-                raise StoreError(target.path, problem, expected=expected, found=found)
+                expected, actual = f"{target.layout.row_bytes} bytes", f"{stack.dtype} {stack.shape[1:]}"
+                raise StoreError(target.path, problem, expected=expected, found=actual)
             with self.clock("write"):
                 write_at(file, stack.data, target.layout.image_offset(split, row))
 

@@ -212,8 +212,8 @@ def sampling_weights(
         return np.asarray(1.0 / counts[labels[:, 0]])
     weights = np.array(sampling, np.float64)
     if weights.shape != (len(labels),):
-        expected, found = f"shape {(len(labels),)}", f"shape {weights.shape}"
-        raise ArgumentError("sampling", "there must be a weight per image", expected=expected, found=found)
+        expected, actual = f"shape {(len(labels),)}", f"shape {weights.shape}"
+        raise ArgumentError("sampling", "there must be a weight per image", expected=expected, found=actual)
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         raise ArgumentError("sampling", "weights must be finite, not negative, and not all 0")
     return weights

@@ -90,8 +90,8 @@ def prove(
         if dataset.own:
             raise ArgumentError(f"prove {dataset.flag}", "was never published: there is nothing to compare it with")
         if not _sizes(dataset, wanted):
-            expected, found = " or ".join(map(str, dataset.sizes)), ", ".join(map(str, wanted))
-            raise ArgumentError(f"sizes of {dataset.flag}", expected=expected, found=found)
+            expected, actual = " or ".join(map(str, dataset.sizes)), ", ".join(map(str, wanted))
+            raise ArgumentError(f"sizes of {dataset.flag}", expected=expected, found=actual)
     files = find_official(official, datasets, {28, *wanted}) if official else Files({}, {})
     families: dict[str, list[Dataset]] = {}
     for dataset in datasets:

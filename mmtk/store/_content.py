@@ -110,8 +110,8 @@ def _read_head(path: Path, file: Any) -> StoreInfo:
     if version not in VERSIONS:
         remedy = "upgrade mmtk" if version > VERSIONS[-1] else REBUILD
         expected = f"{', '.join(map(str, VERSIONS[:-1]))} or {VERSIONS[-1]}"
-        found = f"version {version}"
-        raise StoreError(path, "unsupported format version", expected=expected, found=found, remedy=remedy)
+        actual = f"version {version}"
+        raise StoreError(path, "unsupported format version", expected=expected, found=actual, remedy=remedy)
     info = StoreInfo.from_json(_attribute(path, file, "info"))
     if version != info.version:
         problem = f"store is corrupt: format version {version}, but its facts are those of version {info.version}"
@@ -196,14 +196,14 @@ def _check_digest(path: Path, datasets: dict[str, Any], info: StoreInfo) -> str:
         array, table = datasets[key], datasets[f"checksums/{key}"]
         chunks = -(-array.shape[0] // checksum_rows(key, array))
         if table.dtype != np.uint8 or table.shape != (chunks, CHECKSUM):
-            expected, found = f"uint8 {(chunks, CHECKSUM)}", f"{table.dtype} {table.shape}"
+            expected, actual = f"uint8 {(chunks, CHECKSUM)}", f"{table.dtype} {table.shape}"
             what = f"{path} {key}"
-            raise StoreError(what, "checksums have the wrong shape", expected=expected, found=found, remedy=REBUILD)
+            raise StoreError(what, "checksums have the wrong shape", expected=expected, found=actual, remedy=REBUILD)
         arrays[key] = array, table[()]
     stored = datasets["digest"]
     if stored.dtype != np.uint8 or stored.shape != (CHECKSUM,):
-        expected, found = f"{CHECKSUM} bytes", f"{stored.dtype} {stored.shape}"
-        raise StoreError(path, "digest has the wrong shape", expected=expected, found=found)
+        expected, actual = f"{CHECKSUM} bytes", f"{stored.dtype} {stored.shape}"
+        raise StoreError(path, "digest has the wrong shape", expected=expected, found=actual)
     digest = stored[()].tobytes()
     if digest != digest_of(info, arrays):
         problem = "store is corrupt: it was changed after it was written (facts and checksums do not match its digest)"

@@ -257,15 +257,15 @@ def check_shapes(what: str, info: StoreInfo, images: Shaped, labels: Shaped, rec
         Naming `what` and the first mismatch.
     """
     if images.dtype != np.uint8 or labels.dtype != np.uint8:
-        found = f"{images.dtype} and {labels.dtype}"
-        raise StoreError(what, "images and labels have the wrong type", expected="uint8", found=found)
+        actual = f"{images.dtype} and {labels.dtype}"
+        raise StoreError(what, "images and labels have the wrong type", expected="uint8", found=actual)
     if images.shape[1:] != info.row_shape:
         expected = f"(n, {', '.join(map(str, info.row_shape))})"
         raise StoreError(what, "images have the wrong shape", expected=expected, found=str(images.shape))
     rows = images.shape[0]
     if labels.shape != (rows, info.labels):
-        expected, found = str((rows, info.labels)), str(labels.shape)
-        raise StoreError(what, "labels have the wrong shape", expected=expected, found=found)
+        expected, actual = str((rows, info.labels)), str(labels.shape)
+        raise StoreError(what, "labels have the wrong shape", expected=expected, found=actual)
     kind = records.dtype
     named = (kind.names or ())[:2] == ("source", "subject")
     widths = (kind[0].itemsize, kind[1].itemsize) if named else (1, 1)

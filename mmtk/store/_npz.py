@@ -105,8 +105,8 @@ def read_facts(path: Path) -> tuple[str, tuple[str, ...]] | None:
             return None
         shape, dtype = _shape(archive, FACTS, path)
         if dtype != np.uint8 or len(shape) != 1 or shape[0] > MAX_FACTS:
-            expected, found = f"at most {MAX_FACTS} bytes", f"{dtype} {shape}"
-            raise StoreError(what, "has the wrong shape", expected=expected, found=found)
+            expected, actual = f"at most {MAX_FACTS} bytes", f"{dtype} {shape}"
+            raise StoreError(what, "has the wrong shape", expected=expected, found=actual)
         text = b"".join(block.tobytes() for block in _blocks(archive, FACTS))
         return text.decode("latin-1"), _marks(archive)
 
@@ -167,8 +167,8 @@ def expect_temporary_space(needed: int, purpose: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         problem = f"not enough space for {purpose}"
-        expected, found = f"{needed}", f"{free} bytes free"
-        raise StoreError(folder, problem, expected=expected, found=found, remedy=_FREE_SPACE)
+        expected, actual = f"{needed}", f"{free} bytes free"
+        raise StoreError(folder, problem, expected=expected, found=actual, remedy=_FREE_SPACE)
 
 
 def _unpack(rows: Iterator[Array], shape: tuple[int, ...]) -> Array:
@@ -333,8 +333,8 @@ def _check_shapes(archive: zipfile.ZipFile, path: Path, dataset: Described) -> i
         rows = _count_labels(archive, split, path, dataset)
         if dtype != np.uint8 or shape != (rows, *row):
             problem = "do not match the labels and the dataset"
-            expected, found = f"uint8 {(rows, *row)}", f"{dtype} {shape}"
-            raise StoreError(f"{path}: {split}_images", problem, expected=expected, found=found)
+            expected, actual = f"uint8 {(rows, *row)}", f"{dtype} {shape}"
+            raise StoreError(f"{path}: {split}_images", problem, expected=expected, found=actual)
         if not 1 <= size <= largest:
             problem, expected = "images are too small or too large", f"1 to {largest} px"
             raise StoreError(f"{path}: {split}_images", problem, expected=expected, found=f"{size} px")

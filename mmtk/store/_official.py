@@ -186,8 +186,8 @@ def _find_official(store: Store, dataset: Dataset, folder: Path) -> tuple[Path |
         problem = "is not the official file of this store" if official else "is not official: its MD5 was not published"
         if not wanted:
             problem += f" (there is none of {size} px), so nothing was compared"
-        found, expected = str(official or f"MD5 {md5}"), " or ".join(map(str, wanted))
-        others.append(StoreError(npz, problem, expected=expected, found=found, remedy=remedy))
+        actual, expected = str(official or f"MD5 {md5}"), " or ".join(map(str, wanted))
+        others.append(StoreError(npz, problem, expected=expected, found=actual, remedy=remedy))
     if others and wanted and edition in editions and others[0].what == str(folder / f"{medmnist_name(store)}.npz"):
         raise others[0]
     return None, str(others[0]) if others else ""

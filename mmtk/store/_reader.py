@@ -141,7 +141,7 @@ class Split:
         IndexError
             If a row is out of range, or `rows` is of another kind.
         StoreError
-            If the file has been cut short or is damaged.
+            If the file has been truncated or is corrupt.
         """
         if rows is None or rows is ... or isinstance(rows, (tuple, str, bool)):
             raise IndexError(f"a split is indexed by a row, a slice or an array of rows, not by {rows!r}")
