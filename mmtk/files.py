@@ -43,6 +43,7 @@ _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 _STALE_SECONDS = 24 * 3600  # age at which a temporary counts as abandoned if the file system has no locks
+_moving = threading.Lock()  # held while a file is read elsewhere than where its owner left it
 
 
 def lock(handle: int, *, wait: bool = False) -> bool | None:
@@ -78,20 +79,17 @@ def expect_locks() -> None:
         raise MmtkError("this system", problem, remedy="run mmtk in WSL (wsl --install)")
 
 
-if hasattr(os, "pread"):
-    read_at = os.pread
-else:
-    _moving = threading.Lock()
-
-    def read_at(fd: int, length: int, offset: int, /) -> bytes:
-        """Read from an open file at an offset; where others read in it stays."""
-        with _moving:
-            before = os.lseek(fd, 0, os.SEEK_CUR)
-            try:
-                os.lseek(fd, offset, os.SEEK_SET)
-                return os.read(fd, length)
-            finally:
-                os.lseek(fd, before, os.SEEK_SET)
+def read_at(handle: int, length: int, offset: int) -> bytes:
+    """Read at most `length` bytes of an open file from `offset` on, as `os.pread` does; Windows lacks that."""
+    if hasattr(os, "pread"):
+        return os.pread(handle, length, offset)
+    with _moving:
+        before = os.lseek(handle, 0, os.SEEK_CUR)
+        try:
+            os.lseek(handle, offset, os.SEEK_SET)
+            return os.read(handle, length)
+        finally:
+            os.lseek(handle, before, os.SEEK_SET)
 
 
 @cache
