@@ -172,7 +172,7 @@ _KEYS = {
     "spacing": ({"volumes": {**VOLUMES, "spacing": -1}}, "volumes.spacing: found -1, expected"),
     "background": ({"volumes": {**VOLUMES, "organs": {"a": 0, "b": 1}}}, "volumes.organs: .* expected distinct values"),
     "one value twice": ({"volumes": {**VOLUMES, "organs": {"a": 1, "b": [1, 2]}}}, "volumes.organs: .* distinct"),
-    "plane": ({"volumes": {**VOLUMES, "plane": "frontal"}}, "volumes.plane: found .*, expected one of axial, coronal, sagittal"),
+    "plane": ({"volumes": {**VOLUMES, "plane": "frontal"}}, "volumes.plane: .* one of axial, coronal, sagittal"),
     "other classes": ({"classes": ["a", "b"], "volumes": VOLUMES}, "classes: .* expected the organs .liver, kidneys"),
     "colour": ({"recipe": {"colour": "rgb"}, "volumes": VOLUMES}, "recipe.colour"),
 }

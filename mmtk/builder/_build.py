@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmtk import __version__, store
@@ -18,14 +17,14 @@ from mmtk.builder.files import Change, last_change
 from mmtk.builder.findings import still_bad, write_findings
 from mmtk.builder.journal import Journal, clear_work
 from mmtk.builder.plan import Plan, make_plan
+from mmtk.builder.results import BuildResult
 from mmtk.builder.work import Excluded, Executor, Target, ThreadExecutor, fill
 from mmtk.datasets import get_dataset
 from mmtk.datasets.base import SPLITS, Dataset, Finding
 from mmtk.datasets.checks import check_apart
 from mmtk.datasets.listing import Listing, find_source
 from mmtk.datasets.maps import LETTERS, MapRow, OfficialMap, read_map, resolve_map
-from mmtk.datasets.marks import marks_of
-from mmtk.display import facts_table, notebook_bar
+from mmtk.display import notebook_bar
 from mmtk.errors import ArgumentError, StoreError
 from mmtk.files import (
     as_store_error,
@@ -41,56 +40,6 @@ from mmtk.machine import cores
 from mmtk.matching import EVIDENCE, match, write_match
 
 _MARGIN = 1 << 20  # bytes besides the pixels: records, labels, structure
-
-
-@dataclass(frozen=True)
-class BuildResult:
-    """Result of building one store.
-
-    Attributes
-    ----------
-    path : Path
-        The store.
-    flag : str
-    size : int
-        Edge length of its images in pixels.
-    counts : dict of str to int
-        Images per split.
-    findings : tuple of Finding
-        What a user should know about the source, including bad images.
-    reused : bool
-        Whether the store existed already, built from the same plan, and was kept.
-    synthetic, partial : bool
-        Whether it was built from synthetic or incomplete raw data.
-    seconds : dict of str to float
-        Worker time by stage, in seconds summed over all workers; "waiting" is the remainder. Datasets that are built
-        together share it.
-
-    Examples
-    --------
-    >>> import mmtk
-    >>> results = mmtk.build("breastmnist", sources="sources", out="stores", allow_partial=True)
-    >>> results[0].path.name, results[0].size, results[0].reused
-    ('breastmnist_28.h5', 28, True)
-    """
-
-    path: Path
-    flag: str
-    size: int
-    counts: dict[str, int]
-    findings: tuple[Finding, ...] = field(repr=False)
-    reused: bool
-    synthetic: bool
-    partial: bool
-    seconds: dict[str, float] = field(repr=False, compare=False)
-
-    def _repr_html_(self) -> str:
-        findings = Counter(finding.kind for finding in self.findings)
-        return facts_table(f"{self.flag}, {self.size} px", {
-            "file": self.path, "images": [f"{split} {count:,}" for split, count in self.counts.items()],
-            "marks": " ".join(marks_of(self.synthetic, self.partial)), "reused": "yes" if self.reused else "",
-            "findings": [f"{count:,} {kind}" for kind, count in findings.items()],
-        })
 
 
 def build(

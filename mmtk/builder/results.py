@@ -1,12 +1,66 @@
-"""Summarise the results of a build: number of images, time by stage, skipped images."""
+"""The result of a build, and summaries of several: number of images, time by stage, skipped images."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from mmtk.builder._build import BuildResult
+from mmtk.datasets.base import Finding
+from mmtk.datasets.marks import marks_of
+from mmtk.display import facts_table
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """Result of building one store.
+
+    Attributes
+    ----------
+    path : Path
+        The store.
+    flag : str
+    size : int
+        Edge length of its images in pixels.
+    counts : dict of str to int
+        Images per split.
+    findings : tuple of Finding
+        What a user should know about the source, including bad images.
+    reused : bool
+        Whether the store existed already, built from the same plan, and was kept.
+    synthetic, partial : bool
+        Whether it was built from synthetic or incomplete raw data.
+    seconds : dict of str to float
+        Worker time by stage, in seconds summed over all workers; "waiting" is the remainder. Datasets that are built
+        together share it.
+
+    Examples
+    --------
+    >>> import mmtk
+    >>> results = mmtk.build("breastmnist", sources="sources", out="stores", allow_partial=True)
+    >>> results[0].path.name, results[0].size, results[0].reused
+    ('breastmnist_28.h5', 28, True)
+    """
+
+    path: Path
+    flag: str
+    size: int
+    counts: dict[str, int]
+    findings: tuple[Finding, ...] = field(repr=False)
+    reused: bool
+    synthetic: bool
+    partial: bool
+    seconds: dict[str, float] = field(repr=False, compare=False)
+
+    def _repr_html_(self) -> str:
+        findings = Counter(finding.kind for finding in self.findings)
+        return facts_table(f"{self.flag}, {self.size} px", {
+            "file": self.path, "images": [f"{split} {count:,}" for split, count in self.counts.items()],
+            "marks": " ".join(marks_of(self.synthetic, self.partial)), "reused": "yes" if self.reused else "",
+            "findings": [f"{count:,} {kind}" for kind, count in findings.items()],
+        })
 
 
 def facts_of(result: BuildResult) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from mmtk.store._npz import LARGEST_SIZE, export_npz, flag_named, read_npy_heade
 from mmtk.store._official import Comparison, SplitComparison, compare_official
 from mmtk.store._png import export_png
 from mmtk.store._published import refuse_other_edition
-from mmtk.store._reader import Split, Store, already_there, expect_whole, open, verify
+from mmtk.store._reader import Split, Store, already_there, open
 from mmtk.store._steady import write_at
 from mmtk.store._unlabelled import with_labels, without_labels
+from mmtk.store._verify import expect_whole, verify
 from mmtk.store._vertex import NONE_OF_THE_ABOVE, export_vertex
 from mmtk.store._writer import (
     Layout,
