@@ -151,7 +151,7 @@ def test_ones_own_data_in_a_zip_of_a_dataset_that_workers_do_not_know(
     assert digests(tmp_path / "two") == digests(tmp_path / "one")
     if HERE.exists():
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(SourceError, match=r"data.zip: expected .* No such file or directory by worker tcp://"):
+        with pytest.raises(SourceError, match=r"data\.zip: on worker tcp://.*o such file or directory"):
             build(dataset, sources=HERE / "data.zip", out=tmp_path / "three", scheduler=address)
 
 
@@ -162,9 +162,9 @@ def test_a_worker_that_does_not_see_a_file_is_named(
     monkeypatch.chdir(derma.parent)  # the workers stand elsewhere
     sources = HERE / derma.name
     for on_error in ("stop", "skip"):
-        with pytest.raises(SourceError, match="No such file") as caught:
+        with pytest.raises(SourceError, match="no such file") as caught:
             build("dermamnist", sources=sources, out=tmp_path, scheduler=address, on_error=on_error)
-        assert "to be seen by worker tcp://127.0.0.1:" in str(caught.value)
+        assert "cannot be read by worker tcp://127.0.0.1:" in str(caught.value)
         assert str(sources) in str(caught.value)
         assert not isinstance(caught.value, ImageError)
 
@@ -178,7 +178,7 @@ def test_a_scheduler_that_is_lost_is_one_line_and_nothing_done_is(derma: Path, t
             for process in (mine.scheduler, *mine.workers.values()):
                 process.kill()
 
-        with pytest.raises(MmtkError, match=f"scheduler {address}: expected .* the same command goes on"):
+        with pytest.raises(MmtkError, match=f"scheduler {address}: .* the same command resumes"):
             build("dermamnist", sources=derma, out=tmp_path / "out", scheduler=address, progress=when(0.3, lose))
     build("dermamnist", sources=derma, out=tmp_path / "out")
     build("dermamnist", sources=derma, out=tmp_path / "whole")
@@ -192,7 +192,7 @@ def test_images_that_kill_workers_end_the_build_in_one_line(derma: Path, tmp_pat
         mine = Cluster(tmp_path / "dask", stack)
         address = mine.start(DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0)
         mine.add("--preload", deadly)
-        with pytest.raises(MmtkError, match=r"found 1 that died over the same images, the last tcp://127\.0\.0\.1:"):
+        with pytest.raises(MmtkError, match=r"a worker died on the same images, last tcp://127\.0\.0\.1:"):
             build("dermamnist", sources=derma, out=tmp_path / "out", scheduler=address)
     assert not list((tmp_path / "out").glob("*.h5"))
 
@@ -202,8 +202,8 @@ def test_what_cannot_begin_is_one_line(derma: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
     done = invoke(*where, "--scheduler", "tcp://127.0.0.1:1", code=1)
     assert isinstance(done.exception, MmtkError)
-    assert str(done.exception).startswith("scheduler tcp://127.0.0.1:1: expected ")
-    with pytest.raises(ArgumentError, match="workers: expected none beside a scheduler"):
+    assert str(done.exception).startswith("scheduler tcp://127.0.0.1:1: cannot be reached")
+    with pytest.raises(ArgumentError, match="workers: cannot be given together with a scheduler"):
         build("dermamnist", sources=derma, out=tmp_path, workers=2, scheduler="tcp://127.0.0.1:1")
     assert not os.listdir(tmp_path)
 

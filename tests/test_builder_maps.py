@@ -70,11 +70,11 @@ def test_a_map_of_fewer_rows_makes_a_partial_store(raw: Path, built: mmtk.Store,
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda rows: [*rows, rows[0]], "expected each row once, found train[0] a second time"),
-        (lambda rows: [*rows[:-1], (*rows[-1][:2], rows[0][2])], "as train[0] and test["),
-        (lambda rows: [("valid", *rows[0][1:]), *rows[1:]], "expected split train, val, test, found 'valid'"),
-        (lambda rows: [(rows[0][0], -1, rows[0][2]), *rows[1:]], "expected an index counted from 0, found '-1'"),
-        (lambda rows: rows[1:], "expected train without a gap, found no train[0]"),
+        (lambda rows: [*rows, rows[0]], "train[0]"),
+        (lambda rows: [*rows[:-1], (*rows[-1][:2], rows[0][2])], "train[0] and test["),
+        (lambda rows: [("valid", *rows[0][1:]), *rows[1:]], "'valid'"),
+        (lambda rows: [(rows[0][0], -1, rows[0][2]), *rows[1:]], "'-1'"),
+        (lambda rows: rows[1:], "first train[0]"),
         (lambda rows: [], "expected at least one row, found none"),
     ],
 )

@@ -151,7 +151,9 @@ class ClusterExecutor:
             raise
         except KilledWorker as error:
             last = error.last_worker.address
-            problem = f"{error.allowed_failures + 1} workers died on the same images, the last was {last}"
+            count = error.allowed_failures + 1
+            who = f"{count} workers" if count > 1 else "a worker"
+            problem = f"{who} died on the same images, last {last}"
             remedy = f"give workers more memory or fewer threads; {_RESUMES}"
             raise MmtkError(f"scheduler {address}", problem, remedy=remedy) from None
         except (CancelledError, OSError) as error:
