@@ -75,7 +75,7 @@ def test_a_map_of_fewer_rows_makes_a_partial_store(raw: Path, built: mmtk.Store,
         (lambda rows: [("valid", *rows[0][1:]), *rows[1:]], "'valid'"),
         (lambda rows: [(rows[0][0], -1, rows[0][2]), *rows[1:]], "'-1'"),
         (lambda rows: rows[1:], "first train[0]"),
-        (lambda rows: [], "expected at least one row, found none"),
+        (lambda rows: [], "has no rows"),
     ],
 )
 def test_a_wrong_map_is_one_clear_line(raw: Path, built: mmtk.Store, tmp_path: Path, change, said: str) -> None:

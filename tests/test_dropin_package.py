@@ -305,7 +305,7 @@ def test_a_result_file_is_scored_by_its_command(tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
-    [(["save", "-f=breastmnist", "out"], 2, "-f is ambiguous: expected --flag or --folder"),
+    [(["save", "-f=breastmnist", "out"], 2, "is ambiguous: expected --flag or --folder"),
      (["info", "breastmnist", "--bogus=3"], 2, "bogus"),
      (["nothing"], 2, "available, download, clean"), (["info"], 2, "flag"), (["info", "nosuch"], 1, "nosuch"),
      (["save", "breastmnist", "out"], 1, "Dataset not found"), (["download", "--size=5"], 1, "expected all, 28"),
