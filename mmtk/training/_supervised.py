@@ -112,7 +112,7 @@ def run_supervised(
         failed = "its output file cannot be written" if report.get("path") == str(output) else (
             f"the program {words[0]} cannot be started"
         )
-        raise MmtkError(what, f"{failed}: {error}")
+        raise MmtkError(what, f"{failed}: {error.lower()}")
     if "ended" not in report:
         _kill(report.get("pid"))
         raise MmtkError(what, "the process that supervises its command was killed")
