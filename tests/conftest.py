@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,23 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     monkeypatch.setenv("MMTK_KERNELS", request.param)
     assert kernels_in_use() == request.param
     return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def thin_models() -> Iterator[None]:
+    """Make every model in a module's tests a thin one, except in tests that take `resnets`."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from tests.thin import use_thin_models
+
+    with pytest.MonkeyPatch.context() as patch:
+        use_thin_models(patch)
+        yield
+
+
+@pytest.fixture
+def resnets(thin_models: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make models torchvision's again for one test."""
+    from mmtk.training import models
+    from tests.thin import TORCHVISION
+
+    monkeypatch.setattr(models, "torchvision_models", TORCHVISION)

@@ -19,6 +19,8 @@ pytest.importorskip("torch", reason="torch is not installed")
 
 from mmtk.training import RunResult
 
+pytestmark = pytest.mark.usefixtures("thin_models")
+
 
 @pytest.fixture
 def store(tmp_path):

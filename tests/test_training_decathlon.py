@@ -9,9 +9,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from mmtk import store
+from mmtk import plugins, store
 from mmtk.cli.decathlon import _echo_rows
 from mmtk.errors import ArgumentError, MmtkError, ScoreError, StoreError
 from mmtk.registry import Registry
@@ -28,10 +25,14 @@ from mmtk.runs.summary import RESULTS, write_results
 from mmtk.scoring import evaluate_file, intervals
 from mmtk.training import _pace, decathlon, methods
 from mmtk.training.methods import Job, Method, get_method, list_methods, paper_budget, register, trained
-from tests.commands import LIMIT, environment, invoke
+from tests.commands import invoke, run_mmtk
 from tests.small_stores import write_small_store
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from tests.thin import thin_plugin  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("thin_models")
 
 
 @pytest.fixture
@@ -126,23 +127,30 @@ def stamps(out: Path) -> dict[str, tuple[int, bytes]]:
             for folder in finished for p in folder.iterdir()}
 
 
+KILLS = """
+import os, signal
+from pathlib import Path
+from mmtk.training import checkpoints
+
+def dying(path, state, save=checkpoints.save):
+    if len(list(Path(os.environ["RUNS"]).rglob("outcome.json"))) == int(os.environ["FINISHED"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(path, state)
+
+checkpoints.save = dying
+"""
+
+
 def test_a_decathlon_killed_twice_by_the_system_touches_no_finished_run(stores, tmp_path):
     for flag in ("dermamnist", "octmnist"):
         write_small_store(stores / f"{flag}_28.h5", (12, 8, 8), flag=flag, size=28, classes=4, task="multi-class")
     out = tmp_path / "runs"
     arguments = ["--stores", stores, "--out", str(out), "--protocol", "quick", "--epochs", "2", "--device", "cpu"]
-    command = [sys.executable, "-m", "mmtk", "decathlon", *map(str, arguments)]
     before: list[dict[str, tuple[int, bytes]]] = []
     for finished in (1, 2):
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        with subprocess.Popen(command, **quiet, env=environment()) as process:
-            deadline = time.monotonic() + LIMIT
-            while len(list(out.rglob("outcome.json"))) < finished:
-                assert process.poll() is None, process.stderr.read()
-                assert time.monotonic() < deadline
-                time.sleep(0.005)
-            process.send_signal(signal.SIGKILL)
-        assert process.returncode == -signal.SIGKILL
+        killed = {"RUNS": out, "FINISHED": finished, plugins.VARIABLE: thin_plugin(tmp_path, KILLS)}
+        run_mmtk("decathlon", *arguments, env=killed, code=-signal.SIGKILL)
+        assert len(list(out.rglob("outcome.json"))) == finished
         before.append(stamps(out))
     done = invoke("decathlon", *arguments, "--json")
     after = stamps(out)
@@ -393,7 +401,7 @@ def test_what_medmnist_added_is_trained_after_the_ten_and_has_a_place_of_its_own
         write_small_store(stores / f"{flag}_8.h5", (12, 6, 6), flag=flag, **kind)
     write_small_store(stores / "breastmnist_8.h5", (12, 6, 6))
     arguments = ["decathlon", "--stores", stores, "--out", tmp_path / "runs", "--size", "8", "--device", "cpu"]
-    done = invoke(*arguments, "--method", "sklearn", "--budget", "2")
+    done = invoke(*arguments, "--method", "sklearn", "--budget", "0.2")
     order = ["breastmnist", "bloodmnist", "organmnist3d", "vesselmnist3d", "alung"]
     assert re.findall(r"^\d/5 (\w+): sklearn", done.stderr, re.MULTILINE) == order
     block = [line.split("  ")[0] for line in done.stdout.splitlines()[2:9]]
@@ -401,7 +409,7 @@ def test_what_medmnist_added_is_trained_after_the_ten_and_has_a_place_of_its_own
         "breastmnist", "mean over 1", "MedMNIST v2's other sets", *order[1:4], "other datasets",
     ]
     for flag in order:
-        assert (tmp_path / "runs" / f"{flag}_8" / "sklearn_2s_seed0" / "result.json").exists()
+        assert (tmp_path / "runs" / f"{flag}_8" / "sklearn_0.2s_seed0" / "result.json").exists()
 
 
 class Seen:

@@ -26,6 +26,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from mmtk.training import _fit, build_model, fit  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("thin_models")
+
 SHORT = replace(get_protocol("isbi21"), batch_size=8, epochs=3)
 
 
@@ -130,6 +132,7 @@ def test_a_killed_run_goes_on_as_if_undisturbed(store, tmp_path, monkeypatch, un
     )
 
 
+@pytest.mark.usefixtures("resnets")
 def test_what_a_run_leaves(store, tmp_path):
     out = tmp_path / "run"
     result = train(store, out)
@@ -511,20 +514,27 @@ TUNED = replace(
 )
 
 
-def test_a_killed_run_goes_on_with_all_that_a_protocol_can_have(tmp_path):
-    precision = "bfloat16"
-    path = write_small_store(tmp_path / "s.h5", (20, 8, 8), task="ordinal-regression", classes=3, channels=3)
+@pytest.mark.usefixtures("resnets")
+@pytest.mark.parametrize(("protocol", "precision"), [(SHORT, "float32"), (TUNED, "bfloat16")])
+def test_a_killed_resnet_goes_on_with_all_that_a_protocol_can_have(tmp_path, protocol, precision):
+    protocol = replace(protocol, epochs=2)
+    path = write_small_store(tmp_path / "s.h5", (16, 8, 8), task="ordinal-regression", classes=3, channels=3)
     opened = mmtk.open(path)
-    train(opened, tmp_path / "whole", TUNED, precision=precision)
+    train(opened, tmp_path / "whole", protocol, precision=precision)
+
+    def stop(line):
+        raise Killed
+
     with pytest.raises(Killed):
-        train(opened, tmp_path / "broken", TUNED, precision=precision, **_kill_after_epoch(None))
-    train(opened, tmp_path / "broken", TUNED, precision=precision)
+        train(opened, tmp_path / "broken", protocol, precision=precision, report=stop)
+    train(opened, tmp_path / "broken", protocol, precision=precision)
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
-    last = checkpoints.load(tmp_path / "whole" / "last.pt")
-    assert not torch.equal(last["average"]["conv1.weight"], last["model"]["conv1.weight"])
     assert json.loads((tmp_path / "whole" / "config.json").read_text())["precision"] == precision
-    with pytest.raises(MmtkError, match="found precision bfloat16, expected float32"):
-        train(opened, tmp_path / "whole", TUNED)
+    if protocol.averaging:
+        last = checkpoints.load(tmp_path / "whole" / "last.pt")
+        assert not torch.equal(last["average"]["conv1.weight"], last["model"]["conv1.weight"])
+        with pytest.raises(MmtkError, match="found precision bfloat16, expected float32"):
+            train(opened, tmp_path / "whole", protocol)
 
 
 def test_mirrored_scores_are_the_same_for_mirrored_images(store, tmp_path):
@@ -589,6 +599,7 @@ def volumes(tmp_path):
     return mmtk.open(write_small_store(tmp_path / "organmnist3d_8.h5", (8, 4, 5), flag="organmnist3d", ndim=3))
 
 
+@pytest.mark.usefixtures("resnets")
 def test_volumes_are_trained_under_v2_as_published(volumes, tmp_path):
     result = train(volumes, tmp_path / "run", "v2", epochs=1)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -646,6 +657,7 @@ def test_v2_gives_grey_images_three_channels_and_goes_on_at_the_right_rate(store
     assert other.epochs == 4
 
 
+@pytest.mark.usefixtures("resnets")
 def test_a_network_learns_under_quick(tmp_path):
     """Bright against dark quarters: AUC near 1 after a few epochs."""
     path = write_small_store(tmp_path / "plain.h5", (64, 32, 32))
