@@ -229,10 +229,11 @@ def is_of_machine(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """An error's message; for a system error, the system's own wording."""
+    """An error's message; for a system error, the system's own wording, as it stands within a sentence."""
     if isinstance(error, MemoryError):
         return "not enough memory"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = getattr(error, "strerror", None)
+    return f"{text[0].lower()}{text[1:]}" if text else str(error) or type(error).__name__
 
 
 _REMEDIES = {

@@ -111,7 +111,7 @@ def read_toml_or_json(path: Path, expected: str) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8-sig")
         given = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ArgumentError(path, f"cannot be read: {reason_of(error).lower()}") from None
+        raise ArgumentError(path, f"cannot be read: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise ArgumentError(path, f"{wrong}: it is not encoded as UTF-8") from None
     except ValueError as error:

@@ -557,5 +557,5 @@ def test_a_store_whose_file_is_gone_stays_without_labels(tmp_path) -> None:
     assert np.array_equal(sent.test.images, hidden.test.images)
     with pytest.raises(StoreError, match="labels are hidden from methods"):
         sent.test.labels  # noqa: B018
-    with pytest.raises(StoreError, match="found one that lost its test labels, expected a store that can be scored"):
+    with pytest.raises(StoreError, match="cannot be scored: its test labels were lost"):
         store.with_labels(sent)

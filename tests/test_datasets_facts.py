@@ -143,10 +143,9 @@ def test_aliases_lead_to_the_same_dataset_in_any_case() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ArgumentError, match="did you mean breastmnist") as caught:
+    with pytest.raises(ArgumentError, match="did you mean breastmnist"):
         get_dataset("brestmnist")
-    assert "organsmnist" in str(caught.value)
-    with pytest.raises(ArgumentError, match=r"^dataset zzz: expected one of [a-z3, ]*$"):
+    with pytest.raises(ArgumentError, match=r"^dataset zzz: .*one of [a-z3, ]*organsmnist"):
         get_dataset("zzz")
 
 
@@ -156,7 +155,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 )
 def test_taken_names_are_refused_and_change_nothing(flag: str, aliases: tuple[str, ...]) -> None:
     before = list_datasets()
-    with pytest.raises(ArgumentError, match="a name not yet taken"):
+    with pytest.raises(ArgumentError, match="is already taken"):
         register(replace(get_dataset("pathmnist"), flag=flag, aliases=aliases))
     assert list_datasets() == before
     with pytest.raises(ArgumentError):

@@ -22,7 +22,7 @@ from mmtk.datasets.listing import find_source, open_listing
 from mmtk.datasets.maps import read_map
 from mmtk.datasets.own._files import patient_of
 from mmtk.datasets.tables import read_table
-from mmtk.errors import SourceError, system_remedy
+from mmtk.errors import SourceError, reason_of, system_remedy
 from mmtk.phantom import write_phantom
 from tests import dicoms
 
@@ -67,7 +67,7 @@ def test_what_cannot_be_listed_is_said(tmp_path: Path, kind: str, monkeypatch: p
         path.mkdir()
 
         def refuse(folder: object) -> None:
-            raise PermissionError(13, "Permission denied", str(folder))
+            raise PermissionError(13, "permission denied", str(folder))
 
         monkeypatch.setattr("mmtk.datasets.listing.os.scandir", refuse)
     with pytest.raises(SourceError, match="source"):
@@ -134,7 +134,7 @@ def test_a_damaged_phantom_mark_never_passes_for_real_data(tmp_path: Path, text:
 def test_read_text_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xff\xff")
     listing = open_listing(tmp_path)
-    for name, expected in (("a.csv", "not UTF-8"), ("b.csv", "No such file")):
+    for name, expected in (("a.csv", "not UTF-8"), ("b.csv", "no such file")):
         with pytest.raises(SourceError, match=expected):
             listing.read_text(name)
 
@@ -150,16 +150,16 @@ def test_a_closed_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     def refuse(folder: object) -> object:
         if os.fspath(folder) == os.fspath(closed):  # type: ignore[call-overload]
-            raise PermissionError(13, "Permission denied", str(folder))
+            raise PermissionError(13, "permission denied", str(folder))
         return scandir(folder)  # type: ignore[call-overload]
 
     monkeypatch.setattr("mmtk.datasets.listing.os.scandir", refuse)
     if place == "below":
-        with pytest.raises(SourceError, match=r"lost\+found: cannot be read: Permission denied; "):
+        with pytest.raises(SourceError, match=r"lost\+found: cannot be read: permission denied; "):
             find_source(tmp_path, breast)
     else:
         assert find_source(tmp_path, breast).names == ("malignant/malignant (1).png",)
-        with pytest.raises(SourceError, match=r"but .*lost\+found could not be searched \(Permission denied\); "):
+        with pytest.raises(SourceError, match=r"but .*lost\+found could not be searched \(permission denied\); "):
             find_source(tmp_path, get_dataset("octmnist"))
 
 
@@ -172,10 +172,10 @@ def test_a_zip_that_cannot_be_looked_into_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("closed", ["list", "scan"])
 def test_a_source_that_is_closed_itself_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
     def refuse(folder: object) -> None:
-        raise PermissionError(13, "Permission denied", str(folder))
+        raise PermissionError(13, "permission denied", str(folder))
 
     monkeypatch.setattr(f"mmtk.datasets.listing.os.{closed}dir", refuse)
-    with pytest.raises(SourceError, match="cannot be read: Permission denied"):
+    with pytest.raises(SourceError, match="cannot be read: permission denied"):
         open_listing(tmp_path)
 
 
@@ -196,7 +196,7 @@ def test_an_error_of_the_system_is_no_damage_of_a_text(
 
     monkeypatch.setattr(Path, "open", fail)
     number = getattr(errno, error)
-    told = re.escape(f"cannot be read: {os.strerror(number)}; {system_remedy(number)}") + "$"
+    told = re.escape(f"cannot be read: {reason_of(OSError(number, os.strerror(number)))}; {system_remedy(number)}") + "$"
     with pytest.raises(SourceError, match=told):
         listing.read_text("a.csv")
     with pytest.raises(SourceError, match=told):

@@ -85,7 +85,7 @@ def test_it_is_built_in_its_first_edition_by_the_command(know, sources, tmp_path
     options = ("--sources", sources, "--plan-only", "--edition")
     assert "train 8 of 8" in mmtk_command("build", "lungmnist", *options, "2026").stdout
     error = mmtk_command("build", "lungmnist", *options, "2024", code=1).exception
-    assert str(error) == "edition: expected 2026, found 2024"
+    assert str(error) == "edition: found 2024, expected 2026"
 
 
 def test_the_default_editions_are_the_papers_to_build_and_the_latest_to_fetch(monkeypatch, tmp_path) -> None:
@@ -124,7 +124,7 @@ def test_what_its_source_has_is_held_against_what_it_declares(
     assert report["missing"] == ["1 of the source's 17 images"] * code
     options = ("--sources", sources, "--out", tmp_path)
     refused = mmtk_command("build", "lungmnist", *options, code=code)
-    assert ("found no 1 of the source's 17 images" in str(refused.exception)) == bool(code)
+    assert ("1 of the source's 17 images is missing" in str(refused.exception)) == bool(code)
     mmtk_command("build", "lungmnist", *options, "--allow-partial")
     assert store.open(store.store_path(tmp_path, "lungmnist", 28)).info.partial == bool(code)
 
@@ -132,7 +132,7 @@ def test_what_its_source_has_is_held_against_what_it_declares(
 def test_phantoms_are_written_of_those_that_have_one(know, tmp_path: Path, monkeypatch) -> None:
     know()
     error = mmtk_command("phantom", "lungmnist", "--out", tmp_path, code=1).exception
-    assert str(error).startswith("phantom of lungmnist: expected one of pathmnist, ")
+    assert str(error).startswith("dataset lungmnist: has no phantom; expected one of pathmnist, ")
     written = []
     monkeypatch.setattr(mmtk.phantom, "write_phantom", lambda family, *_: written.append(family))
     mmtk_command("phantom", "--out", tmp_path)
@@ -142,7 +142,7 @@ def test_phantoms_are_written_of_those_that_have_one(know, tmp_path: Path, monke
 def test_nothing_is_to_be_fetched_of_what_was_never_published(know, sources, tmp_path: Path) -> None:
     know()
     error = mmtk_command("fetch", "lungmnist", "--out", tmp_path, code=1).exception
-    assert str(error) == "the official lungmnist: expected files that were published, found none"
+    assert str(error) == "lungmnist: has no official files"
     mmtk_command("build", "lungmnist", "--sources", sources, "--out", tmp_path)
     mmtk_command("export", tmp_path / "lungmnist_28.h5", "--to", "npz", "--out", tmp_path)
     for options in ({}, {"npz": tmp_path}, {"sources": sources, "npz": tmp_path}):
@@ -161,7 +161,7 @@ def test_one_that_declares_no_counts_is_listed_looked_for_and_not_to_be_proved(k
     assert "16 of 16, complete\n" in mmtk_command("sources", "lungmnist", "--sources", sources).stdout
     mmtk_command("build", "lungmnist", "--sources", sources, "--out", tmp_path)
     assert store.open(store.store_path(tmp_path, "lungmnist", 28)).info.edition == ""
-    with pytest.raises(ArgumentError, match="prove lungmnist: expected a dataset with published counts to hold it"):
+    with pytest.raises(ArgumentError, match="prove lungmnist: was never published"):
         proof.prove("lungmnist", sources=sources, sizes=[28])
     assert mmtk_command("info", "lungmnist").stdout.startswith("flag         lungmnist\n")
 
@@ -171,7 +171,7 @@ def test_counts_that_differ_are_called_declared(know, sources, monkeypatch) -> N
     monkeypatch.setitem(globals(), "LUNG", changed)
     know(changed)
     (differs,) = proof.prove("lungmnist", sources=sources, sizes=[28]).differences
-    assert differs.reason == "the split rule gives train 8, val 4, test 4, declared are train 6, val 4, test 6"
+    assert differs.reason == "the split rule gives train 8, val 4, test 4, but train 6, val 4, test 6 are declared"
 
 
 def test_it_is_built_unregistered_from_python(sources, tmp_path: Path, monkeypatch) -> None:

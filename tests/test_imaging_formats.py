@@ -301,7 +301,7 @@ def test_voxels_lie_beside_their_header_and_nowhere_else(tmp_path: Path, header:
     for name in ("../a.raw", str(folder / "a.raw"), "..", ".", "../folder/a.raw", "..\\a.raw", "a.raw\0"):
         with pytest.raises(ImageError, match="voxels outside its own folder"):
             probe_volume(named(name))
-    for name, reason in (("b.raw", "No such file"), ("x" * 300, "File name too long")):
+    for name, reason in (("b.raw", "no such file"), ("x" * 300, "file name too long")):
         for ask in (probe_volume, read_volume):
             with pytest.raises(SourceError, match=reason):
                 ask(named(name))

@@ -133,7 +133,7 @@ def test_an_error_of_the_system_is_no_damage(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(Path, "open", fail)
-    with pytest.raises(SourceError, match=r"cannot be read: Input/output error; check the disk$"):
+    with pytest.raises(SourceError, match=r"cannot be read: input/output error; check the disk$"):
         read_volume(tmp_path / "a.nii.gz")
 
 

@@ -42,7 +42,7 @@ def built44(source44, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("stores44")
     results = mmtk.build(ORGANS, sources=source44, out=out, sizes=(28, 128), **ALLOWED)
     assert {f.name: f.detail for f in results[0].findings if f.kind == "doubt"} == {
-        "volume-44.nii": "its y runs against the boxes, so its images show another place"
+        "volume-44.nii": "its y axis runs opposite to the boxes, so its crops are misplaced"
     }
     return out
 
@@ -86,7 +86,7 @@ def test_every_plane_and_size_is_the_references(real_data, built44, volume44) ->
 
 def test_rows_of_volume_44_are_found_again_and_kept_as_a_map(real_data, source44, tmp_path: Path) -> None:
     choices = {"sources": source44, "allow_partial": True}
-    with pytest.raises(StoreError, match=r"edition 2020.*edition 2024.*build with --edition 2024"):
+    with pytest.raises(StoreError, match=r"edition 2024.*edition 2020.*build with --edition 2024"):
         mmtk.build("organamnist", out=tmp_path / "old", match_npz=real_data / "npz", **choices)
     (found,) = mmtk.build("organamnist", out=tmp_path / "a", match_npz=real_data / "npz", edition="2024", **choices)
     assert found.partial
@@ -210,11 +210,11 @@ def test_a_body_without_bone_tells_nothing() -> None:
 
 def test_clean_pixels_need_axes_and_a_voxel_size(tmp_path: Path) -> None:
     for name, content, said in (
-        ("a", nifti(VOXELS, spacing=(0, 0, 0)), "expected the size of a voxel in its header, found none"),
-        ("b", nifti(VOXELS, sform=False), "expected a header that tells its axes, found one that does not"),
+        ("a", nifti(VOXELS, spacing=(0, 0, 0)), "its header does not give the voxel size"),
+        ("b", nifti(VOXELS, sform=False), ".*axes"),
     ):
         folder = lits_of(tmp_path / name, INSIDE, content)
-        with pytest.raises(ImageError, match=rf"volume-0\.nii: {said}; mend its header, or build with official"):
+        with pytest.raises(ImageError, match=rf"volume-0\.nii: {said}.*build with official"):
             mmtk.build("organamnist", sources=folder, out=tmp_path / "out", allow_partial=True, pixels="clean")
         (built,) = mmtk.build("organamnist", sources=folder, out=tmp_path / f"out {name}", allow_partial=True)
         assert built.counts["train"] > 0
@@ -240,7 +240,7 @@ def test_an_empty_box_is_refused(tmp_path: Path) -> None:
 
 def test_slices_that_the_recipe_does_not_take_are_refused(tmp_path: Path) -> None:
     folder = lits_of(tmp_path, INSIDE, nifti(VOXELS))
-    for cut, said in ((Slice("coronal", 2), "coronal slices"), (Slice("axial", 3), "every 3 of the grid, found axial")):
+    for cut, said in ((Slice("coronal", 2), "coronal slices"), (Slice("axial", 3), "found axial slice")):
         other = replace(get_dataset("organamnist"), recipe=(Zoom((0.7, 0.7, 2.5)), cut, HuWindow(), Resize()))
         with pytest.raises(ArgumentError, match=said):
             mmtk.build(other, sources=folder, out=tmp_path / "out", allow_partial=True)

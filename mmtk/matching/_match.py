@@ -15,7 +15,7 @@ import numpy as np
 from mmtk.base import Progress
 from mmtk.datasets import find_dataset
 from mmtk.datasets.delimiters import delimiter_of
-from mmtk.errors import ArgumentError, StoreError
+from mmtk.errors import ArgumentError, StoreError, reason_of
 from mmtk.files import write_csv
 from mmtk.matching._neighbours import MOST_RIVALS, Array, Neighbours, Pairs, Pictures
 from mmtk.store import SPLITS, Store, flag_named, read_npz, refuse_other_edition
@@ -374,7 +374,7 @@ def read_match(path: str | Path) -> Match:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        reason = reason_of(error) if isinstance(error, OSError) else "it is not UTF-8 text"
         raise StoreError(path, f"cannot be read: {reason}") from None
     rows: dict[str, list[MatchRow]] = {split: [] for split in SPLITS}
     sources: set[str] = set()

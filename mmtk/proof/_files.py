@@ -65,7 +65,7 @@ def find_official(folder: Path, datasets: Iterable[Dataset], sizes: Iterable[int
         try:
             md5 = md5_of(path)
         except OSError as error:
-            raise StoreError(path, f"cannot be read: {reason_of(error).lower()}") from None
+            raise StoreError(path, f"cannot be read: {reason_of(error)}") from None
         for fits in (s for s in wanted if _editions(dataset, s, md5)):
             edition = _editions(dataset, fits, md5)[-1]
             before = official.get((dataset.flag, fits))

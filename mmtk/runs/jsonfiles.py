@@ -44,7 +44,7 @@ def expect_file(path: Path) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise MmtkError(path, f"cannot be read: {reason_of(error).lower()}", remedy=REMOVE_FOLDER) from None
+        raise MmtkError(path, f"cannot be read: {reason_of(error)}", remedy=REMOVE_FOLDER) from None
 
 
 def read_text(path: Path) -> str:

@@ -53,7 +53,7 @@ def read_text(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ScoreError(path, f"cannot be read: {reason_of(error).lower()}") from None
+        raise ScoreError(path, f"cannot be read: {reason_of(error)}") from None
     try:
         if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:4]:
             raise ScoreError(path, "is encoded as UTF-16 or UTF-32, not UTF-8", remedy=_AS_CSV)

@@ -92,7 +92,7 @@ def _array(path: Path, classes: Sequence[str], count: int, binary: bool) -> NDAr
             whole = math.prod(shape) * dtype.itemsize
             data = file.read(whole + 1)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ScoreError(path, f"cannot be read: {reason_of(error).lower()}") from None
+        raise ScoreError(path, f"cannot be read: {reason_of(error)}") from None
     except ValueError as error:
         raise ScoreError(path, f"{wrong}: {error}".partition("\n")[0]) from None
     if len(data) != whole:

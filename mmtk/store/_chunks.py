@@ -217,7 +217,7 @@ class ChunkedImages:
         except EOFError:
             raise StoreError(self.path, TRUNCATED, remedy=REBUILD) from None
         except OSError as error:
-            problem = f"cannot be read: {reason_of(error).lower()}"
+            problem = f"cannot be read: {reason_of(error)}"
             raise StoreError(self.path, problem, remedy=system_remedy(error.errno)) from None
 
 

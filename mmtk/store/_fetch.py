@@ -116,7 +116,7 @@ def fetch_file(url: str, md5: str, final: Path, progress: Progress | None = None
 
 def _unwritable(final: Path, error: OSError) -> StoreError:
     remedy = "; ".join(filter(None, (system_remedy(error.errno), _KEPT)))
-    return StoreError(final, f"cannot be written: {reason_of(error).lower()}", remedy=remedy)
+    return StoreError(final, f"cannot be written: {reason_of(error)}", remedy=remedy)
 
 
 def _retrieve(url: str, md5: str, final: Path, progress: Progress | None) -> Path:

@@ -178,7 +178,7 @@ def _unpack(rows: Iterator[Array], shape: tuple[int, ...]) -> Array:
                 file.write(np.ascontiguousarray(block).data)
                 file.flush()
             except OSError as error:
-                problem = f"cannot write a temporary file of {math.prod(shape)} bytes: {reason_of(error).lower()}"
+                problem = f"cannot write a temporary file of {math.prod(shape)} bytes: {reason_of(error)}"
                 raise StoreError(tempfile.gettempdir(), problem, remedy=_FREE_SPACE) from None
         return np.memmap(file, np.uint8, "r", shape=shape) if math.prod(shape) else np.zeros(shape, np.uint8)
 
@@ -232,7 +232,7 @@ def _one_line_errors(path: Path) -> Iterator[None]:
         raise
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, OSError) and error.errno:
-            problem, remedy = f"cannot be read: {reason_of(error).lower()}", system_remedy(error.errno)
+            problem, remedy = f"cannot be read: {reason_of(error)}", system_remedy(error.errno)
         else:
             problem, remedy = f".npz file is corrupt: {error or type(error).__name__}", "fetch it again"
         raise StoreError(path, problem, remedy=remedy) from None

@@ -228,5 +228,5 @@ def _md5_as_npz(store: Store) -> str:
             file.seek(0)
             return md5_in(file)
     except OSError as error:
-        problem = f"cannot write {store.path} as .npz: {reason_of(error).lower()}"
+        problem = f"cannot write {store.path} as .npz: {reason_of(error)}"
         raise StoreError(tempfile.gettempdir(), problem) from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from mmtk.datasets.base import SPLITS, Dataset, Record, Task
 from mmtk.datasets.delimiters import delimiter_of
 from mmtk.datasets.maps._rows import LETTERS, MapRow, OfficialMap
-from mmtk.errors import SourceError
+from mmtk.errors import SourceError, reason_of
 
 _SPLITS = {**{split: split for split in SPLITS}, "validation": "val"}
 _IDS = ("image_id", "source", "source_file")
@@ -92,7 +92,7 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        reason = reason_of(error) if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SourceError(path, f"cannot be read: {reason}") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter_of(text, (*_IDS, *_OTHERS)))
     try:
