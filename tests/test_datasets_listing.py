@@ -196,7 +196,8 @@ def test_an_error_of_the_system_is_no_damage_of_a_text(
 
     monkeypatch.setattr(Path, "open", fail)
     number = getattr(errno, error)
-    told = re.escape(f"cannot be read: {reason_of(OSError(number, os.strerror(number)))}; {system_remedy(number)}") + "$"
+    reason = reason_of(OSError(number, os.strerror(number)))
+    told = re.escape(f"cannot be read: {reason}; {system_remedy(number)}") + "$"
     with pytest.raises(SourceError, match=told):
         listing.read_text("a.csv")
     with pytest.raises(SourceError, match=told):

@@ -530,7 +530,7 @@ def test_an_error_of_the_system_is_told_as_it_is(file, monkeypatch, code):
         with pytest.raises(SourceError) as caught:
             read(path)
         remedy = f"; {system_remedy(number)}" if system_remedy(number) else ""
-        assert str(caught.value) == f"{path}: cannot be read: {os.strerror(number)}{remedy}"
+        assert str(caught.value) == f"{path}: cannot be read: {os.strerror(number).lower()}{remedy}"
         # what would meet every file is no reason to leave out this one
         assert isinstance(caught.value, ImageError) == (code == "EACCES")
 

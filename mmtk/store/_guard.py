@@ -32,7 +32,7 @@ def guarded(path: Path) -> Iterator[None]:
         raise
     except _DAMAGE as error:
         if number := _errno(error):
-            problem, remedy = f"cannot be read: {reason_of(OSError(number, os.strerror(number)))}", system_remedy(number)
+            problem, remedy = f"cannot be read: {os.strerror(number).lower()}", system_remedy(number)
             raise StoreError(path, problem, remedy=remedy) from None
         reason = re.sub("^'(.*)'$", r"\1", str(error)) or type(error).__name__
         problem = TRUNCATED if "truncated file" in reason else f"store is corrupt: {reason}"
