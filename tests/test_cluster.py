@@ -377,7 +377,7 @@ def test_without_dask_the_extra_is_named(stores, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     done = invoke(*decathlon(stores, tmp_path / "runs", "--scheduler", "tcp://a:1"), code=1)
     assert str(done.exception) == (
-        "scheduler tcp://a:1: found not installed, expected the package distributed; pip install 'mmtk[cluster]'"
+        "scheduler tcp://a:1: needs the package distributed, which is not installed; pip install 'mmtk[cluster]'"
     )
 
 

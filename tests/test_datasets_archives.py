@@ -167,7 +167,7 @@ def test_a_flipped_byte_in_a_zip_is_an_error_of_that_image(busi: Path, tmp_path:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ImageError, match=r"x\.zip/a\.png: expected .*(CRC|checksum)"):
+    with pytest.raises(ImageError, match=r"x\.zip/a\.png: is .*(CRC|checksum)"):
         read_image(open_listing(path).path("a.png"), False)
 
 
@@ -294,7 +294,7 @@ HOSTILE_TARS = {
     "no tar": (b"no tar at all" * 100, "damaged tar archive: a header has an invalid number"),
     "empty": (b"", "cut off"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer.*git lfs pull"),
-    "page": (b"<!doctype html><title>Log in</title>", "a web page, not the file itself"),
+    "page": (b"<!doctype html><title>Log in</title>", "a web page, not a"),
 }
 
 STAND_INS = {"pointer", "page"}
@@ -352,9 +352,9 @@ def craft(path: Path, content: bytes, pack: int, size: int | None = None, **fact
     ("facts", "reason"),
     [
         ({"flags": 1}, "protected by a password .a.png.; unpack it yourself"),
-        ({"flags": 0x40}, "an archive without a password"), ({"flags": 0x20}, "an archive without a password"),
+        ({"flags": 0x40}, "protected by a password"), ({"flags": 0x20}, "protected by a password"),
         ({"method": 12}, "unsupported compression method 12 for a.png; unpack it yourself"),
-        ({"method": 14}, "packed by method 14"), ({"method": 93}, "packed by method 93"), ({"method": 99}, "method 99"),
+        ({"method": 14}, "method 14"), ({"method": 93}, "method 93"), ({"method": 99}, "method 99"),
         ({"needs": 99}, r"damaged zip archive: zip file version 9\.9"),
     ],
 )
@@ -465,11 +465,11 @@ def test_an_error_of_the_system_is_not_told_as_damage(
         raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
 
     path = write_zip(tmp_path / "x.zip", ["a.png"]) if kind == "zip" else write_tar(tmp_path / "x.tar", {"a.png": b"x"})
-    monkeypatch.setattr(*(("mmtk.datasets.archives._Listed", fail) if kind == "zip" else (Path, "open", fail)))
+    monkeypatch.setattr(*(("mmtk.datasets.archives._BoundedFile", fail) if kind == "zip" else (Path, "open", fail)))
     with pytest.raises(SourceError, match=f"(?i){os.strerror(getattr(errno, code))}") as caught:
         (ZipArchive if kind == "zip" else unpack_tar)(path)
-    assert "damaged" not in str(caught.value)
-    assert "again" not in str(caught.value)
+    for accusing in ("damaged", "corrupt", "again"):
+        assert accusing not in str(caught.value)
 
 
 def test_a_pointer_in_place_of_a_zip_is_named(tmp_path: Path) -> None:

@@ -595,8 +595,8 @@ def test_a_held_block_of_memory_counts(file):
 
 
 def test_what_is_no_file_is_refused(tmp_path):
-    assert "No such file" in refused(tmp_path / "missing.png")
-    assert "Is a directory" in refused(tmp_path)
+    assert "no such file" in refused(tmp_path / "missing.png")
+    assert "is a directory" in refused(tmp_path)
 
 
 def test_a_file_of_absurd_size_is_refused(file):

@@ -213,7 +213,7 @@ def test_missing_slices_and_other_sizes_are_refused(tmp_path: Path) -> None:
     dicoms.file(folder, dicoms.noise((18, 21)), name="IM9", ImagePositionPatient=[-10, 4.5, 112.5],
                 ImageOrientationPatient=list(AXIAL), PixelSpacing=[0.75, 0.5], RescaleSlope=1, RescaleIntercept=-1024)
     assert line(folder) == f"IM9: has another size than the other slices; found 21 x 18 pixels, expected 20 x 18; {OWN}"
-    assert "No such file" in line(tmp_path / "none")
+    assert "no such file" in line(tmp_path / "none")
 
 
 def test_positions_rounded_by_a_scanner_pass(tmp_path: Path) -> None:

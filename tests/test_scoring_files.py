@@ -91,7 +91,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StoreError, match="No space"):
+    with pytest.raises(StoreError, match="no space left"):
         write_predictions(tmp_path, "breastmnist", 28, "test", np.ones((2, 2)), FIGURES, "a")
     assert not list(tmp_path.iterdir())
 

@@ -269,8 +269,8 @@ def list_methods() -> tuple[Method, ...]:
     Examples
     --------
     >>> from mmtk.training import list_methods
-    >>> [method.name for method in list_methods()][:4]
-    ['sklearn', 'autokeras', 'flaml', 'resnet18_isbi21']
+    >>> {"sklearn", "resnet18_isbi21"} <= {method.name for method in list_methods()}
+    True
     """
     return tuple(_METHODS)
 
