@@ -63,7 +63,7 @@ def test_every_class_is_twice_in_every_split(flag: str, phantoms: Path) -> None:
 def test_without_its_mark_a_phantom_does_not_pass_for_real_data(flag: str, phantoms: Path) -> None:
     listing, _ = scanned(flag, phantoms)
     names = tuple(name for name in listing.names if "chexnet" not in name)
-    with pytest.raises(SourceError, match="under other names"):
+    with pytest.raises(SourceError, match="with other names"):
         get_dataset(flag).scan(Listing(listing.root, names))
 
 
@@ -138,10 +138,10 @@ def test_a_volume_written_in_part_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         path.write_bytes(path.read_bytes()[:400])
 
     monkeypatch.setattr(SimpleITK, "WriteImage", cut)
-    with pytest.raises(OSError, match="could not write a whole volume"):
+    with pytest.raises(OSError, match="could not write the whole volume"):
         _organ._nifti(voxels, 0, 1, sized=True)
     monkeypatch.setattr(SimpleITK, "WriteImage", lambda image, path: write(image, path / "in/none.nii"))
-    with pytest.raises(OSError, match="could not write a whole volume"):
+    with pytest.raises(OSError, match="could not write the whole volume"):
         _organ._nifti(voxels, 0, 1, sized=True)
 
 
