@@ -68,10 +68,15 @@ def _cell(value: object) -> str:
     return f"<td{side}>{f'{value:,}' if isinstance(value, int) else html_of(value)}</td>"
 
 
+def data_uri(data: bytes, kind: str) -> str:
+    """An encoded picture, "png" or "jpeg", as the ``src`` of an HTML image."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def picture(data: bytes, kind: str, height: int) -> Html:
     """An encoded picture, "png" or "jpeg", as part of the page, drawn so many CSS pixels high."""
-    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return Html(f'<img src="{uri}" style="height:{height}px;max-width:none;image-rendering:pixelated">')
+    style = f"height:{height}px;max-width:none;image-rendering:pixelated"
+    return Html(f'<img src="{data_uri(data, kind)}" style="{style}">')
 
 
 def note(text: str) -> Html:

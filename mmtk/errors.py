@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from os import PathLike, fspath
@@ -233,7 +234,16 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory"
     text = getattr(error, "strerror", None)
-    return f"{text[0].lower()}{text[1:]}" if text else str(error) or type(error).__name__
+    return _in_sentence(text) if text else str(error) or type(error).__name__
+
+
+def system_reason(number: int) -> str:
+    """The system's wording for the number of an error, as it stands within a sentence."""
+    return _in_sentence(os.strerror(number))
+
+
+def _in_sentence(text: str) -> str:
+    return f"{text[:1].lower()}{text[1:]}"
 
 
 _REMEDIES = {

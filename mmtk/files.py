@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from mmtk.errors import BusyError, MmtkError, StoreError, system_remedy
+from mmtk.errors import BusyError, MmtkError, StoreError, system_reason, system_remedy
 
 try:
     import fcntl
@@ -150,9 +150,9 @@ def as_store_error(final: Path, area: Path | None = None) -> Iterator[None]:
         place = Path(os.fsdecode(error.filename)) if error.filename else final
         if not place.is_relative_to(area) and not final.is_relative_to(place):
             raise
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        reason = system_reason(error.errno) if error.errno else str(error)
         remedy = system_remedy(error.errno) or "check its space and permissions or choose another folder"
-        raise StoreError(final, f"cannot be written: {reason.lower()}", remedy=remedy) from None
+        raise StoreError(final, f"cannot be written: {reason}", remedy=remedy) from None
 
 
 def _held(final: Path, folder: bool) -> tuple[Path, int]:

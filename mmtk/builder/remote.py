@@ -129,7 +129,7 @@ class ClusterExecutor:
         for name, reason in result.unreadable.items():
             file = processor.listing.path(name)
             if not _reason_unreadable(file):
-                problem = f"cannot be read by worker {result.worker}: {reason.lower()}"
+                problem = f"cannot be read by worker {result.worker}: {reason}"
                 raise SourceError(file, problem, remedy="give every worker the sources under the same path")
         for stage, seconds in result.seconds.items():
             writer.clock.add(stage, seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtk.datasets.base import Task
+from mmtk.display import data_uri
 from mmtk.errors import StoreError
 from mmtk.runs import Run
 from mmtk.scoring import decide
@@ -93,4 +93,4 @@ def _source(image: NDArray[np.uint8]) -> str:
     ok, data = cv2.imencode(".png", image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1]))
     if not ok:
         raise StoreError("picture", "cannot be encoded as PNG", found=f"shape {image.shape}")
-    return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()
+    return data_uri(data.tobytes(), "png")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmtk.errors import MmtkError, StoreError, reason_of, system_remedy
+from mmtk.errors import MmtkError, StoreError, reason_of, system_reason, system_remedy
 
 REBUILD = "build or import it again"
 DISTRUST = "do not trust this file"
@@ -32,7 +31,7 @@ def guarded(path: Path) -> Iterator[None]:
         raise
     except _DAMAGE as error:
         if number := _errno(error):
-            problem, remedy = f"cannot be read: {os.strerror(number).lower()}", system_remedy(number)
+            problem, remedy = f"cannot be read: {system_reason(number)}", system_remedy(number)
             raise StoreError(path, problem, remedy=remedy) from None
         reason = re.sub("^'(.*)'$", r"\1", str(error)) or type(error).__name__
         problem = TRUNCATED if "truncated file" in reason else f"store is corrupt: {reason}"

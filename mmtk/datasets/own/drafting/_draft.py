@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from mmtk.datasets import find_dataset
 from mmtk.datasets.base import Task
 from mmtk.datasets.collecting import folder_of, is_junk, natural_key
 from mmtk.datasets.listing import Listing, open_listing
@@ -26,6 +25,7 @@ from mmtk.datasets.own.drafting._look import (
     summarize_images,
     summarize_volumes,
 )
+from mmtk.datasets.own.drafting._names import flag_of, title_of
 from mmtk.datasets.own.drafting._pairs import Organs, Pairs, find_masks, organs_of, pair_up
 from mmtk.datasets.own.drafting._toml import TODO, Page, as_toml
 from mmtk.errors import SourceError
@@ -180,8 +180,8 @@ class _Draft:
 
     def _write_head(self, task: Task, classes: Sequence[str], about: str = "", note: str = "") -> None:
         page = self.page
-        page.put("flag", _flag_of(self.name), "names the stores")
-        page.put("title", _title_of(self.name))
+        page.put("flag", flag_of(self.name), "names the stores")
+        page.put("title", title_of(self.name))
         known = _MODALITIES.get(self.modality, "")
         kind = known or ("volumes" if self.volumes else "images")
         page.put("modality", kind, f"{TODO}add the body part, such as chest {known}" if known else
@@ -441,15 +441,3 @@ def _classes_of(table: TableSummary) -> tuple[list[str], dict[str, str]]:
     if table.labels or not words or not all(word.lower() in FLAG_WORDS for word in words) or table.generic:
         return words, {}
     return words, {word: table.label if FLAG_WORDS[word.lower()] else f"no {table.label}" for word in words}
-
-
-def _flag_of(name: str) -> str:
-    """A flag derived from a folder's name that is not taken."""
-    flag = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_") or "data"
-    flag = (flag if flag[0].isalpha() else f"data_{flag}")[:60]
-    return f"{flag}_own" if find_dataset(flag) is not None else flag
-
-
-def _title_of(name: str) -> str:
-    title = " ".join("".join(c if c.isprintable() else " " for c in name).replace("_", " ").split())
-    return title[:1].upper() + title[1:] or "Data"
